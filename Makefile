@@ -1,0 +1,36 @@
+# Everything here starts from a fresh machine: .venv is created or brought up to date first.
+PYTHON ?= python3
+DURATION ?= 20
+MODEL ?=
+
+# A sourced ROS 2 has to be told where the messages are; on wheels .venv knows by itself.
+VENV_PYTHON = $(if $(ROS_DISTRO),. .venv/local_setup.sh &&) . .venv/bin/activate && python
+
+.PHONY: help setup demo test bench lint format lock clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup:  ## Create or update .venv: ROS 2 (or use the sourced one), dependencies, messages
+	@$(PYTHON) setup_env/setup_env.py
+
+demo: setup  ## Eight simulated cameras through the node, live table and report (DURATION=20 MODEL=m.onnx)
+	@$(VENV_PYTHON) -m yolox_trt_ros demo --duration $(DURATION) $(if $(MODEL),--model $(MODEL))
+
+test: setup  ## Run the tests (ARGS='-k name')
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
+	@$(VENV_PYTHON) -m yolox_trt_ros bench $(ARGS)
+
+lint: setup  ## Check style, types, layers and package.xml
+	@$(VENV_PYTHON) setup_env/lint.py
+
+format: setup  ## Rewrite the sources in the project's style
+	@.venv/bin/ruff check --fix-only --quiet . ; .venv/bin/ruff format .
+
+lock: setup  ## Resolve the newest dependencies again and rewrite the lock files
+	@$(PYTHON) setup_env/relock.py
+
+clean:  ## Remove .venv and all build results
+	rm -rf .venv build

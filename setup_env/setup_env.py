@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Create or update the environment in .venv: ROS 2, dependencies, built messages.
+
+Two worlds are told apart by what is there, never mixed:
+
+- ``wheels``: no ROS 2 is sourced. ROS 2 itself, its build tools and every dependency come from
+  PyPI, pinned and hashed in ``wheels.lock``.
+- ``sourced``: ``ROS_DISTRO`` is set and this Python imports rclpy. ROS 2, NumPy, OpenCV and PyYAML
+  are the system's; only what apt does not offer comes from PyPI (``sourced.lock``).
+
+In both, colcon builds the package (and vision_msgs where there is none) straight into ``.venv``,
+with links to the sources, so an edited Python file needs no new build. Each step is
+skipped while a hash of everything it depends on is unchanged. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = ROOT / 'setup_env'
+VENV = ROOT / '.venv'
+STAMP = VENV / 'setup.json'
+# Also right when this runs inside the environment that it is about to replace.
+SYSTEM_PYTHON = os.path.realpath(getattr(sys, '_base_executable', sys.executable))
+PYTHONS = ((3, 10), (3, 13))
+INSTALLED_FOLDERS = ('yolox_trt_ros', 'config', 'launch', 'models', 'scripts')
+
+
+class SetupError(Exception):
+    """What is missing on this machine, in one line."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a set-up on this machine does.
+
+    Attributes:
+        world: ``wheels`` or ``sourced``.
+        distro: value of ``ROS_DISTRO`` in the sourced world, otherwise empty.
+        lock: lock file of the Python packages, relative to the repository.
+        packages: folders that colcon builds, relative to the repository, in order.
+        cmake_args: what colcon hands to CMake.
+    """
+
+    world: str
+    distro: str
+    lock: str
+    packages: tuple[str, ...]
+    cmake_args: tuple[str, ...]
+
+
+def make_plan(environ: Mapping[str, str], can_import: Callable[[str], bool]) -> Plan:
+    """Decide from the environment and from what Python imports; nothing is touched.
+
+    Args:
+        environ: the process's environment variables.
+        can_import: whether the system's Python finds a module of that name.
+
+    Raises:
+        SetupError: a ROS 2 installation is sourced that this Python cannot use.
+    """
+    arguments = ('-GNinja', '-DBUILD_TESTING=OFF')
+    distro = environ.get('ROS_DISTRO', '')
+    if not distro:
+        include = f'-DCMAKE_PROJECT_INCLUDE={HERE / "wheels.cmake"}'
+        packages = ('setup_env/vision_msgs', '.')
+        return Plan('wheels', '', 'setup_env/wheels.lock', packages, (*arguments, include))
+    if not can_import('rclpy'):
+        raise SetupError(
+            f'ROS 2 {distro} is sourced, but {sys.executable} does not import rclpy: run '
+            f'make PYTHON=/usr/bin/python3, or unset ROS_DISTRO to use the PyPI wheels'
+        )
+    packages = ('.',) if can_import('vision_msgs') else ('setup_env/vision_msgs', '.')
+    return Plan('sourced', distro, 'setup_env/sourced.lock', packages, arguments[1:])
+
+
+def check_machine(plan: Plan) -> None:
+    """Raise SetupError for what this machine lacks and no package index can give."""
+    version = sys.version_info[:2]
+    if not PYTHONS[0] <= version <= PYTHONS[1]:
+        raise SetupError(
+            f'Python {version[0]}.{version[1]} ({sys.executable}) is not supported: use 3.10 to '
+            f'3.13, for example make PYTHON=python3.12'
+        )
+    machine = platform.machine()
+    if plan.world == 'wheels' and (sys.platform != 'linux' or machine != 'x86_64'):
+        raise SetupError(
+            f'ROS 2 wheels exist for Linux on x86-64 only, this is {sys.platform} on {machine}: '
+            f'install ROS 2 (docs.ros.org) and source its setup.bash first'
+        )
+    if not shutil.which(os.environ.get('CXX', 'g++')):
+        raise SetupError('no C++ compiler (it builds the messages): sudo apt install g++')
+    if not Path(sysconfig.get_path('include'), 'Python.h').exists():
+        raise SetupError(
+            f'no Python.h (it builds the messages): sudo apt install '
+            f'python{version[0]}.{version[1]}-dev'
+        )
+    if plan.world == 'sourced' and not shutil.which('colcon'):
+        raise SetupError('no colcon: sudo apt install python3-colcon-common-extensions')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Bring ``.venv`` up to date; return the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('--print-plan', action='store_true', help='say what would be done, as JSON')
+    options = parser.parse_args(arguments)
+    try:
+        plan = make_plan(os.environ, _can_import)
+        if options.print_plan:
+            print(json.dumps(asdict(plan), indent=2))
+            return 0
+        # One set-up at a time: a second `make` waits, then finds everything done.
+        with open(__file__, 'rb') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            set_up(plan)
+    except SetupError as error:
+        print(f'setup: {error}', file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f'setup: failed ({error.returncode}): {" ".join(error.cmd)}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('setup: interrupted; the next run goes on from here', file=sys.stderr)
+        return 130
+    return 0
+
+
+def set_up(plan: Plan) -> None:
+    """Install what the plan names, then build; a step whose inputs are unchanged is skipped."""
+    base = [plan.world, plan.distro, str(ROOT), sys.version, SYSTEM_PYTHON]
+    dependencies = digest(base, [ROOT / plan.lock])
+    words = [dependencies, *plan.packages, *plan.cmake_args, *installed_names()]
+    build = digest(words, build_inputs())
+    stamps = json.loads(STAMP.read_text()) if STAMP.exists() else {}
+    if stamps == {'dependencies': dependencies, 'build': build}:
+        return
+    check_machine(plan)
+    if stamps.get('dependencies') != dependencies:
+        _timed(f'Python packages of {plan.lock}', lambda: install_dependencies(plan))
+        STAMP.write_text(json.dumps({'dependencies': dependencies}))
+    _timed('messages', lambda: build_packages(plan))
+    STAMP.write_text(json.dumps({'dependencies': dependencies, 'build': build}))
+
+
+def build_inputs() -> list[Path]:
+    """Return the files that a build depends on."""
+    files = [ROOT / 'CMakeLists.txt', ROOT / 'package.xml', Path(__file__), HERE / 'wheels.cmake']
+    for folder in (ROOT / 'msg', HERE / 'vision_msgs'):
+        files += sorted(path for path in folder.rglob('*') if path.is_file())
+    return files
+
+
+def digest(words: Iterable[str], files: Iterable[Path]) -> str:
+    """Return a hash over words and over the names and contents of files."""
+    state = hashlib.sha256()
+    for word in words:
+        state.update(word.encode() + b'\0')
+    for path in files:
+        state.update(os.fsencode(path) + b'\0' + path.read_bytes())
+    return state.hexdigest()
+
+
+def installed_names() -> list[str]:
+    """Return the names of the files that the build links to: a new one needs a build, an edit not."""
+    return sorted(
+        str(path.relative_to(ROOT))
+        for folder in INSTALLED_FOLDERS
+        for path in (ROOT / folder).rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    )
+
+
+def install_dependencies(plan: Plan) -> None:
+    """Create the virtual environment anew and install the lock file into it."""
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    shutil.rmtree(ROOT / 'build', ignore_errors=True)
+    uv = shutil.which('uv')
+    create = [SYSTEM_PYTHON, '-m', 'venv', str(VENV)]
+    _run([*create, *['--without-pip'] * bool(uv), *_system_packages(plan)])
+    if not uv:
+        _run([_venv('python'), '-m', 'pip', 'install', '-q', '--require-hashes', '-r',
+              str(HERE / 'uv.lock')])  # fmt: skip
+        uv = _venv('uv')
+    install = [uv, 'pip', 'install', '--quiet', '--python', _venv('python'), '--require-hashes']
+    _run([*install, *['--no-deps'] * (plan.world == 'sourced'), '-r', str(ROOT / plan.lock)])
+    if plan.world == 'wheels':
+        adapt_wheels()
+
+
+def adapt_wheels() -> None:
+    """Make the ROS wheels usable where they are: header folders and the ament prefix.
+
+    Their exported CMake files name the header folders of the machine that built them. The files
+    may be hard links into a package cache, so they are replaced, never written in place.
+    """
+    numpy_headers = subprocess.check_output(
+        [_venv('python'), '-c', 'import numpy; print(numpy.get_include())'], text=True
+    ).strip()
+    for path in VENV.glob('share/*/cmake/*_pyExport.cmake'):
+        lines = path.read_text().splitlines(keepends=True)
+        for number, line in enumerate(lines):
+            if 'INTERFACE_INCLUDE_DIRECTORIES "/opt/python/' in line:
+                folders = f'{sysconfig.get_path("include")};{numpy_headers}'
+                lines[number] = f'  INTERFACE_INCLUDE_DIRECTORIES "{folders}"\n'
+        path.unlink()
+        path.write_text(''.join(lines))
+    # The wheels find their libraries by themselves, but not the ament index.
+    site = Path(VENV, 'lib', f'python{sys.version_info[0]}.{sys.version_info[1]}', 'site-packages')
+    (site / 'ament_prefix.pth').write_text(
+        "import os, sys; os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)\n"
+    )
+
+
+def build_packages(plan: Plan) -> None:
+    """Build and install the packages of the plan into the virtual environment with colcon."""
+    environ = dict(os.environ)
+    if plan.world == 'wheels':
+        environ.pop('PYTHONPATH', None)
+        environ['PATH'] = f'{VENV / "bin"}{os.pathsep}{environ["PATH"]}'
+        environ['AMENT_PREFIX_PATH'] = environ['CMAKE_PREFIX_PATH'] = str(VENV)
+    command = ['colcon', '--log-base', str(ROOT / 'build' / 'log'), 'build']
+    command += ['--build-base', str(ROOT / 'build'), '--install-base', str(VENV)]
+    command += ['--merge-install', '--symlink-install', '--event-handlers']
+    command += ['console_cohesion+', 'console_stderr-']
+    command += ['--base-paths', *(str(ROOT / package) for package in plan.packages)]
+    command += ['--cmake-args', *plan.cmake_args, f'-DPython3_EXECUTABLE={_venv("python")}']
+    result = subprocess.run(
+        command, cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if result.returncode:
+        print(result.stdout, file=sys.stderr)
+        raise subprocess.CalledProcessError(result.returncode, ['colcon', 'build'])
+
+
+def _can_import(module: str) -> bool:
+    command = [SYSTEM_PYTHON, '-c', f'import {module}']
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def _venv(program: str) -> str:
+    return str(VENV / 'bin' / program)
+
+
+def _system_packages(plan: Plan) -> list[str]:
+    return ['--system-site-packages'] if plan.world == 'sourced' else []
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True)
+
+
+def _timed(what: str, step: Callable[[], None]) -> None:
+    print(f'setup: {what} ...', flush=True)
+    begin = time.monotonic()
+    step()
+    print(f'setup: {what} done in {time.monotonic() - begin:.0f} s', flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
