@@ -1,0 +1,54 @@
+"""The command line: ``python -m yolox_trt_ros TOOL …``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from yolox_trt_ros import __version__, tools
+from yolox_trt_ros.core.errors import YoloxTrtRosError
+
+
+def _parser(names: list[str], wanted: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='yolox_trt_ros', description='YOLOX detection for vehicles with many cameras.'
+    )
+    parser.add_argument('--version', action='version', version=__version__)
+    subparsers = parser.add_subparsers(dest='tool', metavar='TOOL', required=True)
+    for name in names:
+        # A tool that is asked for is the only one imported, so that each needs only its own
+        # packages; the list needs every tool's first line, which is read without importing it.
+        if name == wanted:
+            module = importlib.import_module(f'{tools.__name__}.{name}')
+            tool = subparsers.add_parser(
+                name,
+                help=tools.summary(name),
+                description=module.__doc__,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            module.add_arguments(tool)
+            tool.set_defaults(run=module.run)
+        else:
+            subparsers.add_parser(name, help=tools.summary(name))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one tool and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    names = tools.names()
+    wanted = next((a for a in argv if not a.startswith('-')), None)
+    args = _parser(names, wanted).parse_args(argv)
+    try:
+        return int(args.run(args))
+    except YoloxTrtRosError as error:
+        print(f'yolox_trt_ros {args.tool}: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The one place that turns a configuration into a model, detectors, lanes and a pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolox_trt_ros.core.config import Config, LaneConfig, ModelConfig
+from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.schedule.pipeline import LaneSpec
+
+DEFAULT_MODEL = 'edge_n'
+VEHICLE_SUFFIX = '.param.yaml'
+
+
+@dataclass(slots=True)
+class Model:
+    """A model file, what is known of it, and thresholds that may change while lanes run."""
+
+    path: Path
+    spec: ModelSpec
+    thresholds: Thresholds
+
+
+def load_model(config: ModelConfig) -> Model:
+    """Return the model a configuration names.
+
+    Raises:
+        ModelError: see :func:`yolox_trt_ros.detect.model.load_model_spec`.
+        ConfigError: no model is named and none is packaged.
+    """
+    name = config.path or DEFAULT_MODEL
+    path = find_resource('models', name, '.onnx')
+    if not path.is_file() and path == Path(name) and not path.suffix:
+        packaged = ', '.join(resource_names('models', '.onnx')) or 'none'
+        raise ConfigError(
+            f'model.path: expected an ONNX file or the name of a packaged model ({packaged}), '
+            f'got "{name}"'
+        )
+    labels = Path(config.labels).expanduser() if config.labels else None
+    return Model(path, load_model_spec(path, labels), thresholds_of(config))
+
+
+def thresholds_of(config: ModelConfig) -> Thresholds:
+    """Return the part of the model's configuration that may change at run time."""
+    return Thresholds(
+        config.score_threshold, config.nms_iou, config.class_agnostic, config.max_detections
+    )
+
+
+def make_detector(lane: LaneConfig, model: Model) -> Detector:
+    """Build the detector of one lane; called on the lane's own thread, again after a fault.
+
+    Raises:
+        ConfigError: nothing in this package runs that backend on that device.
+    """
+    if (lane.backend, lane.device) == ('onnxruntime', 'cpu'):
+        from yolox_trt_ros.detect.cpu.detector import CpuDetector
+
+        return CpuDetector(
+            model.path, model.spec, lambda: model.thresholds, lane.max_batch, lane.threads
+        )
+    raise ConfigError(
+        f'lanes.{lane.name}: this version has no {lane.backend} backend for {lane.device}; '
+        'it runs onnxruntime on cpu'
+    )
+
+
+def lane_specs(config: Config, model: Model) -> list[LaneSpec]:
+    """Return every lane with the function that builds its detector."""
+    cpu_lanes = sum(lane.device == 'cpu' for lane in config.lanes)
+    share = max(1, available_cores() // max(1, cpu_lanes))
+    lanes = [
+        replace(lane, threads=lane.threads or share) if lane.device == 'cpu' else lane
+        for lane in config.lanes
+    ]
+    return [LaneSpec(lane, _factory(lane, model)) for lane in lanes]
+
+
+def available_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _factory(lane: LaneConfig, model: Model) -> Callable[[], Detector]:
+    return lambda: make_detector(lane, model)
+
+
+def load_vehicle(name: str) -> Config:
+    """Return the configuration in a vehicle's YAML, for programs that are no ROS node.
+
+    Args:
+        name: a path, or the name of a packaged vehicle file.
+
+    Raises:
+        ConfigError: the file is missing, not a ROS parameter file, or its values are wrong.
+    """
+    path = find_resource('config/vehicles', name, VEHICLE_SUFFIX)
+    if not path.is_file():
+        packaged = ', '.join(resource_names('config/vehicles', VEHICLE_SUFFIX)) or 'none'
+        raise ConfigError(f'vehicle file "{name}" does not exist; packaged ones: {packaged}')
+    return Config.from_parameters(vehicle_parameters(path))
+
+
+def vehicle_parameters(path: Path) -> dict[str, Any]:
+    """Return the flat parameters of a vehicle's YAML.
+
+    Args:
+        path: a ROS parameter file with one ``/**`` section.
+
+    Raises:
+        ConfigError: it is not such a file.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        parameters = content['/**']['ros__parameters']
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f'{path}: expected a ROS parameter file with "/**: ros__parameters:", got {error!r}'
+        ) from error
+    return dict(_flatten('', parameters))
+
+
+def _flatten(prefix: str, value: Any) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [(prefix, value)]
+    rows = []
+    for key, inner in value.items():
+        rows += _flatten(f'{prefix}.{key}' if prefix else str(key), inner)
+    return rows

@@ -1,0 +1,243 @@
+"""What a vehicle's YAML says, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from yolox_trt_ros.core.encodings import COMPRESSED, RAW
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.parameters import build, named_groups, parameter
+
+MAX_CAMERAS = 8
+DEVICE = re.compile(r'cpu|cuda:\d+|dla:\d+')
+
+
+@dataclass(frozen=True, slots=True)
+class RigConfig:
+    """Where a camera sits and what it sees; only the rendered world reads this.
+
+    Vehicle coordinates: x forward, y left, z up, origin on the ground below the rear axle.
+    """
+
+    width: int = parameter(960, 'Image width in pixels.', low=16, high=16384)
+    height: int = parameter(640, 'Image height in pixels.', low=16, high=16384)
+    hfov_deg: float = parameter(90.0, 'Horizontal field of view.', low=5.0, high=150.0)
+    x_m: float = parameter(1.5, 'Position, forward.', low=-20.0, high=20.0)
+    y_m: float = parameter(0.0, 'Position, left.', low=-20.0, high=20.0)
+    z_m: float = parameter(1.6, 'Position, up.', low=0.0, high=20.0)
+    yaw_deg: float = parameter(0.0, 'Viewing direction, left positive.', low=-360.0, high=360.0)
+    pitch_deg: float = parameter(0.0, 'Viewing direction, down positive.', low=-90.0, high=90.0)
+    roll_deg: float = parameter(0.0, 'Rotation about the optical axis.', low=-180.0, high=180.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSimConfig:
+    """How camera_sim plays one camera."""
+
+    encoding: str = parameter('bgr8', 'What is published.', choices=(*RAW, *COMPRESSED))
+    source: str = parameter('', 'Folder or video of this camera alone; empty: sim.source.')
+    width: int = parameter(0, 'Images are resized to this; 0: as they are.', low=0, high=16384)
+    height: int = parameter(0, 'Images are resized to this; 0: as they are.', low=0, high=16384)
+    jitter_ms: float = parameter(
+        0.0, 'Standard deviation of the publication time.', low=0.0, high=1000.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CameraConfig:
+    """One camera stream."""
+
+    name: str
+    rig: RigConfig
+    sim: CameraSimConfig
+    topic: str = parameter('', 'Image topic; empty: /<name>/image_raw or …/compressed.')
+    transport: str = parameter(
+        'raw', 'sensor_msgs/Image or CompressedImage.', choices=('raw', 'compressed')
+    )
+    rate_hz: float = parameter(
+        10.0, 'Rate the driver publishes at, for placement and health.', low=0.01, high=1000.0
+    )
+    priority: float = parameter(
+        1.0, 'Weight of this camera against the others.', low=0.01, high=100.0, runtime=True
+    )
+    deadline_ms: float = parameter(
+        0.0,
+        'Oldest useful result, arrival to publication; 0: none.',
+        low=0.0,
+        high=60000.0,
+        runtime=True,
+    )
+    timeout_ms: float = parameter(
+        1000.0, 'Silence after which the camera is STALE.', low=1.0, high=3600000.0, runtime=True
+    )
+    lane: str = parameter('', 'Lane this camera is pinned to; empty: placed automatically.')
+    depth: int = parameter(5, 'Queue depth of the subscription.', low=1, high=1000)
+    reliability: str = parameter(
+        'best_effort',
+        'Reliability asked of the publisher.',
+        choices=('best_effort', 'reliable'),
+    )
+
+    @property
+    def image_topic(self) -> str:
+        """Return the topic to subscribe to, with the default resolved."""
+        raw = self.topic or f'/{self.name}/image_raw'
+        if self.transport == 'compressed' and not raw.endswith('/compressed'):
+            return f'{raw}/compressed'
+        return raw
+
+
+@dataclass(frozen=True, slots=True)
+class LaneConfig:
+    """One engine executor."""
+
+    name: str
+    device: str = parameter('cpu', 'cpu, cuda:N or dla:N.')
+    backend: str = parameter(
+        'onnxruntime',
+        'What runs the network.',
+        choices=('onnxruntime', 'tensorrt', 'simulated'),
+    )
+    max_batch: int = parameter(1, 'Most frames in one call; DLA lanes: 1.', low=1, high=64)
+    in_flight: int = parameter(1, 'Batches submitted and not yet collected.', low=1, high=8)
+    threads: int = parameter(
+        0, 'CPU threads of a cpu lane; 0: the cores divided among the cpu lanes.', low=0, high=256
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The network and how its output becomes detections."""
+
+    path: str = parameter('', 'ONNX file, or the name of a packaged model; empty: edge_n.')
+    labels: str = parameter('', 'Text file, one class name a line; empty: beside the model.')
+    score_threshold: float = parameter(
+        0.3, 'Lowest objectness × class score.', low=0.0, high=1.0, runtime=True
+    )
+    nms_iou: float = parameter(
+        0.45, 'Overlap above which the lower box is dropped.', low=0.0, high=1.0, runtime=True
+    )
+    class_agnostic: bool = parameter(
+        False, 'Whether boxes of different classes suppress each other.', runtime=True
+    )
+    max_detections: int = parameter(
+        300, 'Most detections of one image.', low=1, high=10000, runtime=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """When diagnostics turn from OK to WARN to ERROR."""
+
+    window_s: float = parameter(5.0, 'Span of rates and percentiles.', low=0.5, high=600.0)
+    latency_warn_ms: float = parameter(200.0, 'p95 arrival to publication.', low=0.0, high=60000.0)
+    latency_error_ms: float = parameter(
+        1000.0, 'p95 arrival to publication.', low=0.0, high=60000.0
+    )
+    drop_ratio_warn: float = parameter(0.2, 'Dropped per received frame.', low=0.0, high=1.0)
+    drop_ratio_error: float = parameter(0.9, 'Dropped per received frame.', low=0.0, high=1.0)
+    rate_ratio_warn: float = parameter(
+        0.8, 'Received rate against the camera’s rate_hz.', low=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SimConfig:
+    """What camera_sim shows when a camera has no source of its own."""
+
+    source: str = parameter(
+        'world', 'A folder of images, a video file, or "world" for the rendered street.'
+    )
+    seed: int = parameter(0, 'Seed of the rendered world and of the jitter.', low=0)
+    camera_info: bool = parameter(True, 'Whether CameraInfo is published beside each image.')
+    ground_truth: bool = parameter(True, 'Whether the world publishes its boxes beside each image.')
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the nodes and tools know about one vehicle."""
+
+    model: ModelConfig
+    limits: LimitsConfig
+    sim: SimConfig
+    camera_names: tuple[str, ...] = parameter((), 'The cameras, in the order they are shown.')
+    lane_names: tuple[str, ...] = parameter((), 'The engine executors.')
+    cameras: tuple[CameraConfig, ...] = named_groups('camera_names', CameraConfig)
+    lanes: tuple[LaneConfig, ...] = named_groups('lane_names', LaneConfig)
+    profile: str = parameter('', 'Engine profile that simulated lanes follow.')
+    class_id_format: str = parameter(
+        'index',
+        'class_id of a hypothesis: the label’s index or its name.',
+        choices=('index', 'name'),
+    )
+    autostart: bool = parameter(True, 'Whether the node configures and activates itself.')
+
+    @classmethod
+    def from_parameters(cls, flat: Mapping[str, Any]) -> Config:
+        """Return the checked configuration.
+
+        Args:
+            flat: dotted parameter names and values, as ROS or a YAML file gives them.
+
+        Raises:
+            ConfigError: all problems, one a line, each naming the parameter, the value and what
+                would be right.
+        """
+        config: Config = build(cls, flat)
+        problems = list(config._contradictions())
+        if problems:
+            raise ConfigError('\n'.join(problems))
+        return config
+
+    def _contradictions(self) -> list[str]:
+        problems = []
+        if not 1 <= len(self.cameras) <= MAX_CAMERAS:
+            problems.append(
+                f'camera_names: expected 1 to {MAX_CAMERAS} cameras, got {len(self.cameras)}'
+            )
+        if not self.lanes:
+            problems.append('lane_names: expected at least one lane, got none')
+        for lane in self.lanes:
+            problems += _lane_problems(lane)
+        names = [lane.name for lane in self.lanes]
+        topics: dict[str, str] = {}
+        for camera in self.cameras:
+            where = f'cameras.{camera.name}'
+            if camera.lane and camera.lane not in names:
+                near = did_you_mean(camera.lane, names)
+                problems.append(f'{where}.lane: no lane is called "{camera.lane}"{near}')
+            other = topics.setdefault(camera.image_topic, camera.name)
+            if other != camera.name:
+                problems.append(
+                    f'{where}.topic: "{camera.image_topic}" is already the topic of {other}'
+                )
+        limits = self.limits
+        for kind in ('latency', 'drop_ratio'):
+            unit = '_ms' if kind == 'latency' else ''
+            warn, error = f'{kind}_warn{unit}', f'{kind}_error{unit}'
+            if getattr(limits, warn) > getattr(limits, error):
+                problems.append(
+                    f'limits.{warn}: expected at most limits.{error} = '
+                    f'{getattr(limits, error):g}, got {getattr(limits, warn):g}'
+                )
+        return problems
+
+
+def _lane_problems(lane: LaneConfig) -> list[str]:
+    where = f'lanes.{lane.name}'
+    problems = []
+    if not DEVICE.fullmatch(lane.device):
+        problems.append(f'{where}.device: expected cpu, cuda:N or dla:N, got "{lane.device}"')
+    if lane.device.startswith('dla') and lane.backend == 'onnxruntime':
+        problems.append(f'{where}.backend: a dla lane needs tensorrt (or simulated)')
+    if lane.device.startswith('dla') and lane.max_batch != 1:
+        problems.append(
+            f'{where}.max_batch: expected 1 on a dla lane (a DLA gains nothing from batching), '
+            f'got {lane.max_batch}'
+        )
+    if lane.device == 'cpu' and lane.backend == 'tensorrt':
+        problems.append(f'{where}.backend: a cpu lane needs onnxruntime (or simulated)')
+    return problems

@@ -1,0 +1,60 @@
+"""What the scheduler asks of a detector; ``detect/`` and ``sim``-ulated lanes answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import FrameError
+from yolox_trt_ros.core.frame import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """One frame's result.
+
+    Attributes:
+        detections: in source-image pixels.
+        preprocessed_ns, inferred_ns, decoded_ns: monotonic time at which each stage of the
+            batch that held the frame ended, nanoseconds.
+    """
+
+    detections: Detections
+    preprocessed_ns: int
+    inferred_ns: int
+    decoded_ns: int
+
+
+FrameResult = Detected | FrameError
+"""A frame that turns out to be bad (a truncated JPEG) fails alone, not its batch."""
+
+
+class Ticket(Protocol):
+    """A submitted batch."""
+
+    def wait(self) -> list[FrameResult]:
+        """Block until the batch is done and return one result per frame, in submission order.
+
+        Raises:
+            Exception: the lane's executor failed; nothing of the batch can be trusted.
+        """
+        ...
+
+
+class Detector(Protocol):
+    """Preprocessing, inference, decode and NMS on one device. Used by one lane thread only."""
+
+    @property
+    def max_batch(self) -> int:
+        """Return how many frames one call of ``submit`` accepts."""
+        ...
+
+    def submit(self, frames: Sequence[Frame]) -> Ticket:
+        """Start a batch of 1 to ``max_batch`` frames of any size and encoding."""
+        ...
+
+    def close(self) -> None:
+        """Free the device; calling it twice is allowed."""
+        ...

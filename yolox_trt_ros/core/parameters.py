@@ -1,0 +1,191 @@
+"""A table of parameters made of dataclass fields, and the one check that reads a table.
+
+The same table gives ROS its descriptors, the tools their YAML check and the users their reference,
+so a parameter is described in one place: the dataclass field that holds its value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, get_type_hints
+
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+
+NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+"""What a camera or lane may be called: its name becomes part of ROS topic names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter as its user sees it.
+
+    Attributes:
+        name: dotted, units as a suffix; ``<name>`` stands for a camera's or lane's name.
+        kind: ``bool``, ``int``, ``float``, ``str`` or ``tuple`` (of strings).
+        default: used when the parameter is not given.
+        description: one sentence.
+        low, high: inclusive range of a number, or ``None``.
+        choices: valid strings, or empty when any is.
+        runtime: whether it may change while the node is active.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    runtime: bool = False
+
+    def check(self, value: Any) -> Any:
+        """Return ``value`` as this parameter's type.
+
+        Raises:
+            ConfigError: wrong type, out of range, or not one of the choices.
+        """
+        value = self._typed(value)
+        if self.choices and value not in self.choices:
+            near = did_you_mean(value, self.choices)
+            raise ConfigError(f'{self.name}: "{value}" is not one of its values{near}')
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and not (
+            (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        ):
+            raise ConfigError(f'{self.name}: expected {self.range_text()}, got {value}')
+        return value
+
+    def range_text(self) -> str:
+        """Return the range in words, or an empty string."""
+        if self.low is None:
+            return '' if self.high is None else f'at most {self.high:g}'
+        return f'{self.low:g} or more' if self.high is None else f'{self.low:g} to {self.high:g}'
+
+    def _typed(self, value: Any) -> Any:
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if self.kind is tuple and isinstance(value, (list, tuple)):
+            if all(isinstance(item, str) for item in value):
+                return tuple(value)
+        elif type(value) is self.kind and value == value:  # NaN is no value of any parameter
+            return value
+        wanted = 'list of strings' if self.kind is tuple else self.kind.__name__
+        raise ConfigError(f'{self.name}: expected {wanted}, got {value!r}')
+
+
+def parameter(
+    default: Any,
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    runtime: bool = False,
+) -> Any:
+    """Declare a dataclass field that is a parameter; see :class:`Parameter`."""
+    spec = Parameter('', type(default), default, description, low, high, choices, runtime)
+    return field(default=default, metadata={'parameter': spec})
+
+
+def named_groups(names_parameter: str, group: type) -> Any:
+    """Declare a field that holds one ``group`` per name listed in ``names_parameter``."""
+    return field(default=(), metadata={'names': names_parameter, 'group': group})
+
+
+def table(cls: type, prefix: str = '', name: str = '<name>') -> Iterator[Parameter]:
+    """Yield every parameter of a dataclass and of the groups in it.
+
+    Args:
+        cls: a dataclass whose fields were made by :func:`parameter`, :func:`named_groups`, or are
+            dataclasses of that kind.
+        prefix: put before each name, with its dot.
+        name: stands for the camera or lane in the names of per-name groups.
+    """
+    hints = get_type_hints(cls)
+    for f in fields(cls):
+        if 'parameter' in f.metadata:
+            spec = f.metadata['parameter']
+            values = {k: getattr(spec, k) for k in spec.__slots__}
+            yield Parameter(**{**values, 'name': prefix + f.name})
+        elif 'group' in f.metadata:
+            yield from table(f.metadata['group'], f'{prefix}{f.name}.{name}.')
+        elif f.default is MISSING and hasattr(hints[f.name], '__dataclass_fields__'):
+            yield from table(hints[f.name], f'{prefix}{f.name}.')
+
+
+def build(cls: type, flat: Mapping[str, Any]) -> Any:
+    """Return an instance of the table's dataclass from dotted names and values.
+
+    Raises:
+        ConfigError: every problem found, one a line: unknown names (with the nearest valid one),
+            wrong types and values out of range.
+    """
+    problems: list[str] = []
+    known: set[str] = set()
+    value = _build(cls, flat, '', '', problems, known)
+    for name in sorted(set(flat) - known):
+        problems.append(f'{name}: no such parameter{did_you_mean(name, known)}')
+    if problems:
+        raise ConfigError('\n'.join(dict.fromkeys(problems)))
+    return value
+
+
+def _build(
+    cls: type,
+    flat: Mapping[str, Any],
+    prefix: str,
+    name: str,
+    problems: list[str],
+    known: set[str],
+) -> Any:
+    values: dict[str, Any] = {}
+    hints = get_type_hints(cls)
+    for f in fields(cls):
+        if 'parameter' in f.metadata:
+            values[f.name] = _value(f, prefix, flat, problems, known)
+        elif 'group' in f.metadata:
+            values[f.name] = tuple(
+                _build(f.metadata['group'], flat, f'{prefix}{f.name}.{n}.', n, problems, known)
+                for n in _names(f, flat, problems)
+            )
+        elif f.name == 'name':
+            values['name'] = name
+        else:
+            values[f.name] = _build(
+                hints[f.name], flat, f'{prefix}{f.name}.', name, problems, known
+            )
+    return cls(**values)
+
+
+def _value(
+    f: Field[Any], prefix: str, flat: Mapping[str, Any], problems: list[str], known: set[str]
+) -> Any:
+    spec: Parameter = f.metadata['parameter']
+    full = prefix + f.name
+    known.add(full)
+    if full not in flat:
+        return spec.default
+    try:
+        return Parameter(
+            full, spec.kind, spec.default, spec.description, spec.low, spec.high, spec.choices
+        ).check(flat[full])
+    except ConfigError as error:
+        problems.append(str(error))
+        return spec.default
+
+
+def _names(f: Field[Any], flat: Mapping[str, Any], problems: list[str]) -> Iterable[str]:
+    parameter_name = f.metadata['names']
+    names = flat.get(parameter_name, ())
+    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+        return ()  # reported where the list itself is checked
+    for n in names:
+        if not NAME.fullmatch(n):
+            problems.append(
+                f'{parameter_name}: "{n}" must be letters, digits and _, starting with a letter'
+            )
+        if list(names).count(n) > 1:
+            problems.append(f'{parameter_name}: "{n}" is listed twice')
+    return dict.fromkeys(n for n in names if NAME.fullmatch(n))

@@ -1,0 +1,47 @@
+"""Find the files that ship with the package: models, vehicle files, DDS profiles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PACKAGE = 'yolox_trt_ros'
+
+
+def resource_folders(kind: str) -> list[Path]:
+    """Return the existing folders ``kind``: of the source tree, then of ROS installations."""
+    roots = [Path(__file__).resolve().parents[2]]
+    prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
+    roots += [Path(prefix) / 'share' / PACKAGE for prefix in prefixes if prefix]
+    return [root / kind for root in roots if (root / kind).is_dir()]
+
+
+def find_resource(kind: str, name: str, suffix: str = '') -> Path:
+    """Return the file a user means by a path or by the bare name of a packaged file.
+
+    Args:
+        kind: folder of the packaged files, such as ``models`` or ``config/vehicles``.
+        name: a path, or a packaged file's name with or without ``suffix``.
+        suffix: such as ``.onnx``.
+
+    Returns:
+        An existing file if there is one, otherwise ``name`` as a path.
+    """
+    path = Path(name).expanduser()
+    if path.is_file() or '/' in name:  # ./x is a path, though Path drops the dot
+        return path
+    for folder in resource_folders(kind):
+        for candidate in (folder / name, folder / (name + suffix)):
+            if candidate.is_file():
+                return candidate
+    return path
+
+
+def resource_names(kind: str, suffix: str) -> list[str]:
+    """Return the names, without ``suffix``, of the packaged files of one kind."""
+    found = {
+        file.name.removesuffix(suffix)
+        for folder in resource_folders(kind)
+        for file in folder.glob(f'*{suffix}')
+    }
+    return sorted(found)

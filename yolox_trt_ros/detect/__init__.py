@@ -1,0 +1,1 @@
+"""From frames to detections: preprocessing, inference, decode and NMS."""

@@ -1,0 +1,128 @@
+"""Frames to the network's input on the CPU, with OpenCV."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from yolox_trt_ros.core.encodings import RAW
+from yolox_trt_ros.core.errors import DropReason, FrameError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.model import Letterbox, ModelSpec
+
+# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first two.
+_TO_BGR = {
+    'yuv422': cv2.COLOR_YUV2BGR_UYVY,
+    'yuv422_yuy2': cv2.COLOR_YUV2BGR_YUY2,
+    'nv12': cv2.COLOR_YUV2BGR_NV12,
+    'bayer_rggb8': cv2.COLOR_BayerBG2BGR,
+    'bayer_bggr8': cv2.COLOR_BayerRG2BGR,
+    'bayer_gbrg8': cv2.COLOR_BayerGR2BGR,
+    'bayer_grbg8': cv2.COLOR_BayerGB2BGR,
+}
+_BGR, _RGB = (0, 1, 2), (2, 1, 0)
+_CHANNELS = {'rgb8': _RGB, 'rgba8': _RGB, 'mono8': (0, 0, 0)}
+
+
+def pixels(frame: Frame) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return the image, and which of its channels are blue, green and red.
+
+    Formats that are interleaved colour already stay as they are, so that the swap costs nothing
+    when the resized planes are written.
+
+    Args:
+        frame: any encoding; compressed frames are decoded.
+
+    Returns:
+        uint8 (height, width, channels) or (height, width), and three channel indices.
+
+    Raises:
+        FrameError: ``undecodable``: a damaged JPEG or PNG.
+    """
+    if frame.compressed:
+        return decode_compressed(frame), _BGR
+    layout = RAW[frame.encoding]
+    rows, row_bytes = layout.rows(frame.height), layout.min_step(frame.width)
+    strides: tuple[int, ...] = (frame.step, layout.bytes_per_pixel, 1)
+    shape: tuple[int, ...] = (rows, frame.width, layout.bytes_per_pixel)
+    if layout.bytes_per_pixel == 1:
+        shape, strides = shape[:2], strides[:2]
+    if len(frame.data) < frame.step * (rows - 1) + row_bytes:
+        raise FrameError(
+            DropReason.MALFORMED, f'{frame.encoding} frame with {len(frame.data)} bytes'
+        )
+    image = np.lib.stride_tricks.as_strided(frame.data, shape, strides, writeable=False)
+    if frame.encoding in _TO_BGR:
+        return cv2.cvtColor(image, _TO_BGR[frame.encoding]), _BGR
+    return image, _CHANNELS.get(frame.encoding, _BGR)
+
+
+def bgr_image(frame: Frame) -> np.ndarray:
+    """Return any frame as uint8 (height, width, 3) in BGR order, for drawing."""
+    image, channels = pixels(frame)
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return np.ascontiguousarray(image[:, :, channels])
+
+
+def decode_compressed(frame: Frame) -> np.ndarray:
+    """Return a JPEG or PNG frame's pixels, uint8 (height, width, 3) BGR.
+
+    Raises:
+        FrameError: ``undecodable``: damaged, truncated, or another size than its header says.
+    """
+    # OpenCV fills what a cut JPEG lacks with grey, which a detector would take for a picture.
+    # Behind the end marker some drivers pad their buffer with zeros.
+    end = frame.data[-4096:].tobytes().rstrip(b'\0')[-64:]
+    if frame.encoding == 'jpeg' and b'\xff\xd9' not in end:
+        raise FrameError(
+            DropReason.UNDECODABLE, f'JPEG of {len(frame.data)} bytes has no end marker: truncated'
+        )
+    try:
+        image = cv2.imdecode(frame.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise FrameError(DropReason.UNDECODABLE, f'damaged {frame.encoding}: {error}') from error
+    if image is None or image.shape[:2] != (frame.height, frame.width):
+        got = 'nothing' if image is None else f'{image.shape[1]}x{image.shape[0]}'
+        raise FrameError(
+            DropReason.UNDECODABLE,
+            f'damaged {frame.encoding}: expected {frame.width}x{frame.height}, decoded {got}',
+        )
+    return image
+
+
+class CpuPreprocessor:
+    """Letterbox, colour order and layout of one model's input."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._order = _BGR if spec.colour == 'bgr' else _RGB
+        self._pad = np.float32(spec.pad * spec.scale)
+
+    def new_input(self, batch: int) -> np.ndarray:
+        """Return a padded input tensor, float32 (batch, 3, height, width)."""
+        return np.full((batch, 3, self._spec.height, self._spec.width), self._pad, np.float32)
+
+    def write(self, frame: Frame, target: np.ndarray) -> Letterbox:
+        """Write one frame into its place in the input tensor.
+
+        Args:
+            frame: any size and encoding.
+            target: float32 (3, height, width); pixels outside the image become the pad value.
+
+        Returns:
+            The letterbox, to map boxes back to source pixels.
+
+        Raises:
+            FrameError: the frame cannot be decoded.
+        """
+        image, channels = pixels(frame)
+        box = Letterbox.fit(frame.height, frame.width, self._spec)
+        small = cv2.resize(image, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
+        planes = cv2.split(small) if small.ndim == 3 else (small,)
+        for plane, position in zip(target, self._order, strict=True):
+            source = planes[channels[position]]
+            np.multiply(source, np.float32(self._spec.scale), out=plane[: box.height, : box.width])
+        target[:, box.height :, :] = self._pad
+        target[:, : box.height, box.width :] = self._pad
+        return box

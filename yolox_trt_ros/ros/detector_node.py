@@ -1,0 +1,233 @@
+"""The detector node: cameras in, Detection2DArray out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType
+
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+
+from yolox_trt_ros.compose import Model, lane_specs, load_model, thresholds_of
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.ros.ingest import Ingest, IngestNotes
+from yolox_trt_ros.ros.parameters import check_change, declare_all, read_config, read_parameters
+from yolox_trt_ros.ros.process import keep_large_buffers
+from yolox_trt_ros.ros.publishers import ResultPublishers
+from yolox_trt_ros.ros.status import StatusPublisher
+from yolox_trt_ros.schedule.pipeline import Pipeline
+from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+DRAIN_S = 5.0
+
+
+class DetectorNode(LifecycleNode):
+    """Configure loads and warms up, activate subscribes, deactivate drains, cleanup frees.
+
+    A frame's way: :class:`Ingest` → :class:`Pipeline` (mailbox, policy, lane, detector) →
+    :class:`ResultPublishers`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            'detector',
+            allow_undeclared_parameters=True,
+            automatically_declare_parameters_from_overrides=True,
+        )
+        self._config: Config | None = None
+        self._model: Model | None = None
+        self._pipeline: Pipeline | None = None
+        self._telemetry: Telemetry | None = None
+        self._results: ResultPublishers | None = None
+        self._ingest: Ingest | None = None
+        self._problem = 'not configured'
+        self._notes: dict[str, IngestNotes] = {}
+        self._status = StatusPublisher(self, self._report)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        if read_parameters(self).get('autostart', True):
+            self._autostart()
+
+    # -- lifecycle -------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Check the parameters, load the model, start and measure the lanes."""
+        try:
+            self._configure()
+        except YoloxTrtRosError as error:
+            self._problem = f'not configured: {error}'
+            self.get_logger().error(self._problem)
+        except Exception:
+            self._problem = f'not configured: {traceback.format_exc()}'
+            self.get_logger().error(self._problem)
+        else:
+            return super().on_configure(state)
+        self._free()
+        return FAILURE
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the cameras."""
+        assert self._config and self._pipeline
+        self._ingest = Ingest(self, self._config.cameras, self._pipeline, self.get_logger().warn)
+        self._notes = self._ingest.notes
+        self.get_logger().info(f'active: {len(self._config.cameras)} cameras')
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and let the lanes finish what waits."""
+        assert self._pipeline
+        self._unsubscribe()
+        if not self._pipeline.drain(DRAIN_S):
+            self.get_logger().warn(f'frames were still in flight after {DRAIN_S:g} s')
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free lanes, model and publishers."""
+        self._problem = 'not configured'
+        self._free()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from any state."""
+        self._problem = 'shut down'
+        self._free()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything so that the node can be configured again."""
+        self._free()
+        return SUCCESS
+
+    def close(self) -> None:
+        """Stop every thread; the node is destroyed next."""
+        self._status.close()
+        self._free()
+
+    def _autostart(self) -> None:
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def _configure(self) -> None:
+        self._config = config = read_config(self)
+        declare_all(self, config)
+        self._model = load_model(config.model)
+        spec = self._model.spec
+        self.get_logger().info(
+            f'model {self._model.path}: {spec.width}x{spec.height}, {len(spec.labels)} classes'
+        )
+        self._results = ResultPublishers(self, config, spec)
+        self._telemetry = Telemetry(config.cameras, config.limits)
+        self._pipeline = Pipeline(
+            config.cameras,
+            lane_specs(config, self._model),
+            self._results.detections,
+            on_trace=self._on_trace,
+            on_event=self._on_event,
+        )
+        self._pipeline.start()
+        self._notes = {camera.name: IngestNotes() for camera in config.cameras}
+
+    def _unsubscribe(self) -> None:
+        if self._ingest:
+            self._ingest.close()
+            self._ingest = None
+
+    def _free(self) -> None:
+        self._unsubscribe()
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline:
+            pipeline.stop(timeout_s=DRAIN_S)
+        if self._results:
+            self._results.close()
+            self._results = None
+
+    # -- what the pipeline tells -----------------------------------------------------------
+
+    def _on_trace(self, frame: Frame, trace: FrameTrace) -> None:
+        assert self._telemetry and self._results
+        self._telemetry.record(trace)
+        self._results.latency(frame, trace)
+
+    def _on_event(self, level: str, message: str) -> None:
+        # rclpy refuses two severities from one line of code, hence one line each.
+        logger = self.get_logger()
+        if level == 'error':
+            logger.error(message)
+        elif level == 'warn':
+            logger.warn(message)
+        else:
+            logger.info(message)
+
+    def _report(self) -> tuple[PipelineReport, dict[str, IngestNotes]] | str:
+        pipeline, telemetry = self._pipeline, self._telemetry
+        if pipeline is None or telemetry is None:
+            return self._problem
+        return telemetry.report(pipeline.snapshot()), self._notes
+
+    # -- parameters ------------------------------------------------------------------------
+
+    def _on_set_parameters(self, changed: list[Parameter]) -> SetParametersResult:
+        if self._pipeline is None:
+            return SetParametersResult(successful=True)  # checked as a whole by configure
+        values = {p.name: p.value for p in changed if p.name != 'use_sim_time'}
+        try:
+            config = check_change(read_parameters(self), values, active=True)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._apply(config)
+        return SetParametersResult(successful=True)
+
+    def _apply(self, config: Config) -> None:
+        assert self._model and self._pipeline and self._telemetry
+        self._config = config
+        self._model.thresholds = thresholds_of(config.model)
+        for camera in config.cameras:
+            self._pipeline.update_camera(
+                camera.name, priority=camera.priority, deadline_ms=camera.deadline_ms
+            )
+            self._telemetry.update_camera(
+                camera.name, timeout_ms=camera.timeout_ms, deadline_ms=camera.deadline_ms
+            )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM."""
+    keep_large_buffers()
+    # Lane threads hold the GIL for well under a millisecond; the ingest thread must not wait the
+    # default 5 ms for it.
+    sys.setswitchinterval(0.0005)
+    stop = threading.Event()
+
+    def on_signal(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    # rclpy's own handler would shut the context down while lanes still publish.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    node = DetectorNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.2)
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

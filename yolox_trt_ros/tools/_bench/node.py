@@ -1,0 +1,217 @@
+"""The whole node behind DDS, beside a plain rclpy node fed by the same cameras."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+import yaml
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from vision_msgs.msg import Detection2DArray
+
+from yolox_trt_ros.compose import load_vehicle, vehicle_parameters
+from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.ros import dds
+from yolox_trt_ros.ros.codecs import CdrReader
+from yolox_trt_ros.tools._processes import NodeProcess
+
+SETTLE_S = 3.0
+START_S = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--vehicle', default='laptop_8cam', help='vehicle file or packaged name')
+    parser.add_argument('--model', default='', help='ONNX file (default: the packaged model)')
+    parser.add_argument('--labels', default='', help='text file, one class name a line')
+    parser.add_argument('--source', default='', help='folder of images, video file, or "world"')
+    parser.add_argument('--size', type=int, nargs=2, default=(1920, 1280), metavar=('W', 'H'))
+    parser.add_argument('--rate', type=float, default=8.0, help='Hz of each camera')
+    parser.add_argument('--seconds', type=float, default=15.0, help='length of each measurement')
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Return results per second, latency and CPU time of both nodes, fed the same way."""
+    os.environ.setdefault('ROS_DOMAIN_ID', str(100 + os.getpid() % 100))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.update(dds.environment())
+    with tempfile.TemporaryDirectory() as folder:
+        vehicle = _vehicle(args, Path(folder))
+        chosen = {
+            key: str(Path(value).resolve()) if Path(value).exists() else value
+            for key, value in (
+                ('model.path', args.model),
+                ('model.labels', args.labels),
+                ('sim.source', args.source),
+            )
+            if value
+        }
+        return {
+            'image': list(args.size),
+            'rate_hz': args.rate,
+            'plain': _measure_one('plain', args, vehicle, chosen),
+            'node': _measure_one('detector', args, vehicle, chosen),
+        }
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the table of a result."""
+    plain, node = result['plain'], result['node']
+    lines: list[tuple[str, ...]] = [('', 'plain node', 'this node', 'ratio')]
+    for key, text in (
+        ('results_per_s', 'results/s'),
+        ('latency_p50_ms', 'latency p50, ms'),
+        ('latency_p95_ms', 'latency p95, ms'),
+        ('node_cpu_ms_per_result', 'CPU of the node, ms/result'),
+        ('source_cpu_ms_per_image', 'CPU of the cameras, ms/image'),
+    ):
+        lines.append(
+            (text, f'{plain[key]:.1f}', f'{node[key]:.1f}', f'{node[key] / plain[key]:.2f}')
+        )
+    lines.append(('images sent', str(plain['sent']), str(node['sent']), ''))
+    lines.append(('images received', '–', str(node['received']), ''))
+    return lines
+
+
+def _vehicle(args: argparse.Namespace, folder: Path) -> Path:
+    """Write the vehicle with the benchmark's image size and rate."""
+    flat = vehicle_parameters(find_resource('config/vehicles', args.vehicle, '.param.yaml'))
+    width, height = args.size
+    for name in flat['camera_names']:
+        flat |= {
+            f'cameras.{name}.rate_hz': args.rate,
+            f'cameras.{name}.transport': 'raw',
+            f'cameras.{name}.sim.encoding': 'bgr8',
+            f'cameras.{name}.sim.width': width,
+            f'cameras.{name}.sim.height': height,
+            f'cameras.{name}.rig.width': width,
+            f'cameras.{name}.rig.height': height,
+        }
+    path = folder / 'bench.param.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': flat}}))
+    return path
+
+
+def _measure_one(
+    name: str, args: argparse.Namespace, vehicle: Path, chosen: dict[str, Any]
+) -> dict[str, Any]:
+    cameras = load_vehicle(str(vehicle)).cameras
+    folder = vehicle.parent
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(_Watch(cameras, f'/{name}').running())
+        if name == 'plain':
+            arguments = ['--vehicle', str(vehicle), '--model', args.model, '--labels', args.labels]
+            node = NodeProcess.command_line(
+                'yolox_trt_ros.tools._bench.plain_node', arguments, folder / 'plain.log'
+            )
+        else:
+            node = NodeProcess(
+                'yolox_trt_ros.ros.detector_node', [vehicle], chosen, folder / 'detector.log'
+            )
+        stack.enter_context(node)
+        source = stack.enter_context(
+            NodeProcess('yolox_trt_ros.ros.camera_sim_node', [vehicle], chosen, folder / 'sim.log')
+        )
+        watch.wait_for_first((node, source))
+        time.sleep(SETTLE_S)
+        return _count(watch, node, source, args, len(cameras))
+
+
+def _count(
+    watch: _Watch, node: NodeProcess, source: NodeProcess, args: argparse.Namespace, cameras: int
+) -> dict[str, Any]:
+    watch.latencies.clear()
+    before = watch.received()
+    cpu_node, cpu_source, start = _cpu_s(node.pid), _cpu_s(source.pid), time.monotonic()
+    time.sleep(args.seconds)
+    seconds = time.monotonic() - start
+    latencies = list(watch.latencies)
+    sent = round(args.rate * seconds) * cameras
+    p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
+    return {
+        'results_per_s': len(latencies) / seconds,
+        'latency_p50_ms': float(p50),
+        'latency_p95_ms': float(p95),
+        'latency_p99_ms': float(p99),
+        'node_cpu_ms_per_result': (_cpu_s(node.pid) - cpu_node) * 1e3 / len(latencies),
+        'node_cpu_share': (_cpu_s(node.pid) - cpu_node) / seconds,
+        'source_cpu_ms_per_image': (_cpu_s(source.pid) - cpu_source) * 1e3 / sent,
+        'sent': sent,
+        'received': watch.received() - before,
+    }
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the CPU seconds a process has used, user and system."""
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+class _Watch:
+    """Counts a node's results and their age on arrival, at little cost: messages stay bytes."""
+
+    def __init__(self, cameras: tuple[CameraConfig, ...], node: str) -> None:
+        self.latencies: list[float] = []
+        self._status: PipelineStatus | None = None
+        self._context = rclpy.Context()
+        self._context.init()
+        self._node = Node('watch', context=self._context)
+        for camera in cameras:
+            self._node.create_subscription(
+                Detection2DArray, f'{node}/{camera.name}/detections', self._on_result, 50, raw=True
+            )
+        self._node.create_subscription(PipelineStatus, f'{node}/status', self._on_status, 1)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[_Watch]:
+        stop = threading.Event()
+
+        def spin() -> None:
+            while not stop.is_set():
+                self._executor.spin_once(timeout_sec=0.2)
+
+        thread = threading.Thread(target=spin, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+            self._executor.shutdown()
+            self._node.destroy_node()
+            self._context.try_shutdown()
+
+    def wait_for_first(self, processes: tuple[NodeProcess, ...]) -> None:
+        end = time.monotonic() + START_S
+        while not self.latencies:
+            for process in processes:
+                process.check()
+            if time.monotonic() > end:
+                logs = '\n'.join(process.tail() for process in processes)
+                raise TimeoutError(f'no result within {START_S:g} s:\n{logs}')
+            time.sleep(0.1)
+
+    def received(self) -> int:
+        return sum(c.received for c in self._status.cameras) if self._status else 0
+
+    def _on_result(self, message: bytes) -> None:
+        reader = CdrReader(message)
+        stamp_ns = reader.number('i') * 1_000_000_000 + reader.number('I')
+        self.latencies.append((time.time_ns() - stamp_ns) / 1e6)
+
+    def _on_status(self, message: PipelineStatus) -> None:
+        self._status = message

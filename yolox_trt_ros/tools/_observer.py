@@ -1,0 +1,165 @@
+"""A ROS node that watches a detector from outside, as any user's program would."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from vision_msgs.msg import Detection2DArray
+
+from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import FrameError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.msg import CameraLatency, PipelineStatus
+from yolox_trt_ros.ros.codecs import READERS, Arrival
+from yolox_trt_ros.ros.ingest import MESSAGE_TYPES
+
+KEPT = 64
+"""Results and images kept per camera for pairing by stamp."""
+
+_IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
+_RESULT_QOS = 50
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was observed of one camera.
+
+    Attributes:
+        latencies_ms: header stamp to publication, one per result.
+        detections: by header stamp, ns; the newest :data:`KEPT`.
+        images: by header stamp, ns; the newest few, and only while images are watched.
+    """
+
+    latencies_ms: list[float] = field(default_factory=list)
+    detections: deque[tuple[int, Detections]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    images: deque[Frame] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+    def pair(self) -> tuple[Frame, Detections] | None:
+        """Return the newest image whose detections have arrived."""
+        found = dict(self.detections)
+        for frame in reversed(self.images):
+            if frame.stamp_ns in found:
+                return frame, found[frame.stamp_ns]
+        return None
+
+
+class Observer:
+    """Subscribes to a detector's results in a thread of its own.
+
+    Args:
+        cameras: the vehicle's cameras.
+        detector: fully qualified name of the detector node.
+    """
+
+    def __init__(self, cameras: tuple[CameraConfig, ...], detector: str = '/detector') -> None:
+        self.seen: dict[str, Seen] = defaultdict(Seen)
+        self.status: PipelineStatus | None = None
+        self._cameras = cameras
+        self._context = rclpy.Context()
+        self._context.init()
+        self._node = Node('observer', context=self._context)
+        self._watching: list[object] = []
+        self._node.create_subscription(PipelineStatus, f'{detector}/status', self._on_status, 5)
+        for camera in cameras:
+            base = f'{detector}/{camera.name}'
+            self._subscribe(Detection2DArray, f'{base}/detections', camera, self._on_detections)
+            self._subscribe(CameraLatency, f'{base}/latency', camera, self._on_latency)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name='observer', daemon=True)
+        self._thread.start()
+
+    def watch_images(self) -> None:
+        """Begin to keep images; costs a copy of every image while it lasts."""
+        for camera in self._cameras:
+            self._watching.append(
+                self._node.create_subscription(
+                    MESSAGE_TYPES[camera.transport],
+                    camera.image_topic,
+                    lambda message, camera=camera: self._on_image(camera, message),
+                    _IMAGE_QOS,
+                    raw=True,
+                )
+            )
+        self._executor.wake()
+
+    def wait_for_pairs(self, timeout_s: float) -> dict[str, tuple[Frame, Detections]]:
+        """Return an image with its detections per camera; cameras without one are left out."""
+        end = time.monotonic() + timeout_s
+        while True:
+            pairs = {c.name: self.seen[c.name].pair() for c in self._cameras}
+            if all(pairs.values()) or time.monotonic() > end:
+                return {name: pair for name, pair in pairs.items() if pair}
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stopped.set()
+        self._thread.join(timeout=5)
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def _spin(self) -> None:
+        while not self._stopped.is_set():
+            self._executor.spin_once(timeout_sec=0.2)
+
+    def _subscribe(
+        self, kind: type, topic: str, camera: CameraConfig, callback: Callable[..., None]
+    ) -> None:
+        self._node.create_subscription(
+            kind,
+            topic,
+            lambda message: callback(camera, message),
+            _RESULT_QOS,
+        )
+
+    def _on_status(self, message: PipelineStatus) -> None:
+        self.status = message
+
+    def _on_latency(self, camera: CameraConfig, message: CameraLatency) -> None:
+        self.seen[camera.name].latencies_ms.append(message.age_ns / 1e6)
+
+    def _on_detections(self, camera: CameraConfig, message: Detection2DArray) -> None:
+        self.seen[camera.name].detections.append((stamp_ns(message), read_detections(message)))
+
+    def _on_image(self, camera: CameraConfig, message: bytes) -> None:
+        seen = self.seen[camera.name]
+        try:
+            frame = READERS[camera.transport](message, Arrival(camera.name, 0, time.monotonic_ns()))
+        except FrameError:
+            return  # the detector counts it
+        seen.images.append(frame)
+        while len(seen.images) > 8:
+            seen.images.popleft()
+
+
+def stamp_ns(message: Detection2DArray) -> int:
+    """Return a message's header stamp in nanoseconds."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def read_detections(message: Detection2DArray) -> Detections:
+    """Return the detections in a message whose class ids are label indices."""
+    n = len(message.detections)
+    xyxy = np.empty((n, 4), np.float32)
+    score = np.empty(n, np.float32)
+    class_id = np.empty(n, np.int32)
+    for i, item in enumerate(message.detections):
+        centre, w, h = item.bbox.center.position, item.bbox.size_x, item.bbox.size_y
+        xyxy[i] = centre.x - w / 2, centre.y - h / 2, centre.x + w / 2, centre.y + h / 2
+        score[i] = item.results[0].hypothesis.score
+        class_id[i] = int(item.results[0].hypothesis.class_id)
+    return Detections(xyxy, score, class_id)

@@ -1,0 +1,99 @@
+"""Start this package's nodes as child processes, and stop them as ``ros2 launch`` would."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from yolox_trt_ros.core.errors import YoloxTrtRosError
+
+STOP_S = 15.0
+
+
+class NodeProcess:
+    """One node in a process of its own; its output goes to a log file.
+
+    Args:
+        module: such as ``yolox_trt_ros.ros.detector_node``.
+        parameter_files: ROS parameter files; later ones win.
+        parameters: further parameters by dotted name; they win over the files.
+        log: where its output goes.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        parameter_files: list[Path],
+        parameters: dict[str, Any],
+        log: Path,
+    ) -> None:
+        overrides = log.with_suffix('.param.yaml')
+        overrides.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+        files = [*parameter_files, *([overrides] if parameters else [])]
+        arguments = [part for file in files for part in ('--params-file', str(file))]
+        self._start(module, ['--ros-args', *arguments], log)
+
+    @classmethod
+    def command_line(cls, module: str, arguments: list[str], log: Path) -> NodeProcess:
+        """Start a module that takes plain arguments."""
+        process = cls.__new__(cls)
+        process._start(module, arguments, log)
+        return process
+
+    def _start(self, module: str, arguments: list[str], log: Path) -> None:
+        self.name = module.rpartition('.')[2]
+        self.log = log
+        with log.open('wb') as output:
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', module, *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # A Ctrl-C in the terminal is for the tool, which then stops its nodes in order.
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise if the node has ended by itself.
+
+        Raises:
+            YoloxTrtRosError: with the last lines it wrote.
+        """
+        code = self._process.poll()
+        if code is not None:
+            raise YoloxTrtRosError(f'{self.name} ended with exit code {code}:\n{self.tail()}')
+
+    def tail(self, lines: int = 12) -> str:
+        """Return the last lines of the node's log."""
+        return '\n'.join(self.log.read_text(errors='replace').splitlines()[-lines:])
+
+    def stop(self) -> int:
+        """Ask the node to end, insist after a while, and return its exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return self._process.wait()
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,68 @@
+"""Measure this package against other ways of doing the same; prints tables, writes JSON.
+
+Every figure is a ratio of two things measured in the same run on the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pkgutil
+import platform
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from yolox_trt_ros.compose import available_cores
+from yolox_trt_ros.tools import _bench
+
+NOT_BENCHMARKS = ('plain_node',)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line: one sub-command per benchmark, or none for all of them."""
+    parser.add_argument('--json', type=Path, default=Path('build/bench.json'), help='output file')
+    subparsers = parser.add_subparsers(dest='benchmark', metavar='BENCHMARK')
+    for name in _names():
+        module = importlib.import_module(f'{_bench.__name__}.{name}')
+        first_line = (module.__doc__ or '').partition('\n')[0]
+        benchmark = subparsers.add_parser(name, help=first_line, description=module.__doc__)
+        module.add_arguments(benchmark)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one benchmark, or all with their defaults."""
+    console = Console()
+    results: dict[str, Any] = {'machine': _machine()}
+    for name in [args.benchmark] if args.benchmark else _names():
+        module = importlib.import_module(f'{_bench.__name__}.{name}')
+        if not args.benchmark:
+            parser = argparse.ArgumentParser()
+            module.add_arguments(parser)
+            args = argparse.Namespace(**vars(args), **vars(parser.parse_args([])))
+        with console.status(f'{name} …'):
+            results[name] = module.measure(args)
+        console.print(_table(name, (module.__doc__ or '').partition('\n')[0], module, results))
+        args = argparse.Namespace(json=args.json, benchmark=args.benchmark)
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+    console.print(f'written to {args.json}')
+    return 0
+
+
+def _names() -> list[str]:
+    return [m.name for m in pkgutil.iter_modules(_bench.__path__) if m.name not in NOT_BENCHMARKS]
+
+
+def _machine() -> dict[str, Any]:
+    return {'cores': available_cores(), 'processor': platform.processor() or platform.machine()}
+
+
+def _table(name: str, title: str, module: Any, results: dict[str, Any]) -> Table:
+    table = Table(title=f'{name}: {title}', show_header=False, title_justify='left')
+    for row in module.rows(results[name]):
+        table.add_row(*row)
+    return table

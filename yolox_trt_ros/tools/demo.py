@@ -1,0 +1,249 @@
+"""Show eight simulated cameras going through the node: live table, report and mosaic.
+
+camera_sim and the detector node run as processes of their own, as on a vehicle. At the end
+OUT/report.json holds what each camera and lane did, and OUT/mosaic.png one picture of every camera
+with its boxes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from yolox_trt_ros.compose import VEHICLE_SUFFIX, Model, load_model, load_vehicle
+from yolox_trt_ros.core.config import Config, ModelConfig
+from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
+from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.detect.cpu.preprocess import bgr_image
+from yolox_trt_ros.detect.draw import draw_detections, draw_tag
+from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.ros import dds
+from yolox_trt_ros.tools._observer import Observer
+from yolox_trt_ros.tools._processes import NodeProcess
+
+START_S = 60.0
+REAL = Path('../shared/real')
+TILE = (640, 427)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--vehicle', default='laptop_8cam', help='vehicle file or packaged name')
+    parser.add_argument('--model', default='', help='ONNX file (default: the packaged model)')
+    parser.add_argument('--labels', default='', help='text file, one class name a line')
+    parser.add_argument('--source', default='', help='folder of images, video file, or "world"')
+    parser.add_argument('--duration', type=float, default=20.0, help='seconds (default: 20)')
+    parser.add_argument('--out', type=Path, default=Path('demo'), help='output folder')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool; 1 if a camera got no result."""
+    console = Console()
+    vehicle = find_resource('config/vehicles', args.vehicle, VEHICLE_SUFFIX)
+    config = load_vehicle(args.vehicle)
+    chosen = _chosen(args)
+    model = load_model(build(ModelConfig, _model_part(chosen)))
+    args.out.mkdir(parents=True, exist_ok=True)
+    _isolate()
+    console.print(f'model {model.path.name}, vehicle {vehicle.name}; logs in {args.out}/')
+    with _nodes(vehicle, chosen, args.out) as nodes:
+        observer = Observer(config.cameras)
+        try:
+            _wait_until_running(observer, nodes, console)
+            started = time.monotonic()
+            first = observer.status
+            _watch(observer, nodes, args.duration, console)
+            elapsed = time.monotonic() - started
+            report = make_report(observer, first, elapsed)
+            observer.watch_images()
+            pairs = observer.wait_for_pairs(timeout_s=10)
+        finally:
+            observer.close()
+    _write(args.out, report, mosaic(config, model, pairs), console)
+    silent = [name for name, camera in report['cameras'].items() if not camera['published']]
+    if silent:
+        console.print(f'no result from {", ".join(silent)}: see {args.out}/detector.log')
+    return 1 if silent else 0
+
+
+def _chosen(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the parameters that the command line puts above the vehicle file."""
+    chosen: dict[str, Any] = {}
+    model, labels, source = args.model, args.labels, args.source
+    if not model and not resource_names('models', '.onnx'):
+        if not REAL.is_dir():
+            raise ConfigError('this checkout has no model of its own: give --model M.onnx')
+        model, labels = str(REAL / 'yolox_nano_coco.onnx'), str(REAL / 'coco_classes.txt')
+        source = source or str(REAL / 'images')
+    for name, value in (('model.path', model), ('model.labels', labels), ('sim.source', source)):
+        if value:
+            path = Path(value)
+            chosen[name] = str(path.resolve()) if path.exists() else value
+    return chosen
+
+
+def _model_part(chosen: dict[str, Any]) -> dict[str, Any]:
+    return {k.removeprefix('model.'): v for k, v in chosen.items() if k.startswith('model.')}
+
+
+def _isolate() -> None:
+    """Keep the demo's topics off the network and away from a robot that is running nearby."""
+    os.environ.setdefault('ROS_DOMAIN_ID', str(100 + os.getpid() % 100))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.update(dds.environment())
+
+
+@contextlib.contextmanager
+def _nodes(vehicle: Path, chosen: dict[str, Any], out: Path) -> Iterator[list[NodeProcess]]:
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for name, log in (('detector_node', 'detector'), ('camera_sim_node', 'camera_sim')):
+            node = NodeProcess(f'yolox_trt_ros.ros.{name}', [vehicle], chosen, out / f'{log}.log')
+            nodes.append(stack.enter_context(node))
+        yield nodes
+
+
+def _wait_until_running(observer: Observer, nodes: list[NodeProcess], console: Console) -> None:
+    with console.status('starting: loading the model, measuring the lanes …'):
+        end = time.monotonic() + START_S
+        while not (observer.status and all(c.published for c in observer.status.cameras)):
+            for node in nodes:
+                node.check()
+            if time.monotonic() > end:
+                logs = '\n'.join(node.tail() for node in nodes)
+                raise YoloxTrtRosError(
+                    f'no results from every camera within {START_S:g} s:\n{logs}'
+                )
+            time.sleep(0.1)
+
+
+def _watch(
+    observer: Observer, nodes: list[NodeProcess], duration_s: float, console: Console
+) -> None:
+    end = time.monotonic() + duration_s
+    live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+    # A Ctrl-C ends the show early; the report is of what was seen.
+    with live or contextlib.nullcontext(), contextlib.suppress(KeyboardInterrupt):
+        while (left := end - time.monotonic()) > 0:
+            for node in nodes:
+                node.check()
+            if live and observer.status:
+                live.update(status_table(observer.status, left))
+            time.sleep(min(0.25, left))
+    if not live and observer.status:
+        console.print(status_table(observer.status, 0.0))
+
+
+def status_table(status: PipelineStatus, left_s: float) -> Table:
+    """Return the state of all cameras as a table."""
+    lanes = ', '.join(f'{lane.name} {lane.utilisation:.0%}' for lane in status.lanes)
+    table = Table(title=f'{lanes}   {left_s:.0f} s left' if left_s else lanes)
+    for column in ('camera', 'lane', 'in Hz', 'out Hz', 'age ms', 'p50 ms', 'p95 ms', 'dropped'):
+        table.add_column(column, justify='left' if column in ('camera', 'lane') else 'right')
+    for c in status.cameras:
+        at = list(c.stages).index('total') if 'total' in c.stages else None
+        p50, p95 = ('–', '–') if at is None else (_ms(c.p50_ns[at]), _ms(c.p95_ns[at]))
+        table.add_row(
+            c.name, c.lane, f'{c.rate_in_hz:.1f}', f'{c.rate_out_hz:.1f}', _ms(c.age_ns),
+            p50, p95, str(sum(c.drop_counts)),
+            style=('', 'yellow', 'red', 'magenta')[c.level],
+        )  # fmt: skip
+    return table
+
+
+def make_report(
+    observer: Observer, first: PipelineStatus | None, elapsed_s: float
+) -> dict[str, Any]:
+    """Return what happened between the first status message and the newest one."""
+    last = observer.status
+    assert first and last
+    before = {c.name: c for c in first.cameras}
+    cameras = {}
+    for c in last.cameras:
+        b = before[c.name]
+        published = c.published - b.published
+        latencies = observer.seen[c.name].latencies_ms
+        cameras[c.name] = {
+            'received': c.received,
+            'published': c.published,
+            'dropped': sum(c.drop_counts),
+            'dropped_by_reason': dict(zip(c.drop_reasons, c.drop_counts, strict=True)),
+            'pending': c.waiting + c.in_flight,
+            'fps': round(published / _seconds(first, last, elapsed_s), 2),
+            'latency_ms': _percentiles(latencies),
+            'lane': c.lane,
+        }
+    lanes = {
+        lane.name: {
+            'device': lane.device,
+            'state': lane.state,
+            'processed': lane.processed,
+            'utilisation': round(lane.utilisation, 3),
+        }
+        for lane in last.lanes
+    }
+    return {'duration_s': round(elapsed_s, 2), 'cameras': cameras, 'lanes': lanes}
+
+
+def _seconds(first: PipelineStatus, last: PipelineStatus, otherwise: float) -> float:
+    a, b = first.header.stamp, last.header.stamp
+    return (b.sec - a.sec) + (b.nanosec - a.nanosec) / 1e9 or otherwise
+
+
+def _percentiles(values: list[float]) -> dict[str, float | None]:
+    if not values:
+        return {'p50': None, 'p95': None, 'p99': None}
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return {'p50': round(p50, 2), 'p95': round(p95, 2), 'p99': round(p99, 2)}
+
+
+def mosaic(config: Config, model: Model, pairs: dict[str, Any]) -> np.ndarray:
+    """Return one picture of all cameras with their boxes, up to four in a row."""
+    tiles = [_tile(c.name, pairs.get(c.name), model) for c in config.cameras]
+    columns = min(4, len(tiles))
+    while len(tiles) % columns:
+        tiles.append(np.zeros_like(tiles[0]))
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    return np.vstack(rows)
+
+
+def _tile(name: str, pair: Any, model: Model) -> np.ndarray:
+    width, height = TILE
+    tile = np.full((height, width, 3), 32, np.uint8)
+    text = f'{name}: no result'
+    if pair:
+        frame, found = pair
+        drawn = draw_detections(bgr_image(frame), found, model.spec.labels)
+        scale = min(width / frame.width, height / frame.height)
+        size = (int(frame.width * scale), int(frame.height * scale))
+        small = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
+        x, y = (width - size[0]) // 2, (height - size[1]) // 2
+        tile[y : y + size[1], x : x + size[0]] = small
+        text = f'{name}  {len(found)} objects'
+    draw_tag(tile, text, (0, height - 1), (32, 32, 32), 0.6)
+    return tile
+
+
+def _ms(ns: int) -> str:
+    return '–' if ns < 0 else f'{ns / 1e6:.0f}'
+
+
+def _write(out: Path, report: dict[str, Any], picture: np.ndarray, console: Console) -> None:
+    (out / 'report.json').write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    cv2.imwrite(str(out / 'mosaic.png'), picture)
+    fps = sum(camera['fps'] for camera in report['cameras'].values())
+    console.print(f'{fps:.1f} results/s from {len(report["cameras"])} cameras')
+    console.print(f'report {out}/report.json, picture {out}/mosaic.png')

@@ -1,0 +1,144 @@
+"""Detect objects in a folder of images; write JSON and, on request, drawn copies.
+
+The detector is the one the node runs. The JSON file holds
+{"images": {name: {"height", "width", "detections": [[x1, y1, x2, y2, score, class_id], …]}}}
+with boxes in pixels of the image and, beside it, the model, its labels and the thresholds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
+from yolox_trt_ros.core.config import LaneConfig, ModelConfig
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.detect.draw import draw_detections
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--model', default='', help='ONNX file or packaged model (default: edge_n)')
+    parser.add_argument('--labels', default='', help='text file, one class name a line')
+    parser.add_argument('--images', required=True, type=Path, help='folder of images, or one image')
+    parser.add_argument('--score', type=float, default=0.3, help='score threshold (default: 0.3)')
+    parser.add_argument('--nms-iou', type=float, default=0.45, help='NMS overlap (default: 0.45)')
+    parser.add_argument('--class-agnostic', action='store_true', help='NMS across classes')
+    parser.add_argument('--json', type=Path, help='write results here (default: standard output)')
+    parser.add_argument('--draw', type=Path, help='write drawn copies into this folder')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda:N (default: cpu)')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool; 1 if an image could not be read, 0 otherwise."""
+    files = image_files(args.images)
+    config = build(
+        ModelConfig,
+        {
+            'path': args.model,
+            'labels': args.labels,
+            'score_threshold': args.score,
+            'nms_iou': args.nms_iou,
+            'class_agnostic': args.class_agnostic,
+        },
+    )
+    model = load_model(config)
+    if args.draw:
+        args.draw.mkdir(parents=True, exist_ok=True)
+    images: dict[str, object] = {}
+    failures = 0
+    for file, image, found in detect_files(files, model, args.device):
+        if isinstance(found, FrameError):
+            failures += 1
+            print(f'{file}: {found}', file=sys.stderr)
+            continue
+        height, width = image.shape[:2]
+        images[file.name] = {'height': height, 'width': width, 'detections': as_rows(found)}
+        if args.draw:
+            drawn = draw_detections(image, found, model.spec.labels)
+            cv2.imwrite(str(args.draw / file.name), drawn)
+    write_json(args, model, images)
+    return 1 if failures else 0
+
+
+def image_files(path: Path) -> list[Path]:
+    """Return the image files of a folder, sorted by name, or the one file given.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    files = [path] if path.is_file() else sorted(path.glob('*')) if path.is_dir() else []
+    files = [f for f in files if f.suffix.lower() in SUFFIXES]
+    if not files:
+        raise ConfigError(f'--images: expected an image or a folder of images, got {path}')
+    return files
+
+
+def detect_files(
+    files: list[Path], model: Model, device: str
+) -> Iterator[tuple[Path, np.ndarray, Detections | FrameError]]:
+    """Yield each file with its pixels (BGR) and what was found in it, showing progress."""
+    from rich.console import Console
+    from rich.progress import track
+
+    lane = LaneConfig('detect', device=device, threads=available_cores())
+    detector = make_detector(lane, model)
+    try:
+        for i, file in enumerate(
+            track(files, 'detecting', console=Console(stderr=True), transient=True)
+        ):
+            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if image is None:
+                error = FrameError(DropReason.UNDECODABLE, 'not an image OpenCV can read')
+                yield file, np.empty((0, 0, 3), np.uint8), error
+                continue
+            (result,) = detector.submit([frame_of(image, i)]).wait()
+            yield file, image, result if isinstance(result, FrameError) else result.detections
+    finally:
+        detector.close()
+
+
+def frame_of(image: np.ndarray, sequence: int) -> Frame:
+    """Return a BGR image (uint8 (height, width, 3)) as a frame."""
+    height, width = image.shape[:2]
+    now = time.monotonic_ns()
+    data = np.ascontiguousarray(image).reshape(-1)
+    return Frame('detect', sequence, now, now, '', 'bgr8', height, width, width * 3, data)
+
+
+def as_rows(found: Detections) -> list[list[float]]:
+    """Return [x1, y1, x2, y2, score, class_id] per detection, rounded to what is meant."""
+    return [
+        [*(round(float(v), 3) for v in box), round(float(score), 5), int(class_id)]
+        for box, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True)
+    ]
+
+
+def write_json(args: argparse.Namespace, model: Model, images: dict[str, object]) -> None:
+    """Write the results where they were asked for."""
+    report = {
+        'model': model.path.name,
+        'labels': list(model.spec.labels),
+        'score': args.score,
+        'nms_iou': args.nms_iou,
+        'class_agnostic': args.class_agnostic,
+        'images': images,
+    }
+    text = json.dumps(report, indent=1)
+    if args.json:
+        args.json.write_text(text + '\n', encoding='utf-8')
+        print(f'{len(images)} images: {args.json}')
+    else:
+        print(text)
