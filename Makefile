@@ -1,5 +1,6 @@
 # Everything here starts from a fresh machine: .venv is created or brought up to date first.
-PYTHON ?= python3
+# The Python that .venv was made with, so that PYTHON= need be given once only.
+PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 DURATION ?= 20
 MODEL ?=
 
@@ -27,10 +28,10 @@ lint: setup  ## Check style, types, layers and package.xml
 	@$(VENV_PYTHON) setup_env/lint.py
 
 format: setup  ## Rewrite the sources in the project's style
-	@.venv/bin/ruff check --fix-only --quiet . ; .venv/bin/ruff format .
+	@.venv/bin/ruff check --fix-only --quiet . && .venv/bin/ruff format .
 
-lock: setup  ## Resolve the newest dependencies again and rewrite the lock files
-	@$(PYTHON) setup_env/relock.py
+lock:  ## Resolve the dependencies again after an edit of setup_env/*.in (ARGS=--upgrade)
+	@setup_env/lock.sh $(ARGS)
 
 clean:  ## Remove .venv and all build results
 	rm -rf .venv build

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -37,6 +38,7 @@ STAMP = VENV / 'setup.json'
 # Also right when this runs inside the environment that it is about to replace.
 SYSTEM_PYTHON = os.path.realpath(getattr(sys, '_base_executable', sys.executable))
 PYTHONS = ((3, 10), (3, 13))
+PYTHON_NAME = f'python{sys.version_info[0]}.{sys.version_info[1]}'
 INSTALLED_FOLDERS = ('yolox_trt_ros', 'config', 'launch', 'models', 'scripts')
 
 
@@ -90,12 +92,6 @@ def make_plan(environ: Mapping[str, str], can_import: Callable[[str], bool]) -> 
 
 def check_machine(plan: Plan) -> None:
     """Raise SetupError for what this machine lacks and no package index can give."""
-    version = sys.version_info[:2]
-    if not PYTHONS[0] <= version <= PYTHONS[1]:
-        raise SetupError(
-            f'Python {version[0]}.{version[1]} ({sys.executable}) is not supported: use 3.10 to '
-            f'3.13, for example make PYTHON=python3.12'
-        )
     machine = platform.machine()
     if plan.world == 'wheels' and (sys.platform != 'linux' or machine != 'x86_64'):
         raise SetupError(
@@ -106,11 +102,31 @@ def check_machine(plan: Plan) -> None:
         raise SetupError('no C++ compiler (it builds the messages): sudo apt install g++')
     if not Path(sysconfig.get_path('include'), 'Python.h').exists():
         raise SetupError(
-            f'no Python.h (it builds the messages): sudo apt install '
-            f'python{version[0]}.{version[1]}-dev'
+            f'no Python.h (it builds the messages): sudo apt install {PYTHON_NAME}-dev'
         )
+    if not shutil.which('uv') and not importlib.util.find_spec('ensurepip'):
+        raise SetupError(f'no ensurepip (it brings pip): sudo apt install {PYTHON_NAME}-venv')
     if plan.world == 'sourced' and not shutil.which('colcon'):
         raise SetupError('no colcon: sudo apt install python3-colcon-common-extensions')
+
+
+def use_supported_python() -> None:
+    """Start again with a Python this package supports if this one is not.
+
+    Raises:
+        SetupError: there is none.
+    """
+    if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        return
+    for minor in range(PYTHONS[1][1], PYTHONS[0][1] - 1, -1):
+        python = shutil.which(f'python3.{minor}')
+        if python and subprocess.run([python, '-c', ''], capture_output=True).returncode == 0:
+            print(f'setup: {sys.executable} is {PYTHON_NAME}, using {python}', flush=True)
+            os.execv(python, [python, *sys.argv])
+    raise SetupError(
+        f'{PYTHON_NAME} ({sys.executable}) is not supported: install Python 3.10 to 3.13 and run '
+        f'make PYTHON=python3.12, for example'
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--print-plan', action='store_true', help='say what would be done, as JSON')
     options = parser.parse_args(arguments)
     try:
+        use_supported_python()
         plan = make_plan(os.environ, _can_import)
         if options.print_plan:
             print(json.dumps(asdict(plan), indent=2))
@@ -142,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def set_up(plan: Plan) -> None:
     """Install what the plan names, then build; a step whose inputs are unchanged is skipped."""
     base = [plan.world, plan.distro, str(ROOT), sys.version, SYSTEM_PYTHON]
-    dependencies = digest(base, [ROOT / plan.lock])
+    dependencies = digest([*base, *pins(plan)], [])
     words = [dependencies, *plan.packages, *plan.cmake_args, *installed_names()]
     build = digest(words, build_inputs())
     stamps = json.loads(STAMP.read_text()) if STAMP.exists() else {}
@@ -154,6 +171,12 @@ def set_up(plan: Plan) -> None:
         STAMP.write_text(json.dumps({'dependencies': dependencies}))
     _timed('messages', lambda: build_packages(plan))
     STAMP.write_text(json.dumps({'dependencies': dependencies, 'build': build}))
+
+
+def pins(plan: Plan) -> list[str]:
+    """Return the lines of the plan's lock file that say what is installed."""
+    lines = (ROOT / plan.lock).read_text().splitlines()
+    return [line for line in lines if not line.lstrip().startswith('#')]
 
 
 def build_inputs() -> list[Path]:
@@ -175,7 +198,7 @@ def digest(words: Iterable[str], files: Iterable[Path]) -> str:
 
 
 def installed_names() -> list[str]:
-    """Return the names of the files that the build links to: a new one needs a build, an edit not."""
+    """Return the names of the files that the build links to: only a new name needs a build."""
     return sorted(
         str(path.relative_to(ROOT))
         for folder in INSTALLED_FOLDERS
@@ -190,14 +213,17 @@ def install_dependencies(plan: Plan) -> None:
         shutil.rmtree(VENV)
     shutil.rmtree(ROOT / 'build', ignore_errors=True)
     uv = shutil.which('uv')
-    create = [SYSTEM_PYTHON, '-m', 'venv', str(VENV)]
-    _run([*create, *['--without-pip'] * bool(uv), *_system_packages(plan)])
+    create = [SYSTEM_PYTHON, '-m', 'venv', str(VENV), *['--without-pip'] * bool(uv)]
+    _run([*create, *['--system-site-packages'] * (plan.world == 'sourced')])
     if not uv:
-        _run([_venv('python'), '-m', 'pip', 'install', '-q', '--require-hashes', '-r',
-              str(HERE / 'uv.lock')])  # fmt: skip
+        pip = [_venv('python'), '-m', 'pip', 'install', '--quiet', '--require-hashes']
+        _run([*pip, '-r', str(HERE / 'uv.lock')])
         uv = _venv('uv')
+    lock = str(ROOT / plan.lock)
     install = [uv, 'pip', 'install', '--quiet', '--python', _venv('python'), '--require-hashes']
-    _run([*install, *['--no-deps'] * (plan.world == 'sourced'), '-r', str(ROOT / plan.lock)])
+    # What builds the one source package (empy) is held to the same hashes.
+    install += ['--build-constraints', lock, *['--no-deps'] * (plan.world == 'sourced')]
+    _run([*install, '-r', lock])
     if plan.world == 'wheels':
         adapt_wheels()
 
@@ -220,7 +246,7 @@ def adapt_wheels() -> None:
         path.unlink()
         path.write_text(''.join(lines))
     # The wheels find their libraries by themselves, but not the ament index.
-    site = Path(VENV, 'lib', f'python{sys.version_info[0]}.{sys.version_info[1]}', 'site-packages')
+    site = VENV / 'lib' / PYTHON_NAME / 'site-packages'
     (site / 'ament_prefix.pth').write_text(
         "import os, sys; os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)\n"
     )
@@ -254,10 +280,6 @@ def _can_import(module: str) -> bool:
 
 def _venv(program: str) -> str:
     return str(VENV / 'bin' / program)
-
-
-def _system_packages(plan: Plan) -> list[str]:
-    return ['--system-site-packages'] if plan.world == 'sourced' else []
 
 
 def _run(command: list[str]) -> None:

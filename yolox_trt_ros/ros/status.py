@@ -68,7 +68,7 @@ def lane_status(report: LaneReport) -> LaneStatus:
         failures=s.failures,
         restarts=s.restarts,
         cost_batch_sizes=list(s.cost_ns),
-        cost_p50_ns=[int(cost) for cost in s.cost_ns.values()],
+        cost_ns=[int(cost) for cost in s.cost_ns.values()],
     )
 
 
