@@ -24,11 +24,12 @@ test: setup  ## Run the tests (ARGS='-k name')
 bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
 	@$(VENV_PYTHON) -m yolox_trt_ros bench $(ARGS)
 
-lint: setup  ## Check style, types, layers and package.xml
-	@$(VENV_PYTHON) setup_env/lint.py
+lint: setup  ## Check style, types, layers and the package's description
+	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports --quiet
+	@$(VENV_PYTHON) -m pytest --quiet --no-header test/test_package.py
 
 format: setup  ## Rewrite the sources in the project's style
-	@.venv/bin/ruff check --fix-only --quiet . && .venv/bin/ruff format .
+	@. .venv/bin/activate && ruff check --fix-only --quiet . && ruff format .
 
 lock:  ## Resolve the dependencies again after an edit of setup_env/*.in (ARGS=--upgrade)
 	@setup_env/lock.sh $(ARGS)

@@ -39,6 +39,8 @@ STAMP = VENV / 'setup.json'
 SYSTEM_PYTHON = os.path.realpath(getattr(sys, '_base_executable', sys.executable))
 PYTHONS = ((3, 10), (3, 13))
 PYTHON_NAME = f'python{sys.version_info[0]}.{sys.version_info[1]}'
+# Lock lines that the messages are built against: another version means a new environment.
+FOUNDATION = ('ros-', 'numpy==', 'cmake==')
 INSTALLED_FOLDERS = ('yolox_trt_ros', 'config', 'launch', 'models', 'scripts')
 
 
@@ -104,7 +106,7 @@ def check_machine(plan: Plan) -> None:
         raise SetupError(
             f'no Python.h (it builds the messages): sudo apt install {PYTHON_NAME}-dev'
         )
-    if not shutil.which('uv') and not importlib.util.find_spec('ensurepip'):
+    if not _uv() and not importlib.util.find_spec('ensurepip'):
         raise SetupError(f'no ensurepip (it brings pip): sudo apt install {PYTHON_NAME}-venv')
     if plan.world == 'sourced' and not shutil.which('colcon'):
         raise SetupError('no colcon: sudo apt install python3-colcon-common-extensions')
@@ -157,26 +159,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def set_up(plan: Plan) -> None:
-    """Install what the plan names, then build; a step whose inputs are unchanged is skipped."""
-    base = [plan.world, plan.distro, str(ROOT), sys.version, SYSTEM_PYTHON]
-    dependencies = digest([*base, *pins(plan)], [])
-    words = [dependencies, *plan.packages, *plan.cmake_args, *installed_names()]
-    build = digest(words, build_inputs())
-    stamps = json.loads(STAMP.read_text()) if STAMP.exists() else {}
-    if stamps == {'dependencies': dependencies, 'build': build}:
+    """Do the steps whose inputs have changed since they were last done."""
+    pins = (ROOT / plan.lock).read_text().splitlines()
+    pins = [line for line in pins if not line.lstrip().startswith('#')]
+    base = [line for line in pins if line.startswith(FOUNDATION)]
+    keys = {'base': digest([plan.world, plan.distro, str(ROOT), sys.version, SYSTEM_PYTHON, *base])}
+    keys['packages'] = digest([keys['base'], *pins])
+    words = [keys['base'], *plan.packages, *plan.cmake_args, *installed_names()]
+    keys['build'] = digest(words, build_inputs())
+    done = json.loads(STAMP.read_text()) if STAMP.exists() else {}
+    if done == keys:
         return
     check_machine(plan)
-    if stamps.get('dependencies') != dependencies:
-        _timed(f'Python packages of {plan.lock}', lambda: install_dependencies(plan))
-        STAMP.write_text(json.dumps({'dependencies': dependencies}))
-    _timed('messages', lambda: build_packages(plan))
-    STAMP.write_text(json.dumps({'dependencies': dependencies, 'build': build}))
-
-
-def pins(plan: Plan) -> list[str]:
-    """Return the lines of the plan's lock file that say what is installed."""
-    lines = (ROOT / plan.lock).read_text().splitlines()
-    return [line for line in lines if not line.lstrip().startswith('#')]
+    if done.get('base') != keys['base']:
+        create_venv(plan)
+    if done.get('packages') != keys['packages']:
+        _timed(f'Python packages of {plan.lock}', lambda: install_packages(plan))
+        done = {**keys, 'build': done.get('build')}
+        STAMP.write_text(json.dumps(done))
+    if done.get('build') != keys['build']:
+        _timed('messages', lambda: build_packages(plan))
+        STAMP.write_text(json.dumps(keys))
 
 
 def build_inputs() -> list[Path]:
@@ -187,7 +190,7 @@ def build_inputs() -> list[Path]:
     return files
 
 
-def digest(words: Iterable[str], files: Iterable[Path]) -> str:
+def digest(words: Iterable[str], files: Iterable[Path] = ()) -> str:
     """Return a hash over words and over the names and contents of files."""
     state = hashlib.sha256()
     for word in words:
@@ -207,23 +210,25 @@ def installed_names() -> list[str]:
     )
 
 
-def install_dependencies(plan: Plan) -> None:
-    """Create the virtual environment anew and install the lock file into it."""
-    if VENV.exists():
-        shutil.rmtree(VENV)
+def create_venv(plan: Plan) -> None:
+    """Create the virtual environment anew; what was built on the old one goes with it."""
+    shutil.rmtree(VENV, ignore_errors=True)
     shutil.rmtree(ROOT / 'build', ignore_errors=True)
-    uv = shutil.which('uv')
-    create = [SYSTEM_PYTHON, '-m', 'venv', str(VENV), *['--without-pip'] * bool(uv)]
-    _run([*create, *['--system-site-packages'] * (plan.world == 'sourced')])
-    if not uv:
+    options = ['--without-pip'] * bool(_uv()) + ['--system-site-packages'] * (
+        plan.world == 'sourced'
+    )
+    _run([SYSTEM_PYTHON, '-m', 'venv', *options, str(VENV)])
+
+
+def install_packages(plan: Plan) -> None:
+    """Make the virtual environment hold what the plan's lock file names, and nothing else."""
+    if not _uv():
         pip = [_venv('python'), '-m', 'pip', 'install', '--quiet', '--require-hashes']
         _run([*pip, '-r', str(HERE / 'uv.lock')])
-        uv = _venv('uv')
     lock = str(ROOT / plan.lock)
-    install = [uv, 'pip', 'install', '--quiet', '--python', _venv('python'), '--require-hashes']
+    sync = [str(_uv()), 'pip', 'sync', '--quiet', '--python', _venv('python'), '--require-hashes']
     # What builds the one source package (empy) is held to the same hashes.
-    install += ['--build-constraints', lock, *['--no-deps'] * (plan.world == 'sourced')]
-    _run([*install, '-r', lock])
+    _run([*sync, '--build-constraints', lock, lock])
     if plan.world == 'wheels':
         adapt_wheels()
 
@@ -276,6 +281,10 @@ def build_packages(plan: Plan) -> None:
 def _can_import(module: str) -> bool:
     command = [SYSTEM_PYTHON, '-c', f'import {module}']
     return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def _uv() -> str | None:
+    return shutil.which('uv', path=f'{VENV / "bin"}{os.pathsep}{os.environ["PATH"]}')
 
 
 def _venv(program: str) -> str:

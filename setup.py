@@ -1,0 +1,30 @@
+"""Installation with pip: the Python part and the ament index entry, without built messages.
+
+A ROS 2 workspace builds this package with CMakeLists.txt instead.
+"""
+
+from pathlib import Path
+
+from setuptools import setup
+
+NAME = 'yolox_trt_ros'
+
+
+def shared_files():
+    """Return what goes to share/yolox_trt_ros, folder by folder."""
+    folders = {}
+    for top in ('config', 'launch', 'models'):
+        for path in Path(top).rglob('*'):
+            if path.is_file() and '__pycache__' not in path.parts:
+                folders.setdefault(f'share/{NAME}/{path.parent}', []).append(str(path))
+    return list(folders.items())
+
+
+setup(
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'lib/{NAME}', [str(path) for path in Path('scripts').iterdir()]),
+        *shared_files(),
+    ],
+)

@@ -1,0 +1,178 @@
+"""The package as ROS tools see it: description, messages, executables, dependencies."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import yolox_trt_ros
+from yolox_trt_ros.core.trace import STAGES
+
+ROOT = Path(__file__).resolve().parents[1]
+CMAKE = (ROOT / 'CMakeLists.txt').read_text()
+
+# Modules whose package is called differently.
+PACKAGES = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+# Modules of the accelerator: taken where they are, named by an error where they are missing.
+ACCELERATOR = {'cuda', 'cupy', 'tensorrt', 'tensorrt_rtx'}
+GENERATED_BY_CMAKE = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators'}
+
+
+def requirements(name: str) -> set[str]:
+    """Return the package names in one of the ``setup_env/*.in`` files, as modules spell them."""
+    lines = (ROOT / 'setup_env' / name).read_text().splitlines()
+    names = (re.match(r'[A-Za-z][\w-]*', line) for line in lines)
+    return {match.group().lower().replace('-', '_') for match in names if match}
+
+
+def pins(name: str) -> dict[str, str]:
+    """Return package -> version of a lock file, and check that each has a hash."""
+    text = (ROOT / 'setup_env' / name).read_text()
+    found = {}
+    for block in re.split(r'\n(?=\S)', text):
+        match = re.match(r'([\w.-]+)==([^\s;]+)', block)
+        if match:
+            assert '--hash=sha256:' in block, f'{name}: {match.group(1)} has no hash'
+            found[match.group(1).replace('-', '_')] = match.group(2)
+    return found
+
+
+@pytest.fixture(scope='module')
+def description():
+    packages = pytest.importorskip('catkin_pkg.package')
+    warnings: list[str] = []
+    package = packages.parse_package(ROOT / 'package.xml', warnings=warnings)
+    assert warnings == []
+    return package
+
+
+@pytest.mark.parametrize('path', ['package.xml', 'setup_env/vision_msgs/package.xml'])
+def test_package_xml_is_valid(path):
+    packages = pytest.importorskip('catkin_pkg.package')
+    warnings: list[str] = []
+    package = packages.parse_package(ROOT / path, warnings=warnings)
+    package.validate(warnings=warnings)
+    assert warnings == []
+    assert package.package_format == 3
+    assert package.get_build_type() == 'ament_cmake'
+    assert [group.name for group in package.member_of_groups] == ['rosidl_interface_packages']
+
+
+def test_versions_agree(description):
+    assert description.version == yolox_trt_ros.__version__
+    assert f'\n{description.version} (' in (ROOT / 'CHANGELOG.rst').read_text()
+
+
+def test_cmake_finds_what_package_xml_declares(description):
+    declared = {d.name for d in description.build_depends + description.buildtool_depends}
+    outside_tests = CMAKE.partition('if(BUILD_TESTING)')[0]
+    assert set(re.findall(r'find_package\((\w+) REQUIRED\)', outside_tests)) == declared
+
+
+def test_every_import_is_declared(description):
+    declared = {d.name for d in description.exec_depends}
+    known = declared | ACCELERATOR | requirements('runtime.in') | {'yolox_trt_ros'}
+    for path in [*ROOT.glob('yolox_trt_ros/**/*.py'), *ROOT.glob('launch/*.py')]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module or '']
+            for module in {m.partition('.')[0] for m in modules} - sys.stdlib_module_names:
+                assert PACKAGES.get(module, module) in known, (
+                    f'{path.relative_to(ROOT)}:{node.lineno} imports {module}, which neither '
+                    f'package.xml nor setup_env/runtime.in names'
+                )
+
+
+def test_every_message_is_built_and_travels():
+    from rclpy.serialization import deserialize_message, serialize_message
+
+    from yolox_trt_ros import msg
+
+    names = {path.stem for path in (ROOT / 'msg').glob('*.msg')}
+    assert {f'msg/{name}.msg' for name in names} == set(re.findall(r'msg/\w+\.msg', CMAKE))
+    for name in sorted(names):
+        kind = getattr(msg, name)
+        assert deserialize_message(serialize_message(kind()), kind) == kind()
+
+
+def test_messages_fit_the_code():
+    from diagnostic_msgs.msg import DiagnosticStatus
+
+    from yolox_trt_ros.msg import CameraLatency, CameraStatus
+
+    durations = [name for name in CameraLatency.get_fields_and_field_types() if name[-3:] == '_ns']
+    assert durations == [*(f'{stage}_ns' for stage in STAGES), 'total_ns', 'age_ns']
+    for level in ('OK', 'WARN', 'ERROR', 'STALE'):
+        assert bytes([getattr(CameraStatus, level)]) == getattr(DiagnosticStatus, level)
+
+
+@pytest.mark.parametrize(
+    ('name', 'fields'),
+    [
+        ('Detection2DArray', 'header:Header detections:sequence<Detection2D>'),
+        (
+            'Detection2D',
+            'header:Header results:sequence<ObjectHypothesisWithPose> bbox:BoundingBox2D id:string',
+        ),
+        ('ObjectHypothesisWithPose', 'hypothesis:ObjectHypothesis pose:PoseWithCovariance'),
+        ('ObjectHypothesis', 'class_id:string score:double'),
+        ('BoundingBox2D', 'center:Pose2D size_x:double size_y:double'),
+        ('Pose2D', 'position:Point2D theta:double'),
+        ('Point2D', 'x:double y:double'),
+        ('VisionClass', 'class_id:uint16 class_name:string'),
+        ('LabelInfo', 'header:Header class_map:sequence<VisionClass> threshold:float'),
+        (
+            'VisionInfo',
+            'header:Header method:string database_location:string database_version:int32',
+        ),
+    ],
+)
+def test_vision_msgs_interface(name, fields):
+    import vision_msgs.msg
+
+    types = getattr(vision_msgs.msg, name).get_fields_and_field_types()
+    short = {field: re.sub(r'\w+/', '', kind) for field, kind in types.items()}
+    assert [f'{field}:{kind}' for field, kind in short.items()] == fields.split()
+
+
+def test_executables_are_installed():
+    from ament_index_python.packages import get_package_prefix
+
+    folder = Path(get_package_prefix('yolox_trt_ros'), 'lib', 'yolox_trt_ros')
+    scripts = {path.name for path in (ROOT / 'scripts').iterdir()}
+    assert scripts == set(re.findall(r'scripts/(\w+)', CMAKE))
+    for name in scripts:
+        assert os.access(folder / name, os.X_OK), f'{folder / name} is not an executable file'
+    version = subprocess.run(
+        [sys.executable, folder / 'yolox_trt_ros', '--version'], capture_output=True, text=True
+    )
+    assert (version.returncode, version.stdout) == (0, f'{yolox_trt_ros.__version__}\n')
+
+
+@pytest.mark.parametrize('folder', ['config', 'launch', 'models'])
+def test_share_is_installed(folder):
+    from ament_index_python.packages import get_package_share_directory
+
+    if not (ROOT / folder).is_dir():
+        pytest.skip(f'this checkout has no {folder}/')
+    share = Path(get_package_share_directory('yolox_trt_ros'))
+    for path in (ROOT / folder).rglob('*'):
+        if path.is_file() and '__pycache__' not in path.parts:
+            assert (share / path.relative_to(ROOT)).is_file()
+
+
+def test_locks_hold_what_is_asked_for():
+    wheels, sourced = pins('wheels.lock'), pins('sourced.lock')
+    common = requirements('runtime.in') | requirements('development.in')
+    assert requirements('wheels.in') | common <= {name.lower() for name in wheels}
+    assert common <= {name.lower() for name in sourced}
+    # A sourced ROS 2 brings its own, and a second one would break its message classes.
+    assert not {'numpy', 'opencv_python_headless', 'pyyaml'} & set(sourced)
+    assert not [name for name in sourced if name.startswith('ros_')]

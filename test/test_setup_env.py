@@ -1,0 +1,132 @@
+"""What the set-up decides, and that it does no step twice."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from setup_env import setup_env
+from setup_env.setup_env import Plan, SetupError, make_plan
+
+
+def importable(*modules):
+    return lambda module: module in modules
+
+
+def test_without_ros_everything_comes_from_the_wheels():
+    plan = make_plan({}, importable())
+    assert plan.world == 'wheels'
+    assert plan.packages == ('setup_env/vision_msgs', '.')
+    assert any(argument.endswith('wheels.cmake') for argument in plan.cmake_args)
+
+
+def test_a_sourced_ros_is_used_as_it_is():
+    plan = make_plan({'ROS_DISTRO': 'jazzy'}, importable('rclpy', 'vision_msgs'))
+    assert (plan.world, plan.distro, plan.packages) == ('sourced', 'jazzy', ('.',))
+    assert plan.lock == 'setup_env/sourced.lock'
+    assert not any('wheels.cmake' in argument for argument in plan.cmake_args)
+
+
+def test_a_sourced_ros_without_vision_msgs_gets_the_overlay():
+    plan = make_plan({'ROS_DISTRO': 'humble'}, importable('rclpy'))
+    assert plan.packages == ('setup_env/vision_msgs', '.')
+
+
+def test_a_sourced_ros_of_another_python_is_refused():
+    with pytest.raises(SetupError, match=r'humble is sourced, but .* does not import rclpy'):
+        make_plan({'ROS_DISTRO': 'humble'}, importable('vision_msgs'))
+
+
+@pytest.mark.parametrize('world', ['wheels', 'sourced'])
+def test_a_machine_without_a_compiler_is_told(monkeypatch, tmp_path, world):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(SetupError, match=r'sudo apt install g\+\+$'):
+        setup_env.check_machine(Plan(world, '', '', (), ()))
+
+
+def test_wheels_need_their_platform(monkeypatch):
+    monkeypatch.setattr(setup_env.platform, 'machine', lambda: 'aarch64')
+    with pytest.raises(SetupError, match=r'x86-64 only, this is linux on aarch64'):
+        setup_env.check_machine(Plan('wheels', '', '', (), ()))
+
+
+def test_an_unsupported_python_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.setattr(setup_env.sys, 'version_info', (3, 9, 1))
+    with pytest.raises(SetupError, match=r'not supported: install Python 3.10 to 3.13'):
+        setup_env.use_supported_python()
+
+
+@pytest.fixture
+def checkout(monkeypatch, tmp_path):
+    """Return a small checkout and its set-up, whose steps are recorded instead of run."""
+    for name in ('msg/A.msg', 'setup_env/vision_msgs/msg/B.msg', 'setup_env/wheels.cmake',
+                 'CMakeLists.txt', 'package.xml', 'yolox_trt_ros/a.py'):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('1')
+    (tmp_path / 'l.lock').write_text('# how it was made\na==1\nros-a==1\n')
+    (tmp_path / '.venv').mkdir()
+    steps = []
+    monkeypatch.setattr(setup_env, 'ROOT', tmp_path)
+    monkeypatch.setattr(setup_env, 'HERE', tmp_path / 'setup_env')
+    monkeypatch.setattr(setup_env, 'STAMP', tmp_path / '.venv' / 'setup.json')
+    monkeypatch.setattr(setup_env, 'check_machine', lambda plan: None)
+    for step in ('create_venv', 'install_packages', 'build_packages'):
+        monkeypatch.setattr(
+            setup_env, step, lambda plan, step=step: steps.append(step.split('_')[0])
+        )
+
+    def set_up():
+        steps.clear()
+        setup_env.set_up(Plan('wheels', '', 'l.lock', ('.',), ()))
+        return list(steps)
+
+    assert set_up() == ['create', 'install', 'build']
+    return tmp_path, set_up
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'expected'),
+    [
+        ('yolox_trt_ros/a.py', 'edited', []),
+        ('l.lock', '# made otherwise\na==1\nros-a==1\n', []),
+        ('yolox_trt_ros/new.py', '', ['build']),
+        ('msg/A.msg', 'edited', ['build']),
+        ('setup_env/vision_msgs/msg/B.msg', 'edited', ['build']),
+        ('CMakeLists.txt', 'edited', ['build']),
+        ('l.lock', 'a==2\nros-a==1\n', ['install']),
+        ('l.lock', 'a==1\nros-a==2\n', ['create', 'install', 'build']),
+    ],
+)
+def test_a_step_runs_again_when_its_inputs_change(checkout, name, text, expected):
+    root, set_up = checkout
+    assert set_up() == []
+    (root / name).write_text(text)
+    assert set_up() == expected
+    assert set_up() == []
+
+
+def test_a_failed_build_is_tried_again(checkout, monkeypatch):
+    root, set_up = checkout
+    (root / 'msg/A.msg').write_text('broken')
+
+    def fail(plan):
+        raise SetupError('no')
+
+    with monkeypatch.context() as broken:
+        broken.setattr(setup_env, 'build_packages', fail)
+        with pytest.raises(SetupError):
+            set_up()
+    assert set_up() == ['build']
+
+
+def test_the_wheels_name_headers_of_this_machine():
+    exports = list(setup_env.VENV.glob('share/*/cmake/*_pyExport.cmake'))
+    if not exports:
+        pytest.skip('ROS 2 is not from the wheels here')
+    for path in exports:
+        folders = re.search(r'INTERFACE_INCLUDE_DIRECTORIES "([^"]+)"', path.read_text())
+        assert folders, f'{path.name} names no headers'
+        for folder in folders.group(1).split(';'):
+            assert Path(folder).is_dir(), f'{path.name}: no folder {folder}'
