@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser(names, wanted).parse_args(argv)
     try:
         return int(args.run(args))
-    except YoloxTrtRosError as error:
+    except (YoloxTrtRosError, OSError) as error:
         print(f'yolox_trt_ros {args.tool}: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.schedule.pipeline import LaneSpec
+from yolox_trt_ros.schedule.lane import LaneSpec
 
 DEFAULT_MODEL = 'edge_n'
 VEHICLE_SUFFIX = '.param.yaml'

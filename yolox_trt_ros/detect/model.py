@@ -30,6 +30,7 @@ _CHOICES = {
     'boxes': ('grid', 'pixel'),
     'colour': ('bgr', 'rgb'),
 }
+_ITEMS = {'labels': str, 'strides': int}
 _SHAPE_ONLY = {
     'Transpose',
     'Reshape',
@@ -65,8 +66,18 @@ def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
     outputs = {o.name: _shape(o) for o in graph.output}
     read_head = _concatenated if len(outputs) == 1 else _per_level
     head, classes = read_head(path, (height, width), outputs, _Ends(graph))
+    found = head['strides']
     head |= {k: v for k, v in given.items() if k != 'labels'}
-    head['strides'] = tuple(head['strides'])
+    strides = head['strides'] = tuple(head['strides'])
+    if not strides:
+        raise ModelError(
+            f'{path}: no set of strides makes {outputs[head["outputs"][0]][1]} anchors at '
+            f'{width}x{height}; if it is a YOLOX, give "strides" in the YAML beside the model'
+        )
+    if head['layout'] == 'per_level' and strides != found:
+        raise ModelError(
+            f'{path}: strides {list(strides)} are given, but its maps have {list(found)}'
+        )
     spec = ModelSpec(
         input_name=name,
         batch=batch,
@@ -94,7 +105,7 @@ def _concatenated(
     return {
         'layout': 'concatenated',
         'outputs': (output,),
-        'strides': _strides_for(path, *size, shape[1]),
+        'strides': _strides_for(*size, shape[1]),
         'boxes': 'pixel' if kinds & {'Mul', 'Add', 'Exp', 'Div'} else 'grid',
         'scores': 'probability' if 'Sigmoid' in kinds else 'logit',
     }, shape[2] - 5
@@ -147,8 +158,18 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
         ) from error
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
-            return model.graph, json.loads(entry.value)
+            return model.graph, _metadata(path, entry.value)
     return model.graph, {}
+
+
+def _metadata(path: Path, text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f'{path}: metadata "{METADATA_KEY}" is not JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise ModelError(f'{path}: metadata "{METADATA_KEY}": expected an object, got {text[:40]}')
+    return content
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -158,7 +179,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
     if not sidecar.is_file():
         return {}
     try:
-        content = yaml.safe_load(sidecar.read_text(encoding='utf-8')) or {}
+        content = yaml.safe_load(_text(sidecar)) or {}
     except yaml.YAMLError as error:
         raise ModelError(f'{sidecar}: not YAML: {error}') from error
     if not isinstance(content, dict):
@@ -175,8 +196,20 @@ def _check_sidecar(path: Path, given: dict[str, Any]) -> None:
         kind = SIDECAR_KEYS[key]
         if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
             raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {value!r}')
+        items = _ITEMS.get(key)
+        if items and not (value and all(type(v) is items for v in value)):
+            raise ModelError(f'{path}: {key}: expected a list of {items.__name__}, got {value!r}')
+        if key == 'strides' and min(value) < 1:
+            raise ModelError(f'{path}: strides: expected positive numbers, got {value}')
         if key in _CHOICES and value not in _CHOICES[key]:
             raise ModelError(f'{path}: {key}: "{value}" is not one of {", ".join(_CHOICES[key])}')
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ModelError(f'{file}: expected UTF-8 text: {error}') from error
 
 
 def _shape(value: Any) -> list[int]:
@@ -195,16 +228,15 @@ def _input(path: Path, graph: Any) -> tuple[str, int, int, int]:
     return inputs[0].name, shape[0], shape[2], shape[3]
 
 
-def _strides_for(path: Path, height: int, width: int, anchors: int) -> tuple[int, ...]:
-    # Powers of two differ so much in their cell counts that no two sets of them agree.
-    for count in (3, 4, 2, 1):
-        for strides in combinations((4, 8, 16, 32, 64, 128), count):
+def _strides_for(height: int, width: int, anchors: int) -> tuple[int, ...]:
+    # Where they divide both sides, each has a quarter of the cells of the one before: no two sets
+    # of them have the same sum.
+    possible = [s for s in (4, 8, 16, 32, 64, 128) if height % s == 0 == width % s]
+    for count in range(1, len(possible) + 1):
+        for strides in combinations(possible, count):
             if sum((height // s) * (width // s) for s in strides) == anchors:
                 return strides
-    raise ModelError(
-        f'{path}: no set of strides makes {anchors} anchors at {width}x{height}; '
-        'if it is a YOLOX, give "strides" in the YAML beside the model'
-    )
+    return ()
 
 
 def _box_objectness_class(maps: list[str], outputs: Outputs) -> list[str] | None:
@@ -234,7 +266,7 @@ def _labels(
     if file is not None:
         if not file.is_file():
             raise ModelError(f'labels file {file} does not exist')
-        given = [line.strip() for line in file.read_text(encoding='utf-8').splitlines()]
+        given = [line.strip() for line in _text(file).splitlines()]
         given = [line for line in given if line]
     if given is None:
         raise ModelError(

@@ -21,7 +21,13 @@ from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.ros.ingest import Ingest, IngestNotes
-from yolox_trt_ros.ros.parameters import check_change, declare_all, read_config, read_parameters
+from yolox_trt_ros.ros.parameters import (
+    check_change,
+    declare_all,
+    is_own,
+    read_config,
+    read_parameters,
+)
 from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.ros.publishers import ResultPublishers
 from yolox_trt_ros.ros.status import StatusPublisher
@@ -127,6 +133,7 @@ class DetectorNode(LifecycleNode):
         )
         self._results = ResultPublishers(self, config, spec)
         self._telemetry = Telemetry(config.cameras, config.limits)
+        self._notes = {camera.name: IngestNotes() for camera in config.cameras}
         self._pipeline = Pipeline(
             config.cameras,
             lane_specs(config, self._model),
@@ -135,7 +142,6 @@ class DetectorNode(LifecycleNode):
             on_event=self._on_event,
         )
         self._pipeline.start()
-        self._notes = {camera.name: IngestNotes() for camera in config.cameras}
 
     def _unsubscribe(self) -> None:
         if self._ingest:
@@ -179,7 +185,7 @@ class DetectorNode(LifecycleNode):
     def _on_set_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         if self._pipeline is None:
             return SetParametersResult(successful=True)  # checked as a whole by configure
-        values = {p.name: p.value for p in changed if p.name != 'use_sim_time'}
+        values = {p.name: p.value for p in changed if is_own(p.name)}
         try:
             config = check_change(read_parameters(self), values, active=True)
         except ConfigError as error:
@@ -195,9 +201,7 @@ class DetectorNode(LifecycleNode):
             self._pipeline.update_camera(
                 camera.name, priority=camera.priority, deadline_ms=camera.deadline_ms
             )
-            self._telemetry.update_camera(
-                camera.name, timeout_ms=camera.timeout_ms, deadline_ms=camera.deadline_ms
-            )
+            self._telemetry.update_camera(camera.name, timeout_ms=camera.timeout_ms)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -13,8 +13,10 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.parameters import Parameter, table
 
-# Parameters that rclpy declares on every node.
-_OF_RCLPY = ('use_sim_time', 'start_type_description_service')
+
+def is_own(name: str) -> bool:
+    """Return whether a parameter is this package's, not one that rclpy declares by itself."""
+    return not name.startswith(('use_sim_time', 'start_type_description_service', 'qos_overrides.'))
 
 
 def read_parameters(node: Node) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def read_parameters(node: Node) -> dict[str, Any]:
     return {
         name: list(p.value) if p.type_.name.endswith('_ARRAY') else p.value
         for name, p in node.get_parameters_by_prefix('').items()
-        if name not in _OF_RCLPY and not name.startswith('qos_overrides.')
+        if is_own(name)
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
@@ -114,7 +114,7 @@ def lane_diagnostic(report: LaneReport) -> DiagnosticStatus:
 
 
 def _diagnostic(
-    name: str, level: int, text: str, values: dict[str, object] | None = None
+    name: str, level: int, text: str, values: Mapping[str, object] | None = None
 ) -> DiagnosticStatus:
     return DiagnosticStatus(
         name=PREFIX + name,

@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
         },
     )
     model = load_model(config)
-    if args.draw:
-        args.draw.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (args.draw, args.json and args.json.parent)):
+        folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     images: dict[str, object] = {}
     failures = 0
     for file, image, found in detect_files(files, model, args.device):

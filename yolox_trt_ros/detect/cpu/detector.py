@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
@@ -53,6 +55,8 @@ class CpuDetector:
             raise ConfigError(
                 f'max_batch: {path.name} takes batches of {spec.batch} only, got {max_batch}'
             )
+        # OpenCV's pool belongs to the process; a lane must not use other lanes' cores through it.
+        cv2.setNumThreads(threads)
         self.max_batch = max_batch
         self._thresholds = thresholds
         self._batch = spec.batch

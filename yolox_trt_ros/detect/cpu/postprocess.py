@@ -20,6 +20,9 @@ from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
 MAX_CANDIDATES = 1024
 """Boxes that enter NMS, best scores first; bounds its cost when a model fires everywhere."""
 
+FARTHEST = 1e6
+"""Input pixels; far beyond any image, and its square still is a float32."""
+
 
 class CpuPostprocessor:
     """Turns head outputs of one model into detections; grids are computed once."""
@@ -90,6 +93,7 @@ class CpuPostprocessor:
         )
         return boxes.T, objectness[0], classes.T
 
+    @np.errstate(over='ignore')  # of a sigmoid far off zero, or of a size that is no box's
     def _candidates(
         self,
         boxes: np.ndarray,
@@ -118,8 +122,9 @@ class CpuPostprocessor:
             stride = self._strides[anchors]
             xywh[:, :2] = (xywh[:, :2] + self._cells[anchors]) * stride
             xywh[:, 2:] = np.exp(xywh[:, 2:]) * stride
-        finite = np.isfinite(xywh).all(axis=1)
-        return xywh[finite], scores[row, class_id][finite].astype(np.float32), class_id[finite]
+        # NaN, and numbers so large that an area overflows, are no boxes.
+        sane = (np.abs(xywh) < FARTHEST).all(axis=1)
+        return xywh[sane], scores[row, class_id][sane].astype(np.float32), class_id[sane]
 
 
 def nms(xyxy: np.ndarray, iou: float, groups: np.ndarray | None = None) -> np.ndarray:
