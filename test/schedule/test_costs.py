@@ -1,0 +1,54 @@
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolox_trt_ros.schedule.costs import WINDOW, CostModel, RollingMedian
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=3 * WINDOW))
+def test_median_is_that_of_the_last_samples(values):
+    median = RollingMedian()
+    for value in values:
+        median.add(value)
+    assert median.value == statistics.median_high(values[-WINDOW:])
+
+
+def test_an_outlier_hardly_moves_a_cost_and_a_lasting_change_does():
+    costs = CostModel()
+    for _ in range(20):
+        costs.observe('gpu', 1, 0, 4_000_000)
+    costs.observe('gpu', 1, 0, 900_000_000)
+    assert costs.expect('gpu', 1) == 4_000_000
+    for _ in range(WINDOW // 2 + 1):
+        costs.observe('gpu', 1, 0, 6_000_000)
+    assert costs.expect('gpu', 1) == 6_000_000
+
+
+def test_a_load_that_was_never_seen_borrows_from_the_nearest_one_that_was():
+    costs = CostModel()
+    costs.observe('gpu', 1, 0, 4_000_000)
+    costs.observe('gpu', 1, 2, 5_000_000)
+    assert costs.expect('gpu', 1, 0) == 4_000_000
+    assert costs.expect('gpu', 1, 1) == 5_000_000  # of two as near, the careful one
+    assert costs.expect('gpu', 1, 5) == 5_000_000
+
+
+def test_batch_sizes_between_measured_ones_are_interpolated():
+    costs = CostModel()
+    costs.observe('gpu', 1, 0, 2_000_000)
+    costs.observe('gpu', 4, 0, 5_000_000)
+    assert [costs.expect('gpu', n) for n in (1, 2, 3, 4, 8)] == [
+        2_000_000, 3_000_000, 4_000_000, 5_000_000, 10_000_000,
+    ]  # fmt: skip
+    assert costs.table('gpu') == {1: 2_000_000, 4: 5_000_000}
+    costs.observe('gpu', 2, 0, 2_500_000)
+    assert costs.expect('gpu', 2) == 2_500_000
+
+
+def test_an_unmeasured_lane_has_no_cost():
+    costs = CostModel()
+    with pytest.raises(KeyError, match='dla0'):
+        costs.expect('dla0', 1)
+    assert costs.table('dla0') == {}

@@ -1,0 +1,235 @@
+"""The dispatcher under every order of events that hypothesis can think of."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from schedule_helpers import accounted, camera, frame, lane
+
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.schedule.dispatcher import (
+    BACKOFF_NS,
+    CIRCUIT_FAILURES,
+    CIRCUIT_NS,
+    HEALED_NS,
+    Dispatcher,
+)
+from yolox_trt_ros.schedule.placement import place
+
+MS = 1_000_000
+CAMERAS = (
+    camera('a', priority=2.0),
+    camera('b', deadline_ms=30.0),
+    camera('c', lane='dla'),
+    camera('d'),
+)
+LANES = (lane('gpu', max_batch=3, in_flight=2), lane('dla'), lane('cpu'))
+COSTS = {'gpu': 4 * MS, 'dla': 12 * MS, 'cpu': 40 * MS}
+
+
+def running_dispatcher(cameras=CAMERAS, lanes=LANES, **options) -> Dispatcher:
+    dispatcher = Dispatcher(cameras, lanes, **options)
+    for config in lanes:
+        dispatcher.costs.observe(config.name, 1, 0, COSTS[config.name])
+        dispatcher.lane_up(config.name, 0)
+    replace_cameras(dispatcher)
+    return dispatcher
+
+
+def replace_cameras(dispatcher: Dispatcher) -> None:
+    problem = dispatcher.problem()
+    if problem.capacities:
+        dispatcher.adopt(problem, place(problem.demands, problem.capacities), 'test')
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Offers, dispatches, collects, publishes, fails and revives in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self.dispatcher = running_dispatcher()
+        self.running = []
+        self.collected = []
+        self.published: dict[str, list[int]] = {config.name: [] for config in CAMERAS}
+        self.offered = dict.fromkeys(self.published, 0)
+
+    @rule(ns=st.integers(0, 60 * MS))
+    def pass_time(self, ns):
+        self.now += ns
+
+    @rule(name=st.sampled_from('abcd'))
+    def offer(self, name):
+        self.dispatcher.offer(frame(name, self.offered[name], self.now))
+        self.offered[name] += 1
+
+    @rule(name=st.sampled_from('abcd'), count=st.integers(1, 3))
+    def reject(self, name, count):
+        self.dispatcher.reject(name, DropReason.MALFORMED, count, self.now)
+
+    @rule()
+    def dispatch(self):
+        for batch in self.dispatcher.dispatch(self.now):
+            config = self.dispatcher.lanes[batch.lane].config
+            assert 1 <= len(batch.frames) <= config.max_batch
+            assert len({f.camera for f in batch.frames}) == len(batch.frames)
+            assert len(self.dispatcher.lanes[batch.lane].running) <= config.in_flight
+            self.running.append(batch)
+
+    @rule(index=st.integers(0, 5))
+    def collect(self, index):
+        if index < len(self.running):
+            batch = self.running.pop(index)
+            if self.dispatcher.collect(batch, self.now):
+                self.collected.append((batch, list(batch.frames)))
+
+    @rule(index=st.integers(0, 5), bad=st.booleans())
+    def settle(self, index, bad):
+        if index < len(self.collected):
+            batch, left = self.collected[index]
+            done = left.pop(0)
+            if bad:
+                self.dispatcher.drop(done, DropReason.UNDECODABLE)
+            elif self.dispatcher.admit(done):
+                self.dispatcher.published(done, self.now)
+                self.published[done.camera].append(done.sequence)
+            if not left:
+                self.collected.pop(index)
+                self.dispatcher.release(batch.lane)
+
+    @rule(name=st.sampled_from(('gpu', 'dla', 'cpu')))
+    def fail(self, name):
+        if self.dispatcher.lanes[name].state is LaneState.RUNNING:
+            retry_ns = self.dispatcher.lane_down(name, 'test', self.now)
+            assert retry_ns > self.now
+            assert not self.dispatcher.lanes[name].running
+            replace_cameras(self.dispatcher)
+
+    @rule(name=st.sampled_from(('gpu', 'dla', 'cpu')))
+    def revive(self, name):
+        if self.dispatcher.lanes[name].state is not LaneState.RUNNING:
+            self.dispatcher.lane_up(name, self.now)
+            replace_cameras(self.dispatcher)
+
+    @invariant()
+    def every_frame_is_accounted_for(self):
+        snapshot = self.dispatcher.snapshot(self.now)
+        assert all(accounted(account) for account in snapshot.cameras)
+        in_hand = sum(len(batch.frames) for batch in self.running if batch.valid)
+        in_hand += sum(len(left) for _, left in self.collected)
+        assert sum(account.in_flight for account in snapshot.cameras) == in_hand
+
+    @invariant()
+    def results_leave_in_order(self):
+        for sequences in self.published.values():
+            assert sequences == sorted(set(sequences))
+
+    def teardown(self):
+        self.dispatcher.stop()
+        for _, left in self.collected:
+            for late in left:
+                self.dispatcher.drop(late, DropReason.STOPPED)
+        for account in self.dispatcher.snapshot(self.now).cameras:
+            assert account.waiting == account.in_flight == 0
+            assert accounted(account)
+
+
+AnyOrder.TestCase.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
+TestAnyOrder = AnyOrder.TestCase
+
+
+def test_a_frame_of_a_failed_lane_is_retried_elsewhere_once():
+    dispatcher = running_dispatcher([camera('a')], LANES[:2])
+    dispatcher.offer(frame('a', 0, 0))
+    (batch,) = dispatcher.dispatch(1 * MS)
+    assert batch.lane == 'gpu'
+    dispatcher.lane_down('gpu', 'broken', 2 * MS)
+    (again,) = dispatcher.dispatch(3 * MS)
+    assert (again.lane, again.frames) == ('dla', batch.frames)
+    assert not dispatcher.collect(batch, 4 * MS)
+    dispatcher.lane_down('dla', 'broken too', 5 * MS)
+    account = dispatcher.snapshot(6 * MS).cameras[0]
+    assert account.dropped[DropReason.LANE_FAILED] == 1
+    assert account.lane == '' and accounted(account)
+
+
+def test_a_frame_of_a_failed_lane_is_dropped_if_a_newer_one_waits():
+    dispatcher = running_dispatcher([camera('a')], LANES[1:2])
+    dispatcher.offer(frame('a', 0, 0))
+    dispatcher.dispatch(1 * MS)
+    dispatcher.offer(frame('a', 1, 2 * MS))
+    dispatcher.lane_down('dla', 'broken', 3 * MS)
+    account = dispatcher.snapshot(3 * MS).cameras[0]
+    assert (account.waiting, account.dropped[DropReason.LANE_FAILED]) == (1, 1)
+
+
+def test_pauses_double_until_the_circuit_opens_and_a_long_run_heals():
+    dispatcher = running_dispatcher()
+    now = 0
+    pauses = []
+    for _ in range(CIRCUIT_FAILURES):
+        pauses.append(dispatcher.lane_down('gpu', 'broken', now) - now)
+        now += pauses[-1]
+        dispatcher.lane_up('gpu', now)
+    assert pauses == [BACKOFF_NS << n for n in range(CIRCUIT_FAILURES - 1)] + [CIRCUIT_NS]
+    assert dispatcher.lanes['gpu'].restarts == CIRCUIT_FAILURES
+    now += HEALED_NS + 1
+    assert dispatcher.lane_down('gpu', 'broken', now) - now == BACKOFF_NS
+
+
+def test_a_pinned_camera_lives_elsewhere_only_while_its_lane_is_down():
+    dispatcher = running_dispatcher()
+    home = dispatcher.cameras['c']
+    assert home.home is dispatcher.lanes['dla'] and home.pinned
+    dispatcher.lane_down('dla', 'broken', MS)
+    assert home.home is None
+    replace_cameras(dispatcher)
+    assert home.home is not None and not home.pinned
+    dispatcher.lane_up('dla', 2 * MS)
+    replace_cameras(dispatcher)
+    assert home.home is dispatcher.lanes['dla'] and home.pinned
+
+
+def test_a_hanging_lane_is_overdue_after_ten_times_its_cost_and_two_seconds():
+    dispatcher = running_dispatcher()
+    dispatcher.offer(frame('a', 0, 0))
+    dispatcher.dispatch(0)
+    assert dispatcher.overdue(2_000 * MS) == []
+    ((name, what),) = dispatcher.overdue(2_001 * MS)
+    assert name == 'gpu' and 'no result after 2.0 s, expected one after 4.0 ms' in what
+
+
+def test_small_changes_of_cost_move_nobody_and_large_ones_do():
+    cameras = [camera(name) for name in 'abcdefgh']
+    dispatcher = running_dispatcher(cameras, LANES[:2])
+    before = {n: c.home for n, c in dispatcher.cameras.items()}
+    for _ in range(31):
+        dispatcher.costs.observe('dla', 1, 0, 13 * MS)
+    assert not dispatcher.drifted()
+    for _ in range(31):
+        dispatcher.costs.observe('dla', 1, 0, 50 * MS)
+    assert dispatcher.drifted()
+    replace_cameras(dispatcher)
+    assert not dispatcher.drifted()
+    assert {n: c.home for n, c in dispatcher.cameras.items()} != before
+
+
+def test_what_cannot_be_met_is_part_of_the_reason():
+    dispatcher = running_dispatcher([camera('a', rate_hz=100.0)], LANES[2:])
+    assert dispatcher.placement_reason == 'test; not met: a: 25.0 of 100 Hz'
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match='no name twice'):
+        Dispatcher([camera('a'), camera('a')], LANES)
+    with pytest.raises(ValueError, match='at least one lane'):
+        Dispatcher(CAMERAS, [])
+    with pytest.raises(ValueError, match='pinned to "tpu"'):
+        Dispatcher([camera('a', lane='tpu')], LANES)
+    dispatcher = running_dispatcher()
+    dispatcher.offer(frame('a', 5, 0))
+    with pytest.raises(ValueError, match='expected a sequence above 5, got 5'):
+        dispatcher.offer(frame('a', 5, 0))

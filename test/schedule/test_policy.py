@@ -1,0 +1,146 @@
+"""Each rule of the policy by a case small enough to check by hand."""
+
+from __future__ import annotations
+
+import pytest
+from schedule_helpers import camera, frame, lane
+
+from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.schedule.mailbox import NewestFrame
+from yolox_trt_ros.schedule.policy import Decision, decide
+from yolox_trt_ros.schedule.state import Camera, Lane
+
+MS = 1_000_000
+NOW = 1_000 * MS
+
+
+def make_lane(name: str, *, busy_ms: float = 0.0, max_batch: int = 1) -> Lane:
+    return Lane(
+        lane(name, max_batch=max_batch),
+        LaneState.RUNNING,
+        accepts=busy_ms == 0,
+        busy_until_ns=NOW + round(busy_ms * MS),
+    )
+
+
+def make_camera(
+    name: str, home: Lane | None, *, age_ms: float = 50.0, waits_ms: float = 1.0, **values
+) -> Camera:
+    priority = values.pop('priority', 1.0)
+    deadline_ns = round(values.pop('deadline_ms', 0.0) * MS)
+    made = Camera(camera(name), NewestFrame(), priority, deadline_ns, home=home, **values)
+    made.reference_ns = NOW - round(age_ms * MS)
+    made.mailbox.put(frame(name, 0, NOW - round(waits_ms * MS)))
+    return made
+
+
+def run(cameras, lanes, costs_ms, *, proven=True) -> Decision:
+    def cost(lane: Lane, batch: int) -> int:
+        per_call = costs_ms[lane.config.name]
+        return round((per_call[batch - 1] if isinstance(per_call, list) else per_call) * MS)
+
+    return decide(NOW, cameras, lanes, cost, lambda lane: proven)
+
+
+def taken(decision: Decision) -> dict[str, list[str]]:
+    return {
+        lane.config.name: [camera.config.name for camera in cameras]
+        for lane, cameras in decision.takes
+    }
+
+
+@pytest.mark.parametrize(
+    ('ages_ms', 'priorities', 'first'),
+    [((50, 60), (1, 1), 'b'), ((50, 60), (2, 1), 'a'), ((50, 50), (1, 1), 'a')],
+)
+def test_the_largest_weighted_age_goes_first(ages_ms, priorities, first):
+    gpu = make_lane('gpu')
+    cameras = [
+        make_camera(name, gpu, age_ms=age, priority=priority)
+        for name, age, priority in zip('ab', ages_ms, priorities, strict=True)
+    ]
+    assert taken(run(cameras, [gpu], {'gpu': 4})) == {'gpu': [first]}
+
+
+def test_nothing_waits_nothing_is_taken():
+    gpu = make_lane('gpu')
+    idle = make_camera('a', gpu)
+    idle.mailbox.take()
+    assert run([idle], [gpu], {'gpu': 4}) == Decision([], [])
+
+
+@pytest.mark.parametrize(('busy_ms', 'helper'), [(2, {}), (9, {'dla': ['a']})])
+def test_a_lane_helps_only_if_it_is_done_sooner_than_the_home_lane(busy_ms, helper):
+    gpu, dla = make_lane('gpu', busy_ms=busy_ms), make_lane('dla')
+    assert taken(run([make_camera('a', gpu)], [gpu, dla], {'gpu': 4, 'dla': 12})) == helper
+
+
+def test_a_lane_that_is_overdue_is_expected_to_be_late_once_more():
+    gpu, dla = make_lane('gpu', busy_ms=-5), make_lane('dla')
+    assert taken(run([make_camera('a', gpu)], [gpu, dla], {'gpu': 4, 'dla': 12})) == {}
+    gpu.busy_until_ns = NOW - 9 * MS
+    assert taken(run([make_camera('a', gpu)], [gpu, dla], {'gpu': 4, 'dla': 12})) == {'dla': ['a']}
+
+
+def test_what_waits_ahead_at_home_counts():
+    gpu, dla = make_lane('gpu', busy_ms=2), make_lane('dla')
+    cameras = [make_camera(n, gpu, age_ms=90 - i) for i, n in enumerate('abcd')]
+    # At home the three first are done after 6, 10 and 14 ms; the third is the first worth helping.
+    assert taken(run(cameras, [gpu, dla], {'gpu': 4, 'dla': 12})) == {'dla': ['c']}
+
+
+def test_nobody_helps_a_pinned_camera():
+    gpu, dla = make_lane('gpu', busy_ms=50), make_lane('dla')
+    pinned = make_camera('a', gpu, pinned=True)
+    assert taken(run([pinned], [gpu, dla], {'gpu': 4, 'dla': 12})) == {}
+
+
+def test_a_camera_without_a_home_goes_to_the_lane_that_is_done_first():
+    gpu, dla = make_lane('gpu'), make_lane('dla')
+    assert taken(run([make_camera('a', None)], [dla, gpu], {'gpu': 4, 'dla': 12})) == {'gpu': ['a']}
+
+
+def test_no_lane_starts_what_would_overtake_an_older_frame():
+    gpu = make_lane('gpu')
+    late = make_camera('a', gpu, age_ms=90, running_until_ns=NOW + 8 * MS)
+    other = make_camera('b', gpu, age_ms=10)
+    assert taken(run([late, other], [gpu], {'gpu': 4})) == {'gpu': ['b']}
+    late.running_until_ns = NOW + 3 * MS
+    assert taken(run([late, other], [gpu], {'gpu': 4})) == {'gpu': ['a']}
+
+
+@pytest.mark.parametrize(
+    ('deadline_ms', 'busy_ms', 'proven', 'hopeless'),
+    [(20, 0, True, False), (12, 0, True, True), (12, 0, False, False), (20, 15, True, False)],
+)
+def test_a_frame_that_no_lane_finishes_in_time_is_hopeless(deadline_ms, busy_ms, proven, hopeless):
+    gpu, dla = make_lane('gpu', busy_ms=busy_ms), make_lane('dla')
+    late = make_camera('a', gpu, waits_ms=9, deadline_ms=deadline_ms)
+    decision = run([late], [gpu, dla], {'gpu': 4, 'dla': 11}, proven=proven)
+    assert (decision.hopeless == [late]) is hopeless
+
+
+def test_a_batch_takes_what_waits_and_gains():
+    gpu = make_lane('gpu', max_batch=4)
+    cameras = [make_camera(name, gpu) for name in 'abc']
+    decision = run(cameras, [gpu], {'gpu': [4, 6, 8, 10]})
+    assert taken(decision) == {'gpu': ['a', 'b', 'c']}
+
+
+def test_a_batch_that_gains_nothing_is_not_made():
+    gpu = make_lane('gpu', max_batch=4)
+    cameras = [make_camera(name, gpu) for name in 'abc']
+    assert taken(run(cameras, [gpu], {'gpu': [4, 8, 12, 16]})) == {'gpu': ['a']}
+
+
+def test_a_batch_does_not_grow_past_the_deadline_of_a_frame_in_it():
+    gpu = make_lane('gpu', max_batch=4)
+    urgent = make_camera('a', gpu, age_ms=90, waits_ms=1, deadline_ms=8)
+    cameras = [urgent, make_camera('b', gpu), make_camera('c', gpu)]
+    assert taken(run(cameras, [gpu], {'gpu': [4, 6, 8, 10]})) == {'gpu': ['a', 'b']}
+
+
+def test_two_free_lanes_share_what_waits():
+    gpu, dla = make_lane('gpu'), make_lane('dla')
+    cameras = [make_camera('a', gpu, age_ms=90), make_camera('b', dla, age_ms=80)]
+    assert taken(run(cameras, [gpu, dla], {'gpu': 4, 'dla': 12})) == {'gpu': ['a'], 'dla': ['b']}

@@ -1,0 +1,105 @@
+"""How long a lane takes: measured at warm-up, then learned from every batch it runs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+
+WINDOW = 31
+"""Samples a median looks back on; a lasting change of cost is followed after half of them."""
+
+
+class RollingMedian:
+    """Median of the last ``window`` samples: a single outlier moves it by one rank at most."""
+
+    __slots__ = ('_order', '_sorted')
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._order: deque[int] = deque(maxlen=window)
+        self._sorted: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def add(self, value: int) -> None:
+        """Take in a sample; the oldest one leaves when the window is full."""
+        if len(self._order) == self._order.maxlen:
+            del self._sorted[bisect_left(self._sorted, self._order[0])]
+        self._order.append(value)
+        insort(self._sorted, value)
+
+    @property
+    def value(self) -> int:
+        """Return the median (the upper one of two), or raise IndexError before any sample."""
+        return self._sorted[len(self._sorted) // 2]
+
+
+class CostModel:
+    """Expected time of one call per lane, batch size and load.
+
+    The load of a call is the number of other lanes that were busy when it was dispatched: lanes
+    share memory bandwidth (or cores), so a lane's cost depends on its neighbours. A cell that was
+    never measured borrows from the nearest load of the same batch size, and a batch size that was
+    never measured is interpolated between its neighbours.
+    """
+
+    def __init__(self) -> None:
+        self._cells: dict[str, dict[int, dict[int, RollingMedian]]] = {}
+        self._expected: dict[tuple[str, int, int], int] = {}
+        self._known: dict[str, list[int]] = {}
+
+    def observe(self, lane: str, batch: int, load: int, cost_ns: int) -> None:
+        """Learn from one call of ``batch`` frames that took ``cost_ns`` nanoseconds."""
+        loads = self._cells.setdefault(lane, {}).setdefault(batch, {})
+        cell = loads.get(load)
+        if cell is None:
+            cell = loads[load] = RollingMedian()
+            self._known[lane] = sorted(self._cells[lane])
+            self._forget_expected(lane)
+        before = cell.value if len(cell) else None
+        cell.add(max(1, cost_ns))
+        if cell.value != before:
+            self._forget_expected(lane)
+
+    def _forget_expected(self, lane: str) -> None:
+        for key in [key for key in self._expected if key[0] == lane]:
+            del self._expected[key]
+
+    def knows(self, lane: str) -> bool:
+        """Return whether ``lane`` was ever measured."""
+        return lane in self._cells
+
+    def forget(self, lane: str) -> None:
+        """Drop what was learned about ``lane``: it was rebuilt and may be another machine now."""
+        self._cells.pop(lane, None)
+        self._known.pop(lane, None)
+        self._forget_expected(lane)
+
+    def expect(self, lane: str, batch: int, load: int = 0) -> int:
+        """Return the expected time of one call in nanoseconds.
+
+        Raises:
+            KeyError: ``lane`` was never measured.
+        """
+        key = (lane, batch, load)
+        cost = self._expected.get(key)
+        if cost is None:
+            cost = self._expected[key] = self._estimate(lane, batch, load)
+        return cost
+
+    def _estimate(self, lane: str, batch: int, load: int) -> int:
+        known = self._known[lane]
+        place = bisect_left(known, batch)
+        if place < len(known) and known[place] == batch:
+            loads = self._cells[lane][batch]
+            return loads[min(loads, key=lambda at: (abs(at - load), -at))].value
+        if place == 0 or place == len(known):
+            nearest = known[0] if place == 0 else known[-1]
+            return round(self.expect(lane, nearest, load) * batch / nearest)
+        low, high = known[place - 1], known[place]
+        below, above = self.expect(lane, low, load), self.expect(lane, high, load)
+        return round(below + (above - below) * (batch - low) / (high - low))
+
+    def table(self, lane: str, load: int = 0) -> dict[int, int]:
+        """Return the expected cost of every measured batch size at ``load``, nanoseconds."""
+        return {batch: self.expect(lane, batch, load) for batch in self._known.get(lane, ())}

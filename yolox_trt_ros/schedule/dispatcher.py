@@ -1,0 +1,343 @@
+"""The scheduler's state, moved by events that carry their own time.
+
+Threads and clocks are the callers' business: :mod:`schedule.pipeline` drives a dispatcher with real
+lanes under a lock, :mod:`schedule.simulation` drives the same code on a virtual clock. Every method
+takes ``now_ns`` (monotonic, never decreasing) where it matters and returns at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from yolox_trt_ros.core.config import CameraConfig, LaneConfig
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
+from yolox_trt_ros.schedule.costs import CostModel
+from yolox_trt_ros.schedule.homes import (
+    PlacementProblem,
+    has_drifted,
+    is_about_as_good,
+    problem_of,
+)
+from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
+from yolox_trt_ros.schedule.placement import Placement
+from yolox_trt_ros.schedule.policy import decide
+from yolox_trt_ros.schedule.state import Batch, Camera, Lane
+
+PROVEN_NS = 1_000_000_000
+"""A lane's cost counts as proven for this long after its last batch."""
+HANG_FACTOR = 10
+"""A batch that takes this many times its expected cost hangs …"""
+HANG_NS = 2_000_000_000
+"""… but not before this time has passed."""
+BACKOFF_NS = 500_000_000
+"""Pause before the first rebuild of a failed lane; it doubles with every failure in a row."""
+CIRCUIT_FAILURES = 5
+"""After this many failures in a row a lane's circuit opens …"""
+CIRCUIT_NS = 60_000_000_000
+"""… and it is tried only this often."""
+HEALED_NS = 30_000_000_000
+"""A lane that ran this long starts again with its first pause when it fails."""
+
+
+class Dispatcher:
+    """Mailboxes, lanes, costs and placement of one pipeline.
+
+    Invariant, per camera, between any two calls: ``received == published + sum(dropped) + waiting
+    + in_flight``; and results are admitted in arrival order only.
+
+    Args:
+        cameras: at least one, with distinct names.
+        lanes: at least one, with distinct names; each starts in ``LaneState.STARTING``.
+        every_frame: keep every frame until it is taken instead of the newest one.
+
+    Raises:
+        ValueError: a name appears twice, or a camera is pinned to an unknown lane.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[CameraConfig],
+        lanes: Sequence[LaneConfig],
+        *,
+        every_frame: bool = False,
+    ) -> None:
+        mailbox = EveryFrame if every_frame else NewestFrame
+        self.cameras = {
+            c.name: Camera(c, mailbox(), c.priority, round(c.deadline_ms * 1e6)) for c in cameras
+        }
+        self.lanes = {config.name: Lane(config) for config in lanes}
+        self.costs = CostModel()
+        self.placement_reason = 'no lane is running yet'
+        self._placed: PlacementProblem | None = None
+        for kind, named, given in (
+            ('camera', self.cameras, cameras),
+            ('lane', self.lanes, lanes),
+        ):
+            if not given or len(named) != len(given):
+                raise ValueError(
+                    f'expected at least one {kind} and no name twice, '
+                    f'got {[config.name for config in given]}'
+                )
+        for config in cameras:
+            if config.lane and config.lane not in self.lanes:
+                raise ValueError(
+                    f'camera {config.name} is pinned to "{config.lane}": '
+                    f'expected one of {list(self.lanes)}'
+                )
+
+    # ------------------------------------------------------------------ frames
+
+    def offer(self, frame: Frame) -> None:
+        """Put an arrived frame into its camera's mailbox.
+
+        Raises:
+            ValueError: ``sequence`` does not follow the camera's earlier frames.
+        """
+        camera = self.cameras[frame.camera]
+        if frame.sequence <= camera.offered_sequence:
+            raise ValueError(
+                f'camera {frame.camera}: expected a sequence above {camera.offered_sequence}, '
+                f'got {frame.sequence}'
+            )
+        camera.offered_sequence = frame.sequence
+        if camera.last_received_ns is None:
+            camera.reference_ns = frame.received_ns
+        camera.received += 1
+        camera.last_received_ns = frame.received_ns
+        if camera.mailbox.put(frame) is not None:
+            camera.drop(DropReason.REPLACED)
+
+    def reject(self, name: str, reason: DropReason, count: int, now_ns: int) -> None:
+        """Count messages that never became frames."""
+        camera = self.cameras[name]
+        camera.received += count
+        camera.last_received_ns = now_ns
+        camera.drop(reason, count)
+
+    def dispatch(self, now_ns: int) -> list[Batch]:
+        """Let every free lane take what the policy gives it."""
+        if not any(lane.free for lane in self.lanes.values()):
+            return []
+        running = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
+        busy = sum(lane.busy for lane in running)
+
+        def cost(lane: Lane, batch: int) -> int:
+            return self.costs.expect(lane.config.name, batch, busy - lane.busy)
+
+        def proven(lane: Lane) -> bool:
+            return now_ns < lane.measured_ns + PROVEN_NS
+
+        decision = decide(now_ns, self.cameras.values(), running, cost, proven)
+        for camera in decision.hopeless:
+            camera.mailbox.take()
+            camera.drop(DropReason.HOPELESS)
+        return [
+            self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
+        ]
+
+    def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
+        expected = self.costs.expect(lane.config.name, len(cameras), load)
+        started = max(now_ns, lane.busy_until_ns) if lane.running else now_ns
+        frames = []
+        for camera in cameras:
+            frame = camera.mailbox.take()
+            camera.in_flight += 1
+            camera.taken_sequence = frame.sequence
+            camera.reference_ns = frame.received_ns
+            camera.running_until_ns = started + expected
+            frames.append(frame)
+        batch = Batch(lane.config.name, tuple(frames), now_ns, load, expected, started)
+        lane.running.append(batch)
+        lane.busy_until_ns = started + expected
+        return batch
+
+    # ----------------------------------------------------------------- results
+
+    def collect(self, batch: Batch, now_ns: int) -> bool:
+        """Take a finished batch off its lane and learn its cost.
+
+        The lane stays occupied until :meth:`release`. Returns False if the lane was given up in the
+        meantime: the batch's frames are then already accounted for and its results worth nothing.
+        """
+        if not batch.valid:
+            return False
+        lane = self.lanes[batch.lane]
+        lane.running.remove(batch)
+        cost_ns = now_ns - batch.started_ns
+        self.costs.observe(batch.lane, len(batch.frames), batch.load, cost_ns)
+        lane.measured_ns = now_ns
+        lane.processed += len(batch.frames)
+        lane.batches += 1
+        lane.busy_ns += cost_ns
+        lane.publishing = True
+        lane.busy_until_ns = now_ns
+        for ahead in lane.running:
+            ahead.started_ns = lane.busy_until_ns
+            lane.busy_until_ns += ahead.expected_ns
+        self._forget_running(batch)
+        return True
+
+    def _forget_running(self, batch: Batch) -> None:
+        for frame in batch.frames:
+            camera = self.cameras[frame.camera]
+            if camera.taken_sequence == frame.sequence:
+                camera.running_until_ns = 0
+
+    def release(self, name: str) -> None:
+        """Free the place of a batch that was collected and published."""
+        self.lanes[name].publishing = False
+
+    def admit(self, frame: Frame) -> bool:
+        """Return whether the frame's result may be published; if a newer one was, drop it."""
+        if frame.sequence > self.cameras[frame.camera].published_sequence:
+            return True
+        self.drop(frame, DropReason.OVERTAKEN)
+        return False
+
+    def published(self, frame: Frame, now_ns: int) -> int:
+        """Count a published result and return the drops since the one before it."""
+        camera = self.cameras[frame.camera]
+        camera.in_flight -= 1
+        camera.published += 1
+        camera.published_sequence = frame.sequence
+        camera.newest_ns = frame.received_ns
+        camera.last_published_ns = now_ns
+        camera.late += 0 < camera.deadline_ns < now_ns - frame.received_ns
+        drops, camera.drops = camera.drops, 0
+        return drops
+
+    def drop(self, frame: Frame, reason: DropReason) -> None:
+        """Count a taken frame that gives no published result."""
+        camera = self.cameras[frame.camera]
+        camera.in_flight -= 1
+        camera.drop(reason)
+
+    def drop_waiting(self) -> None:
+        """Drop what no lane has taken: the pipeline stops."""
+        for camera in self.cameras.values():
+            while camera.mailbox.peek() is not None:
+                camera.mailbox.take()
+                camera.drop(DropReason.STOPPED)
+
+    def stop(self) -> None:
+        """Drop what is still on the lanes; results that arrive later are worth nothing."""
+        self.drop_waiting()
+        for lane in self.lanes.values():
+            lane.state = LaneState.STOPPED
+            lane.accepts = False
+            while lane.running:
+                batch = lane.running.popleft()
+                batch.valid = False
+                for frame in batch.frames:
+                    self.drop(frame, DropReason.STOPPED)
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no frame waits or is in flight."""
+        return not any(len(c.mailbox) or c.in_flight for c in self.cameras.values())
+
+    # ------------------------------------------------------------------- lanes
+
+    def lane_up(self, name: str, now_ns: int) -> None:
+        """Let a built and measured lane take frames."""
+        lane = self.lanes[name]
+        lane.restarts += lane.failures > 0
+        lane.state = LaneState.RUNNING
+        lane.accepts = True
+        lane.up_ns = lane.measured_ns = lane.busy_until_ns = now_ns
+
+    def lane_down(self, name: str, why: str, now_ns: int) -> int:
+        """Quarantine a failed lane, give its frames back, and return when to rebuild it.
+
+        A frame goes back to its mailbox once, if it is still the newest of its camera and in time;
+        otherwise it is dropped as ``lane_failed``.
+        """
+        lane = self.lanes[name]
+        if lane.state is LaneState.RUNNING and now_ns - lane.up_ns > HEALED_NS:
+            lane.failures_in_row = 0
+        lane.failures += 1
+        lane.failures_in_row += 1
+        is_open = lane.failures_in_row >= CIRCUIT_FAILURES
+        lane.state = LaneState.OPEN if is_open else LaneState.QUARANTINED
+        lane.accepts = lane.publishing = False
+        lane.note = why
+        while lane.running:
+            batch = lane.running.pop()
+            batch.valid = False
+            self._forget_running(batch)
+            for frame in reversed(batch.frames):
+                self._retry(frame, now_ns)
+        for camera in self.cameras.values():
+            if camera.home is lane:
+                camera.home = None
+        pause = CIRCUIT_NS if is_open else BACKOFF_NS << (lane.failures_in_row - 1)
+        return now_ns + pause
+
+    def _retry(self, frame: Frame, now_ns: int) -> None:
+        camera = self.cameras[frame.camera]
+        in_time = not camera.deadline_ns or now_ns < frame.received_ns + camera.deadline_ns
+        newest = frame.sequence == camera.taken_sequence
+        first = frame.sequence != camera.retried_sequence
+        if newest and camera.newest_ns is not None:
+            camera.reference_ns = camera.newest_ns
+        if in_time and newest and first and camera.mailbox.put_back(frame) is None:
+            camera.retried_sequence = frame.sequence
+            camera.taken_sequence = frame.sequence - 1
+            camera.in_flight -= 1
+        else:
+            self.drop(frame, DropReason.LANE_FAILED)
+
+    def overdue(self, now_ns: int) -> list[tuple[str, str]]:
+        """Return the lanes whose oldest batch hangs, with what was expected and what happened."""
+        hung = []
+        for name, lane in self.lanes.items():
+            if lane.running:
+                batch = lane.running[0]
+                spent = now_ns - batch.started_ns
+                if spent > max(HANG_NS, HANG_FACTOR * batch.expected_ns):
+                    hung.append((name, (
+                        f'no result after {spent / 1e9:.1f} s, '
+                        f'expected one after {batch.expected_ns / 1e6:.1f} ms'
+                    )))  # fmt: skip
+        return hung
+
+    # --------------------------------------------------------------- placement
+
+    def problem(self) -> PlacementProblem:
+        """Return the placement problem of this moment."""
+        return problem_of(self.cameras.values(), self.lanes.values(), self.costs)
+
+    def drifted(self) -> bool:
+        """Return whether costs, lanes or demands differ from those of the placement in force."""
+        return self._placed is None or has_drifted(self._placed, self.problem())
+
+    def adopt(self, problem: PlacementProblem, placement: Placement, why: str) -> bool:
+        """Make ``placement`` the one in force, unless the present one is about as good.
+
+        Returns whether a camera moved. Nothing happens if a lane has failed since ``problem``.
+        """
+        if any(self.lanes[c.lane].state is not LaneState.RUNNING for c in problem.capacities):
+            return False
+        homes = {n: c.home.config.name for n, c in self.cameras.items() if c.home is not None}
+        stays = is_about_as_good(homes, placement, self._placed, problem)
+        self._placed = problem
+        if stays:
+            return False
+        for name, camera in self.cameras.items():
+            camera.home = self.lanes[placement.lanes[name]]
+            camera.pinned = camera.config.lane == placement.lanes[name]
+        lacks = '; '.join(f'{name}: {lack}' for name, lack in placement.missing.items())
+        self.placement_reason = f'{why}; not met: {lacks}' if lacks else why
+        return homes != placement.lanes
+
+    def snapshot(self, now_ns: int) -> PipelineSnapshot:
+        """Return all accounts at one moment."""
+        busy = sum(lane.busy for lane in self.lanes.values())
+        lanes = []
+        for name, lane in self.lanes.items():
+            cameras = [n for n, camera in self.cameras.items() if camera.home is lane]
+            lanes.append(lane.snapshot(cameras, self.costs.table(name, busy - lane.busy)))
+        accounts = tuple(camera.snapshot() for camera in self.cameras.values())
+        return PipelineSnapshot(now_ns, accounts, tuple(lanes), self.placement_reason)

@@ -1,0 +1,315 @@
+"""Frames in, published results out: the dispatcher on real threads and a real clock.
+
+Threads: the caller's ingest thread (:meth:`Pipeline.offer`), one per lane (submit, collect,
+publish) and a supervisor (watchdog, placement). One lock guards the dispatcher; it is never held
+while a detector or a callback runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.detector import Detected, Detector, FrameResult
+from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError, YoloxTrtRosError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
+from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.schedule.dispatcher import Dispatcher
+from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
+from yolox_trt_ros.schedule.state import Batch
+from yolox_trt_ros.schedule.supervisor import Supervisor
+from yolox_trt_ros.schedule.warmup import WarmUp
+
+Sink = Callable[[Frame, Detections, FrameTrace], None]
+TraceCallback = Callable[[Frame, FrameTrace], None]
+EventCallback = Callable[[str, str], None]
+
+COMPLAINT_NS = 5_000_000_000
+"""A failure that repeats is told this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """What is not the vehicle's business.
+
+    Attributes:
+        warmup_height, warmup_width: pixels of the image that detectors are measured with.
+    """
+
+    warmup_height: int = 720
+    warmup_width: int = 1280
+
+
+DEFAULTS = PipelineOptions()
+
+
+class Pipeline:
+    """Mailboxes, lanes and their supervisor.
+
+    Args:
+        cameras: at least one.
+        lanes: at least one; each builds its detector on a thread of its own.
+        sink: publishes a result; called on a lane's thread, for one result of a camera at a time
+            and in arrival order. The trace is a draft whose ``published_ns`` equals ``decoded_ns``.
+        on_trace: gets the finished trace after each publication.
+        on_event: gets ('info' | 'warn' | 'error', message) for what an operator should know.
+        options: see :class:`PipelineOptions`.
+        clock: monotonic nanoseconds; the clock of ``Frame.received_ns`` and of the detectors.
+
+    Raises:
+        ValueError: a camera or lane appears twice, or a pin names an unknown lane.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[CameraConfig],
+        lanes: Sequence[LaneSpec],
+        sink: Sink,
+        *,
+        on_trace: TraceCallback | None = None,
+        on_event: EventCallback | None = None,
+        options: PipelineOptions = DEFAULTS,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.clock = clock
+        self.changed = threading.Condition(self.lock)
+        self.dispatcher = Dispatcher(cameras, [spec.config for spec in lanes])
+        self.workers = {spec.config.name: LaneWorker(spec, self, first=True) for spec in lanes}
+        self.stopping = False
+        self._sink = sink
+        self._on_trace = on_trace
+        self._on_event = on_event
+        self._publish_locks = {camera.name: threading.Lock() for camera in cameras}
+        self._supervisor = Supervisor(self)
+        self._warm_up = WarmUp(self, options.warmup_height, options.warmup_width)
+        self._told_ns: dict[str, int] = {}
+        self._started = False
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Build and measure all detectors, place the cameras, and begin to run frames.
+
+        Raises:
+            YoloxTrtRosError: what a lane's factory raised (a missing model or package, a wrong
+                parameter); everything is closed again.
+            LaneError: no lane came up.
+            RuntimeError: called a second time.
+        """
+        with self.lock:
+            if self._started:
+                raise RuntimeError('a pipeline starts once: make a new one')
+            self._started = True
+            for worker in self.workers.values():
+                worker.start()
+            lanes = self.dispatcher.lanes.values()
+            self.changed.wait_for(
+                lambda: all(lane.state is not LaneState.STARTING for lane in lanes)
+            )
+            running = any(lane.state is LaneState.RUNNING for lane in lanes)
+        errors = self._supervisor.first_errors
+        wrong = [e for e in errors.values() if isinstance(e, YoloxTrtRosError)]
+        if wrong or not running:
+            self.stop(drain=False)
+            if wrong:
+                raise wrong[0]
+            told = '; '.join(f'{name}: {error!r}' for name, error in errors.items())
+            raise LaneError(f'no lane came up: {told}') from next(iter(errors.values()))
+        self._supervisor.place('placed by measured cost')
+        self._supervisor.start()
+
+    def drain(self, timeout_s: float = 5.0) -> bool:
+        """Wait until no frame waits or is in flight and return whether that came in time."""
+        with self.lock:
+            return self.changed.wait_for(lambda: self.dispatcher.idle, timeout_s)
+
+    def stop(self, *, drain: bool = True, timeout_s: float = 5.0) -> None:
+        """End all threads and close all detectors; what was not run is dropped as ``stopped``."""
+        if drain and self._started and not self.stopping:
+            self.drain(timeout_s)
+        until = time.monotonic() + timeout_s
+        with self.lock:
+            self.stopping = True
+            self.dispatcher.drop_waiting()
+            self.changed.notify_all()
+            workers = list(self.workers.values()) if self._started else []
+            for worker in workers:
+                worker.wake.notify_all()
+        hung = [w.name for w in workers if not w.join(max(0.0, until - time.monotonic()))]
+        self._supervisor.join(timeout_s)
+        with self.lock:
+            self.dispatcher.stop()
+        for name in hung:
+            self.event('error', f'lane {name} did not stop within {timeout_s:g} s: left behind')
+
+    def __enter__(self) -> Pipeline:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # ---------------------------------------------------------------- frames
+
+    def next_sequence(self, camera: str) -> int:
+        """Return the arrival number of the camera's next message."""
+        with self.lock:
+            return self.dispatcher.cameras[camera].received
+
+    def offer(self, frame: Frame) -> None:
+        """Hand in an arrived frame; returns at once.
+
+        Raises:
+            ValueError: its sequence does not follow the camera's earlier frames.
+        """
+        with self.lock:
+            self.dispatcher.offer(frame)
+            if self.stopping:
+                self.dispatcher.drop_waiting()
+            else:
+                self.dispatch()
+
+    def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
+        """Count messages that never became frames as received and dropped."""
+        with self.lock:
+            self.dispatcher.reject(camera, reason, n, self.clock())
+
+    def update_camera(
+        self, name: str, *, priority: float | None = None, deadline_ms: float | None = None
+    ) -> None:
+        """Change a camera's weight or deadline; it holds from the next decision on."""
+        with self.lock:
+            camera = self.dispatcher.cameras[name]
+            if priority is not None:
+                camera.priority = priority
+            if deadline_ms is not None:
+                camera.deadline_ns = round(deadline_ms * 1e6)
+            self._supervisor.request(f'{name} was given another priority or deadline')
+
+    def snapshot(self) -> PipelineSnapshot:
+        """Return all accounts at one moment."""
+        with self.lock:
+            return self.dispatcher.snapshot(self.clock())
+
+    def event(self, level: str, message: str) -> None:
+        """Tell the operator."""
+        if self._on_event is not None:
+            self._on_event(level, message)
+
+    def dispatch(self) -> None:
+        """Hand every free lane what it takes now. The lock is held."""
+        for batch in self.dispatcher.dispatch(self.clock()):
+            worker = self.workers[batch.lane]
+            worker.inbox.append(batch)
+            worker.wake.notify()
+
+    # ------------------------------------------------- called by lane workers
+
+    def wants(self, worker: LaneWorker) -> bool:
+        """Return whether this worker is still its lane's and the pipeline still runs."""
+        return not self.stopping and self.workers[worker.name] is worker
+
+    def warm_up(self, worker: LaneWorker, detector: Detector) -> None:
+        """Measure a new detector and let its lane take frames."""
+        self._warm_up.run(worker, detector)
+        with self.lock:
+            if self.wants(worker):
+                self._supervisor.lane_up(worker.name)
+
+    def lane_probing(self, worker: LaneWorker) -> None:
+        """Note that the worker builds its detector again. The lock is held."""
+        if not worker.first:
+            self.dispatcher.lanes[worker.name].state = LaneState.PROBING
+
+    def lane_failed(self, worker: LaneWorker, error: Exception) -> None:
+        """Give up the worker, unless that has been done, and plan its lane's next life."""
+        self._supervisor.lane_failed(worker, error)
+
+    def accept(self, worker: LaneWorker) -> None:
+        """Let the worker's lane take frames now. The lock is held."""
+        self.dispatcher.lanes[worker.name].accepts = True
+        self.dispatch()
+
+    def refuse(self, worker: LaneWorker) -> None:
+        """Give the worker's lane no frames for now: it waits for its device. The lock is held."""
+        if self.workers[worker.name] is worker:
+            self.dispatcher.lanes[worker.name].accepts = False
+
+    def deliver(
+        self,
+        worker: LaneWorker,
+        batch: Batch,
+        results: Sequence[FrameResult],
+        submitted_ns: int,
+    ) -> bool:
+        """Publish a finished batch and return False if the worker was given up before."""
+        with self.lock:
+            if not self.dispatcher.collect(batch, self.clock()):
+                return False
+        for frame, result in zip(batch.frames, results, strict=True):
+            self._settle(batch, frame, result, submitted_ns)
+        with self.lock:
+            if self.workers[worker.name] is worker:
+                self.dispatcher.release(worker.name)
+            if self.dispatcher.idle:
+                self.changed.notify_all()
+        return True
+
+    def _settle(self, batch: Batch, frame: Frame, result: FrameResult, submitted_ns: int) -> None:
+        if isinstance(result, FrameError):
+            with self.lock:
+                self.dispatcher.drop(frame, result.reason)
+            self._complain(f'{frame.camera}: {result}')
+            return
+        with self._publish_locks[frame.camera]:
+            with self.lock:
+                if not self.dispatcher.admit(frame):
+                    return
+            self._publish(batch, frame, result, submitted_ns)
+
+    def _publish(self, batch: Batch, frame: Frame, result: Detected, submitted_ns: int) -> None:
+        def trace(published_ns: int, drops: int) -> FrameTrace:
+            return FrameTrace(
+                frame.camera,
+                frame.sequence,
+                batch.lane,
+                len(batch.frames),
+                drops,
+                frame.received_ns,
+                batch.taken_ns,
+                submitted_ns,
+                result.preprocessed_ns,
+                result.inferred_ns,
+                result.decoded_ns,
+                published_ns,
+            )
+
+        try:
+            drops = self.dispatcher.cameras[frame.camera].drops
+            self._sink(frame, result.detections, trace(result.decoded_ns, drops))
+        except Exception as error:
+            with self.lock:
+                self.dispatcher.drop(frame, DropReason.UNPUBLISHED)
+            self._complain(f'{frame.camera}: publishing failed: {error!r}')
+            return
+        with self.lock:
+            published_ns = self.clock()
+            drops = self.dispatcher.published(frame, published_ns)
+        if self._on_trace is not None:
+            try:
+                self._on_trace(frame, trace(published_ns, drops))
+            except Exception as error:
+                self._complain(f'{frame.camera}: the trace was not taken: {error!r}')
+
+    def _complain(self, message: str) -> None:
+        now_ns = self.clock()
+        if now_ns >= self._told_ns.get(message, -COMPLAINT_NS) + COMPLAINT_NS:
+            self._told_ns = {m: t for m, t in self._told_ns.items() if now_ns < t + COMPLAINT_NS}
+            self._told_ns[message] = now_ns
+            self.event('warn', message)

@@ -1,0 +1,143 @@
+"""Which waiting frames does each free lane take now? Pure: it reads, decides, changes nothing.
+
+Rules, in this order:
+
+1. Order. The camera with the largest priority-weighted age of information comes first; its age
+   counts from the newest frame that a lane has already taken.
+2. Deadline. A frame that even the quickest lane, started as early as possible, would finish after
+   its deadline is hopeless.
+3. Home or help. A frame goes to its camera's home lane; another lane that is free takes it only if
+   it finishes it sooner than the home lane would, with all that waits there before it.
+4. Order on the topic. No lane starts a frame that it would finish before an older frame of the same
+   camera that is still running elsewhere.
+5. Batches. A frame joins the batch that a lane is about to take if the batch gains by it and no
+   frame in it misses its deadline; nobody waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from yolox_trt_ros.schedule.state import Camera, Lane
+
+Cost = Callable[[Lane, int], int]
+"""Expected time of one call on a lane with a batch of this size, nanoseconds."""
+
+_NEVER = 1 << 62
+
+
+@dataclass(slots=True)
+class Decision:
+    """What happens now.
+
+    Attributes:
+        takes: every lane that starts a batch, with the cameras whose frames it takes.
+        hopeless: cameras whose waiting frame is to be dropped.
+    """
+
+    takes: list[tuple[Lane, list[Camera]]]
+    hopeless: list[Camera]
+
+
+def decide(
+    now_ns: int,
+    cameras: Iterable[Camera],
+    lanes: Sequence[Lane],
+    cost: Cost,
+    proven: Callable[[Lane], bool],
+) -> Decision:
+    """Return what each free lane takes now and which frames are hopeless.
+
+    Args:
+        now_ns: monotonic time.
+        cameras: all of them; one without a waiting frame is passed over.
+        lanes: the running lanes.
+        cost: expected cost of a call at the present load.
+        proven: whether a lane's cost was measured lately; a frame is not given up on an old guess.
+    """
+    hopeless: list[Camera] = []
+    plans = [_Plan(lane, now_ns, cost, proven(lane)) for lane in lanes]
+    waiting = [
+        (camera.priority * (camera.reference_ns - now_ns), index, camera, frame)
+        for index, camera in enumerate(cameras)
+        if (frame := camera.mailbox.peek()) is not None
+    ]
+    for _, _, camera, frame in sorted(waiting):
+        home = next((plan for plan in plans if plan.lane is camera.home), None)
+        able = [home] if camera.pinned and home else plans
+        due_ns = frame.received_ns + camera.deadline_ns if camera.deadline_ns else _NEVER
+        if due_ns < min((plan.hoped_ns for plan in able), default=0):
+            hopeless.append(camera)
+        else:
+            _assign(camera, home, able, due_ns)
+    return Decision([(plan.lane, plan.batch) for plan in plans if plan.batch], hopeless)
+
+
+def _assign(camera: Camera, home: _Plan | None, able: Sequence[_Plan], due_ns: int) -> None:
+    """Put the camera's frame into a free lane's batch, or behind what waits for its home lane."""
+    best: _Plan | None = None
+    best_ns = _NEVER if home is None else home.waited_ns()
+    for plan in able:
+        finish_ns = plan.joined_ns(due_ns)
+        if finish_ns is None or finish_ns < camera.running_until_ns:
+            continue
+        if finish_ns < best_ns or (plan is home and finish_ns == best_ns):
+            best, best_ns = plan, finish_ns
+    if best is not None:
+        best.join(camera, due_ns)
+    elif home is not None and home.joined_ns(due_ns) is None:
+        home.behind += 1
+
+
+class _Plan:
+    """A lane as this decision has filled it so far."""
+
+    __slots__ = (
+        '_cost',
+        '_due_ns',
+        '_earliest_ns',
+        '_start_ns',
+        'batch',
+        'behind',
+        'hoped_ns',
+        'lane',
+    )
+
+    def __init__(self, lane: Lane, now_ns: int, cost: Cost, proven: bool) -> None:
+        self.lane = lane
+        self.batch: list[Camera] = []
+        self.behind = 0
+        self._cost = cost
+        self._due_ns = _NEVER
+        # Work that is overdue by some time is expected to take that time once more.
+        ahead_ns = lane.busy_until_ns - now_ns
+        self._start_ns = now_ns + (max(0, ahead_ns) if lane.free else abs(ahead_ns))
+        self._earliest_ns = self._start_ns + cost(lane, 1)
+        self.hoped_ns = self._earliest_ns if proven else self._start_ns
+
+    def joined_ns(self, due_ns: int) -> int | None:
+        """Return when the lane's next batch would be done with one frame more, if it may grow."""
+        size = len(self.batch)
+        if not self.lane.free or self.behind or size == self.lane.max_batch:
+            return None
+        if size == 0:
+            return self._earliest_ns
+        together = self._cost(self.lane, size + 1)
+        apart = self._cost(self.lane, size) + self._cost(self.lane, 1)
+        finish_ns = self._start_ns + together
+        return finish_ns if together < apart and finish_ns <= min(self._due_ns, due_ns) else None
+
+    def join(self, camera: Camera, due_ns: int) -> None:
+        """Take the camera's frame into the lane's next batch."""
+        self.batch.append(camera)
+        self._due_ns = min(self._due_ns, due_ns)
+
+    def waited_ns(self) -> int:
+        """Return when the lane would be done with a frame that waits for all that is before it."""
+        most = self.lane.max_batch
+        full, rest = divmod(self.behind + 1, most)
+        finish_ns = self._start_ns + (self._cost(self.lane, len(self.batch)) if self.batch else 0)
+        if full:
+            finish_ns += full * self._cost(self.lane, most)
+        return finish_ns + (self._cost(self.lane, rest) if rest else 0)

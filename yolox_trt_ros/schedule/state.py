@@ -1,0 +1,170 @@
+"""What the dispatcher remembers of each camera, lane and running batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from yolox_trt_ros.core.config import CameraConfig, LaneConfig
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState
+from yolox_trt_ros.schedule.mailbox import Mailbox
+
+
+@dataclass(slots=True, eq=False)
+class Camera:
+    """One camera's mailbox, account and age.
+
+    Attributes:
+        config, mailbox: given.
+        priority: weight against the other cameras, > 0.
+        deadline_ns: longest useful response; 0: none.
+        home: lane it is placed on, or None.
+        pinned: whether no other lane may help.
+        reference_ns: arrival of the newest frame that a lane has taken: its information will be as
+            old as this.
+        running_until_ns: when its newest running frame is expected to finish; 0: none runs.
+        offered_sequence, taken_sequence, published_sequence, retried_sequence: newest frame that
+            arrived, was taken, was published, was given back by a failed lane; -1: none.
+        drops: frames without a result since the last published one.
+    """
+
+    config: CameraConfig
+    mailbox: Mailbox
+    priority: float
+    deadline_ns: int
+    home: Lane | None = None
+    pinned: bool = False
+    reference_ns: int = 0
+    running_until_ns: int = 0
+    offered_sequence: int = -1
+    taken_sequence: int = -1
+    published_sequence: int = -1
+    retried_sequence: int = -1
+    received: int = 0
+    published: int = 0
+    in_flight: int = 0
+    late: int = 0
+    drops: int = 0
+    dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
+    newest_ns: int | None = None
+    last_received_ns: int | None = None
+    last_published_ns: int | None = None
+
+    def drop(self, reason: DropReason, count: int = 1) -> None:
+        """Count frames that give no result."""
+        self.dropped[reason] += count
+        self.drops += count
+
+    def snapshot(self) -> CameraSnapshot:
+        """Return the account as it stands."""
+        return CameraSnapshot(
+            name=self.config.name,
+            lane=self.home.config.name if self.home else '',
+            priority=self.priority,
+            deadline_ms=self.deadline_ns / 1e6,
+            received=self.received,
+            published=self.published,
+            waiting=len(self.mailbox),
+            in_flight=self.in_flight,
+            dropped=dict(self.dropped),
+            late=self.late,
+            last_received_ns=self.last_received_ns,
+            last_published_ns=self.last_published_ns,
+            newest_ns=self.newest_ns,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Frames that a lane has taken and runs in one call.
+
+    Attributes:
+        lane: who runs it.
+        frames: at least one.
+        taken_ns: when they left their mailboxes.
+        load: how many other lanes were busy then.
+        expected_ns: the cost that was expected.
+        started_ns: when the lane begins it: at once, or when the batch before it is done.
+        valid: False once the lane has failed; its result is then worth nothing.
+    """
+
+    lane: str
+    frames: Sequence[Frame]
+    taken_ns: int
+    load: int
+    expected_ns: int
+    started_ns: int
+    valid: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One lane's state and account.
+
+    Attributes:
+        config: given.
+        state: where it is in its life.
+        accepts: whether its thread is ready to submit, not waiting for the device.
+        publishing: whether a collected batch is still being published.
+        running: batches taken and not yet collected, oldest first.
+        busy_until_ns: when they are expected to be done.
+        measured_ns: when its last batch was done.
+        failures_in_row: failures without a long run between them.
+        up_ns: when it last came up.
+        note: what happened to it last.
+    """
+
+    config: LaneConfig
+    state: LaneState = LaneState.STARTING
+    accepts: bool = False
+    publishing: bool = False
+    running: deque[Batch] = field(default_factory=deque)
+    busy_until_ns: int = 0
+    measured_ns: int = -(1 << 62)
+    processed: int = 0
+    batches: int = 0
+    busy_ns: int = 0
+    failures: int = 0
+    failures_in_row: int = 0
+    restarts: int = 0
+    up_ns: int = 0
+    note: str = ''
+
+    @property
+    def max_batch(self) -> int:
+        """Return the most frames of one call."""
+        return self.config.max_batch
+
+    @property
+    def free(self) -> bool:
+        """Return whether the lane takes a batch now."""
+        return (
+            self.accepts
+            and self.state is LaneState.RUNNING
+            and len(self.running) + self.publishing < self.config.in_flight
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a batch runs on the lane."""
+        return bool(self.running)
+
+    def snapshot(self, cameras: Sequence[str], cost_ns: dict[int, int]) -> LaneSnapshot:
+        """Return the account as it stands."""
+        return LaneSnapshot(
+            name=self.config.name,
+            device=self.config.device,
+            backend=self.config.backend,
+            state=self.state,
+            cameras=tuple(cameras),
+            processed=self.processed,
+            batches=self.batches,
+            busy_ns=self.busy_ns,
+            failures=self.failures,
+            restarts=self.restarts,
+            cost_ns=cost_ns,
+            note=self.note,
+        )

@@ -1,0 +1,136 @@
+"""Watches over the lanes: faults, rebuilds, and who runs where."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from yolox_trt_ros.core.errors import LaneError
+from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.schedule.lane import LaneWorker
+from yolox_trt_ros.schedule.placement import place
+
+if TYPE_CHECKING:
+    from yolox_trt_ros.schedule.pipeline import Pipeline
+
+WATCH_S = 0.1
+"""How often hanging lanes are looked for."""
+DRIFT_CHECK_NS = 1_000_000_000
+"""How often it is asked whether costs have drifted."""
+
+
+class Supervisor:
+    """The pipeline's watchdog and placement, on a thread of its own.
+
+    Args:
+        pipeline: whose lanes are watched; its lock guards everything here too.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.first_errors: dict[str, Exception] = {}
+        self._pipeline = pipeline
+        self._due = threading.Condition(pipeline.lock)
+        self._because = ''
+        self._checked_ns = 0
+        self._thread = threading.Thread(target=self._run, name='supervisor', daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread to end; the pipeline is stopping."""
+        with self._pipeline.lock:
+            self._due.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def request(self, why: str) -> None:
+        """Have the cameras placed anew soon. The lock is held."""
+        self._because = why
+        self._due.notify_all()
+
+    def lane_up(self, name: str) -> None:
+        """Let a built and measured lane take frames. The lock is held."""
+        pipeline = self._pipeline
+        lane = pipeline.dispatcher.lanes[name]
+        back = lane.failures > 0
+        pipeline.dispatcher.lane_up(name, pipeline.clock())
+        if back:
+            pipeline.event('info', f'lane {name} is back after {lane.failures} failures')
+        self.request(f'lane {name} came up')
+        pipeline.changed.notify_all()
+
+    def lane_failed(self, worker: LaneWorker, error: Exception) -> None:
+        """Quarantine a worker's lane and start the worker of its next life."""
+        pipeline = self._pipeline
+        name = worker.name
+        with pipeline.lock:
+            if pipeline.workers[name] is not worker or pipeline.stopping:
+                return
+            lane = pipeline.dispatcher.lanes[name]
+            if lane.state is LaneState.STARTING:
+                self.first_errors[name] = error
+            why = f'{type(error).__name__}: {error}'
+            now_ns = pipeline.clock()
+            retry_ns = pipeline.dispatcher.lane_down(name, why, now_ns)
+            successor = LaneWorker(worker.spec, pipeline, first=False, not_before_ns=retry_ns)
+            pipeline.workers[name] = successor
+            successor.start()
+            self.request(f'lane {name} failed')
+            pipeline.changed.notify_all()
+            worker.wake.notify_all()
+            pipeline.dispatch()
+        pipeline.event(
+            'error',
+            f'lane {name} failed ({why}); {lane.state.value}, '
+            f'next attempt in {(retry_ns - now_ns) / 1e9:.1f} s',
+        )
+
+    def place(self, why: str) -> None:
+        """Compute and adopt a placement; the search runs without the lock."""
+        pipeline = self._pipeline
+        dispatcher = pipeline.dispatcher
+        with pipeline.lock:
+            problem = dispatcher.problem()
+            if not problem.capacities:
+                dispatcher.placement_reason = f'no lane is running ({why})'
+        if not problem.capacities:
+            pipeline.event('error', f'no lane is running ({why}): frames are dropped')
+            return
+        placement = place(problem.demands, problem.capacities)
+        with pipeline.lock:
+            moved = dispatcher.adopt(problem, placement, why)
+            reason = dispatcher.placement_reason
+            pipeline.dispatch()
+        if moved:
+            homes = ', '.join(f'{camera} on {lane}' for camera, lane in placement.lanes.items())
+            level = 'warn' if placement.missing else 'info'
+            pipeline.event(level, f'{reason}: {homes}')
+
+    def _run(self) -> None:
+        pipeline = self._pipeline
+        while True:
+            with pipeline.lock:
+                if not self._because and not pipeline.stopping:
+                    self._due.wait(WATCH_S)
+                if pipeline.stopping:
+                    return
+                why, self._because = self._because or self._drift(), ''
+                hung = [
+                    (pipeline.workers[name], LaneError(what))
+                    for name, what in pipeline.dispatcher.overdue(pipeline.clock())
+                ]
+                # Lanes that are late make others more attractive without any event that says so.
+                pipeline.dispatch()
+            for worker, error in hung:
+                self.lane_failed(worker, error)
+            if why:
+                self.place(why)
+
+    def _drift(self) -> str:
+        now_ns = self._pipeline.clock()
+        if now_ns < self._checked_ns + DRIFT_CHECK_NS:
+            return ''
+        self._checked_ns = now_ns
+        return 'measured costs changed' if self._pipeline.dispatcher.drifted() else ''

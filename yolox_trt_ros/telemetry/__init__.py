@@ -1,0 +1,1 @@
+"""Rates, percentiles and health, from finished traces and snapshots of the pipeline."""
