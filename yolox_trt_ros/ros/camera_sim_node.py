@@ -1,0 +1,251 @@
+"""Cameras for people without cameras: N streams like those of real drivers."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.serialization import serialize_message
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from vision_msgs.msg import Detection2DArray
+
+from yolox_trt_ros.core.config import CameraConfig, Config
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.ros.messages import detections_message
+from yolox_trt_ros.ros.parameters import is_own, read_config
+from yolox_trt_ros.ros.process import ignore_interrupts, interrupt_on_signals, keep_large_buffers
+from yolox_trt_ros.ros.serialize_images import SerializedImage, camera_info, write_stamp
+from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
+from yolox_trt_ros.sim.sources import WORLD, source_name
+from yolox_trt_ros.sim.streams import (
+    CameraStreams,
+    Loop,
+    Shot,
+    StreamCount,
+    optical_frame,
+    to_frame,
+)
+from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.sim.world.truth import GroundTruth
+
+SHORT_OF_TIME_S = 5.0
+"""Shortest time between two warnings that the machine cannot keep the rates."""
+
+
+class CameraOutput:
+    """The topics of one camera.
+
+    A benchmark's camera sends best effort, as camera drivers do: a slow reader then loses
+    images, which it can count, instead of slowing the camera down.
+    """
+
+    def __init__(self, node: Node, camera: CameraConfig, config: Config) -> None:
+        self._camera = camera
+        self._calibrated = source_name(config, camera) == WORLD
+        self._frame_id = optical_frame(camera.name)
+        kind = CompressedImage if camera.transport == 'compressed' else Image
+        self._images = self._publisher(node, kind, camera.image_topic)
+        self._send_image = SerializedPublisher(self._images)
+        self._message = SerializedImage(self._frame_id)
+        self._infos: dict[tuple[int, int], np.ndarray] = {}
+        self._truths: Publisher[Any] | None = None
+        if config.sim.ground_truth and self._calibrated:
+            self._truths = self._publisher(node, Detection2DArray, sibling(camera, 'ground_truth'))
+        self._names = CLASSES if config.class_id_format == 'name' else _indices(CLASSES)
+        self._send_info: SerializedPublisher | None = None
+        if config.sim.camera_info:
+            self._send_info = SerializedPublisher(
+                self._publisher(node, CameraInfo, sibling(camera, 'camera_info'))
+            )
+
+    def _publisher(self, node: Node, kind: type, topic: str) -> Publisher[Any]:
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=self._camera.depth,
+            reliability=ReliabilityPolicy.BEST_EFFORT,
+        )
+        overriding = QoSOverridingOptions.with_default_policies()
+        return node.create_publisher(kind, topic, qos, qos_overriding_options=overriding)
+
+    def publish(self, shot: Shot, stamp_ns: int) -> None:
+        """Publish an image and its CameraInfo under one stamp, nanoseconds of the ROS clock."""
+        image = shot.image
+        if self._send_info is not None:
+            size = (image.height, image.width)
+            if size not in self._infos:
+                self._infos[size] = self._info(*size)
+            info = self._infos[size]
+            write_stamp(info, stamp_ns)
+            self._send_info.publish(info)
+        # Even without a reader the middleware would copy the image.
+        if self._images.get_subscription_count():
+            self._send_image.publish(self._message.write(image, stamp_ns))
+
+    def publish_truth(self, shot: Shot, stamp_ns: int, loop: Loop) -> None:
+        """Publish what is to be seen in an image, if anybody wants to know.
+
+        ``score`` is 1, or 0 for what is too small or hidden to be asked for; ``id`` names the
+        same road user in every image.
+        """
+        if self._truths is None or not self._truths.get_subscription_count():
+            return
+        truth = loop.truth(shot.index)
+        if truth is not None:
+            self._truths.publish(truth_message(shot, stamp_ns, truth, self._camera, self._names))
+
+    def _info(self, height: int, width: int) -> np.ndarray:
+        rig = self._camera.rig
+        focal = rig.width / 2 / math.tan(math.radians(rig.hfov_deg) / 2)
+        scaled = (focal * width / rig.width, focal * height / rig.height)
+        message = camera_info(self._frame_id, height, width, scaled if self._calibrated else None)
+        return np.frombuffer(bytearray(serialize_message(message)), np.uint8)
+
+
+class CameraSim(Node):
+    """Publishes every camera of a vehicle's YAML.
+
+    Args:
+        options: passed on to the node, such as ``parameter_overrides``.
+
+    Raises:
+        ConfigError: a parameter is wrong, or a source cannot be read.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            'camera_sim',
+            allow_undeclared_parameters=True,
+            automatically_declare_parameters_from_overrides=True,
+            **options,
+        )
+        config = read_config(self)
+        self._outputs = {c.name: CameraOutput(self, c, config) for c in config.cameras}
+        self.streams = CameraStreams(config, self._publish, on_progress=self.get_logger().info)
+        # From here on: publishers declare parameters of their own.
+        self.add_on_set_parameters_callback(_refuse_changes)
+        self._skipped = 0
+        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.streams.start()
+        total = sum(c.rate_hz for c in config.cameras)
+        self.get_logger().info(f'{len(config.cameras)} cameras, {total:g} images/s in sum')
+
+    def close(self) -> None:
+        """Stop the streams and say what they sent."""
+        self.streams.stop()
+        self.get_logger().info(summary(self.streams.counts))
+
+    def _publish(self, shot: Shot) -> None:
+        late_ns = time.monotonic_ns() - shot.due_ns
+        stamp_ns = max(0, self.get_clock().now().nanoseconds - late_ns)
+        output = self._outputs[shot.camera]
+        output.publish_truth(shot, stamp_ns, self.streams.loop(shot.camera))
+        output.publish(shot, stamp_ns)
+
+    def _report(self) -> None:
+        counts = self.streams.counts
+        skipped = sum(c.skipped for c in counts.values())
+        if skipped > self._skipped:
+            self.get_logger().warning(
+                f'this machine is too busy for the rates: {skipped - self._skipped} images skipped',
+                throttle_duration_sec=SHORT_OF_TIME_S,
+            )
+        self._skipped = skipped
+        self.get_logger().debug(summary(counts))
+
+
+def truth_message(
+    shot: Shot, stamp_ns: int, truth: GroundTruth, camera: CameraConfig, names: Sequence[str]
+) -> Detection2DArray:
+    """Return the world's own boxes of one image as a detector would publish them.
+
+    Args:
+        shot: the image; boxes are scaled from the rendered size to its size.
+        stamp_ns: its header stamp, nanoseconds.
+        truth: what is to be seen, in pixels of the rendered picture.
+        camera: its configuration.
+        names: what ``class_id`` says for each class.
+    """
+    scale = (shot.image.width / camera.rig.width, shot.image.height / camera.rig.height)
+    xyxy = (truth.xyxy * np.tile(scale, 2)).astype(np.float32)
+    found = Detections(xyxy, np.where(truth.ignored, 0, 1).astype(np.float32), truth.class_id)
+    message = detections_message(to_frame(shot, shot.tick, stamp_ns, shot.due_ns), found, names)
+    for detection, track in zip(message.detections, truth.track_id, strict=True):
+        detection.id = str(track)
+    return message
+
+
+def _indices(labels: Sequence[str]) -> list[str]:
+    return [str(index) for index in range(len(labels))]
+
+
+def sibling(camera: CameraConfig, name: str) -> str:
+    """Return the topic beside a camera's image topic, as image_transport lays them out."""
+    image = camera.image_topic.removesuffix('/compressed')
+    return f'{image.rpartition("/")[0]}/{name}'
+
+
+def summary(counts: dict[str, StreamCount]) -> str:
+    """Return what was sent, camera by camera, in one line."""
+    return 'sent ' + ', '.join(
+        f'{name} {c.sent} (late {c.late}, worst {c.worst_late_ns / 1e6:.1f} ms, '
+        f'skipped {c.skipped})'
+        for name, c in counts.items()
+    )
+
+
+def _refuse_changes(changed: Sequence[Parameter]) -> SetParametersResult:
+    refused = [p.name for p in changed if is_own(p.name)]
+    reason = f'camera_sim reads {", ".join(refused)} at start only: restart it' if refused else ''
+    return SetParametersResult(successful=not refused, reason=reason)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run camera_sim until it is interrupted; return the process's exit code."""
+    keep_large_buffers()
+    # rclpy's own handlers would shut the context down while the streams still publish.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    interrupt_on_signals()
+    node: CameraSim | None = None
+    try:
+        node = CameraSim()
+        _spin(node)
+    except KeyboardInterrupt:
+        return 0
+    except YoloxTrtRosError as error:
+        print(f'camera_sim: {error}', file=sys.stderr)
+        return 1
+    finally:
+        ignore_interrupts()
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.shutdown()
+    return 0
+
+
+def _spin(node: CameraSim) -> None:
+    """Serve the node until its streams end; raise what ended them."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while node.streams.running:
+        executor.spin_once(timeout_sec=0.2)
+    node.streams.stop()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Middleware settings that eight raw camera streams need, and what the machine lacks for them.
+
+Nothing here imports ROS: launch files and tools use it before any node exists.
+"""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from pathlib import Path
+
+from yolox_trt_ros.core.config import CameraConfig, Config
+from yolox_trt_ros.core.encodings import RAW
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.resources import find_resource
+
+DEFAULT_RMW = 'rmw_fastrtps_cpp'
+FAST_DDS = ('rmw_fastrtps_cpp', 'rmw_fastrtps_dynamic_cpp')
+# Fast DDS 2 (Humble to Jazzy) reads the second name, Fast DDS 3 (Kilted) the first.
+FAST_DDS_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+CYCLONE = 'rmw_cyclonedds_cpp'
+CYCLONE_VARIABLE = 'CYCLONEDDS_URI'
+
+SHARED_MEMORY = Path('/dev/shm')
+SOCKET_BUFFER = Path('/proc/sys/net/core/rmem_max')
+DEFAULT_SEGMENT = 512 << 10
+"""Bytes of the shared-memory segment that a Fast DDS participant has without a profile."""
+
+IMAGES_IN_SEGMENT = 2
+"""Images of each camera that the segment should hold: one being read, one being written."""
+
+
+def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment variables that give a process the package's middleware settings.
+
+    Args:
+        choice: ``auto`` for the profile of the middleware in use, ``none`` for no change, or an
+            XML file of that middleware.
+        environ: the process's environment. What it sets itself is left alone by ``auto``.
+
+    Returns:
+        Variables to add; empty when there is nothing to add.
+
+    Raises:
+        ConfigError: the file does not exist, or the middleware takes no such file.
+    """
+    rmw = environ.get('RMW_IMPLEMENTATION') or DEFAULT_RMW
+    if choice == 'none':
+        return {}
+    if choice == 'auto':
+        if any(environ.get(name) for name in variables(rmw)):
+            return {}
+        profile = {CYCLONE: 'cyclonedds_8cam', **dict.fromkeys(FAST_DDS, 'fastdds_8cam')}.get(rmw)
+        if profile is None:
+            return {}
+        file = find_resource('config/dds', profile, '.xml')
+    else:
+        file = Path(choice).expanduser()
+        if not variables(rmw):
+            raise ConfigError(f'dds: {rmw} takes no profile file; use dds:=auto or dds:=none')
+    if not file.is_file():
+        raise ConfigError(f'dds: expected auto, none or an XML file; "{file}" does not exist')
+    uri = 'file://' if rmw == CYCLONE else ''
+    return {name: f'{uri}{file.absolute()}' for name in variables(rmw)}
+
+
+def variables(rmw: str) -> tuple[str, ...]:
+    """Return the environment variables through which a middleware takes its settings."""
+    if rmw in FAST_DDS:
+        return FAST_DDS_VARIABLES
+    return (CYCLONE_VARIABLE,) if rmw == CYCLONE else ()
+
+
+def image_bytes(camera: CameraConfig) -> int:
+    """Return the bytes of one raw image of a camera; 0 if its images are compressed."""
+    if camera.transport == 'compressed':
+        return 0
+    width = camera.sim.width or camera.rig.width
+    height = camera.sim.height or camera.rig.height
+    layout = RAW[camera.sim.encoding]
+    return layout.rows(height) * layout.min_step(width)
+
+
+def segment_bytes(environ: Mapping[str, str] = os.environ) -> int:
+    """Return the shared-memory segment that this process's Fast DDS participants get, bytes.
+
+    Raises:
+        ConfigError: the profile that the environment names cannot be read.
+    """
+    name = next((environ[v] for v in FAST_DDS_VARIABLES if environ.get(v)), '')
+    if not name:
+        return DEFAULT_SEGMENT
+    try:
+        sizes = [
+            int(element.text or 0)
+            for element in ElementTree.parse(name).iter()
+            if element.tag.rpartition('}')[2] == 'segment_size'
+        ]
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        raise ConfigError(f'{FAST_DDS_VARIABLES[0]}: cannot read {name}: {error}') from error
+    return max(sizes, default=DEFAULT_SEGMENT)
+
+
+def shortcomings(
+    config: Config,
+    environ: Mapping[str, str] = os.environ,
+    shared_memory: Path = SHARED_MEMORY,
+    socket_buffer: Path = SOCKET_BUFFER,
+) -> list[str]:
+    """Return what will lose images on this machine, each with its remedy; empty if nothing will.
+
+    Args:
+        config: whose cameras are to arrive.
+        environ: the process's environment.
+        shared_memory: folder of the shared-memory file system.
+        socket_buffer: file with the kernel's largest socket receive buffer, bytes.
+
+    Raises:
+        ConfigError: the middleware's profile cannot be read.
+    """
+    largest = max(map(image_bytes, config.cameras), default=0)
+    need = IMAGES_IN_SEGMENT * sum(map(image_bytes, config.cameras))
+    rmw = environ.get('RMW_IMPLEMENTATION') or DEFAULT_RMW
+    if not largest:
+        return []
+    if rmw in FAST_DDS:
+        return _fast_dds_shortcomings(need, segment_bytes(environ), shared_memory)
+    if rmw == CYCLONE:
+        return _cyclone_shortcomings(largest, socket_buffer)
+    return []
+
+
+def _fast_dds_shortcomings(need: int, segment: int, shared_memory: Path) -> list[str]:
+    found = []
+    if segment < need:
+        found.append(
+            f'the shared-memory segment of this process is {_mib(segment)}, raw images of these '
+            f'cameras need {_mib(need)}: launch with dds:=auto, or set '
+            f'{" and ".join(FAST_DDS_VARIABLES)} to config/dds/fastdds_8cam.xml, for the camera '
+            'drivers too'
+        )
+    if not shared_memory.is_dir():
+        return [*found, f'{shared_memory} does not exist: images will travel by UDP and be lost']
+    stat = os.statvfs(shared_memory)
+    free = stat.f_bavail * stat.f_frsize
+    # One segment each for the camera driver and for the detector.
+    if free < 2 * segment:
+        found.append(
+            f'{shared_memory} has {_mib(free)} left, camera driver and detector need '
+            f'{_mib(2 * segment)}: mount -o remount,size=2G {shared_memory}; '
+            'in Docker --shm-size=2g or --ipc=host'
+        )
+    return found
+
+
+def _cyclone_shortcomings(largest: int, socket_buffer: Path) -> list[str]:
+    try:
+        most = int(socket_buffer.read_text())
+    except (OSError, ValueError):
+        return [f'{socket_buffer} cannot be read: socket buffers may be too small for images']
+    need = IMAGES_IN_SEGMENT * largest
+    if most >= need:
+        return []
+    return [
+        f'the kernel allows socket buffers of {_mib(most)}, images of these cameras need '
+        f'{_mib(need)}: sudo sysctl -w net.core.rmem_max=67108864'
+    ]
+
+
+def _mib(size: int) -> str:
+    return f'{size / (1 << 20):.1f} MiB'
