@@ -25,7 +25,7 @@ bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
 	@$(VENV_PYTHON) -m yolox_trt_ros bench $(ARGS)
 
 lint: setup  ## Check style, types, layers and the package's description
-	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports --quiet
+	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports
 	@$(VENV_PYTHON) -m pytest --quiet --no-header test/test_package.py
 
 format: setup  ## Rewrite the sources in the project's style

@@ -178,7 +178,7 @@ def set_up(plan: Plan) -> None:
         done = {**keys, 'build': done.get('build')}
         STAMP.write_text(json.dumps(done))
     if done.get('build') != keys['build']:
-        _timed('messages', lambda: build_packages(plan))
+        _timed('messages (up to a minute)', lambda: build_packages(plan))
         STAMP.write_text(json.dumps(keys))
 
 
