@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.schedule.lane import LaneSpec
 
 DEFAULT_MODEL = 'edge_n'
+CPU_LANE_NICENESS = 10
 VEHICLE_SUFFIX = '.param.yaml'
 
 
@@ -92,7 +94,14 @@ def available_cores() -> int:
 
 
 def _factory(lane: LaneConfig, model: Model) -> Callable[[], Detector]:
-    return lambda: make_detector(lane, model)
+    def build() -> Detector:
+        if lane.device == 'cpu':
+            # Inference takes every cycle it gets; receiving images must not wait for it, or the
+            # newest frame is an old one. Threads started from here inherit the niceness.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CPU_LANE_NICENESS)
+        return make_detector(lane, model)
+
+    return build
 
 
 def load_vehicle(name: str) -> Config:

@@ -80,6 +80,8 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
         lines.append(
             (text, f'{plain[key]:.1f}', f'{node[key]:.1f}', f'{node[key] / plain[key]:.2f}')
         )
+    for stage, (p50, p95) in node['stages_p50_p95_ms'].items():
+        lines.append((f'{stage}, p50 / p95, ms', '–', f'{p50:.1f} / {p95:.1f}', ''))
     lines.append(('images sent', str(plain['sent']), str(node['sent']), ''))
     lines.append(('images received', '–', str(node['received']), ''))
     return lines
@@ -150,6 +152,7 @@ def _count(
         'source_cpu_ms_per_image': (_cpu_s(source.pid) - cpu_source) * 1e3 / sent,
         'sent': sent,
         'received': watch.received() - before,
+        'stages_p50_p95_ms': watch.stages_ms(),
     }
 
 
@@ -207,6 +210,19 @@ class _Watch:
 
     def received(self) -> int:
         return sum(c.received for c in self._status.cameras) if self._status else 0
+
+    def stages_ms(self) -> dict[str, tuple[float, float]]:
+        """Return the median over cameras of each stage's p50 and p95; empty for the plain node."""
+        cameras = self._status.cameras if self._status else []
+        stages = cameras[0].stages if cameras else []
+        if not stages:
+            return {}
+        p50 = np.median([c.p50_ns for c in cameras], axis=0) / 1e6
+        p95 = np.median([c.p95_ns for c in cameras], axis=0) / 1e6
+        return {
+            stage: (round(float(a), 1), round(float(b), 1))
+            for stage, a, b in zip(stages, p50, p95, strict=True)
+        }
 
     def _on_result(self, message: bytes) -> None:
         reader = CdrReader(message)
