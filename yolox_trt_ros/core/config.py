@@ -89,6 +89,11 @@ class CameraConfig:
             return f'{raw}/compressed'
         return raw
 
+    def sibling_topic(self, name: str) -> str:
+        """Return the topic beside the image topic, as image_transport lays them out."""
+        image = self.image_topic.removesuffix('/compressed')
+        return f'{image.rpartition("/")[0]}/{name}'
+
 
 @dataclass(frozen=True, slots=True)
 class LaneConfig:

@@ -65,12 +65,14 @@ class CameraOutput:
         self._infos: dict[tuple[int, int], np.ndarray] = {}
         self._truths: Publisher[Any] | None = None
         if config.sim.ground_truth and self._calibrated:
-            self._truths = self._publisher(node, Detection2DArray, sibling(camera, 'ground_truth'))
+            self._truths = self._publisher(
+                node, Detection2DArray, camera.sibling_topic('ground_truth')
+            )
         self._names = CLASSES if config.class_id_format == 'name' else _indices(CLASSES)
         self._send_info: SerializedPublisher | None = None
         if config.sim.camera_info:
             self._send_info = SerializedPublisher(
-                self._publisher(node, CameraInfo, sibling(camera, 'camera_info'))
+                self._publisher(node, CameraInfo, camera.sibling_topic('camera_info'))
             )
 
     def _publisher(self, node: Node, kind: type, topic: str) -> Publisher[Any]:
@@ -191,12 +193,6 @@ def truth_message(
 
 def _indices(labels: Sequence[str]) -> list[str]:
     return [str(index) for index in range(len(labels))]
-
-
-def sibling(camera: CameraConfig, name: str) -> str:
-    """Return the topic beside a camera's image topic, as image_transport lays them out."""
-    image = camera.image_topic.removesuffix('/compressed')
-    return f'{image.rpartition("/")[0]}/{name}'
 
 
 def summary(counts: dict[str, StreamCount]) -> str:

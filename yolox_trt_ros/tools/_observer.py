@@ -22,8 +22,9 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.ros.ingest import MESSAGE_TYPES
+from yolox_trt_ros.tools._matching import StampPairs, Tally
 
-KEPT = 64
+KEPT, KEPT_IMAGES = 64, 8
 """Results and images kept per camera for pairing by stamp."""
 
 _IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -38,11 +39,15 @@ class Seen:
         latencies_ms: header stamp to publication, one per result.
         detections: by header stamp, ns; the newest :data:`KEPT`.
         images: by header stamp, ns; the newest few, and only while images are watched.
+        tally: detections against published ground truth, where there is any.
+        judged: detections and ground truth that wait for each other.
     """
 
     latencies_ms: list[float] = field(default_factory=list)
     detections: deque[tuple[int, Detections]] = field(default_factory=lambda: deque(maxlen=KEPT))
-    images: deque[Frame] = field(default_factory=lambda: deque(maxlen=KEPT))
+    images: deque[Frame] = field(default_factory=lambda: deque(maxlen=KEPT_IMAGES))
+    tally: Tally = field(default_factory=Tally)
+    judged: StampPairs[Detections, Detections] = field(default_factory=lambda: StampPairs(KEPT))
 
     def pair(self) -> tuple[Frame, Detections] | None:
         """Return the newest image whose detections have arrived."""
@@ -74,6 +79,8 @@ class Observer:
             base = f'{detector}/{camera.name}'
             self._subscribe(Detection2DArray, f'{base}/detections', camera, self._on_detections)
             self._subscribe(CameraLatency, f'{base}/latency', camera, self._on_latency)
+            truth = camera.sibling_topic('ground_truth')
+            self._subscribe(Detection2DArray, truth, camera, self._on_truth)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._stopped = threading.Event()
@@ -132,7 +139,17 @@ class Observer:
         self.seen[camera.name].latencies_ms.append(message.age_ns / 1e6)
 
     def _on_detections(self, camera: CameraConfig, message: Detection2DArray) -> None:
-        self.seen[camera.name].detections.append((stamp_ns(message), read_detections(message)))
+        seen, stamp, found = self.seen[camera.name], stamp_ns(message), read_detections(message)
+        seen.detections.append((stamp, found))
+        self._judge(seen, seen.judged.first(stamp, found))
+
+    def _on_truth(self, camera: CameraConfig, message: Detection2DArray) -> None:
+        seen = self.seen[camera.name]
+        self._judge(seen, seen.judged.second(stamp_ns(message), read_detections(message)))
+
+    def _judge(self, seen: Seen, pair: tuple[Detections, Detections] | None) -> None:
+        if pair:
+            seen.tally.add(*pair)
 
     def _on_image(self, camera: CameraConfig, message: bytes) -> None:
         seen = self.seen[camera.name]
@@ -141,8 +158,6 @@ class Observer:
         except FrameError:
             return  # the detector counts it
         seen.images.append(frame)
-        while len(seen.images) > 8:
-            seen.images.popleft()
 
 
 def stamp_ns(message: Detection2DArray) -> int:

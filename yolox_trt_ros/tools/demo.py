@@ -31,6 +31,7 @@ from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import draw_detections, draw_tag
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros import dds
+from yolox_trt_ros.tools._matching import Tally
 from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._processes import NodeProcess
 
@@ -186,6 +187,8 @@ def make_report(
             'latency_ms': _percentiles(latencies),
             'lane': c.lane,
         }
+        if observer.seen[c.name].tally.images:
+            cameras[c.name]['ground_truth'] = observer.seen[c.name].tally.report()
     lanes = {
         lane.name: {
             'device': lane.device,
@@ -195,7 +198,15 @@ def make_report(
         }
         for lane in last.lanes
     }
-    return {'duration_s': round(elapsed_s, 2), 'cameras': cameras, 'lanes': lanes}
+    total = Tally()
+    for seen in observer.seen.values():
+        total += seen.tally
+    return {
+        'duration_s': round(elapsed_s, 2),
+        'ground_truth': total.report() if total.images else None,
+        'cameras': cameras,
+        'lanes': lanes,
+    }
 
 
 def _seconds(first: PipelineStatus, last: PipelineStatus, otherwise: float) -> float:
@@ -241,9 +252,18 @@ def _ms(ns: int) -> str:
     return '–' if ns < 0 else f'{ns / 1e6:.0f}'
 
 
+def _percent(share: float | None) -> str:
+    return '–' if share is None else f'{share:.1%}'
+
+
 def _write(out: Path, report: dict[str, Any], picture: np.ndarray, console: Console) -> None:
     (out / 'report.json').write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
     cv2.imwrite(str(out / 'mosaic.png'), picture)
     fps = sum(camera['fps'] for camera in report['cameras'].values())
     console.print(f'{fps:.1f} results/s from {len(report["cameras"])} cameras')
+    if truth := report['ground_truth']:
+        console.print(
+            f'against the ground truth of {truth["images"]} images: '
+            f'recall {_percent(truth["recall"])}, precision {_percent(truth["precision"])}'
+        )
     console.print(f'report {out}/report.json, picture {out}/mosaic.png')

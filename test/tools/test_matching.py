@@ -1,0 +1,60 @@
+"""Counting right, missed and wrong detections, and pairing streams by stamp."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.tools._matching import StampPairs, Tally, iou
+
+
+def boxes(*rows: tuple[float, float, float, float, float, int]) -> Detections:
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(
+        np.ascontiguousarray(table[:, :4]), table[:, 4].copy(), table[:, 5].astype(np.int32)
+    )
+
+
+TRUTH = boxes((0, 0, 10, 10, 1, 0), (20, 20, 30, 30, 1, 1), (40, 40, 50, 50, 0, 0))
+
+
+def tallied(*rows):
+    tally = Tally()
+    tally.add(boxes(*rows), TRUTH)
+    return tally.right, tally.missed, tally.wrong
+
+
+def test_tally():
+    assert tallied() == (0, 2, 0)
+    assert tallied((0, 0, 10, 9, 0.9, 0)) == (1, 1, 0)
+    assert tallied((0, 0, 10, 9, 0.9, 1)) == (0, 2, 1), 'wrong class'
+    assert tallied((0, 0, 10, 10, 0.9, 0), (0, 0, 10, 9, 0.8, 0)) == (1, 1, 1), 'found twice'
+    assert tallied((40, 40, 50, 50, 0.9, 0)) == (0, 2, 0), 'ignored'
+    assert tallied((60, 60, 70, 70, 0.9, 0)) == (0, 2, 1)
+
+
+def test_nothing_labelled_has_no_recall():
+    tally = Tally()
+    tally.add(boxes(), boxes())
+    assert tally.report() == {'images': 1, 'labelled': 0, 'recall': None, 'precision': None}
+
+
+def test_iou_of_touching_and_equal_boxes():
+    a = np.array([[0, 0, 2, 2], [0, 0, 0, 0]], np.float32)
+    b = np.array([[0, 0, 2, 2], [2, 0, 4, 2], [1, 0, 3, 2]], np.float32)
+    np.testing.assert_allclose(iou(a, b), [[1, 0, 1 / 3], [0, 0, 0]], atol=1e-6)
+
+
+@given(st.permutations([(s, side) for s in range(6) for side in ('first', 'second')]))
+def test_every_stamp_is_paired_once_in_any_order(arrivals):
+    pairs = StampPairs(limit=12)
+    done = [p for stamp, side in arrivals if (p := getattr(pairs, side)(stamp, (stamp, side)))]
+    assert sorted(done) == [((s, 'first'), (s, 'second')) for s in range(6)]
+
+
+def test_pairs_forget_the_oldest_beyond_their_limit():
+    pairs = StampPairs(limit=2)
+    for stamp in range(3):
+        pairs.first(stamp, stamp)
+    assert pairs.second(0, 'late') is None
+    assert pairs.second(2, 'in time') == (2, 'in time')

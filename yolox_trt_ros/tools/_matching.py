@@ -1,0 +1,108 @@
+"""Compare the detections of one image with its ground truth, online."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from yolox_trt_ros.core.detections import Detections
+
+MIN_IOU = 0.5
+
+
+@dataclass(slots=True)
+class Tally:
+    """How detections compared with labelled objects, summed over images.
+
+    Attributes:
+        images: compared images.
+        right: labelled objects that were found.
+        missed: labelled objects that were not.
+        wrong: detections of nothing, or of the wrong class.
+    """
+
+    images: int = 0
+    right: int = 0
+    missed: int = 0
+    wrong: int = 0
+
+    def add(self, found: Detections, truth: Detections) -> None:
+        """Compare one image; a true box with score 0 is neither asked for nor held against.
+
+        Detections claim labelled objects of their class best score first, at an IoU of at least
+        :data:`MIN_IOU`, as COCO's evaluation does.
+        """
+        self.images += 1
+        overlap = iou(found.xyxy, truth.xyxy)
+        asked = truth.score > 0
+        free = asked.copy()
+        for row, class_id in zip(overlap, found.class_id, strict=True):
+            fits = np.where(free & (truth.class_id == class_id), row, 0.0)
+            if fits.max(initial=0.0) >= MIN_IOU:
+                free[fits.argmax()] = False
+            elif row[~asked].max(initial=0.0) < MIN_IOU:
+                self.wrong += 1
+        self.right += int(asked.sum() - free.sum())
+        self.missed += int(free.sum())
+
+    def __iadd__(self, other: Tally) -> Tally:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        return self
+
+    def report(self) -> dict[str, float | int | None]:
+        """Return recall and precision with the counts behind them; ``None`` of nothing."""
+        labelled, detections = self.right + self.missed, self.right + self.wrong
+        return {
+            'images': self.images,
+            'labelled': labelled,
+            'recall': round(self.right / labelled, 4) if labelled else None,
+            'precision': round(self.right / detections, 4) if detections else None,
+        }
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the overlap of every box of ``a`` (n, 4) with every box of ``b`` (m, 4): (n, m)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
+    union = area_a[:, None] + area_b[None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+First = TypeVar('First')
+Second = TypeVar('Second')
+
+
+class StampPairs(Generic[First, Second]):
+    """Pairs two streams by exact header stamp, whichever arrives first; holds a bounded number."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._first: OrderedDict[int, First] = OrderedDict()
+        self._second: OrderedDict[int, Second] = OrderedDict()
+
+    def first(self, stamp_ns: int, value: First) -> tuple[First, Second] | None:
+        """Add to the first stream; return the pair if this completes one."""
+        other = self._second.pop(stamp_ns, None)
+        if other is not None:
+            return value, other
+        self._keep(self._first, stamp_ns, value)
+        return None
+
+    def second(self, stamp_ns: int, value: Second) -> tuple[First, Second] | None:
+        """Add to the second stream; return the pair if this completes one."""
+        other = self._first.pop(stamp_ns, None)
+        if other is not None:
+            return other, value
+        self._keep(self._second, stamp_ns, value)
+        return None
+
+    def _keep(self, held: OrderedDict[int, object], stamp_ns: int, value: object) -> None:
+        held[stamp_ns] = value
+        if len(held) > self._limit:
+            held.popitem(last=False)
