@@ -98,7 +98,9 @@ def _factory(lane: LaneConfig, model: Model) -> Callable[[], Detector]:
         if lane.device == 'cpu':
             # Inference takes every cycle it gets; receiving images must not wait for it, or the
             # newest frame is an old one. Threads started from here inherit the niceness.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CPU_LANE_NICENESS)
+            # Relative to the process: under `nice`, only root could go back to a fixed value.
+            nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + CPU_LANE_NICENESS
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, nice))
         return make_detector(lane, model)
 
     return build
@@ -132,7 +134,9 @@ def vehicle_parameters(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
         parameters = content['/**']['ros__parameters']
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+        if not isinstance(parameters, dict):
+            raise TypeError(f'a section of {type(parameters).__name__}')
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ConfigError(
             f'{path}: expected a ROS parameter file with "/**: ros__parameters:", got {error!r}'
         ) from error

@@ -1,0 +1,152 @@
+"""Every parameter refuses bad values, and a vehicle is checked as a whole."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.parameters import Parameter, table
+
+SMALLEST: dict[str, Any] = {'camera_names': ['front'], 'lane_names': ['cpu0']}
+TABLE = list(table(Config))
+WRONG_TYPE = {bool: 'yes', int: 2.5, float: 'fast', str: 7, tuple: 'front'}
+
+
+def full_name(p: Parameter) -> str:
+    return p.name.replace('<name>', 'front' if p.name.startswith('cameras.') else 'cpu0')
+
+
+def bad_values() -> list[Any]:
+    rows = []
+    for p in TABLE:
+        values = [WRONG_TYPE[p.kind], None]
+        values += [] if p.low is None else [p.kind(p.low - 1)]
+        values += [] if p.high is None else [p.kind(p.high + 1)]
+        values += [float('nan'), float('inf')] if p.kind is float else []
+        values += ['nonsense'] if p.choices else []
+        values += [True] if p.kind in (int, float) else []
+        rows += [pytest.param(full_name(p), v, id=f'{p.name}={v}') for v in values]
+    return rows
+
+
+@pytest.mark.parametrize(('name', 'value'), bad_values())
+def test_bad_value_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf'(?m)^{name}: '):
+        Config.from_parameters({**SMALLEST, name: value})
+
+
+@pytest.mark.parametrize('p', TABLE, ids=lambda p: p.name)
+def test_parameter_is_described_and_its_default_is_valid(p: Parameter) -> None:
+    assert p.description.endswith('.')
+    assert p.check(p.default) == p.default
+
+
+def test_defaults_given_or_left_out_make_the_same_configuration() -> None:
+    spelled_out = {full_name(p): p.default for p in TABLE} | SMALLEST
+    assert Config.from_parameters(spelled_out) == Config.from_parameters(SMALLEST)
+
+
+def test_values_reach_their_camera_and_lane() -> None:
+    config = Config.from_parameters(
+        {
+            'camera_names': ['left', 'right'],
+            'lane_names': ['gpu'],
+            'cameras.right.priority': 3,
+            'cameras.right.rig.yaw_deg': -90.0,
+            'lanes.gpu.device': 'cuda:1',
+            'lanes.gpu.max_batch': 8,
+        }
+    )
+    left, right = config.cameras
+    assert (left.name, right.name, config.lanes[0].name) == ('left', 'right', 'gpu')
+    assert (left.priority, right.priority, right.rig.yaw_deg) == (1.0, 3.0, -90.0)
+    assert isinstance(right.priority, float)
+    assert (config.lanes[0].device, config.lanes[0].max_batch) == ('cuda:1', 8)
+
+
+CONTRADICTIONS = {
+    'unknown name': ({'model.score_treshold': 0.5}, 'did you mean "model.score_threshold"'),
+    'unknown name in a camera': ({'cameras.front.topc': 'x'}, 'did you mean "cameras.front.topic"'),
+    'camera not listed': ({'cameras.frnt.topic': '/x'}, 'did you mean "cameras.front.topic"'),
+    'unknown choice': ({'lanes.cpu0.backend': 'onnx'}, 'did you mean "onnxruntime"'),
+    'camera twice': ({'camera_names': ['a', 'b', 'a']}, 'camera_names: "a" is listed twice'),
+    'camera name': ({'camera_names': ['front-left']}, '"front-left" must be letters, digits'),
+    'no camera': ({'camera_names': []}, 'camera_names: expected 1 to 8 cameras, got 0'),
+    'nine cameras': ({'camera_names': list('abcdefghi')}, 'expected 1 to 8 cameras, got 9'),
+    'no lane': ({'lane_names': []}, 'lane_names: expected at least one lane'),
+    'unknown lane': ({'cameras.front.lane': 'cpu'}, 'called "cpu" — did you mean "cpu0"'),
+    'same topic': (
+        {'camera_names': ['a', 'b'], 'cameras.b.topic': '/a/image_raw'},
+        'cameras.b.topic: "/a/image_raw" is already the topic of a',
+    ),
+    'device': ({'lanes.cpu0.device': 'gpu'}, 'expected cpu, cuda:N or dla:N, got "gpu"'),
+    'dla with onnxruntime': ({'lanes.cpu0.device': 'dla:0'}, 'lanes.cpu0.backend: a dla lane'),
+    'dla with a batch': (
+        {'lanes.cpu0.device': 'dla:0', 'lanes.cpu0.backend': 'tensorrt', 'lanes.cpu0.max_batch': 2},
+        'lanes.cpu0.max_batch: expected 1 on a dla lane',
+    ),
+    'tensorrt on a cpu': ({'lanes.cpu0.backend': 'tensorrt'}, 'lanes.cpu0.backend: a cpu lane'),
+    'latency limits': (
+        {'limits.latency_warn_ms': 300.0, 'limits.latency_error_ms': 200.0},
+        'limits.latency_warn_ms: expected at most limits.latency_error_ms = 200, got 300',
+    ),
+    'drop limits': ({'limits.drop_ratio_warn': 0.95}, 'limits.drop_ratio_warn: expected at most'),
+}
+
+
+@pytest.mark.parametrize(('changes', 'message'), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_contradiction_is_explained(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config.from_parameters({**SMALLEST, **changes})
+    assert message in str(error.value)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        Config.from_parameters(
+            {**SMALLEST, 'model.nms_iou': 2.0, 'profil': 'x', 'cameras.front.depth': 0}
+        )
+    assert len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ('given_topic', 'transport', 'topic'),
+    [
+        ('', 'raw', '/front/image_raw'),
+        ('', 'compressed', '/front/image_raw/compressed'),
+        ('/cam0', 'raw', '/cam0'),
+        ('/cam0', 'compressed', '/cam0/compressed'),
+        ('/cam0/compressed', 'compressed', '/cam0/compressed'),
+    ],
+)
+def test_image_topic(given_topic: str, transport: str, topic: str) -> None:
+    config = Config.from_parameters(
+        {
+            **SMALLEST,
+            'cameras.front.topic': given_topic,
+            'cameras.front.transport': transport,
+        }
+    )
+    assert config.cameras[0].image_topic == topic
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([full_name(p) for p in TABLE]) | st.text(max_size=12),
+        SCALARS | st.lists(st.sampled_from(['front', 'rear', 'cpu0', '']) | SCALARS, max_size=3),
+        max_size=6,
+    )
+)
+def test_whatever_is_given_ends_in_a_configuration_or_a_config_error(flat: dict[str, Any]) -> None:
+    try:
+        config = Config.from_parameters({**SMALLEST, **flat})
+    except ConfigError as error:
+        assert str(error)
+    else:
+        assert config.cameras and config.lanes

@@ -1,0 +1,132 @@
+"""Detections, frames, traces and the files that ship with the package."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.encodings import ALIASES, RAW
+from yolox_trt_ros.core.errors import DropReason, FrameError, did_you_mean
+from yolox_trt_ros.core.frame import MAX_SIDE, Frame, check_layout
+from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.core.trace import STAGES, FrameTrace
+
+F32, I32 = np.float32, np.int32
+
+
+@pytest.mark.parametrize(
+    ('xyxy', 'score', 'class_id', 'field'),
+    [
+        (np.zeros((2, 5), F32), np.zeros(2, F32), np.zeros(2, I32), 'xyxy'),
+        (np.zeros(4, F32), np.zeros(4, F32), np.zeros(4, I32), 'xyxy'),
+        (np.zeros((2, 4)), np.zeros(2, F32), np.zeros(2, I32), 'xyxy'),
+        (np.zeros((2, 4), F32), np.zeros(3, F32), np.zeros(2, I32), 'score'),
+        (np.zeros((2, 4), F32), np.zeros((2, 1), F32), np.zeros(2, I32), 'score'),
+        (np.zeros((2, 4), F32), np.zeros(2, F32), np.zeros(2, np.int64), 'class_id'),
+        (np.zeros((0, 4), F32), np.zeros(0, F32), np.zeros(1, I32), 'class_id'),
+    ],
+)
+def test_detections_that_do_not_fit(
+    xyxy: np.ndarray, score: np.ndarray, class_id: np.ndarray, field: str
+) -> None:
+    with pytest.raises(ValueError, match=f'^{field}: expected .* got '):
+        Detections(xyxy, score, class_id)
+
+
+def test_no_detections_is_a_normal_value() -> None:
+    assert len(Detections.empty()) == 0
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[str, int, int, int]:
+    """Return an encoding, a height and a width it allows, and a step."""
+    layout = RAW[draw(st.sampled_from(sorted(RAW)))]
+    height = layout.height_multiple * draw(st.integers(1, 40))
+    width = layout.width_multiple * draw(st.integers(1, 40))
+    return layout.name, height, width, layout.min_step(width) + draw(st.integers(0, 9))
+
+
+@given(layouts())
+def test_layout_that_agrees_with_itself(case: tuple[str, int, int, int]) -> None:
+    name, height, width, step = case
+    rows = height * 3 // 2 if name == 'nv12' else height
+    least = step * (rows - 1) + RAW[name].min_step(width)
+    for size in (least, step * rows, step * rows + 1):
+        assert check_layout(name, height, width, step, size) == name
+    for bad in (
+        (height, width, step, least - 1),
+        (height, width, RAW[name].min_step(width) - 1, step * rows),
+        (0, width, step, least),
+        (height, MAX_SIDE + 2, 10**6, 10**12),
+    ):
+        with pytest.raises(FrameError) as error:
+            check_layout(name, *bad)
+        assert error.value.reason is DropReason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ('name', 'height', 'width'),
+    [
+        ('yuv422', 2, 3),
+        ('yuv422_yuy2', 2, 1),
+        ('nv12', 3, 2),
+        ('nv12', 2, 3),
+        ('bayer_rggb8', 3, 2),
+    ],
+)
+def test_size_that_the_encoding_cannot_have(name: str, height: int, width: int) -> None:
+    with pytest.raises(FrameError, match='multiple'):
+        check_layout(name, height, width, width * 2, 10**6)
+
+
+@pytest.mark.parametrize('alias', ALIASES)
+def test_alias_is_resolved(alias: str) -> None:
+    assert check_layout(alias, 2, 2, 8, 16) == ALIASES[alias]
+
+
+def test_unknown_encoding_is_unsupported() -> None:
+    with pytest.raises(FrameError, match=r'"bgr16".*did you mean "bgr8"') as error:
+        check_layout('bgr16', 2, 2, 12, 24)
+    assert error.value.reason is DropReason.UNSUPPORTED
+
+
+def test_rows_are_a_view() -> None:
+    data = np.arange(2 * 3 * 10, dtype=np.uint8)
+    frame = Frame('front', 0, 0, 0, '', 'nv12', 4, 10, 10, data)
+    assert frame.rows().shape == (6, 10)
+    assert np.shares_memory(frame.rows(), data)
+    with pytest.raises(ValueError, match='jpeg'):
+        Frame('front', 0, 0, 0, '', 'jpeg', 4, 10, 0, data).rows()
+
+
+def test_stages_add_up() -> None:
+    trace = FrameTrace('front', 0, 'cpu0', 1, 0, 100, 101, 103, 107, 115, 131, 163)
+    assert tuple(trace.stages_ns()) == STAGES
+    assert list(trace.stages_ns().values()) == [1, 2, 4, 8, 16, 32]
+    assert trace.total_ns == 63
+
+
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [('cpu', '— did you mean "cpu0"?'), ('zzz', '; valid: cpu0, gpu')],
+)
+def test_suggestion(name: str, hint: str) -> None:
+    assert hint in did_you_mean(name, ['gpu', 'cpu0'])
+    assert did_you_mean(name, []) == ''
+
+
+def test_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = tmp_path / 'share' / 'yolox_trt_ros' / 'models'
+    models.mkdir(parents=True)
+    (models / 'robot_only.onnx').touch()
+    monkeypatch.setenv('AMENT_PREFIX_PATH', f':{tmp_path / "nowhere"}:{tmp_path}')
+    assert find_resource('models', 'robot_only', '.onnx') == models / 'robot_only.onnx'
+    assert find_resource('models', 'robot_only.onnx') == models / 'robot_only.onnx'
+    assert 'robot_only' in resource_names('models', '.onnx')
+    # A path stays a path, and a name that nothing has comes back for the error message.
+    assert find_resource('models', './robot_only.onnx') == Path('robot_only.onnx')
+    assert find_resource('models', str(models / 'x.onnx')) == models / 'x.onnx'
+    assert find_resource('models', 'nothing', '.onnx') == Path('nothing')

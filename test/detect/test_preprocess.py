@@ -1,0 +1,201 @@
+"""Every encoding becomes the picture it was made of, and the letterbox is YOLOX's."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolox_trt_ros.core.encodings import RAW
+from yolox_trt_ros.core.errors import DropReason, FrameError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor, bgr_image
+
+
+def spec(**changes: object) -> ModelSpec:
+    values: dict[str, object] = {
+        'input_name': 'images',
+        'batch': 0,
+        'height': 64,
+        'width': 96,
+        'strides': (8, 16, 32),
+        'labels': ('a',),
+        'layout': 'concatenated',
+        'outputs': ('output',),
+        'scores': 'probability',
+        'boxes': 'grid',
+    }
+    return ModelSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    """Return a BGR picture whose channels differ and whose colour changes slowly."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    blue = 128 + 100 * np.sin(x / 25 + 1)
+    green = 128 + 90 * np.cos(y / 30)
+    red = 60 + 50 * np.sin((x + y) / 40)
+    return np.stack((blue, green, red), axis=2).round().astype(np.uint8)
+
+
+def luma_chroma(bgr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Y, Cb, Cr of studio range (ITU-R BT.601), uint8."""
+    b, g, r = (bgr[:, :, i].astype(np.float64) / 255 for i in range(3))
+    luma = 0.299 * r + 0.587 * g + 0.114 * b
+    y, cb, cr = 16 + 219 * luma, 128 + 224 * (b - luma) / 1.772, 128 + 224 * (r - luma) / 1.402
+    return tuple(np.round(plane).astype(np.uint8) for plane in (y, cb, cr))  # type: ignore[return-value]
+
+
+def mosaic(bgr: np.ndarray, pattern: str) -> np.ndarray:
+    """Return what a sensor with this pattern of the first two rows' first two pixels sees."""
+    out = np.empty(bgr.shape[:2], np.uint8)
+    for i, colour in enumerate(pattern):
+        row, column = divmod(i, 2)
+        out[row::2, column::2] = bgr[row::2, column::2, 'bgr'.index(colour)]
+    return out
+
+
+def packed(bgr: np.ndarray, encoding: str) -> np.ndarray:
+    """Return the rows of bytes that a camera of this encoding would send, uint8 (rows, bytes)."""
+    height, width = bgr.shape[:2]
+    opaque = np.full((height, width, 1), 255, np.uint8)
+    y, cb, cr = luma_chroma(bgr)
+    if encoding == 'mono8':
+        return y
+    if encoding.startswith('bayer'):
+        return mosaic(bgr, encoding.removeprefix('bayer_').removesuffix('8'))
+    if encoding == 'nv12':
+        chroma = np.stack((cb[::2, ::2], cr[::2, ::2]), axis=2)
+        return np.concatenate((y, chroma.reshape(height // 2, width)))
+    if encoding.startswith('yuv422'):
+        y0, y1, u, v = y[:, ::2], y[:, 1::2], cb[:, ::2], cr[:, ::2]
+        order = (u, y0, v, y1) if encoding == 'yuv422' else (y0, u, y1, v)
+        return np.stack(order, axis=2).reshape(height, -1)
+    pixels = bgr if encoding.startswith('bgr') else bgr[:, :, ::-1]
+    if 'a8' in encoding:
+        pixels = np.concatenate((pixels, opaque), axis=2)
+    return np.ascontiguousarray(pixels).reshape(height, -1)
+
+
+def frame_of(bgr: np.ndarray, encoding: str, padding: int = 0) -> Frame:
+    """Return a frame whose rows carry ``padding`` bytes of rubbish, the last row none."""
+    height, width = bgr.shape[:2]
+    rows = packed(bgr, encoding)
+    rubbish = np.random.default_rng(0).integers(0, 256, (len(rows), padding), np.uint8)
+    data = np.concatenate((rows, rubbish), axis=1).reshape(-1)
+    step = rows.shape[1] + padding
+    return Frame('front', 0, 0, 0, '', encoding, height, width, step, data[: len(data) - padding])
+
+
+@pytest.mark.parametrize('padding', [0, 1, 6, 64])
+@pytest.mark.parametrize('encoding', RAW)
+def test_encoding_becomes_its_picture(encoding: str, padding: int) -> None:
+    bgr = picture(48, 70)
+    got = bgr_image(frame_of(bgr, encoding, padding)).astype(int)
+    if encoding == 'mono8':
+        assert np.array_equal(got, np.repeat(luma_chroma(bgr)[0][:, :, None], 3, axis=2))
+    elif RAW[encoding].bytes_per_pixel >= 3:
+        assert np.array_equal(got, bgr)
+    else:
+        # Subsampled colour cannot come back exactly; swapped channels or planes are far off.
+        inner = np.abs(got - bgr)[2:-2, 2:-2]
+        assert inner.max() <= 8
+        assert inner.mean() < 2.5
+
+
+SIZES = [(37, 53), (1, 1), (3, 500), (500, 3), (64, 96), (480, 640), (20, 30)]
+
+
+@pytest.mark.parametrize('colour', ['bgr', 'rgb'])
+@pytest.mark.parametrize(('height', 'width'), SIZES)
+@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'bgra8', 'rgba8', 'mono8'])
+def test_input_of_the_network(encoding: str, height: int, width: int, colour: str) -> None:
+    model = spec(colour=colour, pad=100, scale=1 / 255)
+    frame = frame_of(picture(height, width), encoding, 5)
+    target = CpuPreprocessor(model).new_input(1)[0]
+    target[:] = np.nan
+    box = CpuPreprocessor(model).write(frame, target)
+
+    ratio = min(64 / height, 96 / width)
+    size = (max(1, int(width * ratio)), max(1, int(height * ratio)))
+    canvas = np.full((64, 96, 3), 100, np.uint8)
+    canvas[: size[1], : size[0]] = cv2.resize(bgr_image(frame), size)
+    if colour == 'rgb':
+        canvas = canvas[:, :, ::-1]
+    assert box == Letterbox(ratio, size[1], size[0])
+    np.testing.assert_allclose(target, canvas.transpose(2, 0, 1) / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize('encoding', ['yuv422', 'yuv422_yuy2', 'nv12', 'bayer_grbg8'])
+def test_input_of_the_network_from_subsampled_colour(encoding: str) -> None:
+    frame = frame_of(picture(46, 70), encoding, 3)
+    target = CpuPreprocessor(spec()).new_input(1)[0]
+    box = CpuPreprocessor(spec()).write(frame, target)
+    resized = cv2.resize(bgr_image(frame), (box.width, box.height))
+    assert np.array_equal(target[:, : box.height, : box.width], resized.transpose(2, 0, 1))
+
+
+def test_a_smaller_image_leaves_nothing_of_the_one_before() -> None:
+    preprocessor = CpuPreprocessor(spec())
+    target = preprocessor.new_input(1)[0]
+    preprocessor.write(frame_of(picture(64, 96), 'bgr8'), target)
+    preprocessor.write(frame_of(picture(64, 40), 'bgr8'), target)
+    assert (target[:, :, 40:] == 114).all()
+    preprocessor.write(frame_of(picture(20, 96), 'bgr8'), target)
+    assert (target[:, 20:] == 114).all()
+
+
+SIDE = st.integers(1, 16384)
+
+
+@given(SIDE, SIDE, st.integers(1, 40), st.integers(1, 40))
+def test_letterbox(height: int, width: int, rows: int, columns: int) -> None:
+    model = spec(height=32 * rows, width=32 * columns)
+    box = Letterbox.fit(height, width, model)
+    assert 1 <= box.height <= model.height and 1 <= box.width <= model.width
+    # One side fills the input, up to the pixel that rounding down takes.
+    assert box.height >= model.height - 1 or box.width >= model.width - 1
+    # No source pixel beyond the resized image is farther than one input pixel.
+    assert box.height + 1 > height * box.scale * (1 - 1e-9) or box.height == 1
+    assert box.width + 1 > width * box.scale * (1 - 1e-9) or box.width == 1
+
+
+def jpeg(bgr: np.ndarray) -> np.ndarray:
+    return cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].reshape(-1)
+
+
+def compressed(data: np.ndarray, kind: str, height: int, width: int) -> Frame:
+    return Frame('front', 0, 0, 0, '', kind, height, width, 0, data)
+
+
+def test_jpeg_and_png_become_their_picture() -> None:
+    bgr = picture(48, 70)
+    assert np.abs(bgr_image(compressed(jpeg(bgr), 'jpeg', 48, 70)).astype(int) - bgr).max() <= 8
+    png = cv2.imencode('.png', bgr)[1].reshape(-1)
+    assert np.array_equal(bgr_image(compressed(png, 'png', 48, 70)), bgr)
+
+
+def test_exif_does_not_turn_the_image() -> None:
+    # Orientation 6 (turn right): boxes must fit the pixels as every other node sees them.
+    exif = bytes.fromhex('457869660000 4d4d002a00000008 0001 0112 0003 00000001 00060000 00000000')
+    data = jpeg(picture(48, 70)).tobytes()
+    turned = data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:]
+    array = np.frombuffer(turned, np.uint8)
+    assert cv2.imdecode(array, cv2.IMREAD_COLOR).shape == (70, 48, 3), 'the tag is not read at all'
+    assert bgr_image(compressed(array, 'jpeg', 48, 70)).shape == (48, 70, 3)
+
+
+@pytest.mark.parametrize(
+    'frame',
+    [
+        compressed(jpeg(picture(48, 70))[:-300], 'jpeg', 48, 70),
+        compressed(jpeg(picture(48, 70)), 'jpeg', 48, 71),
+        compressed(np.frombuffer(b'\xff\xd8\xff\xd9', np.uint8), 'jpeg', 48, 70),
+        compressed(np.zeros(50, np.uint8), 'png', 48, 70),
+    ],
+    ids=['truncated', 'another size', 'no picture', 'zeros'],
+)
+def test_damaged_file(frame: Frame) -> None:
+    with pytest.raises(FrameError) as error:
+        CpuPreprocessor(spec()).write(frame, np.zeros((3, 64, 96), np.float32))
+    assert error.value.reason is DropReason.UNDECODABLE

@@ -1,0 +1,344 @@
+"""A real detector node in another process, fed through the middleware."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from matching import differences
+from peer import LATCHED, Detector, Peer, compressed_message, detector, image_message, rows, time_of
+from rcl_interfaces.srv import DescribeParameters
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage, Image
+from tiny_models import LABELS, write_yolox
+from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
+
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.detector import Detected
+from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.core.trace import STAGES
+from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.msg import CameraLatency, CameraStatus, PipelineStatus
+from yolox_trt_ros.ros.codecs import Arrival, read_image
+from yolox_trt_ros.ros.parameters import flat_table
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+SECOND = 10**9
+
+
+def noise(seed: int, height: int = 90, width: int = 120) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+class Rig:
+    """A tiny model's node with a raw and a compressed camera, and ears on all its topics."""
+
+    def __init__(self, peer: Peer, node: Detector, model: Path) -> None:
+        self.peer, self.node = peer, node
+        self.front = peer.camera(Image, '/front/image_raw')
+        self.packed = peer.camera(CompressedImage, '/packed/image_raw/compressed')
+        self.found = peer.listen(Detection2DArray, f'{node.name}/front/detections')
+        self.packed_found = peer.listen(Detection2DArray, f'{node.name}/packed/detections')
+        self.latency = peer.listen(CameraLatency, f'{node.name}/front/latency')
+        self.status = peer.listen(PipelineStatus, f'{node.name}/status')
+        self._local = CpuDetector(model, load_model_spec(model), lambda: Thresholds(0.3))
+        self._stamp = 1_700_000_000 * SECOND
+
+    def next_stamp(self) -> int:
+        self._stamp += SECOND // 10
+        return self._stamp
+
+    def answer(self, message: Image, found: list[Any] | None = None) -> Detection2DArray:
+        """Publish an image and return the detections with its header."""
+        found = self.found if found is None else found
+        publisher = self.front if isinstance(message, Image) else self.packed
+        publisher.publish(message)
+        return self.peer.until(
+            lambda: next((m for m in found if m.header == message.header), None), 'detections'
+        )
+
+    def expected(self, message: Image) -> list[list[float]]:
+        """Return what the same detector finds in this process."""
+        frame = read_image(serialize_message(message), Arrival('front', 0, 0))
+        (result,) = self._local.submit([frame]).wait()
+        assert isinstance(result, Detected)
+        found = result.detections
+        return np.column_stack((found.xyxy, found.score, found.class_id)).tolist()
+
+    def camera_status(self, name: str = 'front') -> CameraStatus:
+        """Return a camera's part of the next status."""
+        self.status.clear()
+        message = self.peer.until(lambda: self.status and self.status[-1], 'status')
+        (status,) = (c for c in message.cameras if c.name == name)
+        return status
+
+
+@pytest.fixture(scope='module')
+def rig(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp('rig')
+    model = write_yolox(folder / 'tiny.onnx')
+    parameters = {
+        'camera_names': ['front', 'packed'],
+        'lane_names': ['cpu0'],
+        'cameras.front.timeout_ms': 500.0,
+        'cameras.front.reliability': 'reliable',
+        'cameras.front.depth': 100,
+        'cameras.packed.reliability': 'reliable',
+        'cameras.packed.transport': 'compressed',
+        'model.path': str(model),
+        'limits.rate_ratio_warn': 0.0,
+        'limits.drop_ratio_warn': 1.0,
+        'limits.drop_ratio_error': 1.0,
+    }
+    with detector(peer, folder, 'rig', parameters) as node:
+        yield Rig(peer, node, model)
+
+
+@pytest.mark.parametrize(
+    ('height', 'width', 'encoding'),
+    [(90, 120, 'bgr8'), (64, 96, 'rgb8'), (301, 77, 'bgr8'), (720, 1280, 'bgr8'), (9, 500, 'rgb8')],
+)
+def test_size_and_encoding_may_change_from_image_to_image(
+    rig: Rig, height: int, width: int, encoding: str
+) -> None:
+    message = image_message(noise(height, height, width), rig.next_stamp(), encoding)
+    expected = rig.expected(message)
+    assert expected
+    assert not differences(rows(rig.answer(message)), expected, 0.999, 1e-4)
+
+
+def test_compressed(rig: Rig) -> None:
+    data = cv2.imencode('.jpg', noise(1))[1].tobytes()
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    stamp = rig.next_stamp()
+    answer = rig.answer(compressed_message(data, stamp), rig.packed_found)
+    assert not differences(rows(answer), rig.expected(image_message(decoded, stamp)), 0.999, 1e-4)
+
+
+def test_an_image_with_nothing_in_it_is_answered_too(rig: Rig) -> None:
+    blank = np.full((90, 120, 3), 114, np.uint8)
+    assert rows(rig.answer(image_message(blank, rig.next_stamp()))) == []
+
+
+def test_latency_says_where_the_time_went(rig: Rig) -> None:
+    message = image_message(noise(2), rig.next_stamp())
+    rig.answer(message)
+    latency = rig.peer.until(
+        lambda: next((m for m in rig.latency if m.header == message.header), None), 'latency'
+    )
+    stages = [getattr(latency, f'{stage}_ns') for stage in STAGES]
+    assert sum(stages) == latency.total_ns
+    assert min(stages) >= 0 and latency.infer_ns > 0
+    assert (latency.camera, latency.lane, latency.batch_size) == ('front', 'cpu0', 1)
+    assert latency.age_ns > SECOND, 'the stamp is years old'
+
+
+def test_labels_reach_whoever_comes_late(rig: Rig) -> None:
+    labels = rig.peer.listen(LabelInfo, f'{rig.node.name}/label_info', LATCHED)
+    info = rig.peer.listen(VisionInfo, f'{rig.node.name}/vision_info', LATCHED)
+    rig.peer.until(lambda: labels and info, 'labels')
+    assert [c.class_name for c in labels[0].class_map] == list(LABELS)
+    assert [c.class_id for c in labels[0].class_map] == [0, 1, 2]
+    assert labels[0].threshold == pytest.approx(0.3)
+    assert 'label_info' in info[0].database_location
+
+
+def test_every_message_is_accounted_for(rig: Rig) -> None:
+    before = rig.camera_status()
+    for seed in range(20):
+        rig.front.publish(image_message(noise(seed), rig.next_stamp()))
+    last = image_message(noise(99), rig.next_stamp())
+    rig.answer(last)
+    status = rig.camera_status()
+    assert status.received == before.received + 21
+    assert (status.waiting, status.in_flight) == (0, 0)
+    assert status.published == status.received - sum(status.drop_counts)
+    assert status.lane == 'cpu0'
+    assert set(status.stages) >= {*STAGES, 'total'}
+    assert status.last_stamp == last.header.stamp
+
+
+def jpeg(data: bytes) -> CompressedImage:
+    return compressed_message(data, SECOND)
+
+
+JPEG = cv2.imencode('.jpg', noise(1))[1].tobytes()
+BAD = {
+    'unknown encoding': (image_message(noise(0), 1, 'bgr99'), 'unsupported', 'mean "bgr8"'),
+    'zero size': (Image(encoding='bgr8'), 'malformed', 'image size 0x0'),
+    'short payload': (
+        Image(encoding='bgr8', height=9, width=9, step=27, data=b'123'),
+        'malformed',
+        '3 bytes',
+    ),
+    'rubbish': (b'\x00\x01\x00\x00' + bytes(range(200)), 'malformed', 'string of'),
+    'not CDR': (b'hello, world', 'malformed', 'expected a plain CDR message'),
+    'no bytes to speak of': (b'\x00\x01\x00\x00', 'malformed', 'ends early'),
+    'no picture': (jpeg(b'hello'), 'unsupported', 'expected one of jpeg, png'),
+    'JPEG without a size': (jpeg(JPEG[:60]), 'undecodable', 'expected an image size'),
+    'truncated JPEG': (jpeg(JPEG[:-500]), 'undecodable', 'truncated'),
+}
+
+
+def dropped(status: CameraStatus) -> Counter[str]:
+    return Counter(dict(zip(status.drop_reasons, status.drop_counts, strict=True)))
+
+
+def test_bad_messages_are_counted_and_told_and_the_node_lives(rig: Rig) -> None:
+    names = ('front', 'packed')
+    before = {name: rig.camera_status(name) for name in names}
+    sent = {name: Counter[str]() for name in names}
+    for message, reason, text in BAD.values():
+        packed = isinstance(message, CompressedImage)
+        (rig.packed if packed else rig.front).publish(message)
+        sent['packed' if packed else 'front'][reason] += 1
+        rig.peer.until(lambda t=text: t in rig.node.log, f'"{text}" in the log')
+    good = image_message(noise(5), rig.next_stamp())
+    assert not differences(rows(rig.answer(good)), rig.expected(good), 0.999, 1e-4)
+
+    rig.peer.diagnostics.clear()
+    after = {name: rig.camera_status(name) for name in names}
+    rig.peer.until(lambda: rig.peer.diagnostics.keys() >= set(names), 'diagnostics')
+    for name in names:
+        assert dropped(after[name]) - dropped(before[name]) == sent[name]
+        answered = after[name].published - before[name].published
+        assert answered == (name == 'front')
+        assert after[name].received - before[name].received == sent[name].total() + answered
+        told = told_of(rig, name)
+        for reason, count in dropped(after[name]).items():
+            assert told[f'dropped, {reason}'] == str(count)
+    assert 'ends early' in told_of(rig, 'front')['last problem']
+
+
+def told_of(rig: Rig, name: str) -> dict[str, str]:
+    """Return the numbers behind a camera's diagnostics."""
+    return {v.key: v.value for v in rig.peer.diagnostics[name].values}
+
+
+def test_stamps_that_jump_back_are_counted_and_kept(rig: Rig) -> None:
+    before = rig.camera_status().stamp_jumps
+    for stamp in (rig.next_stamp(), 5 * SECOND, 6 * SECOND, rig.next_stamp()):
+        assert rig.answer(image_message(noise(3), stamp)).header.stamp == time_of(stamp)
+    assert rig.camera_status().stamp_jumps == before + 1
+
+
+def test_a_silent_camera_is_stale_and_recovers_by_itself(rig: Rig) -> None:
+    rig.peer.diagnosis('front', DiagnosticStatus.STALE, 'no image for')
+
+    def feed() -> bool:
+        rig.front.publish(image_message(noise(4), rig.next_stamp()))
+        status = rig.peer.diagnostics.get('front')
+        return bool(status and status.level == DiagnosticStatus.OK)
+
+    rig.peer.diagnostics.clear()
+    rig.peer.until(feed, 'the camera being OK again')
+    rig.peer.diagnosis('lane cpu0', DiagnosticStatus.OK)
+
+
+def test_thresholds_change_at_run_time(rig: Rig) -> None:
+    peer, node = rig.peer, rig.node.name
+    message = image_message(noise(6), rig.next_stamp())
+    scores = [row[4] for row in rows(rig.answer(message))]
+    limit = float(np.median(scores))
+    assert peer.set_parameter(node, 'model.score_threshold', limit) == ''
+    fewer = rows(rig.answer(image_message(noise(6), rig.next_stamp())))
+    assert 0 < len(fewer) < len(scores)
+    assert min(row[4] for row in fewer) >= limit
+    assert peer.set_parameter(node, 'model.score_threshold', 0.3) == ''
+    assert len(rows(rig.answer(image_message(noise(6), rig.next_stamp())))) == len(scores)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'reason'),
+    [
+        ('model.path', 'other.onnx', 'model.path: is read when the node is configured'),
+        ('model.score_treshold', 0.5, 'did you mean "model.score_threshold"'),
+        ('model.score_threshold', 7.0, 'model.score_threshold'),
+        ('model.nms_iou', 'high', 'Wrong parameter type'),
+        ('cameras.front.depth', 9, 'cameras.front.depth: is read when'),
+    ],
+)
+def test_wrong_change_is_refused(rig: Rig, name: str, value: Any, reason: str) -> None:
+    assert reason in rig.peer.set_parameter(rig.node.name, name, value)
+    message = image_message(noise(7), rig.next_stamp())
+    assert not differences(rows(rig.answer(message)), rig.expected(message), 0.999, 1e-4)
+
+
+def test_priority_changes_at_run_time(rig: Rig) -> None:
+    assert rig.peer.set_parameter(rig.node.name, 'cameras.front.priority', 2.5) == ''
+    assert rig.camera_status().priority == 2.5
+
+
+def test_lifecycle(rig: Rig) -> None:
+    peer, name = rig.peer, rig.node.name
+    assert peer.transition(name, Transition.TRANSITION_DEACTIVATE)
+    assert peer.state(name) == 'inactive'
+    peer.until(lambda: not rig.front.get_subscription_count(), 'end of the subscription')
+    answered = len(rig.found)
+    rig.front.publish(image_message(noise(0), rig.next_stamp()))
+    assert peer.transition(name, Transition.TRANSITION_CLEANUP)
+    peer.diagnosis('node', DiagnosticStatus.ERROR, 'not configured')
+    assert len(rig.found) == answered
+
+    # Unconfigured, what is read by configure may change, though not to something wrong.
+    assert peer.set_parameter(name, 'model.max_detections', 2) == ''
+    assert peer.set_parameter(name, 'class_id_format', 'name') == ''
+    assert peer.set_parameter(name, 'cameras.front.rate_hz', -1.0) != ''
+    assert peer.transition(name, Transition.TRANSITION_CONFIGURE)
+    assert peer.transition(name, Transition.TRANSITION_ACTIVATE)
+    peer.until(rig.front.get_subscription_count, 'subscription')
+    message = image_message(noise(8), rig.next_stamp())
+    named = [d.results[0].hypothesis.class_id for d in rig.answer(message).detections]
+    assert named == [LABELS[int(row[5])] for row in rig.expected(message)[:2]]
+
+
+def test_every_parameter_is_described(rig: Rig) -> None:
+    table = flat_table(Config.from_parameters({'camera_names': ['front'], 'lane_names': ['cpu0']}))
+    request = DescribeParameters.Request(names=list(table))
+    answer = rig.peer.call(DescribeParameters, f'{rig.node.name}/describe_parameters', request)
+    for d, p in zip(answer.descriptors, table.values(), strict=True):
+        assert d.description.startswith(p.description), d.name
+        ranges = [*d.floating_point_range, *d.integer_range]
+        assert [(r.from_value, r.to_value) for r in ranges] == (
+            [] if p.low is None or p.high is None else [(p.low, p.high)]
+        )
+
+
+def test_photographs_through_topics(peer: Peer, real: Path, tmp_path: Path) -> None:
+    reference = json.loads((real / 'reference_detections.json').read_text())['images']
+    parameters = {
+        'camera_names': ['raw', 'jpeg'],
+        'lane_names': ['cpu0'],
+        'cameras.jpeg.transport': 'compressed',
+        'model.path': str(real / 'yolox_nano_coco.onnx'),
+        'model.labels': str(real / 'coco_classes.txt'),
+    }
+    with detector(peer, tmp_path, 'photo', parameters) as node:
+        publishers = {
+            'raw': peer.camera(Image, '/raw/image_raw'),
+            'jpeg': peer.camera(CompressedImage, '/jpeg/image_raw/compressed'),
+        }
+        problems, stamp = [], SECOND
+        for camera, kind in (('raw', 'class_aware'), ('jpeg', 'class_agnostic')):
+            agnostic = kind == 'class_agnostic'
+            assert peer.set_parameter(node.name, 'model.class_agnostic', agnostic) == ''
+            found = peer.listen(Detection2DArray, f'{node.name}/{camera}/detections')
+            for name, image in reference.items():
+                stamp += SECOND
+                file = real / 'images' / name
+                if camera == 'raw':
+                    message = image_message(cv2.imread(str(file)), stamp)
+                else:
+                    message = compressed_message(file.read_bytes(), stamp)
+                publishers[camera].publish(message)
+                answer = peer.until(lambda f=found: f and f.pop(), name)
+                assert answer.header == message.header
+                problems += [f'{name}: {p}' for p in differences(rows(answer), image[kind])]
+        assert not problems

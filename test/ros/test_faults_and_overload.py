@@ -1,0 +1,135 @@
+"""What the node does when its parameters are wrong, and when there is more than it can do."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from peer import Detector, Peer, detector, image_message
+from sensor_msgs.msg import Image
+from tiny_models import write_identity, write_yolox
+from vision_msgs.msg import Detection2DArray
+
+from yolox_trt_ros.msg import CameraLatency, CameraStatus, PipelineStatus
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    'unknown_key': (
+        {'cameras.front.topc': '/x'},
+        'cameras.front.topc: no such parameter — did you mean "cameras.front.topic"?',
+    ),
+    'missing_model': ({'model.path': '{}/tyni.onnx'}, 'does not exist — did you mean "tiny.onnx"'),
+    'no_detector': ({'model.path': '{}/classifier.onnx'}, 'is not a YOLOX detector: expected one'),
+    'wrong_type': ({'model.nms_iou': 'high'}, "model.nms_iou: expected float, got 'high'"),
+}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('faults')
+    write_yolox(path / 'tiny.onnx')
+    write_identity(path / 'classifier.onnx', {'x': [1, 3, 64, 96]}, {'y': [1, 1000]})
+    return path
+
+
+@pytest.fixture(scope='module')
+def broken(peer: Peer, folder: Path) -> Iterator[dict[str, Detector]]:
+    """Return a node for each of the faults, all started at once."""
+    good = {
+        'camera_names': ['front'],
+        'lane_names': ['cpu0'],
+        'model.path': str(folder / 'tiny.onnx'),
+    }
+    nodes = {}
+    for name, (wrong, _) in FAULTS.items():
+        filled = {k: v.format(folder) for k, v in wrong.items()}
+        nodes[name] = Detector(folder, name, {**good, **filled})
+    yield nodes
+    for node in nodes.values():
+        node.kill()
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_fault_is_told_and_the_node_lives(
+    peer: Peer, broken: dict[str, Detector], name: str
+) -> None:
+    node, text = broken[name], FAULTS[name][1]
+    peer.until(lambda: text in node.log, f'"{text}" in the log')
+    assert peer.state(node.name) == 'unconfigured'
+    told = lambda: text in getattr(peer.diagnostics.get('node'), 'message', '')  # noqa: E731
+    peer.until(told, f'"{text}" in the diagnostics')
+    assert peer.diagnostics['node'].level == DiagnosticStatus.ERROR
+    if name == 'missing_model':
+        right = str(Path(node.log.split('model file ')[1].split()[0]).with_name('tiny.onnx'))
+        assert peer.set_parameter(node.name, 'model.path', right) == ''
+        assert peer.transition(node.name, Transition.TRANSITION_CONFIGURE)
+        assert peer.transition(node.name, Transition.TRANSITION_ACTIVATE)
+        assert peer.state(node.name) == 'active'
+    assert node.interrupt() == 0
+    assert 'Traceback' not in node.log
+
+
+WEIGHTS = {'a': 4.0, 'b': 2.0, 'c': 1.0, 'd': 1.0}
+ROUNDS = 100
+
+
+def test_four_times_too_much(peer: Peer, tmp_path: Path) -> None:
+    parameters: dict[str, Any] = {
+        'camera_names': list(WEIGHTS),
+        'lane_names': ['cpu0'],
+        'model.path': str(write_yolox(tmp_path / 'slow.onnx', ballast=8)),
+    }
+    for name, weight in WEIGHTS.items():
+        parameters[f'cameras.{name}.priority'] = weight
+        parameters[f'cameras.{name}.reliability'] = 'reliable'
+    with detector(peer, tmp_path, 'overload', parameters) as node:
+        cameras = {name: peer.camera(Image, f'/{name}/image_raw') for name in WEIGHTS}
+        latency = peer.listen(CameraLatency, f'{node.name}/a/latency')
+        statuses = peer.listen(PipelineStatus, f'{node.name}/status')
+        results: dict[str, list[int]] = {name: [] for name in WEIGHTS}
+        rounds = 0
+        lags = []
+
+        def answered(name: str, message: Detection2DArray) -> None:
+            results[name].append(message.header.stamp.nanosec)
+            lags.append(rounds - message.header.stamp.nanosec)
+
+        for name in WEIGHTS:
+            topic = f'{node.name}/{name}/detections'
+            peer.node.create_subscription(Detection2DArray, topic, partial(answered, name), 1000)
+            peer.until(lambda t=topic: peer.node.count_publishers(t), topic)
+
+        # For each result an image of every camera: four times too much, however fast this is.
+        pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+        while rounds < ROUNDS:
+            rounds += 1
+            for publisher in cameras.values():
+                publisher.publish(image_message(pixels, rounds))
+            peer.until(lambda n=rounds: len(lags) >= n - 1, 'a result')
+
+        def settled() -> dict[str, CameraStatus] | None:
+            found = {s.name: s for s in statuses[-1].cameras}
+            busy = any(s.waiting or s.in_flight for s in found.values())
+            missing = any(s.published != len(results[n]) for n, s in found.items())
+            missing |= any(ROUNDS not in answers for answers in results.values())
+            return None if busy or missing or len(latency) < len(results['a']) else found
+
+        by_name = peer.until(lambda: statuses and settled(), 'everything accounted for')
+        for name, s in by_name.items():
+            # What the middleware's own short queue lost never arrived.
+            assert s.published < s.received <= ROUNDS
+            assert s.published == s.received - sum(s.drop_counts)
+            assert results[name] == sorted(set(results[name])), f'{name}: out of order or twice'
+        assert sum(m.drops for m in latency) == sum(by_name['a'].drop_counts)
+        published = {name: s.published for name, s in by_name.items()}
+        # Weighted age: a camera of twice the weight is served twice as often.
+        for name, weight in WEIGHTS.items():
+            fair = sum(published.values()) * weight / sum(WEIGHTS.values())
+            assert 0.7 * fair < published[name] < 1.35 * fair, published
+        # Answers are about new images, not about those that a queue of old ones begins with.
+        assert np.median(lags) <= 4, lags

@@ -1,0 +1,146 @@
+"""The command line, as users call it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from matching import differences
+from tiny_models import LABELS, write_yolox
+
+from yolox_trt_ros import tools
+from yolox_trt_ros.__main__ import main
+
+
+def command(*args: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-m', 'yolox_trt_ros', *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize('kind', ['class_aware', 'class_agnostic'])
+def test_finds_what_the_reference_finds(real: Path, tmp_path: Path, kind: str) -> None:
+    options = ['--class-agnostic'] if kind == 'class_agnostic' else []
+    done = command(
+        'detect',
+        '--model',
+        real / 'yolox_nano_coco.onnx',
+        '--labels',
+        real / 'coco_classes.txt',
+        '--images',
+        real / 'images',
+        '--score',
+        0.3,
+        '--nms-iou',
+        0.45,
+        '--json',
+        tmp_path / 'out.json',
+        *options,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / 'out.json').read_text())['images']
+    reference = json.loads((real / 'reference_detections.json').read_text())['images']
+    assert found.keys() == reference.keys()
+    problems = []
+    for name, image in reference.items():
+        assert (found[name]['height'], found[name]['width']) == (image['height'], image['width'])
+        problems += [f'{name} {p}' for p in differences(found[name]['detections'], image[kind])]
+    assert not problems
+    assert sum(len(image[kind]) for image in reference.values()) > 100
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with a model, its labels and two images."""
+    write_yolox(tmp_path / 'm.onnx')
+    images = tmp_path / 'images'
+    images.mkdir()
+    for seed, name in enumerate(('a.png', 'b.jpg')):
+        pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), np.uint8)
+        cv2.imwrite(str(images / name), pixels)
+    return tmp_path
+
+
+def test_output(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ['detect', '--model', f'{folder}/m.onnx', '--images', f'{folder}/images']
+    assert main([*arguments, '--draw', f'{folder}/drawn', '--json', f'{folder}/new/out.json']) == 0
+    written = json.loads((folder / 'new' / 'out.json').read_text())
+    assert list(written['images']) == ['a.png', 'b.jpg']
+    assert tuple(written['labels']) == LABELS
+    image = written['images']['a.png']
+    assert (image['height'], image['width']) == (90, 120)
+    assert all(len(row) == 6 and row[4] > 0.3 and row[5] in range(3) for row in image['detections'])
+    drawn = cv2.imread(str(folder / 'drawn' / 'a.png'))
+    assert drawn.shape == (90, 120, 3)
+    assert (drawn != cv2.imread(str(folder / 'images' / 'a.png'))).any()
+
+    capfd.readouterr()
+    assert main(arguments) == 0
+    assert json.loads(capfd.readouterr().out) == written
+
+
+def test_one_image_that_cannot_be_read_does_not_stop_the_others(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / 'images' / 'aa.jpg').write_bytes(b'no image')
+    arguments = ['detect', '--model', f'{folder}/m.onnx', '--images', f'{folder}/images']
+    assert main([*arguments, '--json', f'{folder}/out.json']) == 1
+    assert 'aa.jpg: not an image' in capfd.readouterr().err
+    assert len(json.loads((folder / 'out.json').read_text())['images']) == 2
+
+
+ERRORS = {
+    'missing model': (['--model', '{}/x.onnx', '--images', '{}/images'], 'x.onnx does not exist'),
+    'no model': (['--model', 'no_such', '--images', '{}/images'], 'model.path: expected'),
+    'not a model': (['--model', '{}/labels.txt', '--images', '{}/images'], 'expected an ONNX'),
+    'no images': (['--model', '{}/m.onnx', '--images', '{}/nowhere'], '--images: expected'),
+    'score': (['--model', '{}/m.onnx', '--images', '{}/images', '--score', '3'], '0 to 1, got 3'),
+    'device': (
+        ['--model', '{}/m.onnx', '--images', '{}/images', '--device', 'dla:7'],
+        'dla:7',
+    ),
+    'output that cannot be written': (
+        ['--model', '{}/m.onnx', '--images', '{}/images', '--json', '{}/m.onnx/out.json'],
+        "File exists: '{}/m.onnx'",
+    ),
+}
+
+
+@pytest.mark.parametrize(('arguments', 'message'), ERRORS.values(), ids=ERRORS)
+def test_error(
+    folder: Path, arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['detect', *(a.format(folder) for a in arguments)]) == 1
+    assert message.format(folder) in capfd.readouterr().err
+
+
+def test_help_lists_every_tool() -> None:
+    done = command('--help')
+    assert done.returncode == 0
+    assert 'detect' in tools.names()
+    for name in tools.names():
+        assert re.search(rf'^ +{name}\b', done.stdout, re.MULTILINE)
+        assert tools.summary(name)
+
+
+@pytest.mark.parametrize('name', tools.names())
+def test_every_tool_explains_itself(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([name, '--help'])
+    assert done.value.code == 0
+    assert tools.summary(name) in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('arguments', [[], ['detekt'], ['detect', '--no-such-option']])
+def test_wrong_usage(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert done.value.code == 2
