@@ -37,6 +37,7 @@ VENV = ROOT / '.venv'
 STAMP = VENV / 'setup.json'
 # Also right when this runs inside the environment that it is about to replace.
 SYSTEM_PYTHON = os.path.realpath(getattr(sys, '_base_executable', sys.executable))
+SYSTEM_CERTIFICATES = Path('/etc/ssl/certs/ca-certificates.crt')
 PYTHONS = ((3, 10), (3, 13))
 PYTHON_NAME = f'python{sys.version_info[0]}.{sys.version_info[1]}'
 # Lock lines that the messages are built against: another version means a new environment.
@@ -221,14 +222,20 @@ def create_venv(plan: Plan) -> None:
 
 
 def install_packages(plan: Plan) -> None:
-    """Make the virtual environment hold what the plan's lock file names, and nothing else."""
+    """Make the virtual environment hold what the plan's lock file names."""
     if not _uv():
         pip = [_venv('python'), '-m', 'pip', 'install', '--quiet', '--require-hashes']
         _run([*pip, '-r', str(HERE / 'uv.lock')])
     lock = str(ROOT / plan.lock)
-    sync = [str(_uv()), 'pip', 'sync', '--quiet', '--python', _venv('python'), '--require-hashes']
-    # What builds the one source package (empy) is held to the same hashes.
-    _run([*sync, '--build-constraints', lock, lock])
+    # Not `pip sync`: it takes the ROS wheels' second set of metadata for packages of its own that
+    # the lock does not name, and removes their files. What builds empy is held to hashes, too.
+    install = [str(_uv()), 'pip', 'install', '--quiet', '--python', _venv('python'), '--no-deps']
+    install += ['--require-hashes', '--build-constraints', lock, '-r', lock]
+    # uv trusts its own list of authorities; a company's, which pip accepts, is in the system's.
+    environ = dict(os.environ)
+    if SYSTEM_CERTIFICATES.exists():
+        environ.setdefault('SSL_CERT_FILE', str(SYSTEM_CERTIFICATES))
+    _run(install, environ)
     if plan.world == 'wheels':
         adapt_wheels()
 
@@ -291,8 +298,8 @@ def _venv(program: str) -> str:
     return str(VENV / 'bin' / program)
 
 
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True)
+def _run(command: list[str], environ: Mapping[str, str] | None = None) -> None:
+    subprocess.run(command, check=True, env=environ)
 
 
 def _timed(what: str, step: Callable[[], None]) -> None:
