@@ -1,4 +1,4 @@
-"""The pipeline on real threads; waits are bounded, but no assertion depends on how long they take."""
+"""The pipeline on real threads; waits are bounded, no assertion depends on how long they take."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_start_fails_if_no_lane_comes_up():
     def broken():
         raise OSError('the device is not there')
 
-    with pytest.raises(LaneError, match='no lane came up: dla0: .*the device is not there'):
+    with pytest.raises(LaneError, match=r'no lane came up: dla0: .*the device is not there'):
         make_pipeline(['a'], {'dla0': broken}, Published()).start()
 
 

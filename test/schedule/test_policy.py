@@ -34,12 +34,12 @@ def make_camera(
     return made
 
 
-def run(cameras, lanes, costs_ms, *, proven=True) -> Decision:
+def run(cameras, lanes, costs_ms, *, proven=True, spare=True) -> Decision:
     def cost(lane: Lane, batch: int) -> int:
         per_call = costs_ms[lane.config.name]
         return round((per_call[batch - 1] if isinstance(per_call, list) else per_call) * MS)
 
-    return decide(NOW, cameras, lanes, cost, lambda lane: proven)
+    return decide(NOW, cameras, lanes, cost, lambda lane: proven, spare)
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:
@@ -140,7 +140,17 @@ def test_a_batch_does_not_grow_past_the_deadline_of_a_frame_in_it():
     assert taken(run(cameras, [gpu], {'gpu': [4, 6, 8, 10]})) == {'gpu': ['a', 'b']}
 
 
-def test_two_free_lanes_share_what_waits():
+def test_a_frame_waits_for_a_quicker_lane_only_while_there_is_time_to_spare():
     gpu, dla = make_lane('gpu'), make_lane('dla')
     cameras = [make_camera('a', gpu, age_ms=90), make_camera('b', dla, age_ms=80)]
-    assert taken(run(cameras, [gpu, dla], {'gpu': 4, 'dla': 12})) == {'gpu': ['a'], 'dla': ['b']}
+    costs_ms = {'gpu': 4, 'dla': 12}
+    assert taken(run(cameras, [gpu, dla], costs_ms)) == {'gpu': ['a']}
+    assert taken(run(cameras, [gpu, dla], costs_ms, spare=False)) == {'gpu': ['a'], 'dla': ['b']}
+
+
+def test_when_time_is_short_the_least_served_for_its_priority_goes_first():
+    gpu = make_lane('gpu')
+    often = make_camera('a', gpu, age_ms=90, share=6.0, share_ns=NOW, priority=2.0)
+    seldom = make_camera('b', gpu, age_ms=10, share=2.0, share_ns=NOW)
+    assert taken(run([often, seldom], [gpu], {'gpu': 4})) == {'gpu': ['a']}
+    assert taken(run([often, seldom], [gpu], {'gpu': 4}, spare=False)) == {'gpu': ['b']}

@@ -27,6 +27,8 @@ from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
+SPARE = 0.8
+"""Lanes that are busy for less than this part of their time, together, have time to spare."""
 HANG_FACTOR = 10
 """A batch that takes this many times its expected cost hangs …"""
 HANG_NS = 2_000_000_000
@@ -129,7 +131,8 @@ class Dispatcher:
         def proven(lane: Lane) -> bool:
             return now_ns < lane.measured_ns + PROVEN_NS
 
-        decision = decide(now_ns, self.cameras.values(), running, cost, proven)
+        spare = self._has_spare(running)
+        decision = decide(now_ns, self.cameras.values(), running, cost, proven, spare)
         for camera in decision.hopeless:
             camera.mailbox.take()
             camera.drop(DropReason.HOPELESS)
@@ -137,17 +140,22 @@ class Dispatcher:
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]
 
+    def _has_spare(self, running: Sequence[Lane]) -> bool:
+        """Return whether the lanes together, each by its speed, have had time to spare lately."""
+        capacity = used = 0.0
+        for lane in running:
+            rate = 1 / self.costs.expect(lane.config.name, 1)
+            capacity += rate
+            used += rate * lane.utilisation
+        return used < SPARE * capacity
+
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         expected = self.costs.expect(lane.config.name, len(cameras), load)
         started = max(now_ns, lane.busy_until_ns) if lane.running else now_ns
         frames = []
         for camera in cameras:
-            frame = camera.mailbox.take()
-            camera.in_flight += 1
-            camera.taken_sequence = frame.sequence
-            camera.reference_ns = frame.received_ns
+            frames.append(camera.take(now_ns))
             camera.running_until_ns = started + expected
-            frames.append(frame)
         batch = Batch(lane.config.name, tuple(frames), now_ns, load, expected, started)
         lane.running.append(batch)
         lane.busy_until_ns = started + expected
@@ -167,10 +175,9 @@ class Dispatcher:
         lane.running.remove(batch)
         cost_ns = now_ns - batch.started_ns
         self.costs.observe(batch.lane, len(batch.frames), batch.load, cost_ns)
-        lane.measured_ns = now_ns
+        lane.used(cost_ns, now_ns)
         lane.processed += len(batch.frames)
         lane.batches += 1
-        lane.busy_ns += cost_ns
         lane.publishing = True
         lane.busy_until_ns = now_ns
         for ahead in lane.running:

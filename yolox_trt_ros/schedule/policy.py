@@ -2,12 +2,15 @@
 
 Rules, in this order:
 
-1. Order. The camera with the largest priority-weighted age of information comes first; its age
-   counts from the newest frame that a lane has already taken.
+1. Order. While the lanes have time to spare, the camera with the largest priority-weighted age of
+   information comes first; its age counts from the newest frame that a lane has already taken.
+   When they are short of time, the camera that has had the least for its priority comes first.
 2. Deadline. A frame that even the quickest lane, started as early as possible, would finish after
    its deadline is hopeless.
-3. Home or help. A frame goes to its camera's home lane; another lane that is free takes it only if
-   it finishes it sooner than the home lane would, with all that waits there before it.
+3. Home or help. A frame goes to the lane that will be done with it first, counting all that was
+   given to that lane before: to its home lane, or to another one that is free. While there is time
+   to spare it may also wait for a lane that is busy with others' frames but quicker; when there is
+   none, every lane takes what it can get.
 4. Order on the topic. No lane starts a frame that it would finish before an older frame of the same
    camera that is still running elsewhere.
 5. Batches. A frame joins the batch that a lane is about to take if the batch gains by it and no
@@ -19,12 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from yolox_trt_ros.schedule.state import Camera, Lane
+from yolox_trt_ros.schedule.state import NEVER_NS, Camera, Lane
 
 Cost = Callable[[Lane, int], int]
 """Expected time of one call on a lane with a batch of this size, nanoseconds."""
-
-_NEVER = 1 << 62
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ def decide(
     lanes: Sequence[Lane],
     cost: Cost,
     proven: Callable[[Lane], bool],
+    spare: bool,
 ) -> Decision:
     """Return what each free lane takes now and which frames are hopeless.
 
@@ -55,39 +57,48 @@ def decide(
         lanes: the running lanes.
         cost: expected cost of a call at the present load.
         proven: whether a lane's cost was measured lately; a frame is not given up on an old guess.
+        spare: whether the lanes have had time to spare lately.
     """
     hopeless: list[Camera] = []
     plans = [_Plan(lane, now_ns, cost, proven(lane)) for lane in lanes]
     waiting = [
-        (camera.priority * (camera.reference_ns - now_ns), index, camera, frame)
+        (-camera.weighted_age(now_ns) if spare else camera.weighted_share(now_ns), index, camera)
         for index, camera in enumerate(cameras)
-        if (frame := camera.mailbox.peek()) is not None
+        if len(camera.mailbox)
     ]
-    for _, _, camera, frame in sorted(waiting):
+    for _, _, camera in sorted(waiting):
         home = next((plan for plan in plans if plan.lane is camera.home), None)
         able = [home] if camera.pinned and home else plans
-        due_ns = frame.received_ns + camera.deadline_ns if camera.deadline_ns else _NEVER
+        due_ns = camera.due_ns()
         if due_ns < min((plan.hoped_ns for plan in able), default=0):
             hopeless.append(camera)
         else:
-            _assign(camera, home, able, due_ns)
+            _assign(camera, home, able, due_ns, spare)
     return Decision([(plan.lane, plan.batch) for plan in plans if plan.batch], hopeless)
 
 
-def _assign(camera: Camera, home: _Plan | None, able: Sequence[_Plan], due_ns: int) -> None:
-    """Put the camera's frame into a free lane's batch, or behind what waits for its home lane."""
-    best: _Plan | None = None
-    best_ns = _NEVER if home is None else home.waited_ns()
+def _assign(
+    camera: Camera, home: _Plan | None, able: Sequence[_Plan], due_ns: int, spare: bool
+) -> None:
+    """Put the camera's frame into a free lane's batch, or behind what waits for a busy lane."""
+    best, best_ns, starts_now = None, NEVER_NS, False
     for plan in able:
         finish_ns = plan.joined_ns(due_ns)
-        if finish_ns is None or finish_ns < camera.running_until_ns:
+        starts = finish_ns is not None
+        if finish_ns is None:
+            if plan is not home and not spare:
+                continue
+            finish_ns = plan.waited_ns()
+        elif finish_ns < camera.running_until_ns:
             continue
         if finish_ns < best_ns or (plan is home and finish_ns == best_ns):
-            best, best_ns = plan, finish_ns
-    if best is not None:
+            best, best_ns, starts_now = plan, finish_ns, starts
+    if best is None:
+        return
+    if starts_now:
         best.join(camera, due_ns)
-    elif home is not None and home.joined_ns(due_ns) is None:
-        home.behind += 1
+    else:
+        best.behind += 1
 
 
 class _Plan:
@@ -109,7 +120,7 @@ class _Plan:
         self.batch: list[Camera] = []
         self.behind = 0
         self._cost = cost
-        self._due_ns = _NEVER
+        self._due_ns = NEVER_NS
         # Work that is overdue by some time is expected to take that time once more.
         ahead_ns = lane.busy_until_ns - now_ns
         self._start_ns = now_ns + (max(0, ahead_ns) if lane.free else abs(ahead_ns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,12 @@ from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState
 from yolox_trt_ros.schedule.mailbox import Mailbox
+
+SHARE_MEMORY_NS = 1_000_000_000
+"""How far back a camera's share of the lanes is remembered."""
+USE_MEMORY_NS = 500_000_000
+"""How far back a lane's utilisation is remembered."""
+NEVER_NS = 1 << 62
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +35,7 @@ class Camera:
         running_until_ns: when its newest running frame is expected to finish; 0: none runs.
         offered_sequence, taken_sequence, published_sequence, retried_sequence: newest frame that
             arrived, was taken, was published, was given back by a failed lane; -1: none.
+        share, share_ns: frames taken lately, as of that time.
         drops: frames without a result since the last published one.
     """
 
@@ -49,9 +57,36 @@ class Camera:
     late: int = 0
     drops: int = 0
     dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
+    share: float = 0.0
+    share_ns: int = 0
     newest_ns: int | None = None
     last_received_ns: int | None = None
     last_published_ns: int | None = None
+
+    def weighted_age(self, now_ns: int) -> float:
+        """Return the age of its information times its priority."""
+        return self.priority * (now_ns - self.reference_ns)
+
+    def weighted_share(self, now_ns: int) -> float:
+        """Return the frames taken lately, older ones counting less, divided by its priority."""
+        return self.share * math.exp((self.share_ns - now_ns) / SHARE_MEMORY_NS) / self.priority
+
+    def due_ns(self) -> int:
+        """Return when the result of the next waiting frame is of no use any more."""
+        frame = self.mailbox.peek()
+        if frame is None or not self.deadline_ns:
+            return NEVER_NS
+        return frame.received_ns + self.deadline_ns
+
+    def take(self, now_ns: int) -> Frame:
+        """Give the next waiting frame to a lane."""
+        frame = self.mailbox.take()
+        self.in_flight += 1
+        self.taken_sequence = frame.sequence
+        self.reference_ns = frame.received_ns
+        self.share = self.priority * self.weighted_share(now_ns) + 1.0
+        self.share_ns = now_ns
+        return frame
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Count frames that give no result."""
@@ -112,6 +147,7 @@ class Lane:
         running: batches taken and not yet collected, oldest first.
         busy_until_ns: when they are expected to be done.
         measured_ns: when its last batch was done.
+        utilisation: fraction of the latest time that it was busy, 0 to 1.
         failures_in_row: failures without a long run between them.
         up_ns: when it last came up.
         note: what happened to it last.
@@ -131,7 +167,16 @@ class Lane:
     failures_in_row: int = 0
     restarts: int = 0
     up_ns: int = 0
+    utilisation: float = 0.0
     note: str = ''
+
+    def used(self, cost_ns: int, now_ns: int) -> None:
+        """Take in that the lane has just been busy for ``cost_ns``."""
+        since_ns = max(1, cost_ns, now_ns - self.measured_ns)
+        self.measured_ns = now_ns
+        self.busy_ns += cost_ns
+        weight = 1 - math.exp(-since_ns / USE_MEMORY_NS)
+        self.utilisation += weight * (cost_ns / since_ns - self.utilisation)
 
     @property
     def max_batch(self) -> int:

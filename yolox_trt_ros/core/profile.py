@@ -1,0 +1,168 @@
+"""What a machine's lanes cost: per batch size, and while other lanes are busy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from yolox_trt_ros.core.config import LaneConfig
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class LaneProfile:
+    """One lane's measured cost.
+
+    Attributes:
+        device: cpu, cuda:N or dla:N.
+        cost_ms: time of one call per batch size while no other lane is busy, milliseconds.
+        slowdown: factor on that with 0, 1, 2 … other lanes busy; the last one holds for more.
+        jitter: standard deviation of a call's time as a fraction of it.
+    """
+
+    device: str
+    cost_ms: Mapping[int, float]
+    slowdown: tuple[float, ...] = (1.0,)
+    jitter: float = 0.0
+
+    def cost_ns(self, batch: int, busy: int = 0) -> int:
+        """Return the time of one call with ``busy`` other lanes at work, nanoseconds.
+
+        Batch sizes between measured ones are interpolated, those outside are in proportion.
+        """
+        sizes = sorted(self.cost_ms)
+        low = max((size for size in sizes if size <= batch), default=sizes[0])
+        high = min((size for size in sizes if size >= batch), default=sizes[-1])
+        if low == high or batch < sizes[0]:
+            solo_ms = self.cost_ms[low] * batch / low
+        else:
+            part = (batch - low) / (high - low)
+            solo_ms = self.cost_ms[low] * (1 - part) + self.cost_ms[high] * part
+        return max(1, round(solo_ms * self.slowed(busy) * 1e6))
+
+    def slowed(self, busy: int) -> float:
+        """Return the factor that ``busy`` other lanes at work put on a call."""
+        return self.slowdown[min(busy, len(self.slowdown) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The lanes of one machine.
+
+    Attributes:
+        name: of the machine and its power mode.
+        description: what was measured, with which model.
+        sources: where the figures come from.
+        lanes: by lane name.
+    """
+
+    name: str
+    description: str
+    sources: tuple[str, ...]
+    lanes: Mapping[str, LaneProfile]
+
+    def lane(self, config: LaneConfig) -> LaneProfile:
+        """Return the figures for a configured lane: by its name, or else by its device.
+
+        Raises:
+            ConfigError: the profile has neither.
+        """
+        by_device = {lane.device: lane for lane in self.lanes.values()}
+        found = self.lanes.get(config.name) or by_device.get(config.device)
+        if found is None:
+            raise ConfigError(
+                f'profile {self.name} has no lane "{config.name}" and none on {config.device}'
+                f'{did_you_mean(config.name, self.lanes)}'
+            )
+        return found
+
+    def without_slowdown(self) -> Profile:
+        """Return the same machine with lanes that do not slow each other down."""
+        lanes = {
+            name: LaneProfile(lane.device, lane.cost_ms, (1.0,), lane.jitter)
+            for name, lane in self.lanes.items()
+        }
+        return Profile(self.name, self.description, self.sources, lanes)
+
+    @classmethod
+    def from_dict(cls, content: Any, where: str) -> Profile:
+        """Return the checked profile that a YAML file holds.
+
+        Args:
+            content: the parsed file.
+            where: its name, for errors.
+
+        Raises:
+            ConfigError: a key is missing, unknown, or its value is out of range.
+        """
+        top = _keys(content, where, {'name', 'lanes'}, {'description', 'sources'})
+        lanes = _keys(top['lanes'], f'{where}: lanes', set(), None)
+        if not lanes:
+            raise ConfigError(f'{where}: lanes: expected at least one lane')
+        return cls(
+            str(top['name']),
+            ' '.join(str(top.get('description', '')).split()),
+            tuple(' '.join(str(source).split()) for source in top.get('sources', ())),
+            {name: _lane(lane, f'{where}: lanes.{name}') for name, lane in lanes.items()},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :meth:`from_dict` reads."""
+        return {
+            'name': self.name,
+            'description': self.description,
+            'sources': list(self.sources),
+            'lanes': {
+                name: {
+                    'device': lane.device,
+                    'cost_ms': dict(lane.cost_ms),
+                    'slowdown': list(lane.slowdown),
+                    'jitter': lane.jitter,
+                }
+                for name, lane in self.lanes.items()
+            },
+        }
+
+
+def _keys(value: Any, where: str, needed: set[str], optional: set[str] | None) -> Mapping[str, Any]:
+    """Return ``value`` if it is a mapping with the right keys (``optional`` None: any more)."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f'{where}: expected keys and values, got {value!r}')
+    for key in sorted(needed - value.keys()):
+        raise ConfigError(f'{where}: "{key}" is missing')
+    if optional is not None:
+        for key in value.keys() - needed - optional:
+            near = did_you_mean(str(key), needed | optional)
+            raise ConfigError(f'{where}: unknown key "{key}"{near}')
+    return value
+
+
+def _lane(value: Any, where: str) -> LaneProfile:
+    keys = _keys(value, where, {'device', 'cost_ms'}, {'slowdown', 'jitter'})
+    cost = _keys(keys['cost_ms'], f'{where}.cost_ms', set(), None)
+    if not cost or not all(isinstance(size, int) and size >= 1 for size in cost):
+        raise ConfigError(f'{where}.cost_ms: expected batch sizes from 1 on, got {list(cost)}')
+    slowdown = keys.get('slowdown', [1.0])
+    if not isinstance(slowdown, list) or not slowdown:
+        raise ConfigError(f'{where}.slowdown: expected a list that begins with 1.0')
+    factors = _numbers(slowdown, f'{where}.slowdown', 1.0, 1000.0)
+    if factors[0] != 1.0 or factors != sorted(factors):
+        raise ConfigError(
+            f'{where}.slowdown: expected factors that begin with 1.0 and do not fall, '
+            f'got {slowdown}'
+        )
+    (jitter,) = _numbers([keys.get('jitter', 0.0)], f'{where}.jitter', 0.0, 1.0)
+    costs = _numbers(cost.values(), f'{where}.cost_ms', 1e-3, 1e6)
+    by_size = {int(size): cost_ms for size, cost_ms in zip(cost, costs, strict=True)}
+    return LaneProfile(str(keys['device']), by_size, tuple(factors), jitter)
+
+
+def _numbers(values: Iterable[Any], where: str, low: float, high: float) -> list[float]:
+    result = []
+    for value in values:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:
+            raise ConfigError(f'{where}: expected numbers from {low:g} to {high:g}, got {value!r}')
+        result.append(float(value))
+    return result

@@ -1,0 +1,138 @@
+"""From a simulation's record to the figures that a plan or a comparison shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from yolox_trt_ros.core.config import CameraConfig, LaneConfig
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.profile import Profile
+from yolox_trt_ros.schedule.simulation import Record
+
+AGE_STEP_NS = 500_000
+"""Ages of information are read off at this step."""
+SETTLE_S = 1.0
+"""What happens before is the start and not counted."""
+TOLERATED_DROPS = 0.002
+"""A rate is sustained if at most this part of the frames is dropped …"""
+TOLERATED_PERIODS = 3.0
+"""… and 99 % of the time no information is older than this many periods."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStats:
+    """One camera's figures; latencies and ages in milliseconds.
+
+    Attributes:
+        received, published: frames, from the start.
+        dropped: by reason; reasons that did not happen are left out.
+        rate_hz: results per second after settling.
+        latency_ms: arrival to publication at 50, 95, 99 and 100 %, NaN without results.
+        age_ms: age of the newest published information over time, at 50, 95, 99 and 100 %.
+    """
+
+    received: int
+    published: int
+    dropped: Mapping[DropReason, int]
+    rate_hz: float
+    latency_ms: tuple[float, float, float, float]
+    age_ms: tuple[float, float, float, float]
+
+
+def camera_stats(record: Record) -> dict[str, CameraStats]:
+    """Return every camera's figures."""
+    if record.final is None:
+        raise ValueError('the simulation has not run yet')
+    by_camera: dict[str, list[tuple[int, int]]] = {c.name: [] for c in record.final.cameras}
+    for result in record.results:
+        by_camera[result.camera].append((result.received_ns, result.published_ns))
+    stats = {}
+    for camera in record.final.cameras:
+        times = np.array(by_camera[camera.name], np.int64).reshape(-1, 2)
+        settled = times[times[:, 1] >= SETTLE_S * 1e9]
+        stats[camera.name] = CameraStats(
+            camera.received,
+            camera.published,
+            {reason: count for reason, count in camera.dropped.items() if count},
+            len(settled) / max(1e-9, record.duration_ns / 1e9 - SETTLE_S),
+            _levels((settled[:, 1] - settled[:, 0]) / 1e6),
+            _levels(_ages_ms(times, record.duration_ns)),
+        )
+    return stats
+
+
+def _ages_ms(times: np.ndarray, duration_ns: int) -> np.ndarray:
+    """Return the age of information at every step, from the settled state on."""
+    grid = np.arange(round(SETTLE_S * 1e9), duration_ns, AGE_STEP_NS)
+    newest = np.searchsorted(times[:, 1], grid, side='right') - 1
+    # Before its first result a camera's information is as old as the simulation.
+    since = np.where(newest >= 0, times[newest, 0] if len(times) else 0, 0)
+    return (grid - since) / 1e6
+
+
+def _levels(values: np.ndarray) -> tuple[float, float, float, float]:
+    if not len(values):
+        return (float('nan'),) * 4
+    p50, p95, p99, top = np.percentile(values, (50, 95, 99, 100)).tolist()
+    return p50, p95, p99, top
+
+
+def lane_utilisation(record: Record) -> dict[str, float]:
+    """Return the fraction of the time that each lane was running batches."""
+    if record.final is None:
+        raise ValueError('the simulation has not run yet')
+    return {lane.name: lane.busy_ns / record.duration_ns for lane in record.final.lanes}
+
+
+def drop_ratio(stats: Mapping[str, CameraStats]) -> float:
+    """Return dropped frames per received frame."""
+    dropped = sum(sum(camera.dropped.values()) for camera in stats.values())
+    return dropped / max(1, sum(camera.received for camera in stats.values()))
+
+
+def fluid_bound_hz(lanes: Sequence[LaneConfig], profile: Profile, cameras: int) -> float:
+    """Return the uniform camera rate that no schedule can exceed while all lanes are busy.
+
+    The sum of the lanes' highest frame rates, divided by the cameras.
+    """
+    total_hz = 0.0
+    for lane in lanes:
+        figures = profile.lane(lane)
+        sizes = range(1, lane.max_batch + 1)
+        total_hz += max(size * 1e9 / figures.cost_ns(size, len(lanes) - 1) for size in sizes)
+    return total_hz / cameras
+
+
+def is_sustained(stats: Mapping[str, CameraStats], rate_hz: float) -> bool:
+    """Return whether all cameras get (nearly) every frame processed and stay fresh."""
+    limit_ms = TOLERATED_PERIODS * 1000 / rate_hz
+    fresh = all(camera.age_ms[2] <= limit_ms for camera in stats.values())
+    return fresh and drop_ratio(stats) <= TOLERATED_DROPS
+
+
+def highest_sustained_hz(run: Callable[[float], Record], high_hz: float, steps: int = 8) -> float:
+    """Return the highest uniform rate that is sustained, by bisection below ``high_hz``.
+
+    Args:
+        run: simulates all cameras at a rate.
+        high_hz: a rate that cannot be sustained, such as a little more than the fluid bound.
+        steps: each halves the uncertainty.
+    """
+    low_hz = 0.0
+    # The answer is usually near the bound: look there first.
+    probe_hz = 0.95 * high_hz
+    for _ in range(steps):
+        if is_sustained(camera_stats(run(probe_hz)), probe_hz):
+            low_hz = probe_hz
+        else:
+            high_hz = probe_hz
+        probe_hz = (low_hz + high_hz) / 2
+    return low_hz
+
+
+def at_rate(cameras: Sequence[CameraConfig], rate_hz: float) -> list[CameraConfig]:
+    """Return the same cameras, all at one rate."""
+    return [replace(camera, rate_hz=rate_hz) for camera in cameras]
