@@ -17,10 +17,10 @@ from yolox_trt_ros.core.resources import find_resource
 
 DEFAULT_RMW = 'rmw_fastrtps_cpp'
 FAST_DDS = ('rmw_fastrtps_cpp', 'rmw_fastrtps_dynamic_cpp')
-# Fast DDS 2 (Humble to Jazzy) reads the second name, Fast DDS 3 (Kilted) the first.
-FAST_DDS_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+FAST_DDS_3_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+FAST_DDS_2_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
 CYCLONE = 'rmw_cyclonedds_cpp'
-CYCLONE_VARIABLE = 'CYCLONEDDS_URI'
 
 SHARED_MEMORY = Path('/dev/shm')
 SOCKET_BUFFER = Path('/proc/sys/net/core/rmem_max')
@@ -45,31 +45,45 @@ def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -
     Raises:
         ConfigError: the file does not exist, or the middleware takes no such file.
     """
-    rmw = environ.get('RMW_IMPLEMENTATION') or DEFAULT_RMW
+    rmw = middleware(environ)
+    variable = profile_variable(rmw, environ)
     if choice == 'none':
         return {}
     if choice == 'auto':
-        if any(environ.get(name) for name in variables(rmw)):
+        if not variable or active_profile(environ):
             return {}
-        profile = {CYCLONE: 'cyclonedds_8cam', **dict.fromkeys(FAST_DDS, 'fastdds_8cam')}.get(rmw)
-        if profile is None:
-            return {}
-        file = find_resource('config/dds', profile, '.xml')
-    else:
+        name = 'cyclonedds_8cam' if rmw == CYCLONE else 'fastdds_8cam'
+        file = find_resource('config/dds', name, '.xml')
+    elif variable:
         file = Path(choice).expanduser()
-        if not variables(rmw):
-            raise ConfigError(f'dds: {rmw} takes no profile file; use dds:=auto or dds:=none')
+    else:
+        raise ConfigError(f'dds: {rmw} takes no profile file; use dds:=auto or dds:=none')
     if not file.is_file():
         raise ConfigError(f'dds: expected auto, none or an XML file; "{file}" does not exist')
-    uri = 'file://' if rmw == CYCLONE else ''
-    return {name: f'{uri}{file.absolute()}' for name in variables(rmw)}
+    return {variable: f'{"file://" if rmw == CYCLONE else ""}{file.absolute()}'}
 
 
-def variables(rmw: str) -> tuple[str, ...]:
-    """Return the environment variables through which a middleware takes its settings."""
-    if rmw in FAST_DDS:
-        return FAST_DDS_VARIABLES
-    return (CYCLONE_VARIABLE,) if rmw == CYCLONE else ()
+def middleware(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the ROS middleware that processes with this environment use."""
+    return environ.get('RMW_IMPLEMENTATION') or DEFAULT_RMW
+
+
+def profile_variable(rmw: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the environment variable that names a middleware's settings; '' if it has none."""
+    if rmw == CYCLONE:
+        return 'CYCLONEDDS_URI'
+    if rmw not in FAST_DDS:
+        return ''
+    old = environ.get('ROS_DISTRO') in FAST_DDS_2_DISTROS
+    return FAST_DDS_2_VARIABLE if old else FAST_DDS_3_VARIABLE
+
+
+def active_profile(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the settings that the environment gives the middleware in use; '' if none."""
+    rmw = middleware(environ)
+    # Fast DDS 3 still reads the name of Fast DDS 2.
+    names = {profile_variable(rmw, environ)} | ({FAST_DDS_2_VARIABLE} if rmw in FAST_DDS else set())
+    return next((environ[name] for name in sorted(names) if environ.get(name)), '')
 
 
 def image_bytes(camera: CameraConfig) -> int:
@@ -88,7 +102,7 @@ def segment_bytes(environ: Mapping[str, str] = os.environ) -> int:
     Raises:
         ConfigError: the profile that the environment names cannot be read.
     """
-    name = next((environ[v] for v in FAST_DDS_VARIABLES if environ.get(v)), '')
+    name = active_profile(environ)
     if not name:
         return DEFAULT_SEGMENT
     try:
@@ -98,7 +112,7 @@ def segment_bytes(environ: Mapping[str, str] = os.environ) -> int:
             if element.tag.rpartition('}')[2] == 'segment_size'
         ]
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise ConfigError(f'{FAST_DDS_VARIABLES[0]}: cannot read {name}: {error}') from error
+        raise ConfigError(f'cannot read the Fast DDS profile {name}: {error}') from error
     return max(sizes, default=DEFAULT_SEGMENT)
 
 
@@ -121,24 +135,26 @@ def shortcomings(
     """
     largest = max(map(image_bytes, config.cameras), default=0)
     need = IMAGES_IN_SEGMENT * sum(map(image_bytes, config.cameras))
-    rmw = environ.get('RMW_IMPLEMENTATION') or DEFAULT_RMW
+    rmw = middleware(environ)
     if not largest:
         return []
     if rmw in FAST_DDS:
-        return _fast_dds_shortcomings(need, segment_bytes(environ), shared_memory)
+        variable = profile_variable(rmw, environ)
+        return _fast_dds_shortcomings(need, segment_bytes(environ), variable, shared_memory)
     if rmw == CYCLONE:
         return _cyclone_shortcomings(largest, socket_buffer)
     return []
 
 
-def _fast_dds_shortcomings(need: int, segment: int, shared_memory: Path) -> list[str]:
+def _fast_dds_shortcomings(
+    need: int, segment: int, variable: str, shared_memory: Path
+) -> list[str]:
     found = []
     if segment < need:
         found.append(
             f'the shared-memory segment of this process is {_mib(segment)}, raw images of these '
-            f'cameras need {_mib(need)}: launch with dds:=auto, or set '
-            f'{" and ".join(FAST_DDS_VARIABLES)} to config/dds/fastdds_8cam.xml, for the camera '
-            'drivers too'
+            f'cameras need {_mib(need)}: launch with dds:=auto, or set {variable} to '
+            'config/dds/fastdds_8cam.xml, for the camera drivers too'
         )
     if not shared_memory.is_dir():
         return [*found, f'{shared_memory} does not exist: images will travel by UDP and be lost']

@@ -1,0 +1,111 @@
+"""The detector for a vehicle's cameras: up to eight image topics in, Detection2DArray out.
+
+    ros2 launch yolox_trt_ros orin_8cam.launch.py vehicle:=orin_8cam
+
+The detector is a lifecycle node that configures and activates itself; with ``autostart:=false``
+it waits for ``ros2 lifecycle set /detector configure`` or for the vehicle's lifecycle manager.
+"""
+
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch_ros.actions import Node
+
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.ros.dds import environment
+
+VEHICLES, SUFFIX = 'config/vehicles', '.param.yaml'
+SWITCH = ['true', 'false']
+LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
+
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        'vehicle',
+        default_value='orin_8cam',
+        description='Cameras, lanes and limits: path of a parameter file, or the name of a '
+        f'packaged one ({", ".join(resource_names(VEHICLES, SUFFIX))}).',
+    ),
+    DeclareLaunchArgument(
+        'model',
+        default_value='',
+        description='ONNX file or name of a packaged model; empty: the one of the vehicle file.',
+    ),
+    DeclareLaunchArgument(
+        'labels',
+        default_value='',
+        description='Class names of that model, one a line; empty: the file beside it.',
+    ),
+    DeclareLaunchArgument(
+        'namespace',
+        default_value='',
+        description='Namespace of the nodes. Camera topics are where the vehicle file says.',
+    ),
+    DeclareLaunchArgument(
+        'use_sim_time',
+        default_value='false',
+        choices=SWITCH,
+        description='Whether time comes from /clock, as in the replay of a recording.',
+    ),
+    DeclareLaunchArgument(
+        'autostart',
+        default_value='true',
+        choices=SWITCH,
+        description='Whether the detector configures and activates itself.',
+    ),
+    DeclareLaunchArgument(
+        'overlay',
+        default_value='false',
+        choices=['false'],
+        description='Images with drawn boxes: off, the one choice of this version.',
+    ),
+    DeclareLaunchArgument(
+        'log_level', default_value='info', choices=LEVELS, description='Least severity logged.'
+    ),
+    DeclareLaunchArgument(
+        'dds',
+        default_value='auto',
+        description='Middleware settings: auto (those of config/dds for the middleware in use, '
+        'unless the environment names its own), none, or an XML file.',
+    ),
+]
+
+
+def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Return the actions that the arguments ask for."""
+    chosen = context.launch_configurations
+    overrides: dict[str, bool | str] = {
+        'use_sim_time': chosen['use_sim_time'] == 'true',
+        'autostart': chosen['autostart'] == 'true',
+    }
+    for argument, parameter in (('model', 'model.path'), ('labels', 'model.labels')):
+        if chosen[argument]:
+            overrides[parameter] = chosen[argument]
+    logger = '.'.join([*filter(None, chosen['namespace'].split('/')), 'detector'])
+    detector = Node(
+        package='yolox_trt_ros',
+        executable='detector_node',
+        name='detector',
+        namespace=chosen['namespace'],
+        parameters=[str(vehicle_file(chosen['vehicle'])), overrides],
+        arguments=['--ros-args', '--log-level', f'{logger}:={chosen["log_level"]}'],
+        output='screen',
+        emulate_tty=True,
+    )
+    settings = environment(chosen['dds'], context.environment)
+    return [*(SetEnvironmentVariable(*item) for item in settings.items()), detector]
+
+
+def vehicle_file(vehicle: str) -> Path:
+    """Return the parameter file that the argument means."""
+    file = find_resource(VEHICLES, vehicle, SUFFIX)
+    if not file.is_file():
+        near = did_you_mean(vehicle, resource_names(VEHICLES, SUFFIX))
+        raise ConfigError(f'vehicle: there is no file "{vehicle}"{near}')
+    return file.absolute()
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the declared arguments and what is started with them."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=nodes)])

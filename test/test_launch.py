@@ -1,0 +1,184 @@
+"""The launch files: what they declare, what they start, and that Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolox_trt_ros.core.errors import ConfigError
+
+# Not among the PyPI wheels of ROS 2; every ROS 2 installation has both.
+REASON = 'launch and launch_ros are not installed (apt install ros-<distro>-launch-ros)'
+pytest.importorskip('launch', reason=REASON)
+pytest.importorskip('launch_ros', reason=REASON)
+
+from launch import LaunchContext, LaunchDescription  # noqa: E402
+from launch.actions import DeclareLaunchArgument  # noqa: E402
+from launch.launch_description_sources import (  # noqa: E402
+    get_launch_description_from_python_launch_file,
+)
+from launch_ros.actions import Node  # noqa: E402
+
+FOLDER = Path(__file__).resolve().parents[1] / 'launch'
+FILES = ('orin_8cam', 'sim_8cam')
+ASKED_FOR = {
+    'vehicle', 'model', 'labels', 'namespace', 'use_sim_time', 'autostart', 'overlay',
+    'log_level', 'dds',
+}  # fmt: skip
+
+
+def description(name: str) -> LaunchDescription:
+    return get_launch_description_from_python_launch_file(str(FOLDER / f'{name}.launch.py'))
+
+
+def arguments(name: str) -> dict[str, DeclareLaunchArgument]:
+    return {argument.name: argument for argument in description(name).get_launch_arguments()}
+
+
+class Recorded(Node):
+    """A node action that remembers what it was made of."""
+
+    def __init__(self, **made_of: Any) -> None:
+        super().__init__(**made_of)
+        self.made_of = made_of
+        self.file, self.overrides = made_of['parameters']
+
+
+@pytest.fixture(autouse=True)
+def _record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('launch_ros.actions.Node', Recorded)
+    for variable in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def started(name: str, **chosen: str) -> tuple[LaunchContext, list[Recorded]]:
+    """Return the context, and the nodes that the file leads to with these arguments."""
+    context = LaunchContext()
+    context.launch_configurations.update(chosen)
+    nodes: list[Recorded] = []
+    todo = list(description(name).entities)
+    while todo:
+        entity = todo.pop(0)
+        if isinstance(entity, Recorded):
+            nodes.append(entity)
+        else:
+            todo = list(entity.visit(context) or ()) + todo
+    return context, nodes
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_every_argument_is_declared_with_a_description(name: str) -> None:
+    declared = arguments(name)
+    assert set(declared) >= ASKED_FOR
+    for argument in declared.values():
+        assert len(argument.description.split()) > 3, argument.name
+    for switch in ('use_sim_time', 'autostart'):
+        assert declared[switch].choices == ['true', 'false']
+    assert declared['overlay'].choices == ['false']
+
+
+def test_detector_gets_what_the_arguments_say() -> None:
+    context, (node,) = started(
+        'orin_8cam',
+        vehicle='laptop_8cam',
+        model='mine.onnx',
+        labels='mine.txt',
+        namespace='car',
+        use_sim_time='true',
+        autostart='false',
+        log_level='debug',
+    )
+    assert node.made_of['executable'] == 'detector_node'
+    assert (node.made_of['name'], node.made_of['namespace']) == ('detector', 'car')
+    assert node.made_of['arguments'] == ['--ros-args', '--log-level', 'car.detector:=debug']
+    assert Path(node.file).name == 'laptop_8cam.param.yaml'
+    assert node.overrides == {
+        'model.path': 'mine.onnx',
+        'model.labels': 'mine.txt',
+        'use_sim_time': True,
+        'autostart': False,
+    }
+    assert context.environment['FASTDDS_DEFAULT_PROFILES_FILE'].endswith('fastdds_8cam.xml')
+
+
+def test_model_is_the_vehicles_unless_told_otherwise() -> None:
+    _, (node,) = started('orin_8cam')
+    assert node.overrides == {'use_sim_time': False, 'autostart': True}
+    assert Path(node.file).name == 'orin_8cam.param.yaml'
+
+
+def test_dds_can_be_left_alone() -> None:
+    context, _ = started('orin_8cam', dds='none')
+    assert 'FASTDDS_DEFAULT_PROFILES_FILE' not in context.environment
+
+
+def test_sim_starts_cameras_on_the_same_vehicle() -> None:
+    _, (detector, cameras) = started('sim_8cam', source='/pictures')
+    assert cameras.made_of['executable'] == 'camera_sim'
+    assert detector.file == cameras.file
+    assert Path(cameras.file).name == 'laptop_8cam.param.yaml'
+    assert cameras.overrides == {'use_sim_time': False, 'sim.source': '/pictures'}
+
+
+def test_unknown_vehicle_and_profile_are_told() -> None:
+    with pytest.raises(ConfigError, match='did you mean "laptop_8cam"'):
+        started('orin_8cam', vehicle='laptop8cam')
+    with pytest.raises(ConfigError, match=r'nowhere\.xml" does not exist'):
+        started('orin_8cam', dds='nowhere.xml')
+
+
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+file, *arguments = sys.argv[1:]
+service = LaunchService()
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(file),
+    launch_arguments=[argument.split(':=', 1) for argument in arguments])]))
+sys.exit(service.run())
+"""
+
+
+@pytest.mark.ros
+def test_sim_launch_runs_and_ends_cleanly(real: Path, tmp_path: Path) -> None:
+    log = tmp_path / 'launch.log'
+    words = [
+        sys.executable, '-c', RUN, str(FOLDER / 'sim_8cam.launch.py'),
+        f'model:={real / "yolox_nano_coco.onnx"}', f'labels:={real / "coco_classes.txt"}',
+        f'source:={real / "images"}',
+    ]  # fmt: skip
+    # The executables ask the path for python3: it has to be this one.
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    env = {**os.environ, 'PATH': path, 'ROS_DOMAIN_ID': str(1 + os.getpid() % 100)}
+    with log.open('w') as output:
+        process = subprocess.Popen(
+            words, cwd=tmp_path, env=env, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        wait_for(process, log, ('active: 8 cameras', '8 cameras, 40 images/s'))
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+        assert process.wait(30) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    text = log.read_text()
+    assert text.count('process has finished cleanly') == 2, text
+    assert 'Traceback' not in text
+
+
+def wait_for(process: subprocess.Popen[Any], log: Path, lines: tuple[str, ...]) -> None:
+    end = time.monotonic() + 60.0
+    while process.poll() is None and time.monotonic() < end:
+        if all(line in log.read_text() for line in lines):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f'expected {lines}, got:\n{log.read_text()}')

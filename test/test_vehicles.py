@@ -1,0 +1,174 @@
+"""The packaged vehicle files: right, complete, and one vehicle's cameras in all of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from yolox_trt_ros.compose import load_vehicle, vehicle_parameters
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.parameters import table
+from yolox_trt_ros.ros import dds
+
+ROOT = Path(__file__).resolve().parents[1]
+VEHICLES = ROOT / 'config' / 'vehicles'
+NAMES = ('orin_8cam', 'desktop_8cam', 'laptop_8cam')
+LANES = {
+    'orin_8cam': {'gpu': 'cuda:0', 'dla0': 'dla:0', 'dla1': 'dla:1'},
+    'desktop_8cam': {'gpu': 'cuda:0'},
+    'laptop_8cam': {'cpu0': 'cpu', 'cpu1': 'cpu'},
+}
+# What a camera's part of a vehicle file always says; the rest may stay at its default.
+CAMERA_KEYS = {'topic', 'transport', 'rate_hz', 'priority', 'deadline_ms', 'timeout_ms'} | {
+    'rig.width', 'rig.height', 'rig.hfov_deg', 'rig.x_m', 'rig.y_m', 'rig.z_m', 'rig.yaw_deg',
+    'rig.pitch_deg', 'sim.encoding', 'sim.jitter_ms',
+}  # fmt: skip
+
+
+def parameters(name: str) -> dict[str, Any]:
+    return vehicle_parameters(VEHICLES / f'{name}.param.yaml')
+
+
+def test_every_packaged_file_is_tested() -> None:
+    assert {f.name.removesuffix('.param.yaml') for f in VEHICLES.iterdir()} == set(NAMES)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_file_is_valid(name: str) -> None:
+    config = load_vehicle(name)
+    assert len(config.cameras) == 8
+    assert {lane.name: lane.device for lane in config.lanes} == LANES[name]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_file_is_complete(name: str) -> None:
+    flat = parameters(name)
+    shared = {p.name for p in table(Config) if '<name>' not in p.name}
+    missing = shared - set(flat)
+    assert not missing, f'{name} does not mention {sorted(missing)}'
+    for camera in flat['camera_names']:
+        prefix = f'cameras.{camera}.'
+        keys = {key.removeprefix(prefix) for key in flat if key.startswith(prefix)}
+        assert keys >= CAMERA_KEYS, f'{camera} of {name} lacks {sorted(CAMERA_KEYS - keys)}'
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_file_says_nothing_twice_and_floats_as_floats(name: str) -> None:
+    class Strict(yaml.SafeLoader):
+        """Refuses a key that is given twice, which YAML readers silently accept."""
+
+    def mapping(loader: Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+        keys = [loader.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f'{name}: {keys}'
+        return loader.construct_mapping(node, deep=True)
+
+    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    yaml.load((VEHICLES / f'{name}.param.yaml').read_text(), Strict)
+    kinds = {p.name.rpartition('.')[2]: p.kind for p in table(Config)}
+    for key, value in parameters(name).items():
+        # ROS tells integers from floats, and `ros2 param set` then insists on the type.
+        assert not (kinds.get(key.rpartition('.')[2]) is float and isinstance(value, int)), key
+
+
+def test_all_files_describe_one_vehicle() -> None:
+    poses = []
+    for name in NAMES:
+        rigs = {c.name: asdict(c.rig) for c in load_vehicle(name).cameras}
+        for rig in rigs.values():
+            del rig['width'], rig['height']
+        poses.append(rigs)
+    assert poses[0] == poses[1] == poses[2]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_file_fits_the_dds_profile(name: str) -> None:
+    environ = dds.environment('auto', {})
+    config = load_vehicle(name)
+    free = ROOT  # a disk with room, so that only the profile is judged
+    assert dds.shortcomings(config, environ, shared_memory=free) == []
+
+
+def test_profile_file_is_what_fast_dds_expects() -> None:
+    (file,) = dds.environment('auto', {}).values()
+    space = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
+    root = ElementTree.parse(file).getroot()
+    assert root.tag == f'{space}profiles'
+    defined = [
+        e.findtext(f'{space}transport_id') for e in root.iter(f'{space}transport_descriptor')
+    ]
+    used = [e.text for e in root.find(f'.//{space}userTransports') or ()]
+    assert defined == used
+    assert dds.segment_bytes({dds.FAST_DDS_3_VARIABLE: file}) == 256 << 20
+
+
+@pytest.mark.parametrize(
+    ('environ', 'variable'),
+    [
+        ({}, 'FASTDDS_DEFAULT_PROFILES_FILE'),
+        ({'ROS_DISTRO': 'kilted'}, 'FASTDDS_DEFAULT_PROFILES_FILE'),
+        ({'ROS_DISTRO': 'humble'}, 'FASTRTPS_DEFAULT_PROFILES_FILE'),
+        ({'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}, 'CYCLONEDDS_URI'),
+        ({'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp'}, ''),
+    ],
+)
+def test_environment_follows_the_middleware(environ: dict[str, str], variable: str) -> None:
+    found = dds.environment('auto', environ)
+    assert list(found) == [variable] * bool(variable)
+    for value in found.values():
+        assert Path(value.removeprefix('file://')).is_file()
+    assert dds.environment('none', environ) == {}
+
+
+def test_environment_leaves_the_users_own_profile_alone() -> None:
+    assert dds.environment('auto', {'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml'}) == {}
+    assert dds.environment('auto', {'FASTDDS_DEFAULT_PROFILES_FILE': '/mine.xml'}) == {}
+
+
+def test_environment_refuses_what_is_no_file() -> None:
+    with pytest.raises(ConfigError, match='does not exist'):
+        dds.environment('autt', {})
+    with pytest.raises(ConfigError, match='takes no profile file'):
+        dds.environment('mine.xml', {'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp'})
+
+
+def test_shortcomings_name_the_remedy(tmp_path: Path) -> None:
+    config = load_vehicle('desktop_8cam')
+    (told,) = dds.shortcomings(config, {}, shared_memory=tmp_path)
+    assert 'dds:=auto' in told
+    assert 'FASTDDS_DEFAULT_PROFILES_FILE' in told
+    environ = dds.environment('auto', {})
+    (told,) = dds.shortcomings(config, environ, shared_memory=tmp_path / 'none')
+    assert 'does not exist' in told
+    buffer = tmp_path / 'rmem_max'
+    buffer.write_text('212992\n')
+    cyclone = {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}
+    (told,) = dds.shortcomings(config, cyclone, socket_buffer=buffer)
+    assert 'sysctl -w net.core.rmem_max' in told
+    buffer.write_text('67108864\n')
+    assert dds.shortcomings(config, cyclone, socket_buffer=buffer) == []
+
+
+def test_small_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Docker:
+        """The 64 MB that a container gets by default."""
+
+        f_bavail, f_frsize = 16384, 4096
+
+    monkeypatch.setattr(dds.os, 'statvfs', lambda path: Docker)
+    config = load_vehicle('laptop_8cam')
+    (told,) = dds.shortcomings(config, dds.environment('auto', {}), shared_memory=tmp_path)
+    assert '64.0 MiB left' in told
+    assert '--shm-size' in told
+
+
+def test_damaged_profile_is_told(tmp_path: Path) -> None:
+    file = tmp_path / 'profile.xml'
+    file.write_text('<profiles>')
+    with pytest.raises(ConfigError, match='cannot read the Fast DDS profile'):
+        dds.segment_bytes({'FASTDDS_DEFAULT_PROFILES_FILE': str(file)})
