@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -102,7 +102,7 @@ class StampPairs(Generic[First, Second]):
         self._keep(self._second, stamp_ns, value)
         return None
 
-    def _keep(self, held: OrderedDict[int, object], stamp_ns: int, value: object) -> None:
+    def _keep(self, held: OrderedDict[int, Any], stamp_ns: int, value: Any) -> None:
         held[stamp_ns] = value
         if len(held) > self._limit:
             held.popitem(last=False)
