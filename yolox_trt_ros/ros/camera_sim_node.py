@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 import time
@@ -20,12 +21,14 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.ros.dds import shortcomings
 from yolox_trt_ros.ros.messages import detections_message
 from yolox_trt_ros.ros.parameters import is_own, read_config
 from yolox_trt_ros.ros.process import ignore_interrupts, interrupt_on_signals, keep_large_buffers
@@ -136,6 +139,8 @@ class CameraSim(Node):
             **options,
         )
         config = read_config(self)
+        for shortcoming in shortcomings(config):
+            self.get_logger().warning(shortcoming)
         self._outputs = {c.name: CameraOutput(self, c, config) for c in config.cameras}
         self.streams = CameraStreams(config, self._publish, on_progress=self.get_logger().info)
         # From here on: publishers declare parameters of their own.
@@ -212,9 +217,14 @@ def _refuse_changes(changed: Sequence[Parameter]) -> SetParametersResult:
 
 def main(args: list[str] | None = None) -> int:
     """Run camera_sim until it is interrupted; return the process's exit code."""
+    _read_arguments(args)
     keep_large_buffers()
     # rclpy's own handlers would shut the context down while the streams still publish.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # an argument or a parameter file that ROS cannot read
+        print(f'camera_sim: {error}', file=sys.stderr)
+        return 1
     interrupt_on_signals()
     node: CameraSim | None = None
     try:
@@ -232,6 +242,18 @@ def main(args: list[str] | None = None) -> int:
             node.destroy_node()
         rclpy.shutdown()
     return 0
+
+
+def _read_arguments(args: list[str] | None) -> None:
+    """Answer --help, and refuse what is no ROS argument."""
+    parser = argparse.ArgumentParser(
+        prog='camera_sim',
+        description='Publish the cameras of a vehicle file as their drivers would, from a folder '
+        'of images, a video or the rendered world. Everything is set by ROS parameters.',
+        epilog='example: ros2 run yolox_trt_ros camera_sim --ros-args '
+        '--params-file laptop_8cam.param.yaml -p sim.source:=/path/to/images',
+    )
+    parser.parse_args(remove_ros_args(args)[1:])
 
 
 def _spin(node: CameraSim) -> None:
