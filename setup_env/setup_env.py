@@ -186,7 +186,7 @@ def set_up(plan: Plan) -> None:
 def build_inputs() -> list[Path]:
     """Return the files that a build depends on."""
     files = [ROOT / 'CMakeLists.txt', ROOT / 'package.xml', Path(__file__), HERE / 'wheels.cmake']
-    for folder in (ROOT / 'msg', HERE / 'vision_msgs'):
+    for folder in (ROOT / 'msg', ROOT / 'src', HERE / 'vision_msgs'):
         files += sorted(path for path in folder.rglob('*') if path.is_file())
     return files
 

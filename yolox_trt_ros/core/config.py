@@ -13,6 +13,7 @@ from yolox_trt_ros.core.parameters import build, named_groups, parameter
 
 MAX_CAMERAS = 8
 DEVICE = re.compile(r'cpu|cuda:\d+|dla:\d+')
+TOPIC = re.compile(r'(~?/)?[a-z_{][\w{}]*(/[a-z_{][\w{}]*)*', re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,12 @@ class Config:
         'class_id of a hypothesis: the label’s index or its name.',
         choices=('index', 'name'),
     )
+    ingest: str = parameter(
+        'auto',
+        'How images come in: auto (C++ where it is built, else rclpy), plain (rclpy), or simulated '
+        '(camera_sim inside the node, without messages).',
+        choices=('auto', 'plain', 'simulated'),
+    )
     autostart: bool = parameter(True, 'Whether the node configures and activates itself.')
 
     @classmethod
@@ -214,6 +221,11 @@ class Config:
             if camera.lane and camera.lane not in names:
                 near = did_you_mean(camera.lane, names)
                 problems.append(f'{where}.lane: no lane is called "{camera.lane}"{near}')
+            if not TOPIC.fullmatch(camera.image_topic):
+                problems.append(
+                    f'{where}.topic: "{camera.topic}" is no topic name: expected parts of letters, '
+                    'digits and _ that start with no digit, with / between them'
+                )
             other = topics.setdefault(camera.image_topic, camera.name)
             if other != camera.name:
                 problems.append(

@@ -20,7 +20,8 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
-from yolox_trt_ros.ros.ingest import Ingest, IngestNotes
+from yolox_trt_ros.ros.ingest import open_ingest
+from yolox_trt_ros.ros.intake import Ingest, IngestNotes
 from yolox_trt_ros.ros.parameters import (
     check_change,
     declare_all,
@@ -84,9 +85,18 @@ class DetectorNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras."""
         assert self._config and self._pipeline
-        self._ingest = Ingest(self, self._config.cameras, self._pipeline, self.get_logger().warn)
+        try:
+            self._ingest = open_ingest(self, self._config, self._pipeline)
+        except Exception as error:
+            told = error if isinstance(error, YoloxTrtRosError) else traceback.format_exc()
+            self.get_logger().error(f'not active: {told}')
+            return FAILURE
         self._notes = self._ingest.notes
-        self.get_logger().info(f'active: {len(self._config.cameras)} cameras')
+        assert self._results
+        self.get_logger().info(
+            f'active: {len(self._config.cameras)} cameras; images come in {self._ingest.way}, '
+            f'results go out as {self._results.way}'
+        )
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

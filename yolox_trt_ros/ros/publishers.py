@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from vision_msgs.msg import Detection2DArray, VisionInfo
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency
+from yolox_trt_ros.ros.cdr_templates import DetectionsWriter, LatencyWriter, check
 from yolox_trt_ros.ros.messages import detections_message, latency_message, time_message
 
 try:
@@ -23,45 +27,123 @@ _RESULT_QOS = 10
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+class CameraOutput:
+    """The two topics of one camera; a message is only built while somebody listens.
+
+    Args:
+        node: owner of the publishers.
+        camera: its name.
+        class_ids: what ``class_id`` says for each class.
+    """
+
+    way: str
+
+    def __init__(self, node: Node, camera: str, class_ids: Sequence[str]) -> None:
+        self._node = node
+        self._class_ids = class_ids
+        self._detections = node.create_publisher(
+            Detection2DArray, f'~/{camera}/detections', _RESULT_QOS
+        )
+        self._latency = node.create_publisher(CameraLatency, f'~/{camera}/latency', _RESULT_QOS)
+
+    def detections(self, frame: Frame, found: Detections) -> None:
+        """Publish one frame's detections."""
+        if self._detections.get_subscription_count():
+            self._publish_detections(frame, found)
+
+    def latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
+        """Publish one frame's finished trace; ``now_ns`` is the node's clock."""
+        if self._latency.get_subscription_count():
+            self._publish_latency(frame, trace, now_ns)
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        self._node.destroy_publisher(self._detections)
+        self._node.destroy_publisher(self._latency)
+
+    def _publish_detections(self, frame: Frame, found: Detections) -> None:
+        raise NotImplementedError
+
+    def _publish_latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
+        raise NotImplementedError
+
+
+class TypedOutput(CameraOutput):
+    """Builds message objects and leaves their serialisation to ROS."""
+
+    way = 'typed'
+
+    def _publish_detections(self, frame: Frame, found: Detections) -> None:
+        self._detections.publish(detections_message(frame, found, self._class_ids))
+
+    def _publish_latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
+        self._latency.publish(latency_message(frame, trace, now_ns))
+
+
+class TemplateOutput(CameraOutput):
+    """Writes serialised messages from templates; :func:`cdr_templates.check` has passed."""
+
+    way = 'templates'
+
+    def __init__(self, node: Node, camera: str, class_ids: Sequence[str]) -> None:
+        super().__init__(node, camera, class_ids)
+        self._write_detections = DetectionsWriter(class_ids).write
+        self._write_latency = LatencyWriter().write
+
+    def _publish_detections(self, frame: Frame, found: Detections) -> None:
+        self._detections.publish(self._write_detections(frame, found).tobytes())
+
+    def _publish_latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
+        self._latency.publish(self._write_latency(frame, trace, now_ns).tobytes())
+
+
 class ResultPublishers:
-    """Publishers of one configured node. Methods may be called from any lane's thread."""
+    """Publishers of one configured node. Methods may be called from any lane's thread.
+
+    Messages are written from templates unless the installed definitions do not allow it, which is
+    logged.
+
+    Attributes:
+        way: how messages are written, for people.
+    """
 
     def __init__(self, node: Node, config: Config, spec: ModelSpec) -> None:
         self._node = node
         self._clock = node.get_clock()
         by_name = config.class_id_format == 'name'
-        self._class_ids = spec.labels if by_name else [str(i) for i in range(len(spec.labels))]
-        self._detections = {
-            c.name: node.create_publisher(Detection2DArray, f'~/{c.name}/detections', _RESULT_QOS)
-            for c in config.cameras
-        }
-        self._latency = {
-            c.name: node.create_publisher(CameraLatency, f'~/{c.name}/latency', _RESULT_QOS)
-            for c in config.cameras
-        }
+        class_ids = spec.labels if by_name else [str(i) for i in range(len(spec.labels))]
+        output = self._choose_output(class_ids)
+        self.way = output.way
+        self._outputs = {c.name: output(node, c.name, class_ids) for c in config.cameras}
         self._vision_info = node.create_publisher(VisionInfo, '~/vision_info', _LATCHED)
         self._label_info = LabelInfo and node.create_publisher(LabelInfo, '~/label_info', _LATCHED)
         self._publish_labels(config, spec)
 
     def detections(self, frame: Frame, found: Detections, _draft: FrameTrace) -> None:
         """Publish one frame's detections, empty ones too."""
-        publisher = self._detections[frame.camera]
-        if publisher.get_subscription_count():
-            publisher.publish(detections_message(frame, found, self._class_ids))
+        self._outputs[frame.camera].detections(frame, found)
 
     def latency(self, frame: Frame, trace: FrameTrace) -> None:
         """Publish one frame's finished trace."""
-        publisher = self._latency[frame.camera]
-        if publisher.get_subscription_count():
-            publisher.publish(latency_message(frame, trace, self._clock.now().nanoseconds))
+        self._outputs[frame.camera].latency(frame, trace, self._clock.now().nanoseconds)
 
     def close(self) -> None:
         """Destroy the publishers."""
-        publishers = [*self._detections.values(), *self._latency.values(), self._vision_info]
-        for publisher in publishers:
-            self._node.destroy_publisher(publisher)
+        for output in self._outputs.values():
+            output.close()
+        self._node.destroy_publisher(self._vision_info)
         if self._label_info:
             self._node.destroy_publisher(self._label_info)
+
+    def _choose_output(self, class_ids: Sequence[str]) -> type[CameraOutput]:
+        try:
+            check(class_ids)
+        except YoloxTrtRosError as error:
+            self._node.get_logger().warning(
+                f'results are published as typed messages, at many times the CPU time: {error}'
+            )
+            return TypedOutput
+        return TemplateOutput
 
     def _publish_labels(self, config: Config, spec: ModelSpec) -> None:
         stamp = time_message(self._clock.now().nanoseconds)
@@ -69,7 +151,7 @@ class ResultPublishers:
         info.header.stamp = stamp
         self._vision_info.publish(info)
         if self._label_info is None:
-            self._node.get_logger().warn(
+            self._node.get_logger().warning(
                 'this vision_msgs has no LabelInfo: class names are not published; '
                 'set class_id_format to "name" to have them in the detections'
             )

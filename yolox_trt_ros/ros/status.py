@@ -10,7 +10,7 @@ from rclpy.node import Node
 
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.msg import CameraStatus, LaneStatus, PipelineStatus
-from yolox_trt_ros.ros.ingest import IngestNotes
+from yolox_trt_ros.ros.intake import IngestNotes
 from yolox_trt_ros.ros.messages import time_message
 from yolox_trt_ros.telemetry.report import CameraReport, LaneReport, PipelineReport
 
@@ -77,6 +77,8 @@ def camera_diagnostic(report: CameraReport, notes: IngestNotes) -> DiagnosticSta
     s = report.snapshot
     values = {
         'lane': s.lane or 'none',
+        'ingest': notes.way or 'none',
+        'lost on the way here': 'unknown' if notes.lost is None else notes.lost,
         'rate in (Hz)': f'{report.rate_in_hz:.1f}',
         'rate out (Hz)': f'{report.rate_out_hz:.1f}',
         'received': s.received,

@@ -21,7 +21,7 @@ from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.ros.codecs import READERS, Arrival
-from yolox_trt_ros.ros.ingest import MESSAGE_TYPES
+from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 from yolox_trt_ros.tools._matching import StampPairs, Tally
 
 KEPT, KEPT_IMAGES = 64, 8

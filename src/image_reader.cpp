@@ -1,0 +1,102 @@
+// Copyright yolox_trt_ros contributors. Licensed under the Apache License, Version 2.0.
+
+#include "image_reader.hpp"
+
+#include <stdexcept>
+
+#include "fastcdr/FastBuffer.h"
+#include "fastcdr/config.h"
+#include "fastcdr/exceptions/Exception.h"
+
+namespace yolox_trt_ros
+{
+namespace
+{
+
+using eprosima::fastcdr::Cdr;
+
+#if FASTCDR_VERSION_MAJOR < 2
+constexpr auto kVersion = Cdr::DDS_CDR;
+const char * position(Cdr & cdr) {return cdr.getCurrentPosition();}
+#else
+constexpr auto kVersion = eprosima::fastcdr::CdrVersion::XCDRv1;
+const char * position(Cdr & cdr) {return cdr.get_current_position();}
+#endif
+
+template<typename Number>
+Number read_number(Cdr & cdr)
+{
+  Number value;
+  cdr >> value;  // throws at the end of the message
+  return value;
+}
+
+/// Steps over `size` bytes and returns where they lie.
+Payload read_bytes(Cdr & cdr, uint32_t size)
+{
+  const char * begin = position(cdr);
+  if (!cdr.jump(size)) {
+    throw std::length_error(
+            "message ends early: expected " + std::to_string(size) + " further bytes");
+  }
+  return {begin, size};
+}
+
+std::string read_text(Cdr & cdr)
+{
+  const auto size = read_number<uint32_t>(cdr);
+  if (size < 1 || size > kMaxString) {
+    throw std::length_error(
+            "string of " + std::to_string(size) + " bytes: expected 1 to " +
+            std::to_string(kMaxString));
+  }
+  return {read_bytes(cdr, size).data, size - 1};
+}
+
+Payload read_members(Cdr & cdr, Kind kind, ImageHead & head)
+{
+  head.seconds = read_number<int32_t>(cdr);
+  head.nanoseconds = read_number<uint32_t>(cdr);
+  head.frame_id = read_text(cdr);
+  if (kind == Kind::kImage) {
+    head.height = read_number<uint32_t>(cdr);
+    head.width = read_number<uint32_t>(cdr);
+    head.encoding = read_text(cdr);
+    read_number<uint8_t>(cdr);  // is_bigendian says nothing about 8-bit channels
+    head.step = read_number<uint32_t>(cdr);
+  } else {
+    head.encoding = read_text(cdr);
+    head.height = head.width = head.step = 0;
+  }
+  return read_bytes(cdr, read_number<uint32_t>(cdr));
+}
+
+}  // namespace
+
+Payload read_image(Cdr & cdr, Kind kind, ImageHead & head, std::string & problem)
+{
+  try {
+    return read_members(cdr, kind, head);
+  } catch (const eprosima::fastcdr::exception::Exception & error) {
+    problem = std::string("message ends early: ") + error.what();
+  } catch (const std::exception & error) {
+    problem = error.what();
+  }
+  return {};
+}
+
+Payload read_serialized_image(
+  char * message, size_t size, Kind kind, ImageHead & head, std::string & problem)
+{
+  if (size < 4 || message[0] != 0 || (message[1] & ~1) != 0) {
+    problem = "expected a plain CDR message, got " + std::to_string(size) +
+      " bytes with another encapsulation header";
+    return {};
+  }
+  eprosima::fastcdr::FastBuffer buffer(message, size);
+  Cdr cdr(buffer, Cdr::DEFAULT_ENDIAN, kVersion);
+  cdr.read_encapsulation();
+  return read_image(cdr, kind, head, problem);
+}
+
+}  // namespace yolox_trt_ros

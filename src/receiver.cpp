@@ -1,0 +1,264 @@
+// Copyright yolox_trt_ros contributors. Licensed under the Apache License, Version 2.0.
+
+#include "receiver.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+#include "direct_type_support.hpp"
+#include "rcl/error_handling.h"
+#include "rcutils/types/uint8_array.h"
+
+namespace yolox_trt_ros
+{
+namespace
+{
+
+enum class Taken { kNothing, kMessage };
+
+int64_t monotonic_ns()
+{
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Turns rcl's answer into ours; an error other than "nothing there" becomes the problem.
+Taken judge(rcl_ret_t code, std::string & problem)
+{
+  if (code == RCL_RET_SUBSCRIPTION_TAKE_FAILED) {
+    rcl_reset_error();
+    return Taken::kNothing;
+  }
+  if (code != RCL_RET_OK) {
+    problem = std::string("the middleware could not read it: ") + rcl_get_error_string().str;
+    rcl_reset_error();
+  }
+  return Taken::kMessage;
+}
+
+/// Takes a message of a direct subscription; without an image its payload is passed over.
+Taken take_direct(const rcl_subscription_t * subscription, Image * image, rmw_message_info_t & info)
+{
+  DirectMessage message{image ? &*image->buffer : nullptr, {}, 0, {}};
+  const auto taken = judge(rcl_take(subscription, &message, &info, nullptr), message.problem);
+  if (image) {
+    image->head = std::move(message.head);
+    image->size = message.size;
+    image->problem = std::move(message.problem);
+  }
+  return taken;
+}
+
+/// Lets the middleware write a whole serialised message into a ring's buffer.
+void * reallocate(void *, size_t size, void * buffer)
+{
+  try {
+    return static_cast<Buffer *>(buffer)->reserve(size);
+  } catch (const std::bad_alloc &) {
+    return nullptr;
+  }
+}
+
+Taken take_serialized(
+  const rcl_subscription_t * subscription, Kind kind, Image & image, rmw_message_info_t & info)
+{
+  auto & buffer = *image.buffer;
+  auto message = rcutils_get_zero_initialized_uint8_array();
+  message.allocator = rcutils_get_default_allocator();
+  message.allocator.reallocate = reallocate;
+  message.allocator.state = &buffer;
+  message.buffer = reinterpret_cast<uint8_t *>(buffer.reserve(1));
+  message.buffer_capacity = buffer.capacity();
+  const auto taken =
+    judge(rcl_take_serialized_message(subscription, &message, &info, nullptr), image.problem);
+  if (taken == Taken::kMessage && image.problem.empty()) {
+    const auto payload = read_serialized_image(
+      buffer.data(), message.buffer_length, kind, image.head, image.problem);
+    image.offset = payload.data ? payload.data - buffer.data() : 0;
+    image.size = payload.size;
+  }
+  return taken;
+}
+
+}  // namespace
+
+/// Counts what a publisher sent in between two messages that came.
+class Receiver::Gaps
+{
+public:
+  uint64_t before(const rmw_message_info_t & info)
+  {
+    const auto number = info.publication_sequence_number;
+    if (number == RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED) {
+      return 0;
+    }
+    const bool same = known_ &&
+      std::memcmp(publisher_.data, info.publisher_gid.data, sizeof(publisher_.data)) == 0;
+    const uint64_t gap = same && number > number_ ? number - number_ - 1 : 0;
+    publisher_ = info.publisher_gid;
+    number_ = number;
+    known_ = true;
+    return gap;
+  }
+
+private:
+  rmw_gid_t publisher_{};
+  uint64_t number_ = 0;
+  bool known_ = false;
+};
+
+struct Receiver::Camera
+{
+  size_t number;
+  const rcl_subscription_t * subscription;
+  Kind kind;
+  bool direct;
+  /// Most messages that the middleware keeps.
+  size_t depth;
+  std::shared_ptr<Signal> signal;
+  std::shared_ptr<Ring> ring;
+  /// When each message was announced that is not taken yet, oldest first.
+  std::deque<int64_t> announced;
+  uint64_t replaced = 0;
+  uint64_t lost = 0;
+  Gaps gaps;
+};
+
+Receiver::Receiver(size_t buffers)
+: buffers_(buffers) {}
+
+Receiver::~Receiver()
+{
+  close();
+}
+
+void Receiver::add(const rcl_subscription_t * subscription, Kind kind, bool direct)
+{
+  const auto * qos = rcl_subscription_get_actual_qos(subscription);
+  if (qos == nullptr) {
+    rcl_reset_error();
+    throw std::runtime_error("not a valid subscription");
+  }
+  const bool all = qos->history == RMW_QOS_POLICY_HISTORY_KEEP_ALL;
+  auto camera = std::make_unique<Camera>();
+  camera->number = cameras_.size();
+  camera->subscription = subscription;
+  camera->kind = kind;
+  camera->direct = direct;
+  camera->depth = all ? std::numeric_limits<size_t>::max() : std::max<size_t>(qos->depth, 1);
+  camera->signal = signal_;
+  camera->ring = std::make_shared<Ring>(signal_, buffers_);
+  if (rcl_subscription_set_on_new_message_callback(subscription, on_new_message, camera.get()) !=
+    RCL_RET_OK)
+  {
+    const std::string reason = rcl_get_error_string().str;
+    rcl_reset_error();
+    throw std::runtime_error("the middleware does not announce messages: " + reason);
+  }
+  const std::lock_guard<std::mutex> lock(signal_->mutex);
+  cameras_.push_back(std::move(camera));
+  signal_->changed.notify_one();
+}
+
+void Receiver::on_new_message(const void * user_data, size_t count)
+{
+  // The middleware hands back the pointer that `add` gave it.
+  auto & camera = *static_cast<Camera *>(const_cast<void *>(user_data));
+  const auto now = monotonic_ns();
+  const std::lock_guard<std::mutex> lock(camera.signal->mutex);
+  for (size_t i = 0; i < std::min(count, camera.depth); ++i) {
+    camera.announced.push_back(now);
+  }
+  while (camera.announced.size() > camera.depth) {
+    camera.announced.pop_front();  // the middleware gave it up for the new one
+  }
+  camera.signal->changed.notify_one();
+}
+
+Receiver::Camera * Receiver::next()
+{
+  Camera * oldest = nullptr;
+  for (const auto & camera : cameras_) {
+    // Without a buffer to spare messages stay in the middleware, where new ones replace old ones.
+    if (!camera->announced.empty() && camera->ring->has_room() &&
+      (oldest == nullptr || camera->announced.front() < oldest->announced.front()))
+    {
+      oldest = camera.get();
+    }
+  }
+  return oldest;
+}
+
+std::optional<Arrival> Receiver::take(std::chrono::nanoseconds timeout)
+{
+  const auto until = std::chrono::steady_clock::now() + timeout;
+  std::unique_lock<std::mutex> lock(signal_->mutex);
+  while (!stopped_) {
+    auto * camera = next();
+    if (camera != nullptr) {
+      if (auto arrival = take_from(*camera, lock)) {
+        return arrival;
+      }
+    } else if (signal_->changed.wait_until(lock, until) == std::cv_status::timeout) {
+      break;
+    }
+  }
+  return std::nullopt;
+}
+
+/// Takes one message. The lock is held at both ends, and not while the middleware works.
+std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std::mutex> & lock)
+{
+  const auto waiting = camera.announced.size();
+  const auto announced = camera.announced.front();
+  // One newer message would do; the count may run one ahead while messages come in.
+  const bool superseded = camera.direct && waiting > 2;
+  auto image = superseded ? nullptr : std::make_shared<Image>(camera.ring->lease());
+
+  lock.unlock();
+  rmw_message_info_t info = rmw_get_zero_initialized_message_info();
+  const auto taken = camera.direct ?
+    take_direct(camera.subscription, image.get(), info) :
+    take_serialized(camera.subscription, camera.kind, *image, info);
+  if (taken == Taken::kMessage) {
+    camera.lost += camera.gaps.before(info);
+    camera.replaced += superseded;
+  } else {
+    image.reset();  // gives the buffer back, which takes the lock
+  }
+  lock.lock();
+
+  // Nothing there: what had been announced before was replaced inside the middleware.
+  const auto settled = std::min(
+    taken == Taken::kMessage ? size_t{1} : waiting, camera.announced.size());
+  camera.announced.erase(camera.announced.begin(), camera.announced.begin() + settled);
+  if (superseded || (taken == Taken::kNothing && camera.replaced == 0)) {
+    return std::nullopt;
+  }
+  return Arrival{
+    camera.number, announced, std::exchange(camera.replaced, 0), std::exchange(camera.lost, 0),
+    std::move(image)};
+}
+
+void Receiver::stop()
+{
+  const std::lock_guard<std::mutex> lock(signal_->mutex);
+  stopped_ = true;
+  signal_->changed.notify_one();
+}
+
+void Receiver::close()
+{
+  stop();
+  for (const auto & camera : cameras_) {
+    if (rcl_subscription_set_on_new_message_callback(camera->subscription, nullptr, nullptr) !=
+      RCL_RET_OK)
+    {
+      rcl_reset_error();  // a subscription that is no longer valid calls nobody back
+    }
+  }
+  cameras_.clear();
+}
+
+}  // namespace yolox_trt_ros

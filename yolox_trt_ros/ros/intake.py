@@ -1,0 +1,101 @@
+"""What every way of taking images does with a message once it has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.errors import DropReason, FrameError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.ros.codecs import Arrival
+from yolox_trt_ros.schedule.pipeline import Pipeline
+
+Message = TypeVar('Message')
+
+
+@dataclass(slots=True)
+class IngestNotes:
+    """What a camera's messages were like, beyond what the pipeline counts.
+
+    Attributes:
+        way: how they are taken, for people.
+        last_stamp_ns: header stamp of the newest frame, or None.
+        stamp_jumps: stamps earlier than the one before.
+        last_problem: why the last unusable message was unusable; empty if there was none.
+        lost: messages of the camera's publisher that never reached this node; None where the
+            way of taking them does not tell.
+    """
+
+    way: str = ''
+    last_stamp_ns: int | None = None
+    stamp_jumps: int = 0
+    last_problem: str = ''
+    lost: int | None = None
+
+
+class Ingest(Protocol):
+    """Images of all cameras into the pipeline, from construction to ``close``."""
+
+    way: str
+    """How images are taken, for people."""
+    notes: dict[str, IngestNotes]
+    """By camera."""
+
+    def close(self) -> None:
+        """Take no further image."""
+        ...
+
+
+class Intake:
+    """Turns one camera's messages into frames, or into counted drops.
+
+    Args:
+        camera: whose messages these are.
+        pipeline: takes the frames and counts what never became one.
+        warn: logs a problem; called once per kind of problem in a row.
+        way: how messages are taken, for the notes.
+    """
+
+    def __init__(
+        self, camera: CameraConfig, pipeline: Pipeline, warn: Callable[[str], None], way: str
+    ) -> None:
+        self.name = camera.name
+        self.notes = IngestNotes(way)
+        self._pipeline = pipeline
+        self._warn = warn
+
+    def receive(
+        self, message: Message, read: Callable[[Message, Arrival], Frame], received_ns: int
+    ) -> None:
+        """Hand a message's frame over, or count why there is none.
+
+        Args:
+            message: as it was taken.
+            read: makes a frame of it or raises FrameError.
+            received_ns: when it arrived, monotonic, nanoseconds.
+        """
+        name, notes = self.name, self.notes
+        arrival = Arrival(name, self._pipeline.next_sequence(name), received_ns)
+        try:
+            frame = read(message, arrival)
+        except FrameError as error:
+            self._pipeline.reject(name, error.reason)
+            if str(error) != notes.last_problem:
+                self._warn(f'{name}: {error.reason.value}: {error}')
+            notes.last_problem = str(error)
+            return
+        if notes.last_stamp_ns is not None and frame.stamp_ns < notes.last_stamp_ns:
+            notes.stamp_jumps += 1
+        notes.last_stamp_ns = frame.stamp_ns
+        self._pipeline.offer(frame)
+
+    def passed_over(self, count: int) -> None:
+        """Count messages that were given up unread because newer ones were waiting."""
+        if count:
+            self._pipeline.reject(self.name, DropReason.REPLACED, count)
+
+    def lost(self, count: int) -> None:
+        """Note messages that were published and never came."""
+        self.notes.lost = (self.notes.lost or 0) + count

@@ -1,0 +1,224 @@
+"""Images through this package's own C++: two copies on their way in, none of them in Python.
+
+The first copy is the middleware's, out of its transport; the second goes straight into a buffer
+of the camera's ring, which a frame's ``data`` is a view on. One thread takes the messages of all
+cameras; while it waits and copies, it does not hold the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.utilities import get_rmw_implementation_identifier
+
+from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
+from yolox_trt_ros.core.frame import Frame, check_layout
+from yolox_trt_ros.ros.codecs import Arrival, compressed_size
+from yolox_trt_ros.ros.intake import Intake
+from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES, subscribe
+from yolox_trt_ros.schedule.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from yolox_trt_ros import _native
+
+DIRECT_MIDDLEWARES = ('rmw_fastrtps_cpp',)
+"""Those that deserialise by calling the type support's own function; every other one hands over
+whole serialised messages, one copy more."""
+
+TICK_S = 0.5
+"""Longest time until the thread sees that it shall end, should nobody wake it."""
+
+
+class NativeIngest:
+    """Subscriptions of all cameras, taken by a thread of its own instead of an executor.
+
+    Args:
+        node: owner of the subscriptions.
+        cameras: what to subscribe to.
+        pipeline: takes the frames and counts what never became one.
+        warn: logs a problem.
+        buffers: most images of one camera in memory at a time; made when first needed. While all
+            are in use, messages wait in the middleware, where newer ones replace older ones.
+        direct: whether payloads are copied straight out of the middleware's memory; None: where
+            the middleware can.
+
+    Raises:
+        MissingDependencyError: the C++ part was not built, or the middleware does not announce
+            messages; the message says which.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        cameras: tuple[CameraConfig, ...],
+        pipeline: Pipeline,
+        warn: Callable[[str], None],
+        buffers: int,
+        *,
+        direct: bool | None = None,
+    ) -> None:
+        self._native = load_native()
+        middleware = get_rmw_implementation_identifier()
+        self._direct = middleware in DIRECT_MIDDLEWARES if direct is None else direct
+        self.way = f'native, {"direct" if self._direct else "serialised"} ({middleware})'
+        self._node = node
+        self._warn = warn
+        self._intakes = [Intake(camera, pipeline, warn, self.way) for camera in cameras]
+        self._readers = [_READERS[camera.transport] for camera in cameras]
+        self.notes = {intake.name: intake.notes for intake in self._intakes}
+        self._receiver = self._native.Receiver(buffers)
+        self._thread = threading.Thread(target=self._run, name='ingest', daemon=True)
+        self._stopping = False
+        with ExitStack() as undo:
+            undo.callback(self._receiver.close)
+            for camera in cameras:
+                self._subscribe(camera, undo)
+            self._undo = undo.pop_all()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Unsubscribe; frames that were handed over keep their images."""
+        self._stopping = True
+        self._receiver.stop()
+        self._thread.join()
+        # Before the subscriptions go, the middleware must no longer call back.
+        self._receiver.close()
+        self._undo.close()
+
+    def _subscribe(self, camera: CameraConfig, undo: ExitStack) -> None:
+        compressed = camera.transport == 'compressed'
+        kind = MESSAGE_TYPES[camera.transport]
+        subscription = subscribe(
+            self._node,
+            camera,
+            _never_called,
+            message_type=self._direct_type(kind, compressed) if self._direct else kind,
+            group=_NoExecutor(),
+        )
+        undo.callback(self._node.destroy_subscription, subscription)
+        # Held, so that whoever destroys the node cannot free what the thread is using.
+        undo.enter_context(subscription.handle)
+        try:
+            self._receiver.add(subscription.handle.pointer, compressed, self._direct)
+        except RuntimeError as error:
+            raise MissingDependencyError(f'{camera.image_topic}: {error}') from error
+
+    def _direct_type(self, message_type: type, compressed: bool) -> type:
+        """Return a class that looks like the message's to rclpy, with our type support."""
+        meta = type(message_type)
+        meta.__import_type_support__()  # type: ignore[attr-defined]
+        support = self._native.direct_type_support(
+            meta._TYPE_SUPPORT,  # type: ignore[attr-defined]
+            compressed,
+        )
+        if support is None:
+            raise MissingDependencyError(
+                f'{message_type.__name__} has no rosidl_typesupport_fastrtps_c: install it, or set '
+                'ingest to plain'
+            )
+        derived = type(meta.__name__, (meta,), {'_TYPE_SUPPORT': support})
+        return derived(message_type.__name__, (message_type,), {'__slots__': ()})
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._take()
+            except Exception:
+                self._warn(f'an image was lost: {traceback.format_exc()}')
+
+    def _take(self) -> None:
+        arrival = self._receiver.take(TICK_S)
+        if arrival is None:
+            return
+        intake = self._intakes[arrival.camera]
+        intake.passed_over(arrival.replaced)
+        intake.lost(arrival.lost)
+        if arrival.image is not None:
+            intake.receive(arrival.image, self._readers[arrival.camera], arrival.received_ns)
+
+
+def load_native() -> _native:
+    """Import the C++ part.
+
+    Raises:
+        MissingDependencyError: it was not built, or does not fit this ROS 2.
+    """
+    try:
+        from yolox_trt_ros import _native
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'yolox_trt_ros._native does not import ({error}): build this package again where '
+            'pybind11-dev, rcl and rosidl_typesupport_fastrtps_cpp are installed'
+        ) from error
+    return _native
+
+
+class _NoExecutor(CallbackGroup):
+    """Keeps a subscription away from every executor."""
+
+    def can_execute(self, _entity: object) -> bool:
+        return False
+
+    def beginning_execution(self, _entity: object) -> bool:
+        return False
+
+    def ending_execution(self, _entity: object) -> None:
+        pass
+
+
+def _never_called(message: bytes) -> None:
+    raise AssertionError(f'an executor took an image of {len(message)} bytes')
+
+
+def read_image(image: _native.Image, arrival: Arrival) -> Frame:
+    """Return the frame of an Image message; its data is a view on the ring's buffer.
+
+    Raises:
+        FrameError: ``malformed`` or ``unsupported``.
+    """
+    data = _payload(image)
+    height, width, step = image.height, image.width, image.step
+    name = check_layout(image.encoding, height, width, step, len(data))
+    return _frame(image, arrival, (name, height, width, step), data)
+
+
+def read_compressed_image(image: _native.Image, arrival: Arrival) -> Frame:
+    """Return the frame of a CompressedImage message, not yet decoded.
+
+    Raises:
+        FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
+    """
+    data = _payload(image)
+    return _frame(image, arrival, (*compressed_size(data, image.encoding), 0), data)
+
+
+_READERS = {'raw': read_image, 'compressed': read_compressed_image}
+
+
+def _payload(image: _native.Image) -> np.ndarray:
+    if image.problem:
+        raise FrameError(DropReason.MALFORMED, image.problem)
+    # numpy refuses buffers without a single element
+    return np.frombuffer(image, np.uint8) if len(image) else np.empty(0, np.uint8)
+
+
+def _frame(
+    image: _native.Image, arrival: Arrival, look: tuple[str, int, int, int], data: np.ndarray
+) -> Frame:
+    return Frame(
+        arrival.camera,
+        arrival.sequence,
+        image.stamp_ns,
+        arrival.received_ns,
+        image.frame_id,
+        *look,
+        data,
+    )

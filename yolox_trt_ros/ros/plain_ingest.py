@@ -1,0 +1,58 @@
+"""Images through rclpy: works with every middleware, and on every Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.node import Node
+
+from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.ros.codecs import READERS
+from yolox_trt_ros.ros.intake import Intake
+from yolox_trt_ros.ros.subscribe import subscribe
+from yolox_trt_ros.schedule.pipeline import Pipeline
+
+
+class PlainIngest:
+    """Raw subscriptions of all cameras; callbacks parse and hand over, and do nothing else.
+
+    Args:
+        node: its executor's thread becomes the ingest thread.
+        cameras: what to subscribe to.
+        pipeline: takes the frames and counts what never became one.
+        warn: logs a problem.
+        way: what the notes say.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        cameras: tuple[CameraConfig, ...],
+        pipeline: Pipeline,
+        warn: Callable[[str], None],
+        way: str = 'plain',
+    ) -> None:
+        self.way = way
+        self._node = node
+        intakes = [Intake(camera, pipeline, warn, way) for camera in cameras]
+        self.notes = {intake.name: intake.notes for intake in intakes}
+        self._subscriptions = [
+            subscribe(node, camera, _callback(camera, intake))
+            for camera, intake in zip(cameras, intakes, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+
+def _callback(camera: CameraConfig, intake: Intake) -> Callable[[bytes], None]:
+    read = READERS[camera.transport]
+
+    def received(message: bytes) -> None:
+        intake.receive(message, read, time.monotonic_ns())
+
+    return received

@@ -1,0 +1,50 @@
+"""Subscriptions to image topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+from yolox_trt_ros.core.config import CameraConfig
+
+MESSAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
+"""Message type of each transport."""
+
+
+def subscribe(
+    node: Node,
+    camera: CameraConfig,
+    callback: Callable[[Any], None],
+    *,
+    message_type: type | None = None,
+    group: CallbackGroup | None = None,
+) -> Subscription:
+    """Subscribe to a camera's serialised images with the QoS of its configuration.
+
+    Args:
+        node: the subscription's node.
+        camera: topic, transport and QoS.
+        callback: gets each message's bytes.
+        message_type: another class for the same ROS type than the transport's own.
+        group: decides which executor takes the messages.
+    """
+    qos = QoSProfile(
+        depth=camera.depth,
+        reliability=ReliabilityPolicy[camera.reliability.upper()],
+    )
+    return node.create_subscription(
+        message_type or MESSAGE_TYPES[camera.transport],
+        camera.image_topic,
+        callback,
+        qos,
+        callback_group=group,
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        raw=True,
+    )
