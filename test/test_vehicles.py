@@ -15,6 +15,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import table
 from yolox_trt_ros.ros import dds
+from yolox_trt_ros.sim.world.dataset import FIRST_SEED
 
 ROOT = Path(__file__).resolve().parents[1]
 VEHICLES = ROOT / 'config' / 'vehicles'
@@ -44,6 +45,13 @@ def test_file_is_valid(name: str) -> None:
     config = load_vehicle(name)
     assert len(config.cameras) == 8
     assert {lane.name: lane.device for lane in config.lanes} == LANES[name]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_packaged_models_have_never_seen_the_world_of_the_file(name: str) -> None:
+    seed = load_vehicle(name).sim.seed
+    splits = [range(first, first + 100_000) for first in FIRST_SEED.values()]
+    assert not any(seed in split for split in splits)
 
 
 @pytest.mark.parametrize('name', NAMES)
