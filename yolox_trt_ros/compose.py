@@ -15,13 +15,16 @@ from yolox_trt_ros.core.config import Config, LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.schedule.lane import LaneSpec
 
 DEFAULT_MODEL = 'edge_n'
 CPU_LANE_NICENESS = 10
 VEHICLE_SUFFIX = '.param.yaml'
+PROFILE_SUFFIX = '.yaml'
 
 
 @dataclass(slots=True)
@@ -71,9 +74,20 @@ def make_detector(lane: LaneConfig, model: Model) -> Detector:
         return CpuDetector(
             model.path, model.spec, lambda: model.thresholds, lane.max_batch, lane.threads
         )
+    if lane.backend == 'onnxruntime' and lane.device.startswith('cuda:'):
+        from yolox_trt_ros.detect.cuda.detector import CudaDetector
+
+        return CudaDetector(
+            model.path,
+            model.spec,
+            lambda: model.thresholds,
+            int(lane.device.removeprefix('cuda:')),
+            lane.max_batch,
+            lane.in_flight,
+        )
     raise ConfigError(
         f'lanes.{lane.name}: this version has no {lane.backend} backend for {lane.device}; '
-        'it runs onnxruntime on cpu'
+        'it runs onnxruntime on cpu and cuda:N'
     )
 
 
@@ -85,7 +99,8 @@ def lane_specs(config: Config, model: Model) -> list[LaneSpec]:
         replace(lane, threads=lane.threads or share) if lane.device == 'cpu' else lane
         for lane in config.lanes
     ]
-    return [LaneSpec(lane, _factory(lane, model)) for lane in lanes]
+    machine = _simulated_machine(config)
+    return [LaneSpec(lane, _factory(lane, model, machine)) for lane in lanes]
 
 
 def available_cores() -> int:
@@ -93,8 +108,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _factory(lane: LaneConfig, model: Model) -> Callable[[], Detector]:
+def _factory(
+    lane: LaneConfig, model: Model, machine: SimulatedMachine | None
+) -> Callable[[], Detector]:
     def build() -> Detector:
+        if machine is not None and lane.backend == 'simulated':
+            return SimulatedDetector(machine, lane.name, lane.max_batch)
         if lane.device == 'cpu':
             # Inference takes every cycle it gets; receiving images must not wait for it, or the
             # newest frame is an old one. Threads started from here inherit the niceness.
@@ -104,6 +123,40 @@ def _factory(lane: LaneConfig, model: Model) -> Callable[[], Detector]:
         return make_detector(lane, model)
 
     return build
+
+
+def _simulated_machine(config: Config) -> SimulatedMachine | None:
+    """Return what the simulated lanes share, or None if there are none."""
+    lanes = [lane for lane in config.lanes if lane.backend == 'simulated']
+    if not lanes:
+        return None
+    if not config.profile:
+        raise ConfigError(
+            f'profile: lane {lanes[0].name} is simulated and needs an engine profile; packaged '
+            f'ones: {", ".join(resource_names("config/profiles", PROFILE_SUFFIX))}'
+        )
+    profile = load_profile(config.profile)
+    return SimulatedMachine({lane.name: profile.lane(lane) for lane in lanes})
+
+
+def load_profile(name: str) -> Profile:
+    """Return an engine profile.
+
+    Args:
+        name: a path, or the name of a packaged profile.
+
+    Raises:
+        ConfigError: the file is missing or not a profile.
+    """
+    path = find_resource('config/profiles', name, PROFILE_SUFFIX)
+    if not path.is_file():
+        packaged = ', '.join(resource_names('config/profiles', PROFILE_SUFFIX)) or 'none'
+        raise ConfigError(f'engine profile "{name}" does not exist; packaged ones: {packaged}')
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except yaml.YAMLError as error:
+        raise ConfigError(f'{path}: not a YAML file: {error}') from error
+    return Profile.from_dict(content, str(path))
 
 
 def load_vehicle(name: str) -> Config:

@@ -7,7 +7,7 @@ from schedule_helpers import camera, frame, lane
 
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.mailbox import NewestFrame
-from yolox_trt_ros.schedule.policy import Decision, decide
+from yolox_trt_ros.schedule.policy import Decision, Pressure, decide
 from yolox_trt_ros.schedule.state import Camera, Lane
 
 MS = 1_000_000
@@ -34,12 +34,12 @@ def make_camera(
     return made
 
 
-def run(cameras, lanes, costs_ms, *, proven=True, spare=True) -> Decision:
+def run(cameras, lanes, costs_ms, *, proven=True, pressure=Pressure.SPARE) -> Decision:
     def cost(lane: Lane, batch: int) -> int:
         per_call = costs_ms[lane.config.name]
         return round((per_call[batch - 1] if isinstance(per_call, list) else per_call) * MS)
 
-    return decide(NOW, cameras, lanes, cost, lambda lane: proven, spare)
+    return decide(NOW, cameras, lanes, cost, lambda lane: proven, pressure)
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:
@@ -145,12 +145,15 @@ def test_a_frame_waits_for_a_quicker_lane_only_while_there_is_time_to_spare():
     cameras = [make_camera('a', gpu, age_ms=90), make_camera('b', dla, age_ms=80)]
     costs_ms = {'gpu': 4, 'dla': 12}
     assert taken(run(cameras, [gpu, dla], costs_ms)) == {'gpu': ['a']}
-    assert taken(run(cameras, [gpu, dla], costs_ms, spare=False)) == {'gpu': ['a'], 'dla': ['b']}
+    decision = run(cameras, [gpu, dla], costs_ms, pressure=Pressure.BUSY)
+    assert taken(decision) == {'gpu': ['a'], 'dla': ['b']}
 
 
-def test_when_time_is_short_the_least_served_for_its_priority_goes_first():
+def test_under_overload_the_least_served_for_its_priority_goes_first():
     gpu = make_lane('gpu')
     often = make_camera('a', gpu, age_ms=90, share=6.0, share_ns=NOW, priority=2.0)
     seldom = make_camera('b', gpu, age_ms=10, share=2.0, share_ns=NOW)
-    assert taken(run([often, seldom], [gpu], {'gpu': 4})) == {'gpu': ['a']}
-    assert taken(run([often, seldom], [gpu], {'gpu': 4}, spare=False)) == {'gpu': ['b']}
+    assert taken(run([often, seldom], [gpu], {'gpu': 4}, pressure=Pressure.BUSY)) == {'gpu': ['a']}
+    assert taken(run([often, seldom], [gpu], {'gpu': 4}, pressure=Pressure.OVERLOAD)) == {
+        'gpu': ['b']
+    }

@@ -22,13 +22,17 @@ from yolox_trt_ros.schedule.homes import (
 )
 from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
 from yolox_trt_ros.schedule.placement import Placement
-from yolox_trt_ros.schedule.policy import decide
+from yolox_trt_ros.schedule.policy import Pressure, decide
 from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
 SPARE = 0.8
 """Lanes that are busy for less than this part of their time, together, have time to spare."""
+OVERLOAD = 0.05
+"""Lanes are overloaded when more than this part of the frames is replaced …"""
+OVERLOAD_MEMORY = 128
+"""… of about this many that came last."""
 HANG_FACTOR = 10
 """A batch that takes this many times its expected cost hangs …"""
 HANG_NS = 2_000_000_000
@@ -73,6 +77,7 @@ class Dispatcher:
         self.costs = CostModel()
         self.placement_reason = 'no lane is running yet'
         self._placed: PlacementProblem | None = None
+        self._replaced = 0.0
         for kind, named, given in (
             ('camera', self.cameras, cameras),
             ('lane', self.lanes, lanes),
@@ -108,8 +113,10 @@ class Dispatcher:
             camera.reference_ns = frame.received_ns
         camera.received += 1
         camera.last_received_ns = frame.received_ns
-        if camera.mailbox.put(frame) is not None:
+        replaced = camera.mailbox.put(frame) is not None
+        if replaced:
             camera.drop(DropReason.REPLACED)
+        self._replaced += (replaced - self._replaced) / OVERLOAD_MEMORY
 
     def reject(self, name: str, reason: DropReason, count: int, now_ns: int) -> None:
         """Count messages that never became frames."""
@@ -131,8 +138,8 @@ class Dispatcher:
         def proven(lane: Lane) -> bool:
             return now_ns < lane.measured_ns + PROVEN_NS
 
-        spare = self._has_spare(running)
-        decision = decide(now_ns, self.cameras.values(), running, cost, proven, spare)
+        pressure = self._pressure(running)
+        decision = decide(now_ns, self.cameras.values(), running, cost, proven, pressure)
         for camera in decision.hopeless:
             camera.mailbox.take()
             camera.drop(DropReason.HOPELESS)
@@ -140,14 +147,16 @@ class Dispatcher:
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]
 
-    def _has_spare(self, running: Sequence[Lane]) -> bool:
-        """Return whether the lanes together, each by its speed, have had time to spare lately."""
+    def _pressure(self, running: Sequence[Lane]) -> Pressure:
+        """Return how short of time the lanes have been lately, each counted by its speed."""
+        if self._replaced > OVERLOAD:
+            return Pressure.OVERLOAD
         capacity = used = 0.0
         for lane in running:
             rate = 1 / self.costs.expect(lane.config.name, 1)
             capacity += rate
             used += rate * lane.utilisation
-        return used < SPARE * capacity
+        return Pressure.SPARE if used < SPARE * capacity else Pressure.BUSY
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         expected = self.costs.expect(lane.config.name, len(cameras), load)

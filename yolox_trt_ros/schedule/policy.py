@@ -2,15 +2,16 @@
 
 Rules, in this order:
 
-1. Order. While the lanes have time to spare, the camera with the largest priority-weighted age of
-   information comes first; its age counts from the newest frame that a lane has already taken.
-   When they are short of time, the camera that has had the least for its priority comes first.
+1. Order. The camera with the largest priority-weighted age of information comes first; its age
+   counts from the newest frame that a lane has already taken. Under overload, when frames are
+   being replaced before any lane takes them, the camera that has had the least for its priority
+   comes first: then shares are in proportion to priorities whatever lane does the work.
 2. Deadline. A frame that even the quickest lane, started as early as possible, would finish after
    its deadline is hopeless.
 3. Home or help. A frame goes to the lane that will be done with it first, counting all that was
-   given to that lane before: to its home lane, or to another one that is free. While there is time
-   to spare it may also wait for a lane that is busy with others' frames but quicker; when there is
-   none, every lane takes what it can get.
+   given to that lane before: to its home lane, or to another one that is free. While the lanes have
+   time to spare it may also wait for one that is busy but quicker; when they have none, every lane
+   takes what it can get.
 4. Order on the topic. No lane starts a frame that it would finish before an older frame of the same
    camera that is still running elsewhere.
 5. Batches. A frame joins the batch that a lane is about to take if the batch gains by it and no
@@ -21,11 +22,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from yolox_trt_ros.schedule.state import NEVER_NS, Camera, Lane
 
 Cost = Callable[[Lane, int], int]
 """Expected time of one call on a lane with a batch of this size, nanoseconds."""
+
+
+class Pressure(IntEnum):
+    """How short of time the lanes are."""
+
+    SPARE = 0
+    """They have time to spare."""
+    BUSY = 1
+    """They need nearly all their time."""
+    OVERLOAD = 2
+    """They cannot keep up: frames are replaced before a lane takes them."""
 
 
 @dataclass(slots=True)
@@ -47,7 +60,7 @@ def decide(
     lanes: Sequence[Lane],
     cost: Cost,
     proven: Callable[[Lane], bool],
-    spare: bool,
+    pressure: Pressure,
 ) -> Decision:
     """Return what each free lane takes now and which frames are hopeless.
 
@@ -57,12 +70,18 @@ def decide(
         lanes: the running lanes.
         cost: expected cost of a call at the present load.
         proven: whether a lane's cost was measured lately; a frame is not given up on an old guess.
-        spare: whether the lanes have had time to spare lately.
+        pressure: how short of time the lanes have been lately.
     """
     hopeless: list[Camera] = []
     plans = [_Plan(lane, now_ns, cost, proven(lane)) for lane in lanes]
     waiting = [
-        (-camera.weighted_age(now_ns) if spare else camera.weighted_share(now_ns), index, camera)
+        (
+            camera.weighted_share(now_ns)
+            if pressure is Pressure.OVERLOAD
+            else -camera.weighted_age(now_ns),
+            index,
+            camera,
+        )
         for index, camera in enumerate(cameras)
         if len(camera.mailbox)
     ]
@@ -73,7 +92,7 @@ def decide(
         if due_ns < min((plan.hoped_ns for plan in able), default=0):
             hopeless.append(camera)
         else:
-            _assign(camera, home, able, due_ns, spare)
+            _assign(camera, home, able, due_ns, pressure is Pressure.SPARE)
     return Decision([(plan.lane, plan.batch) for plan in plans if plan.batch], hopeless)
 
 

@@ -25,6 +25,8 @@ from yolox_trt_ros.schedule.warmup import TIMED_RUNS, sizes_to_measure
 
 CHECK_NS = 1_000_000_000
 """How often drift is looked for, as the real supervisor does."""
+SETTLE_NS = 1_000_000_000
+"""What happens before is the start, and not counted in figures."""
 _NO_PIXELS = np.empty(0, np.uint8)
 
 
@@ -65,7 +67,7 @@ class Record:
         duration_ns: simulated time.
         results, runs: in order of time.
         moves: (time, reason, camera → lane) of each placement.
-        final: all accounts at the end.
+        settled, final: all accounts when it had settled, and at the end.
         decisions: how often the policy was asked.
     """
 
@@ -73,6 +75,7 @@ class Record:
     results: list[Result] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     moves: list[tuple[int, str, dict[str, str]]] = field(default_factory=list)
+    settled: PipelineSnapshot | None = None
     final: PipelineSnapshot | None = None
     decisions: int = 0
 
@@ -142,6 +145,7 @@ class Simulation:
             self._at(outage.down_s * 1e9, partial(self._lane_down, outage.lane))
             self._at(outage.up_s * 1e9, partial(self._lane_up, outage.lane))
         self._at(CHECK_NS, self._check)
+        self._at(SETTLE_NS, self._settle)
         self._loop()
         self._record.final = self._dispatcher.snapshot(self._record.duration_ns)
         return self._record
@@ -175,7 +179,7 @@ class Simulation:
                         cost_ns = profile.cost_ns(size, load)
                         self._dispatcher.costs.observe(lane.name, size, load, cost_ns)
             self._dispatcher.lane_up(lane.name, 0)
-        self._place('start', 0)
+        self._place('placed by measured cost', 0)
 
     def _arrivals(self) -> Iterator[Iterator[int]]:
         phases = self._scenario.phases
@@ -250,6 +254,9 @@ class Simulation:
         if self._dispatcher.drifted():
             self._place('measured costs changed', now_ns)
         self._at(now_ns + CHECK_NS, self._check)
+
+    def _settle(self, now_ns: int) -> None:
+        self._record.settled = self._dispatcher.snapshot(now_ns)
 
     def _place(self, why: str, now_ns: int) -> None:
         problem = self._dispatcher.problem()

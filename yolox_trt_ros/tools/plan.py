@@ -1,0 +1,268 @@
+"""Show what a vehicle's cameras get from a machine's lanes, before one owns the machine.
+
+The vehicle's cameras and lanes run in a simulation with the figures of an engine profile and the
+scheduler of the node. The plan tells where each camera is placed, how old its information gets, how
+much faster it could run, what happens when a lane fails, and how near all this is to the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from yolox_trt_ros.compose import load_profile, load_vehicle
+from yolox_trt_ros.core.config import CameraConfig, Config
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.profile import Profile
+from yolox_trt_ros.schedule.analysis import (
+    CameraStats,
+    all_sustained,
+    at_rate,
+    camera_stats,
+    drop_ratio,
+    fluid_bound_hz,
+    highest_sustained_hz,
+    lane_utilisation,
+)
+from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
+from yolox_trt_ros.tools._gantt import draw_gantt
+
+LEVELS = ('p50', 'p95', 'p99', 'max')
+SEARCH_S = 4.0
+"""Simulated time of each step of a search."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--vehicle', required=True, help='vehicle file or packaged name')
+    parser.add_argument(
+        '--profile', default='', help='engine profile or packaged name (default: the vehicle’s)'
+    )
+    parser.add_argument('--duration', type=float, default=20.0, help='simulated seconds')
+    parser.add_argument('--seed', type=int, default=0, help='of camera phases and jitter')
+    parser.add_argument('--json', type=Path, help='write the plan to this file')
+    parser.add_argument('--gantt', type=Path, help='draw two frame periods to this .png or .svg')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate, print the plan, and write what was asked for."""
+    config = load_vehicle(args.vehicle)
+    name = args.profile or config.profile
+    if not name:
+        raise ConfigError('--profile: the vehicle file names no engine profile, give one here')
+    if args.duration <= 1:
+        raise ConfigError(f'--duration: expected more than 1 s, got {args.duration:g}')
+    profile = load_profile(name)
+    scenario = Scenario(config.cameras, config.lanes, profile, args.duration, args.seed)
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task('planning', total=3 + len(config.cameras) + len(config.lanes))
+        plan, record = make_plan(scenario, lambda: progress.advance(task))
+    print_plan(console, plan, profile)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(plan, indent=1) + '\n', encoding='utf-8')
+        console.print(f'written to {args.json}')
+    if args.gantt:
+        _draw(args.gantt, record, config, profile)
+        console.print(f'drawn to {args.gantt}')
+    return 0
+
+
+def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, Any], Record]:
+    """Return the plan as it goes into JSON, and the record of its simulation.
+
+    Args:
+        scenario: the vehicle on the machine.
+        step: called after each part of the work.
+    """
+    record = Simulation(scenario).run()
+    stats = camera_stats(record)
+    step()
+    bound_hz = fluid_bound_hz(scenario.lanes, scenario.profile, len(scenario.cameras))
+    most_hz = _highest_uniform_hz(scenario, bound_hz)
+    step()
+    headroom = {}
+    for camera in scenario.cameras:
+        headroom[camera.name] = _highest_camera_hz(scenario, camera, bound_hz)
+        step()
+    failures = {}
+    if len(scenario.lanes) > 1:
+        for lane in scenario.lanes:
+            failures[lane.name] = _without(scenario, lane.name)
+            step()
+    used = lane_utilisation(record)
+    _, reason, homes = record.moves[-1]
+    seconds = scenario.duration_s
+    plan = {
+        'profile': scenario.profile.name,
+        'simulated_s': seconds,
+        'placement': homes,
+        'placement_reason': record.final.placement_reason if record.final else reason,
+        'lanes': {
+            lane.name: {
+                'utilisation': round(used[lane.name], 4),
+                'cameras': [name for name, home in homes.items() if home == lane.name],
+                'results_hz': round(
+                    sum(len(r.cameras) for r in record.runs if r.lane == lane.name) / seconds, 2
+                ),
+                'cost_ms': round(scenario.profile.lane(lane).cost_ns(1) / 1e6, 3),
+            }
+            for lane in scenario.lanes
+        },
+        'cameras': {
+            camera.name: _camera(camera, homes, stats[camera.name], headroom[camera.name])
+            for camera in scenario.cameras
+        },
+        'without_lane': failures,
+        'max_uniform_rate_hz': round(most_hz, 2),
+        'fluid_bound_hz': round(bound_hz, 2),
+    }
+    step()
+    return plan, record
+
+
+def _camera(
+    camera: CameraConfig, homes: dict[str, str], stats: CameraStats, highest_hz: float
+) -> dict[str, Any]:
+    return {
+        'lane': homes[camera.name],
+        'rate_hz': camera.rate_hz,
+        'priority': camera.priority,
+        'deadline_ms': camera.deadline_ms,
+        'results_hz': round(stats.rate_hz, 2),
+        'dropped': {reason.value: count for reason, count in stats.dropped.items()},
+        'latency_ms': _levels(stats.latency_ms),
+        'age_ms': _levels(stats.age_ms),
+        'max_rate_hz': round(highest_hz, 1),
+    }
+
+
+def _levels(values: Sequence[float]) -> dict[str, float | None]:
+    return {
+        name: None if math.isnan(value) else round(value, 2)
+        for name, value in zip(LEVELS, values, strict=True)
+    }
+
+
+def _highest_uniform_hz(scenario: Scenario, bound_hz: float) -> float:
+    def run_at(rate_hz: float) -> bool:
+        cameras = at_rate(scenario.cameras, rate_hz)
+        return _sustained(replace(scenario, cameras=cameras, duration_s=SEARCH_S))
+
+    return highest_sustained_hz(run_at, 1.05 * bound_hz)
+
+
+def _highest_camera_hz(scenario: Scenario, camera: CameraConfig, bound_hz: float) -> float:
+    """Return how fast one camera could run while the others stay as they are."""
+    others_hz = sum(other.rate_hz for other in scenario.cameras) - camera.rate_hz
+    spare_hz = len(scenario.cameras) * bound_hz - others_hz
+
+    def run_at(rate_hz: float) -> bool:
+        cameras = [
+            replace(other, rate_hz=rate_hz) if other.name == camera.name else other
+            for other in scenario.cameras
+        ]
+        return _sustained(replace(scenario, cameras=cameras, duration_s=SEARCH_S))
+
+    return highest_sustained_hz(run_at, 1.05 * spare_hz, steps=6) if spare_hz > 0 else 0.0
+
+
+def _sustained(scenario: Scenario) -> bool:
+    return all_sustained(camera_stats(Simulation(scenario).run()), scenario.cameras)
+
+
+def _without(scenario: Scenario, lane: str) -> dict[str, Any]:
+    record = Simulation(replace(scenario, outages=[Outage(lane, 0.5)])).run()
+    stats = camera_stats(record)
+    return {
+        'placement': record.moves[-1][2],
+        'drop_ratio': round(drop_ratio(stats), 4),
+        'missing': {
+            camera.name: {
+                'results_hz': round(stats[camera.name].rate_hz, 2),
+                'age_ms_p99': round(stats[camera.name].age_ms[2], 2),
+            }
+            for camera in scenario.cameras
+            if not all_sustained({camera.name: stats[camera.name]}, [camera])
+        },
+    }
+
+
+def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None:
+    """Print the plan as tables."""
+    console.print(f'[bold]{profile.name}[/bold]: {profile.description}')
+    console.print(f'placement: {plan["placement_reason"]}')
+    table = _table('latency at 50, 95, 99 % and age of information at 50, 99, 100 % in ms')
+    for head in ('camera', 'lane'):
+        table.add_column(head, no_wrap=True)
+    for head in ('Hz', 'prio', 'due', 'latency', 'age', 'drop', 'max Hz'):
+        table.add_column(head, justify='right', no_wrap=True)
+    for name, row in plan['cameras'].items():
+        latency, age = row['latency_ms'], row['age_ms']
+        table.add_row(
+            name,
+            row['lane'],
+            f'{row["rate_hz"]:g}',
+            f'{row["priority"]:g}',
+            f'{row["deadline_ms"]:g}' if row['deadline_ms'] else '–',
+            ' '.join(_ms(latency[level]) for level in ('p50', 'p95', 'p99')),
+            ' '.join(_ms(age[level]) for level in ('p50', 'p99', 'max')),
+            str(sum(row['dropped'].values())),
+            f'{row["max_rate_hz"]:.0f}',
+        )
+    console.print(table)
+    table = _table('lanes')
+    for head in ('lane', 'busy', 'results/s', 'if it fails'):
+        table.add_column(head, justify='left' if head in ('lane', 'if it fails') else 'right')
+    for name, row in plan['lanes'].items():
+        failure = plan['without_lane'].get(name)
+        used = f'{row["utilisation"]:.0%}'
+        table.add_row(name, used, f'{row["results_hz"]:.1f}', _failure(failure))
+    console.print(table)
+    most, bound = plan['max_uniform_rate_hz'], plan['fluid_bound_hz']
+    console.print(
+        f'all cameras at one rate: up to [bold]{most:.1f} Hz[/bold], '
+        f'{most / bound:.1%} of the bound that no schedule exceeds ({bound:.1f} Hz)'
+    )
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title, title_justify='left', box=SIMPLE, pad_edge=False, collapse_padding=True
+    )
+
+
+def _ms(value: float | None) -> str:
+    return '–' if value is None else f'{value:.1f}' if value < 100 else f'{value:.0f}'
+
+
+def _failure(failure: dict[str, Any] | None) -> str:
+    if failure is None:
+        return 'nothing is left'
+    if not failure['missing']:
+        return 'every camera keeps its rate'
+    lost = ', '.join(f'{n} {row["results_hz"]:g} Hz' for n, row in failure['missing'].items())
+    return f'{failure["drop_ratio"]:.0%} dropped; left: {lost}'
+
+
+def _draw(path: Path, record: Record, config: Config, profile: Profile) -> None:
+    period_ms = max(1000 / camera.rate_hz for camera in config.cameras)
+    draw_gantt(
+        path,
+        record,
+        {camera.name: camera.deadline_ms for camera in config.cameras},
+        start_ms=1500.0 if record.duration_ns > 2e9 else 0.0,
+        span_ms=2 * period_ms,
+        title=f'{profile.name}: two frame periods of {len(config.cameras)} cameras',
+    )
