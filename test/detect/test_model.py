@@ -154,6 +154,7 @@ BAD_DESCRIPTIONS = {
     'no mapping': ('- a\n- b', 'expected a mapping, got list'),
     'not text': (b'\xff\xfe\x00', 'expected UTF-8 text'),
     'unknown key': ('lables: [a, b, c]', 'did you mean "labels"'),
+    'number for a key': ('1: a', 'unknown key "1"; valid: boxes, '),
     'wrong type': ('pad: white', 'pad: expected int'),
     'wrong choice': ('scores: logits', '"logits" is not one of probability, logit'),
     'labels that are no names': ('labels: [1, 2, 3]', 'labels: expected'),

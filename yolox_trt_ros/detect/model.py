@@ -191,16 +191,18 @@ def _check_sidecar(path: Path, given: dict[str, Any]) -> None:
     for key, value in given.items():
         if key not in SIDECAR_KEYS:
             raise ModelError(
-                f'{path}: description has an unknown key "{key}"{did_you_mean(key, SIDECAR_KEYS)}'
+                f'{path}: description has an unknown key "{key}"'
+                f'{did_you_mean(str(key), SIDECAR_KEYS)}'
             )
         kind = SIDECAR_KEYS[key]
         if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
             raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {value!r}')
-        items = _ITEMS.get(key)
-        if items and not (value and all(type(v) is items for v in value)):
-            raise ModelError(f'{path}: {key}: expected a list of {items.__name__}, got {value!r}')
-        if key == 'strides' and min(value) < 1:
-            raise ModelError(f'{path}: strides: expected positive numbers, got {value}')
+        if isinstance(value, list):
+            item = _ITEMS[key]
+            if not value or any(type(v) is not item or v in ('', 0) for v in value):
+                raise ModelError(f'{path}: {key}: expected a list of {item.__name__}, got {value}')
+            if key == 'strides' and min(value) < 1:
+                raise ModelError(f'{path}: strides: expected positive numbers, got {value}')
         if key in _CHOICES and value not in _CHOICES[key]:
             raise ModelError(f'{path}: {key}: "{value}" is not one of {", ".join(_CHOICES[key])}')
 
