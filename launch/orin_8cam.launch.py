@@ -18,6 +18,14 @@ from yolox_trt_ros.ros.dds import environment
 
 VEHICLES, SUFFIX = 'config/vehicles', '.param.yaml'
 SWITCH = ['true', 'false']
+# Arguments that override a parameter of the vehicle file unless they are empty; "source" is one of
+# sim_8cam.launch.py, for cameras simulated in the detector's process.
+PARAMETERS = {
+    'model': 'model.path',
+    'labels': 'model.labels',
+    'ingest': 'ingest',
+    'source': 'sim.source',
+}
 LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
 
 ARGUMENTS = [
@@ -55,6 +63,13 @@ ARGUMENTS = [
         description='Whether the detector configures and activates itself.',
     ),
     DeclareLaunchArgument(
+        'ingest',
+        default_value='',
+        choices=['', 'auto', 'plain', 'simulated'],
+        description='How images come in: by messages (auto, plain), or from cameras simulated in '
+        "the detector's own process (simulated); empty: as the vehicle file says.",
+    ),
+    DeclareLaunchArgument(
         'overlay',
         default_value='false',
         choices=['false'],
@@ -79,8 +94,8 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         'use_sim_time': chosen['use_sim_time'] == 'true',
         'autostart': chosen['autostart'] == 'true',
     }
-    for argument, parameter in (('model', 'model.path'), ('labels', 'model.labels')):
-        if chosen[argument]:
+    for argument, parameter in PARAMETERS.items():
+        if chosen.get(argument):
             overrides[parameter] = chosen[argument]
     logger = '.'.join([*filter(None, chosen['namespace'].split('/')), 'detector'])
     detector = Node(

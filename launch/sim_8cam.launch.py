@@ -3,7 +3,7 @@
     ros2 launch yolox_trt_ros sim_8cam.launch.py
 
 Takes the arguments of ``orin_8cam.launch.py`` and what the cameras show. When the cameras end,
-the detector is stopped as well.
+the detector is stopped as well. With ``ingest:=simulated`` they play inside the detector's process.
 """
 
 from pathlib import Path
@@ -40,6 +40,8 @@ ARGUMENTS = [
 def cameras(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return the simulated cameras that the arguments ask for."""
     chosen = context.launch_configurations
+    if chosen['ingest'] == 'simulated':
+        return []
     overrides = {'use_sim_time': chosen['use_sim_time'] == 'true'}
     if chosen['source']:
         overrides['sim.source'] = str(chosen['source'])

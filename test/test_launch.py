@@ -30,7 +30,7 @@ FOLDER = Path(__file__).resolve().parents[1] / 'launch'
 FILES = ('orin_8cam', 'sim_8cam')
 ASKED_FOR = {
     'vehicle', 'model', 'labels', 'namespace', 'use_sim_time', 'autostart', 'overlay',
-    'log_level', 'dds',
+    'log_level', 'dds', 'ingest',
 }  # fmt: skip
 
 
@@ -125,6 +125,13 @@ def test_sim_starts_cameras_on_the_same_vehicle() -> None:
     assert detector.file == cameras.file
     assert Path(cameras.file).name == 'laptop_8cam.param.yaml'
     assert cameras.overrides == {'use_sim_time': False, 'sim.source': '/pictures'}
+
+
+def test_cameras_can_play_inside_the_detector() -> None:
+    _, (detector,) = started('sim_8cam', source='/pictures', ingest='simulated')
+    assert detector.made_of['executable'] == 'detector_node'
+    assert detector.overrides['ingest'] == 'simulated'
+    assert detector.overrides['sim.source'] == '/pictures'
 
 
 def test_unknown_vehicle_and_profile_are_told() -> None:
