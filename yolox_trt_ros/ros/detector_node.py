@@ -104,7 +104,7 @@ class DetectorNode(LifecycleNode):
         assert self._pipeline
         self._unsubscribe()
         if not self._pipeline.drain(DRAIN_S):
-            self.get_logger().warn(f'frames were still in flight after {DRAIN_S:g} s')
+            self.get_logger().warning(f'frames were still in flight after {DRAIN_S:g} s')
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -172,6 +172,7 @@ class DetectorNode(LifecycleNode):
     def _on_trace(self, frame: Frame, trace: FrameTrace) -> None:
         assert self._telemetry and self._results
         self._telemetry.record(trace)
+        self._notes[frame.camera].published_stamp_ns = frame.stamp_ns
         self._results.latency(frame, trace)
 
     def _on_event(self, level: str, message: str) -> None:
@@ -180,7 +181,7 @@ class DetectorNode(LifecycleNode):
         if level == 'error':
             logger.error(message)
         elif level == 'warn':
-            logger.warn(message)
+            logger.warning(message)
         else:
             logger.info(message)
 

@@ -28,6 +28,7 @@ KEPT, KEPT_IMAGES = 64, 8
 """Results and images kept per camera for pairing by stamp."""
 
 _IMAGE_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
+_TRUTH_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
 _RESULT_QOS = 50
 
 
@@ -80,7 +81,7 @@ class Observer:
             self._subscribe(Detection2DArray, f'{base}/detections', camera, self._on_detections)
             self._subscribe(CameraLatency, f'{base}/latency', camera, self._on_latency)
             truth = camera.sibling_topic('ground_truth')
-            self._subscribe(Detection2DArray, truth, camera, self._on_truth)
+            self._subscribe(Detection2DArray, truth, camera, self._on_truth, _TRUTH_QOS)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._stopped = threading.Event()
@@ -123,14 +124,14 @@ class Observer:
             self._executor.spin_once(timeout_sec=0.2)
 
     def _subscribe(
-        self, kind: type, topic: str, camera: CameraConfig, callback: Callable[..., None]
+        self,
+        kind: type,
+        topic: str,
+        camera: CameraConfig,
+        callback: Callable[..., None],
+        qos: QoSProfile | int = _RESULT_QOS,
     ) -> None:
-        self._node.create_subscription(
-            kind,
-            topic,
-            lambda message: callback(camera, message),
-            _RESULT_QOS,
-        )
+        self._node.create_subscription(kind, topic, lambda m: callback(camera, m), qos)
 
     def _on_status(self, message: PipelineStatus) -> None:
         self.status = message
