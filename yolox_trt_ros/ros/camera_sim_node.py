@@ -62,19 +62,18 @@ class CameraOutput:
         self._calibrated = source_name(config, camera) == WORLD
         self._frame_id = optical_frame(camera.name)
         kind = CompressedImage if camera.transport == 'compressed' else Image
-        self._images = self._publisher(node, kind, camera.image_topic)
-        self._send_image = SerializedPublisher(self._images)
+        self._images = SerializedPublisher(self._publisher(node, kind, camera.image_topic))
         self._message = SerializedImage(self._frame_id)
-        self._infos: dict[tuple[int, int], np.ndarray] = {}
         self._truths: Publisher[Any] | None = None
         if config.sim.ground_truth and self._calibrated:
             self._truths = self._publisher(
                 node, Detection2DArray, camera.sibling_topic('ground_truth')
             )
         self._names = CLASSES if config.class_id_format == 'name' else _indices(CLASSES)
-        self._send_info: SerializedPublisher | None = None
+        self._info_of_size: dict[tuple[int, int], np.ndarray] = {}
+        self._infos: SerializedPublisher | None = None
         if config.sim.camera_info:
-            self._send_info = SerializedPublisher(
+            self._infos = SerializedPublisher(
                 self._publisher(node, CameraInfo, camera.sibling_topic('camera_info'))
             )
 
@@ -90,16 +89,15 @@ class CameraOutput:
     def publish(self, shot: Shot, stamp_ns: int) -> None:
         """Publish an image and its CameraInfo under one stamp, nanoseconds of the ROS clock."""
         image = shot.image
-        if self._send_info is not None:
+        if self._infos is not None and self._infos.wanted:
             size = (image.height, image.width)
-            if size not in self._infos:
-                self._infos[size] = self._info(*size)
-            info = self._infos[size]
+            if size not in self._info_of_size:
+                self._info_of_size[size] = self._info(*size)
+            info = self._info_of_size[size]
             write_stamp(info, stamp_ns)
-            self._send_info.publish(info)
-        # Even without a reader the middleware would copy the image.
-        if self._images.get_subscription_count():
-            self._send_image.publish(self._message.write(image, stamp_ns))
+            self._infos.publish(info)
+        if self._images.wanted:
+            self._images.publish(self._message.write(image, stamp_ns))
 
     def publish_truth(self, shot: Shot, stamp_ns: int, loop: Loop) -> None:
         """Publish what is to be seen in an image, if anybody wants to know.
@@ -217,10 +215,10 @@ def _refuse_changes(changed: Sequence[Parameter]) -> SetParametersResult:
 
 def main(args: list[str] | None = None) -> int:
     """Run camera_sim until it is interrupted; return the process's exit code."""
-    _read_arguments(args)
     keep_large_buffers()
     # rclpy's own handlers would shut the context down while the streams still publish.
     try:
+        _read_arguments(args)
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # an argument or a parameter file that ROS cannot read
         print(f'camera_sim: {error}', file=sys.stderr)

@@ -92,7 +92,7 @@ def image_bytes(camera: CameraConfig) -> int:
         return 0
     width = camera.sim.width or camera.rig.width
     height = camera.sim.height or camera.rig.height
-    layout = RAW[camera.sim.encoding]
+    layout = RAW.get(camera.sim.encoding, RAW['bgr8'])
     return layout.rows(height) * layout.min_step(width)
 
 

@@ -50,6 +50,11 @@ class SerializedPublisher:
         self._send.restype = ctypes.c_int
         self._publisher = publisher
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the topic has a reader; the middleware copies a message even without one."""
+        return bool(self._publisher.get_subscription_count())
+
     def publish(self, cdr: np.ndarray) -> None:
         """Publish a message; the buffer is free again when this returns.
 

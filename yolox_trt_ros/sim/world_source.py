@@ -51,6 +51,7 @@ class WorldSource:
         self.count = max(1, round(LOOP_S * self.rate_hz))
         self._seed = seed
         self._camera = pinhole(camera)
+        self._truths: dict[int, GroundTruth] = {}
         self._folder = cache_folder() / _key(seed, self._camera, self.rate_hz)
 
     def picture(self, index: int) -> np.ndarray:
@@ -67,10 +68,12 @@ class WorldSource:
         """Return what is to be seen in a picture of the loop, in pixels of that picture."""
         from yolox_trt_ros.sim.world.truth import GroundTruth
 
-        if not self._file(index, '.npz').is_file():
-            self.picture(index)
-        with np.load(self._file(index, '.npz')) as arrays:
-            return GroundTruth(**arrays)
+        if index not in self._truths:
+            if not self._file(index, '.npz').is_file():
+                self.picture(index)
+            with np.load(self._file(index, '.npz')) as arrays:
+                self._truths[index] = GroundTruth(**arrays)
+        return self._truths[index]
 
     def key(self, index: int) -> Hashable:
         """Return the picture's file; see :meth:`Source.key`."""
