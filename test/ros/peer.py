@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import rclpy
@@ -75,10 +76,11 @@ class Peer:
     """A node in a ROS context of its own; spun by whoever waits for something."""
 
     def __init__(self) -> None:
-        os.environ.update(environment())
         self.context = rclpy.Context()
-        self.context.init(domain_id=DOMAIN)
-        self.node = rclpy.create_node('peer', context=self.context)
+        # The middleware reads its settings when the first node is made; other tests have their own.
+        with mock.patch.dict(os.environ, environment()):
+            self.context.init(domain_id=DOMAIN)
+            self.node = rclpy.create_node('peer', context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self.diagnostics: dict[str, DiagnosticStatus] = {}

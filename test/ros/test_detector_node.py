@@ -99,6 +99,19 @@ def test_bad_messages_are_counted_and_told_and_the_node_lives(rig: Rig) -> None:
     check_bad_messages(rig, BAD.values())
 
 
+def test_stamp_and_age_are_those_of_the_newest_result(rig: Rig) -> None:
+    data = cv2.imencode('.jpg', noise(1))[1].tobytes()
+    good = compressed_message(data, rig.next_stamp())
+    before = rig.camera_status('packed')
+    rig.answer(good, rig.packed_found)
+    rig.packed.publish(compressed_message(data[:-500], rig.next_stamp()))
+    after = rig.peer.until(
+        lambda: (s := rig.camera_status('packed')).received == before.received + 2 and s, 'both'
+    )
+    assert after.last_stamp == good.header.stamp
+    assert after.age_ns > SECOND, 'the stamp is years old'
+
+
 def test_stamps_that_jump_back_are_counted_and_kept(rig: Rig) -> None:
     before = rig.camera_status().stamp_jumps
     for stamp in (rig.next_stamp(), 5 * SECOND, 6 * SECOND, rig.next_stamp()):

@@ -22,6 +22,7 @@ class IngestNotes:
     Attributes:
         way: how they are taken, for people.
         last_stamp_ns: header stamp of the newest frame, or None.
+        published_stamp_ns: header stamp of the newest published result, or None.
         stamp_jumps: stamps earlier than the one before.
         last_problem: why the last unusable message was unusable; empty if there was none.
         lost: messages of the camera's publisher that never reached this node; None where the
@@ -30,6 +31,7 @@ class IngestNotes:
 
     way: str = ''
     last_stamp_ns: int | None = None
+    published_stamp_ns: int | None = None
     stamp_jumps: int = 0
     last_problem: str = ''
     lost: int | None = None

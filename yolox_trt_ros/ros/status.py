@@ -40,14 +40,14 @@ def camera_status(report: CameraReport, notes: IngestNotes, now_ns: int) -> Came
         drop_counts=[n for _, n in happened],
         deadline_misses=s.late,
         stamp_jumps=notes.stamp_jumps,
-        age_ns=-1 if notes.last_stamp_ns is None else now_ns - notes.last_stamp_ns,
+        age_ns=-1 if notes.published_stamp_ns is None else now_ns - notes.published_stamp_ns,
         stages=[name for name, _ in counted],
         p50_ns=[int(p.p50_ns) for _, p in counted],
         p95_ns=[int(p.p95_ns) for _, p in counted],
         p99_ns=[int(p.p99_ns) for _, p in counted],
         max_ns=[int(p.max_ns) for _, p in counted],
     )
-    message.last_stamp = time_message(notes.last_stamp_ns or 0)
+    message.last_stamp = time_message(notes.published_stamp_ns or 0)
     return message
 
 
