@@ -1,0 +1,168 @@
+"""Training data: worlds rendered on every core, kept on the GPU, augmented there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from yolox_trt_ros.sim.world.truth import MIN_HEIGHT
+
+HEIGHT, WIDTH, SLOTS = 640, 960, 48
+"""Rendered picture size, and how many boxes a picture's label row holds."""
+
+
+def _render(job: tuple[str, int, str]) -> int:
+    from yolox_trt_ros.sim.world.dataset import PER_WORLD, render_world
+
+    split, index, folder = job
+    images = np.load(f'{folder}/{split}_images.npy', mmap_mode='r+')
+    labels = np.load(f'{folder}/{split}_labels.npy', mmap_mode='r+')
+    for k, (_, bgr, truth) in enumerate(render_world(split, index), index * PER_WORLD):
+        images[k] = bgr
+        # Largest first, so that a crowded picture loses the smallest.
+        order = np.argsort(-np.prod(truth.xyxy[:, 2:] - truth.xyxy[:, :2], axis=1))[:SLOTS]
+        labels[k] = -1
+        labels[k, : len(order), 0] = truth.class_id[order]
+        labels[k, : len(order), 1:5] = truth.xyxy[order]
+        labels[k, : len(order), 5] = truth.ignored[order]
+    return index
+
+
+def render(split: str, worlds: int, folder: Path, workers: int | None = None) -> None:
+    """Render a split into ``<split>_images.npy`` (n, 640, 960, 3) and ``_labels.npy`` (n, 48, 6).
+
+    A label row is class (−1: empty), left, top, right, bottom in pixels, ignored (0 or 1).
+    """
+    from yolox_trt_ros.sim.world.dataset import PER_WORLD
+
+    folder.mkdir(parents=True, exist_ok=True)
+    n, start = worlds * PER_WORLD, time.monotonic()
+    for name, shape, dtype in (
+        ('images', (n, HEIGHT, WIDTH, 3), np.uint8),
+        ('labels', (n, SLOTS, 6), np.float32),
+    ):
+        np.lib.format.open_memmap(f'{folder}/{split}_{name}.npy', 'w+', dtype, shape).flush()
+    jobs = [(split, k, str(folder)) for k in range(worlds)]
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(workers or os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.imap_unordered(_render, jobs), 1):
+            if done % max(1, worlds // 10) == 0:
+                took = time.monotonic() - start
+                print(f'{split}: {done}/{worlds} worlds rendered in {took:.0f} s', flush=True)
+
+
+class Batches:
+    """Endless augmented batches of a rendered split, made on one device.
+
+    Args:
+        folder, split: what :func:`render` wrote.
+        size: (height, width) of the network's input.
+        batch: pictures per batch.
+        device: holds all pictures.
+        seed: of order and augmentation.
+        limit: use only this many pictures; 0: all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        size: tuple[int, int],
+        batch: int,
+        device: str,
+        seed: int,
+        limit: int = 0,
+    ) -> None:
+        images = np.load(folder / f'{split}_images.npy', mmap_mode='r')
+        labels = np.load(folder / f'{split}_labels.npy')
+        n = len(images) if not limit else min(limit, len(images))
+        self.images = torch.empty((n, HEIGHT, WIDTH, 3), dtype=torch.uint8, device=device)
+        for k in range(0, n, 256):
+            self.images[k : k + 256] = torch.from_numpy(np.array(images[k : min(k + 256, n)]))
+        self.labels = torch.from_numpy(labels[:n]).to(device)
+        self.size, self.batch, self.device = size, batch, device
+        self._random = torch.Generator(device).manual_seed(seed)
+        self._order = torch.empty(0, dtype=torch.long, device=device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self._random, device=self.device) * (high - low) + low
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """Return float32 (b, 3, h, w) BGR 0 to 255 and labels (b, 48, 6) in input pixels."""
+        if len(self._order) < self.batch:
+            self._order = torch.randperm(len(self), generator=self._random, device=self.device)
+        index, self._order = self._order[: self.batch], self._order[self.batch :]
+        picture = self.images[index].permute(0, 3, 1, 2).float()
+        return self._move(picture, self.labels[index].clone())
+
+    def plain(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Return pictures letterboxed as at run time, and their labels in source pixels."""
+        h, w = self.size
+        scale = min(h / HEIGHT, w / WIDTH)
+        picture = self.images[start:stop].permute(0, 3, 1, 2).float()
+        small = nnf.interpolate(
+            picture, (int(HEIGHT * scale), int(WIDTH * scale)), mode='bilinear', align_corners=False
+        )
+        out = torch.full((len(picture), 3, h, w), 114.0, device=self.device)
+        out[:, :, : small.shape[2], : small.shape[3]] = small
+        return out, self.labels[start:stop]
+
+    def _move(self, picture: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        b, (h, w) = len(picture), self.size
+        base = min(h / HEIGHT, w / WIDTH)
+        zoom = self._uniform(0.75, 1.5, b)
+        zoom = torch.where(self._uniform(0, 1, b) < 0.4, torch.ones_like(zoom), zoom)
+        scale = base * zoom
+        room_x, room_y = w - WIDTH * scale, h - HEIGHT * scale
+        still = zoom == 1
+        dx = torch.where(still, torch.zeros_like(scale), self._uniform(0, 1, b) * room_x)
+        dy = torch.where(still, torch.zeros_like(scale), self._uniform(0, 1, b) * room_y)
+        flip = self._uniform(0, 1, b) < 0.5
+        # grid_sample wants, for each output pixel, the source position in −1 to 1.
+        ax, ay = w / (WIDTH * scale), h / (HEIGHT * scale)
+        bx = (w - 2 * dx) / (WIDTH * scale) - 1
+        by = (h - 2 * dy) / (HEIGHT * scale) - 1
+        sign = torch.where(flip, -1.0, 1.0)
+        zero = torch.zeros_like(ax)
+        theta = torch.stack([sign * ax, zero, sign * bx, zero, ay, by], 1).view(b, 2, 3)
+        grid = nnf.affine_grid(theta, [b, 3, h, w], align_corners=False)
+        out = nnf.grid_sample(picture - 114, grid, padding_mode='zeros', align_corners=False) + 114
+        box = labels[..., 1:5]
+        left = torch.where(flip[:, None], WIDTH - box[..., 2], box[..., 0])
+        right = torch.where(flip[:, None], WIDTH - box[..., 0], box[..., 2])
+        s = scale[:, None]
+        x = torch.stack([left, right]) * s + dx[:, None]
+        y = torch.stack([box[..., 1], box[..., 3]]) * s + dy[:, None]
+        whole = (x[1] - x[0]) * (y[1] - y[0])
+        x, y = x.clamp(0, w), y.clamp(0, h)
+        part = (x[1] - x[0]) * (y[1] - y[0])
+        gone = (x[1] - x[0] < 2) | (y[1] - y[0] < 3)
+        poor = (part < 0.25 * whole) | (y[1] - y[0] < HEIGHT * MIN_HEIGHT * base * 0.8)
+        labels[..., 1:5] = torch.stack([x[0], y[0], x[1], y[1]], -1)
+        labels[..., 5] = torch.maximum(labels[..., 5], poor.float())
+        labels[..., 0] = torch.where(gone, torch.full_like(labels[..., 0], -1), labels[..., 0])
+        return self._tint(out), labels
+
+    def _tint(self, picture: Tensor) -> Tensor:
+        b = len(picture)
+        gain = self._uniform(0.75, 1.3, b, 1, 1, 1) * self._uniform(0.93, 1.07, b, 3, 1, 1)
+        grey = picture.mean(1, keepdim=True)
+        picture = grey + (picture - grey) * self._uniform(0.6, 1.4, b, 1, 1, 1)
+        middle = picture.mean((1, 2, 3), keepdim=True)
+        picture = middle + (picture - middle) * self._uniform(0.8, 1.2, b, 1, 1, 1)
+        return (picture * gain).clamp(0, 255)
+
+
+if __name__ == '__main__':
+    render(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,121 @@
+"""Write a trained network as ONNX, classic and cut, and check it against PyTorch."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from training.network import STRIDES, Concatenated, Conv, Cut, EdgeYolox
+from yolox_trt_ros.sim.world.bodies import CLASSES
+
+OPSET = 13
+METADATA_KEY = 'yolox_trt_ros'
+TOLERANCE = 1e-4
+
+
+def fused(network: EdgeYolox) -> EdgeYolox:
+    """Return a copy on the CPU whose batch norms are folded into the convolutions."""
+    out = copy.deepcopy(network).cpu().float().eval()
+    for module in out.modules():
+        if isinstance(module, Conv):
+            module.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(module.conv, module.bn)
+            module.bn = nn.Identity()
+    return out
+
+
+def round_to_half(network: nn.Module) -> None:
+    """Round weights (not biases) to what FP16 holds, so that storing them so loses nothing."""
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            if name.endswith('weight'):
+                value.copy_(value.half().float())
+
+
+def export(network: EdgeYolox, stem: Path, half: bool) -> list[Path]:
+    """Write ``<stem>.onnx`` and ``<stem>_cut.onnx``; return both paths.
+
+    Args:
+        network: trained.
+        stem: path without suffix.
+        half: store weights as FP16 (the graph still computes in FP32).
+
+    Raises:
+        AssertionError: ONNX Runtime and PyTorch differ by more than :data:`TOLERANCE`.
+    """
+    plain = fused(network)
+    if half:
+        round_to_half(plain)
+    design = network.design
+    image = torch.from_numpy(
+        np.random.default_rng(0).uniform(0, 255, (1, 3, design.height, design.width))
+    ).float()
+    cut_names = [f'{kind}_{stride}' for stride in STRIDES for kind in ('reg', 'obj', 'cls')]
+    written = []
+    for suffix, wrapper, names in (('', Concatenated, ['output']), ('_cut', Cut, cut_names)):
+        path, model = stem.with_name(f'{stem.name}{suffix}.onnx'), wrapper(plain).eval()
+        with torch.no_grad():
+            torch.onnx.export(
+                model,
+                (image,),
+                str(path),
+                input_names=['images'],
+                output_names=names,
+                opset_version=OPSET,
+                dynamo=False,
+                do_constant_folding=True,
+            )
+            expected = model(image)
+        _finish(path, half)
+        _check(path, image.numpy(), [expected] if suffix == '' else list(expected))
+        written.append(path)
+    return written
+
+
+def _finish(path: Path, half: bool) -> None:
+    proto = onnx.load(str(path))
+    about = {'labels': list(CLASSES), 'strides': list(STRIDES), 'colour': 'bgr', 'pad': 114}
+    helper.set_model_props(proto, {METADATA_KEY: json.dumps(about)})
+    proto.producer_name, proto.doc_string = 'yolox_trt_ros training', ''
+    for node in proto.graph.node:
+        node.doc_string = ''
+    if half:
+        _halve(proto.graph)
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, str(path))
+
+
+def _halve(graph: onnx.GraphProto) -> None:
+    """Store each convolution weight as FP16 followed by a Cast; runtimes fold it at load."""
+    casts = []
+    for k, tensor in enumerate(graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) != 4:
+            continue
+        name = tensor.name
+        stored = numpy_helper.from_array(
+            numpy_helper.to_array(tensor).astype(np.float16), f'{name}_fp16'
+        )
+        graph.initializer[k].CopyFrom(stored)
+        casts.append(
+            helper.make_node('Cast', [stored.name], [name], f'{name}_cast', to=TensorProto.FLOAT)
+        )
+    nodes = casts + list(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _check(path: Path, image: np.ndarray, expected: list[torch.Tensor]) -> None:
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    for got, want in zip(session.run(None, {'images': image}), expected, strict=True):
+        worst = float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
+        if worst > TOLERANCE:
+            raise AssertionError(
+                f'{path}: differs from PyTorch by {worst:.2e}, at most {TOLERANCE}'
+            )

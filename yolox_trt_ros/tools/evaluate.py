@@ -1,0 +1,204 @@
+"""Measure a model: COCO average precision on the rendered test worlds or on a labelled folder.
+
+The detector is the one the node runs. The JSON file holds "map50", "map50_95", the same by size
+("map50_95_small", "_medium", "_large"), "per_class" (name: ap50, ap50_95, labels), and beside them
+the model, the device, how many images were measured and the thresholds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
+from yolox_trt_ros.core.config import LaneConfig, ModelConfig
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
+from yolox_trt_ros.tools.detect import frame_of
+
+MAX_DETECTIONS = 100
+"""Per image, as COCO's evaluation counts them."""
+
+Sample = tuple[np.ndarray, Labels]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--model', default='', help='ONNX file or packaged model (default: edge_n)')
+    parser.add_argument('--labels', default='', help='text file, one class name a line')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--world', choices=('val', 'test'), help='rendered worlds of this split')
+    what.add_argument(
+        '--coco', nargs=2, type=Path, metavar=('DIR', 'ANN.json'), help='images and COCO labels'
+    )
+    parser.add_argument('--worlds', type=int, default=24, help='of 16 images each (default: 24)')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda:N (default: cpu)')
+    parser.add_argument('--score', type=float, default=0.01, help='lowest score (default: 0.01)')
+    parser.add_argument('--nms-iou', type=float, default=0.65, help='NMS overlap (default: 0.65)')
+    parser.add_argument('--json', type=Path, help='write the figures here as well')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool and return its exit code."""
+    model = load_model(
+        build(
+            ModelConfig,
+            {
+                'path': args.model,
+                'labels': args.labels,
+                'score_threshold': args.score,
+                'nms_iou': args.nms_iou,
+                'max_detections': MAX_DETECTIONS,
+            },
+        )
+    )
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    if args.world:
+        classes, count, samples = world_samples(args.world, args.worlds)
+    else:
+        classes, count, samples = coco_samples(*args.coco)
+    shared = [name for name in classes if name in model.spec.labels]
+    if not shared:
+        raise ConfigError(
+            f'the model knows {", ".join(model.spec.labels)}; none of these is labelled here: '
+            f'{", ".join(classes)}'
+        )
+    for name in sorted(set(classes) - set(shared)):
+        print(f'labels of class "{name}" are left out: the model does not know it', file=sys.stderr)
+    labels, found = detect(model, args.device, shared, classes, samples, count)
+    report: dict[str, Any] = {
+        **average_precision(labels, found, shared),
+        'model': model.path.name,
+        'device': args.device,
+        'images': len(labels),
+        'score': args.score,
+        'nms_iou': args.nms_iou,
+        'data': f'world {args.world}' if args.world else args.coco[1].name,
+    }
+    print_table(report)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    return 0
+
+
+def world_samples(split: str, worlds: int) -> tuple[list[str], int, Iterator[Sample]]:
+    """Return class names, number of images and the images of rendered worlds with their labels.
+
+    Raises:
+        ConfigError: fewer than one world.
+        MissingDependencyError: the renderer is not installed.
+    """
+    from yolox_trt_ros.sim.world.bodies import CLASSES
+    from yolox_trt_ros.sim.world.dataset import PER_WORLD, render_world
+
+    if worlds < 1:
+        raise ConfigError(f'--worlds: expected at least 1, got {worlds}')
+
+    def images() -> Iterator[Sample]:
+        for index in range(worlds):
+            for _, bgr, truth in render_world(split, index):
+                yield bgr, Labels(truth.xyxy, truth.class_id, truth.ignored)
+
+    return list(CLASSES), worlds * PER_WORLD, images()
+
+
+def coco_samples(folder: Path, annotations: Path) -> tuple[list[str], int, Iterator[Sample]]:
+    """Return class names, number of images and the images of a COCO data set with their labels.
+
+    Raises:
+        ConfigError: the file is not COCO's format, or an image is missing.
+    """
+    try:
+        content = json.loads(annotations.read_text(encoding='utf-8'))
+        names = {c['id']: c['name'] for c in content['categories']}
+        order = {category: k for k, category in enumerate(names)}
+        rows: dict[int, list[tuple[float, ...]]] = {i['id']: [] for i in content['images']}
+        for a in content['annotations']:
+            x, y, w, h = a['bbox']
+            row = (x, y, x + w, y + h, order[a['category_id']], a.get('iscrowd', 0))
+            rows[a['image_id']].append(row)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f'{annotations}: expected COCO labels with images, annotations and categories '
+            f'that refer to each other ({type(error).__name__}: {error})'
+        ) from error
+
+    def images() -> Iterator[Sample]:
+        for image in content['images']:
+            file = folder / image['file_name']
+            bgr = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if bgr is None:
+                near = did_you_mean(file.name, (f.name for f in folder.glob(f'*{file.suffix}')))
+                raise ConfigError(f'{file}: not an image OpenCV can read{near}')
+            table = np.array(rows[image['id']], np.float32).reshape(-1, 6)
+            yield bgr, Labels(table[:, :4], table[:, 4].astype(int), table[:, 5] > 0)
+
+    return list(names.values()), len(content['images']), images()
+
+
+def detect(
+    model: Model,
+    device: str,
+    shared: list[str],
+    classes: list[str],
+    samples: Iterator[Sample],
+    count: int,
+) -> tuple[list[Labels], list[Found]]:
+    """Return labels and detections of every image, classes numbered as in ``shared``."""
+    from rich.console import Console
+    from rich.progress import track
+
+    of_label = _numbering(classes, shared)
+    of_model = _numbering(model.spec.labels, shared)
+    labels: list[Labels] = []
+    found: list[Found] = []
+    detector = make_detector(
+        LaneConfig('evaluate', device=device, threads=available_cores()), model
+    )
+    console = Console(stderr=True)
+    try:
+        for image, truth in track(samples, 'measuring', count, console=console, transient=True):
+            (result,) = detector.submit([frame_of(image, len(labels))]).wait()
+            if isinstance(result, Exception):
+                raise result
+            ours, theirs = of_label[truth.class_id], of_model[result.detections.class_id]
+            kept, told = ours >= 0, theirs >= 0
+            labels.append(Labels(truth.xyxy[kept], ours[kept], truth.ignored[kept]))
+            boxes = result.detections
+            found.append((boxes.xyxy[told], boxes.score[told], theirs[told]))
+    finally:
+        detector.close()
+    return labels, found
+
+
+def _numbering(names: list[str] | tuple[str, ...], shared: list[str]) -> np.ndarray:
+    """Return int64 (n,): the place in ``shared`` of each name, −1 if it is not there."""
+    return np.array([shared.index(name) if name in shared else -1 for name in names], int)
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """Print the figures for reading."""
+
+    def percent(value: float | None) -> str:
+        return '     –' if value is None else f'{100 * value:6.1f}'
+
+    print(f'{report["model"]} on {report["images"]} images of {report["data"]}')
+    print(f'{"class":<14}{"AP50":>6} {"AP50-95":>8} {"labels":>7}')
+    for name, row in report['per_class'].items():
+        figures = f'{percent(row["ap50"])} {percent(row["ap50_95"]):>8}'
+        print(f'{name:<14}{figures} {row["labels"]:>7}')
+    print(f'{"all":<14}{percent(report["map50"])} {percent(report["map50_95"]):>8}')
+    sizes = ', '.join(
+        f'{size} {percent(report[f"map50_95_{size}"]).strip()}'
+        for size in ('small', 'medium', 'large')
+    )
+    print(f'AP50-95 by size: {sizes}')
