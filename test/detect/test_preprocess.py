@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import frame_of, luma_chroma, picture
 
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
@@ -27,64 +28,6 @@ def spec(**changes: object) -> ModelSpec:
         'boxes': 'grid',
     }
     return ModelSpec(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def picture(height: int, width: int) -> np.ndarray:
-    """Return a BGR picture whose channels differ and whose colour changes slowly."""
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    blue = 128 + 100 * np.sin(x / 25 + 1)
-    green = 128 + 90 * np.cos(y / 30)
-    red = 60 + 50 * np.sin((x + y) / 40)
-    return np.stack((blue, green, red), axis=2).round().astype(np.uint8)
-
-
-def luma_chroma(bgr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return Y, Cb, Cr of studio range (ITU-R BT.601), uint8."""
-    b, g, r = (bgr[:, :, i].astype(np.float64) / 255 for i in range(3))
-    luma = 0.299 * r + 0.587 * g + 0.114 * b
-    y, cb, cr = 16 + 219 * luma, 128 + 224 * (b - luma) / 1.772, 128 + 224 * (r - luma) / 1.402
-    return tuple(np.round(plane).astype(np.uint8) for plane in (y, cb, cr))  # type: ignore[return-value]
-
-
-def mosaic(bgr: np.ndarray, pattern: str) -> np.ndarray:
-    """Return what a sensor with this pattern of the first two rows' first two pixels sees."""
-    out = np.empty(bgr.shape[:2], np.uint8)
-    for i, colour in enumerate(pattern):
-        row, column = divmod(i, 2)
-        out[row::2, column::2] = bgr[row::2, column::2, 'bgr'.index(colour)]
-    return out
-
-
-def packed(bgr: np.ndarray, encoding: str) -> np.ndarray:
-    """Return the rows of bytes that a camera of this encoding would send, uint8 (rows, bytes)."""
-    height, width = bgr.shape[:2]
-    opaque = np.full((height, width, 1), 255, np.uint8)
-    y, cb, cr = luma_chroma(bgr)
-    if encoding == 'mono8':
-        return y
-    if encoding.startswith('bayer'):
-        return mosaic(bgr, encoding.removeprefix('bayer_').removesuffix('8'))
-    if encoding == 'nv12':
-        chroma = np.stack((cb[::2, ::2], cr[::2, ::2]), axis=2)
-        return np.concatenate((y, chroma.reshape(height // 2, width)))
-    if encoding.startswith('yuv422'):
-        y0, y1, u, v = y[:, ::2], y[:, 1::2], cb[:, ::2], cr[:, ::2]
-        order = (u, y0, v, y1) if encoding == 'yuv422' else (y0, u, y1, v)
-        return np.stack(order, axis=2).reshape(height, -1)
-    pixels = bgr if encoding.startswith('bgr') else bgr[:, :, ::-1]
-    if 'a8' in encoding:
-        pixels = np.concatenate((pixels, opaque), axis=2)
-    return np.ascontiguousarray(pixels).reshape(height, -1)
-
-
-def frame_of(bgr: np.ndarray, encoding: str, padding: int = 0) -> Frame:
-    """Return a frame whose rows carry ``padding`` bytes of rubbish, the last row none."""
-    height, width = bgr.shape[:2]
-    rows = packed(bgr, encoding)
-    rubbish = np.random.default_rng(0).integers(0, 256, (len(rows), padding), np.uint8)
-    data = np.concatenate((rows, rubbish), axis=1).reshape(-1)
-    step = rows.shape[1] + padding
-    return Frame('front', 0, 0, 0, '', encoding, height, width, step, data[: len(data) - padding])
 
 
 @pytest.mark.parametrize('padding', [0, 1, 6, 64])

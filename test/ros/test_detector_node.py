@@ -11,7 +11,17 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from matching import differences
-from peer import LATCHED, Peer, compressed_message, detector, image_message, rows, time_of
+from peer import (
+    LATCHED,
+    Peer,
+    compressed_message,
+    detector,
+    header,
+    image_message,
+    rows,
+    time_of,
+)
+from pictures import frame_of
 from rcl_interfaces.srv import DescribeParameters
 from rig import BAD, SECOND, Rig, check_bad_messages, noise, open_rig
 from sensor_msgs.msg import CompressedImage, Image
@@ -19,6 +29,7 @@ from tiny_models import LABELS
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 
 from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.encodings import ALIASES, RAW
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.ros.parameters import flat_table
 
@@ -39,6 +50,22 @@ def test_size_and_encoding_may_change_from_image_to_image(
     rig: Rig, height: int, width: int, encoding: str
 ) -> None:
     message = image_message(noise(height, height, width), rig.next_stamp(), encoding)
+    expected = rig.expected(message)
+    assert expected
+    assert not differences(rows(rig.answer(message)), expected, 0.999, 1e-4)
+
+
+@pytest.mark.parametrize('encoding', [*RAW, *ALIASES])
+def test_every_encoding(rig: Rig, encoding: str) -> None:
+    frame = frame_of(noise(9, 96, 128), ALIASES.get(encoding, encoding), padding=7)
+    message = Image(
+        header=header(rig.next_stamp()),
+        encoding=encoding,
+        height=frame.height,
+        width=frame.width,
+        step=frame.step,
+        data=frame.data.tobytes(),
+    )
     expected = rig.expected(message)
     assert expected
     assert not differences(rows(rig.answer(message)), expected, 0.999, 1e-4)
