@@ -2,8 +2,11 @@
 
 import json
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -120,6 +123,25 @@ def test_error(
 ) -> None:
     assert main(['detect', *(a.format(folder) for a in arguments)]) == 1
     assert message.format(folder) in capfd.readouterr().err
+
+
+def test_ctrl_c_ends_it_without_a_traceback(folder: Path) -> None:
+    slow = write_yolox(folder / 'slow.onnx', ballast=20)
+    for i in range(200):
+        shutil.copy(folder / 'images' / 'b.jpg', folder / 'images' / f'{i}.jpg')
+    arguments = ['detect', '--model', slow, '--images', folder / 'images', '--draw', folder / 'd']
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'yolox_trt_ros', *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(folder.glob('d/*')):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert 'interrupted' in told and 'Traceback' not in told
 
 
 def test_help_lists_every_tool() -> None:
