@@ -45,7 +45,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     # Alternating, and the ratio of medians, because a machine's speed drifts.
     for _ in range(args.rounds):
         bare.append(bare_rate(config, model, images, args.seconds))
-        piped.append(pipeline_rate(config, model, images, args.seconds))
+        piped.append(pipeline_rate(config, model, images, args.seconds)[0])
     return {
         'lanes': [lane.name for lane in config.lanes],
         'image': list(args.size),
@@ -94,25 +94,35 @@ def bare_rate(config: Config, model: Model, images: list[np.ndarray], seconds: f
     return rate
 
 
-def pipeline_rate(config: Config, model: Model, images: list[np.ndarray], seconds: float) -> float:
-    """Return results per second of the pipeline, every camera fed faster than it can follow."""
-    published = itertools.count()
+def pipeline_rate(
+    config: Config, model: Model, images: list[np.ndarray], seconds: float
+) -> tuple[float, float]:
+    """Feed the pipeline in process, every camera faster than it can follow.
+
+    Returns:
+        Results per second, and CPU milliseconds of this process per result.
+    """
+    published = 0
 
     def sink(_frame: Frame, _found: Detections, _draft: FrameTrace) -> None:
-        next(published)
+        nonlocal published
+        with counting:
+            published += 1
 
+    counting = threading.Lock()
     with Pipeline(config.cameras, lane_specs(config, model), sink) as pipeline:
         offer = _feeder(pipeline, config, images)
         stop = threading.Event()
         feeder = threading.Thread(target=_feed, args=(offer, len(config.cameras), stop))
         feeder.start()
         time.sleep(0.5)
-        first, start = next(published), time.monotonic()
+        first, start, cpu = published, time.monotonic(), time.process_time()
         time.sleep(seconds)
-        last, end = next(published), time.monotonic()
+        count = published - first
+        elapsed, spent = time.monotonic() - start, time.process_time() - cpu
         stop.set()
         feeder.join()
-    return (last - first - 1) / (end - start)
+    return count / elapsed, spent * 1e3 / max(1, count)
 
 
 def _feeder(pipeline: Pipeline, config: Config, images: list[np.ndarray]) -> Callable[[int], None]:
