@@ -2,6 +2,7 @@
 
 #include "image_reader.hpp"
 
+#include <limits>
 #include <stdexcept>
 
 #include "fastcdr/FastBuffer.h"
@@ -18,10 +19,27 @@ using eprosima::fastcdr::Cdr;
 #if FASTCDR_VERSION_MAJOR < 2
 constexpr auto kVersion = Cdr::DDS_CDR;
 const char * position(Cdr & cdr) {return cdr.getCurrentPosition();}
+auto state(Cdr & cdr) {return cdr.getState();}
+template<typename State>
+void restore(Cdr & cdr, const State & to) {cdr.setState(to);}
 #else
 constexpr auto kVersion = eprosima::fastcdr::CdrVersion::XCDRv1;
 const char * position(Cdr & cdr) {return cdr.get_current_position();}
+auto state(Cdr & cdr) {return cdr.get_state();}
+template<typename State>
+void restore(Cdr & cdr, const State & to) {cdr.set_state(to);}
 #endif
+
+/// The header of a message may claim more padding than there is message. Fast CDR (2.3) then puts
+/// its end before its beginning and believes in a nearly endless message.
+void require_an_end(Cdr & cdr)
+{
+  const auto here = state(cdr);
+  if (cdr.jump(std::numeric_limits<size_t>::max() / 2)) {
+    restore(cdr, here);
+    throw std::length_error("message ends early: it is shorter than the padding it claims");
+  }
+}
 
 template<typename Number>
 Number read_number(Cdr & cdr)
@@ -55,6 +73,7 @@ std::string read_text(Cdr & cdr)
 
 Payload read_members(Cdr & cdr, Kind kind, ImageHead & head)
 {
+  require_an_end(cdr);
   head.seconds = read_number<int32_t>(cdr);
   head.nanoseconds = read_number<uint32_t>(cdr);
   head.frame_id = read_text(cdr);

@@ -82,10 +82,8 @@ PYBIND11_MODULE(_native, m)
     "A message; as a buffer, its payload. The memory is used again when the last view is gone.")
   .def_buffer(payload)
   .def("__len__", [](const Image & image) {return image.size;})
-  .def_property_readonly(
-    "stamp_ns", [](const Image & image) {
-      return image.head.seconds * INT64_C(1000000000) + image.head.nanoseconds;
-    })
+  .def_property_readonly("seconds", [](const Image & image) {return image.head.seconds;})
+  .def_property_readonly("nanoseconds", [](const Image & image) {return image.head.nanoseconds;})
   .def_property_readonly("frame_id", [](const Image & image) {return text(image.head.frame_id);})
   .def_property_readonly("encoding", [](const Image & image) {return text(image.head.encoding);})
   .def_property_readonly("height", [](const Image & image) {return image.head.height;})

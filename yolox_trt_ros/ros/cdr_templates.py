@@ -89,7 +89,7 @@ class Template:
         if isinstance(kind, definition.BasicType) and kind.typename in _CODES:
             self._number(_CODES[kind.typename], value, path)
         elif isinstance(kind, definition.AbstractString):
-            raw = value.encode() + b'\0'
+            raw = value.encode().partition(b'\0')[0] + b'\0'  # ROS's strings end there too
             self._number('I', len(raw), path)
             self.data += raw
         elif isinstance(kind, definition.NamespacedType):

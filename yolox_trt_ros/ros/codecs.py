@@ -36,6 +36,8 @@ class CdrReader:
         self._message = message
         self._order = '<' if message[1] else '>'
         self._position = 4
+        # Of a message filled up to a multiple of four the header's last bits say by how much.
+        self._end = len(message) - (0 if len(message) % 4 else message[3] & 3)
 
     def number(self, code: str) -> int:
         """Read one integer; ``code`` is its :mod:`struct` letter."""
@@ -68,10 +70,10 @@ class CdrReader:
         return view
 
     def _need(self, start: int, size: int) -> None:
-        if start + size > len(self._message):
+        if start + size > self._end:
             raise FrameError(
                 DropReason.MALFORMED,
-                f'message ends early: expected {size} bytes at {start}, has {len(self._message)}',
+                f'message ends early: expected {size} bytes at {start}, has {self._end}',
             )
 
 
@@ -147,12 +149,20 @@ def read_compressed_image(message: bytes, arrival: Arrival) -> Frame:
 
 
 def _header(reader: CdrReader) -> tuple[int, str]:
-    seconds, nanoseconds = reader.number('i'), reader.number('I')
+    return stamp_ns(reader.number('i'), reader.number('I')), reader.text()
+
+
+def stamp_ns(seconds: int, nanoseconds: int) -> int:
+    """Return a header stamp in nanoseconds.
+
+    Raises:
+        FrameError: ``malformed``: the stamp's own nanoseconds are a second or more.
+    """
     if nanoseconds >= 1_000_000_000:
         raise FrameError(
             DropReason.MALFORMED, f'stamp with {nanoseconds} ns: expected less than a second'
         )
-    return seconds * 1_000_000_000 + nanoseconds, reader.text()
+    return seconds * 1_000_000_000 + nanoseconds
 
 
 def compressed_size(data: np.ndarray, label: str) -> tuple[str, int, int]:

@@ -10,7 +10,6 @@ from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros.codecs import Arrival
-from yolox_trt_ros.schedule.pipeline import Pipeline
 
 Message = TypeVar('Message')
 
@@ -37,6 +36,22 @@ class IngestNotes:
     lost: int | None = None
 
 
+class FrameSink(Protocol):
+    """What images are taken for; :class:`schedule.pipeline.Pipeline` is one."""
+
+    def next_sequence(self, camera: str) -> int:
+        """Return the arrival number of the camera's next message."""
+        ...
+
+    def offer(self, frame: Frame) -> None:
+        """Take an arrived frame."""
+        ...
+
+    def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
+        """Count messages that never became frames."""
+        ...
+
+
 class Ingest(Protocol):
     """Images of all cameras into the pipeline, from construction to ``close``."""
 
@@ -61,7 +76,7 @@ class Intake:
     """
 
     def __init__(
-        self, camera: CameraConfig, pipeline: Pipeline, warn: Callable[[str], None], way: str
+        self, camera: CameraConfig, pipeline: FrameSink, warn: Callable[[str], None], way: str
     ) -> None:
         self.name = camera.name
         self.notes = IngestNotes(way)

@@ -11,8 +11,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros.codecs import Arrival
-from yolox_trt_ros.ros.intake import Intake
-from yolox_trt_ros.schedule.pipeline import Pipeline
+from yolox_trt_ros.ros.intake import FrameSink, Intake
 from yolox_trt_ros.sim.streams import CameraStreams, Shot, to_frame
 
 
@@ -35,7 +34,7 @@ class LocalIngest:
     way = 'simulated in this process'
 
     def __init__(
-        self, node: Node, config: Config, pipeline: Pipeline, warn: Callable[[str], None]
+        self, node: Node, config: Config, pipeline: FrameSink, warn: Callable[[str], None]
     ) -> None:
         self._clock = node.get_clock()
         self._warn = warn

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.callback_groups import CallbackGroup
@@ -21,13 +21,12 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame, check_layout
-from yolox_trt_ros.ros.codecs import Arrival, compressed_size
-from yolox_trt_ros.ros.intake import Intake
+from yolox_trt_ros.ros.codecs import Arrival, compressed_size, stamp_ns
+from yolox_trt_ros.ros.intake import FrameSink, Intake
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES, subscribe
-from yolox_trt_ros.schedule.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from yolox_trt_ros import _native
+    from yolox_trt_ros._native import Image
 
 DIRECT_MIDDLEWARES = ('rmw_fastrtps_cpp',)
 """Those that deserialise by calling the type support's own function; every other one hands over
@@ -59,7 +58,7 @@ class NativeIngest:
         self,
         node: Node,
         cameras: tuple[CameraConfig, ...],
-        pipeline: Pipeline,
+        pipeline: FrameSink,
         warn: Callable[[str], None],
         buffers: int,
         *,
@@ -145,7 +144,7 @@ class NativeIngest:
             intake.receive(arrival.image, self._readers[arrival.camera], arrival.received_ns)
 
 
-def load_native() -> _native:
+def load_native() -> Any:
     """Import the C++ part.
 
     Raises:
@@ -178,47 +177,44 @@ def _never_called(message: bytes) -> None:
     raise AssertionError(f'an executor took an image of {len(message)} bytes')
 
 
-def read_image(image: _native.Image, arrival: Arrival) -> Frame:
+def read_image(image: Image, arrival: Arrival) -> Frame:
     """Return the frame of an Image message; its data is a view on the ring's buffer.
 
     Raises:
         FrameError: ``malformed`` or ``unsupported``.
     """
-    data = _payload(image)
+    stamp, data = _content(image)
     height, width, step = image.height, image.width, image.step
     name = check_layout(image.encoding, height, width, step, len(data))
-    return _frame(image, arrival, (name, height, width, step), data)
+    return _frame(arrival, stamp, image.frame_id, (name, height, width, step), data)
 
 
-def read_compressed_image(image: _native.Image, arrival: Arrival) -> Frame:
+def read_compressed_image(image: Image, arrival: Arrival) -> Frame:
     """Return the frame of a CompressedImage message, not yet decoded.
 
     Raises:
         FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
     """
-    data = _payload(image)
-    return _frame(image, arrival, (*compressed_size(data, image.encoding), 0), data)
+    stamp, data = _content(image)
+    look = (*compressed_size(data, image.encoding), 0)
+    return _frame(arrival, stamp, image.frame_id, look, data)
 
 
 _READERS = {'raw': read_image, 'compressed': read_compressed_image}
 
 
-def _payload(image: _native.Image) -> np.ndarray:
+def _content(image: Image) -> tuple[int, np.ndarray]:
+    """Return stamp and payload."""
     if image.problem:
         raise FrameError(DropReason.MALFORMED, image.problem)
     # numpy refuses buffers without a single element
-    return np.frombuffer(image, np.uint8) if len(image) else np.empty(0, np.uint8)
+    data = np.frombuffer(memoryview(image), np.uint8) if len(image) else np.empty(0, np.uint8)
+    return stamp_ns(image.seconds, image.nanoseconds), data
 
 
 def _frame(
-    image: _native.Image, arrival: Arrival, look: tuple[str, int, int, int], data: np.ndarray
+    arrival: Arrival, stamp: int, frame_id: str, look: tuple[str, int, int, int], data: np.ndarray
 ) -> Frame:
     return Frame(
-        arrival.camera,
-        arrival.sequence,
-        image.stamp_ns,
-        arrival.received_ns,
-        image.frame_id,
-        *look,
-        data,
+        arrival.camera, arrival.sequence, stamp, arrival.received_ns, frame_id, *look, data
     )

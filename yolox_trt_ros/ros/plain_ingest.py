@@ -9,9 +9,8 @@ from rclpy.node import Node
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.ros.codecs import READERS
-from yolox_trt_ros.ros.intake import Intake
+from yolox_trt_ros.ros.intake import FrameSink, Intake
 from yolox_trt_ros.ros.subscribe import subscribe
-from yolox_trt_ros.schedule.pipeline import Pipeline
 
 
 class PlainIngest:
@@ -29,7 +28,7 @@ class PlainIngest:
         self,
         node: Node,
         cameras: tuple[CameraConfig, ...],
-        pipeline: Pipeline,
+        pipeline: FrameSink,
         warn: Callable[[str], None],
         way: str = 'plain',
     ) -> None:

@@ -1,0 +1,162 @@
+"""What templates write is what ROS reads, and byte for byte what another CDR writer writes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.msg import CameraLatency
+from yolox_trt_ros.ros import cdr_templates
+from yolox_trt_ros.ros.cdr_templates import DetectionsWriter, LatencyWriter, TemplateError, check
+from yolox_trt_ros.ros.messages import detections_message, latency_message
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASS_IDS = ['', '0', 'car', 'trück', 'a' * 37, 'traffic light']
+
+names = st.text(st.characters(exclude_characters='\0', exclude_categories=['Cs']), max_size=20)
+stamps = st.integers(-(2**31) * 10**9, 2**31 * 10**9 - 1)
+floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+def frame(stamp_ns: int, frame_id: str) -> Frame:
+    return Frame('c', 0, stamp_ns, 0, frame_id, 'mono8', 1, 1, 1, np.zeros(1, np.uint8))
+
+
+frames = st.builds(frame, stamps, names)
+
+
+@st.composite
+def detections(draw: st.DrawFn) -> Detections:
+    n = draw(st.integers(0, 12))
+    return Detections(
+        draw(arrays.arrays(np.float32, (n, 4), elements=floats)),
+        draw(arrays.arrays(np.float32, n, elements=floats)),
+        draw(arrays.arrays(np.int32, n, elements=st.integers(0, len(CLASS_IDS) - 1))),
+    )
+
+
+@pytest.fixture(scope='module')
+def rosbags() -> Any:
+    """Return a serialiser that shares nothing with ROS or with the templates."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    for package, folder in (('vision_msgs', 'setup_env/vision_msgs'), ('yolox_trt_ros', '.')):
+        for path in sorted((ROOT / folder / 'msg').glob('*.msg')):
+            store.register(get_types_from_msg(path.read_text(), f'{package}/msg/{path.stem}'))
+    return store
+
+
+def as_rosbags(store: Any, message: Any) -> Any:
+    """Return the same message in rosbags' classes."""
+    if not hasattr(message, 'get_fields_and_field_types'):
+        if isinstance(message, list):
+            return [as_rosbags(store, item) for item in message]
+        return message
+    package, name = type(message).__module__.split('.')[0], type(message).__name__
+    fields = message.get_fields_and_field_types()
+    values = {field: as_rosbags(store, getattr(message, field)) for field in fields}
+    return store.types[f'{package}/msg/{name}'](**values)
+
+
+def same_bytes(store: Any, written: np.ndarray, message: Any) -> None:
+    name = f'{type(message).__module__.split(".")[0]}/msg/{type(message).__name__}'
+    assert written.tobytes() == bytes(store.serialize_cdr(as_rosbags(store, message), name))
+    # ROS leaves rubbish in the padding, so of its own bytes only the number can be compared.
+    assert len(serialize_message(message)) == len(written)
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages=st.lists(st.tuples(frames, detections()), min_size=1, max_size=4))
+def test_detections(rosbags: Any, messages: list[tuple[Frame, Detections]]) -> None:
+    write = DetectionsWriter(CLASS_IDS).write
+    for image, found in messages:
+        expected = detections_message(image, found, CLASS_IDS)
+        written = write(image, found)
+        assert deserialize_message(written.tobytes(), Detection2DArray) == expected
+        same_bytes(rosbags, written, expected)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    image=frames,
+    camera=names,
+    lane=names,
+    counts=st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)),
+    times=st.lists(st.integers(0, 2**62), min_size=7, max_size=7),
+    now_ns=st.integers(0, 2**62),
+)
+def test_latency(
+    rosbags: Any,
+    image: Frame,
+    camera: str,
+    lane: str,
+    counts: tuple[int, int],
+    times: list[int],
+    now_ns: int,
+) -> None:
+    writer = LatencyWriter()
+    for i in range(2):  # as a new template, and as one that is used again
+        batch_size, drops = counts[0] * i, counts[1] * i
+        trace = FrameTrace(camera, 1, lane, batch_size, drops, *times)
+        expected = latency_message(image, trace, now_ns + i)
+        written = writer.write(image, trace, now_ns + i)
+        assert deserialize_message(written.tobytes(), CameraLatency) == expected
+        same_bytes(rosbags, written, expected)
+
+
+def test_strings_end_where_those_of_ros_end() -> None:
+    image = frame(1, 'a\0b')
+    written = DetectionsWriter(CLASS_IDS).write(image, Detections.empty())
+    message = deserialize_message(written.tobytes(), Detection2DArray)
+    theirs = serialize_message(detections_message(image, Detections.empty(), CLASS_IDS))
+    assert message == deserialize_message(theirs, Detection2DArray)
+
+
+def test_many_detections_make_room_for_themselves(rosbags: Any) -> None:
+    write = DetectionsWriter(CLASS_IDS).write
+    random = np.random.default_rng(0)
+    for n in (1, 2000, 3):
+        found = Detections(
+            random.random((n, 4), np.float32),
+            random.random(n, np.float32),
+            random.integers(0, len(CLASS_IDS), n).astype(np.int32),
+        )
+        image = frame(n, 'optical')
+        same_bytes(rosbags, write(image, found), detections_message(image, found, CLASS_IDS))
+
+
+@pytest.mark.parametrize('class_ids', [[], ['0'], CLASS_IDS])
+def test_installed_definitions_pass_the_check(class_ids: list[str]) -> None:
+    check(class_ids)
+
+
+def test_check_finds_messages_that_are_laid_out_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(cdr_templates._CODES, 'double', 'f')
+    with pytest.raises(TemplateError, match='Detection2DArray as this ROS 2 has it'):
+        check(CLASS_IDS)
+
+
+def test_check_finds_detections_of_another_vision_msgs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cdr_templates, '_BOX', (*cdr_templates._BOX, 'source_img.height'))
+    with pytest.raises(TemplateError, match=r'has no member .source_img\.height'):
+        check(CLASS_IDS)
+
+
+def test_members_without_template_are_told() -> None:
+    class Odd(Header):  # type: ignore[misc]
+        SLOT_TYPES = ('no such type', 'neither')
+
+    with pytest.raises(TemplateError, match='stamp'):
+        cdr_templates.Template(Odd())
