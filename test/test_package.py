@@ -18,7 +18,9 @@ CMAKE = (ROOT / 'CMakeLists.txt').read_text()
 # Modules whose package is called differently.
 PACKAGES = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
 # Modules of the accelerator: taken where they are, named by an error where they are missing.
-ACCELERATOR = {'cuda', 'cupy', 'tensorrt', 'tensorrt_rtx'}
+ACCELERATOR = {'cuda', 'cupy', 'cupyx', 'tensorrt', 'tensorrt_rtx'}
+# What benchmarks compare with, if it is there.
+COMPARED = {'cvcuda', 'torch', 'torchvision'}
 GENERATED_BY_CMAKE = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators'}
 
 
@@ -75,7 +77,7 @@ def test_cmake_finds_what_package_xml_declares(description):
 
 def test_every_import_is_declared(description):
     declared = {d.name for d in description.exec_depends}
-    known = declared | ACCELERATOR | requirements('runtime.in') | {'yolox_trt_ros'}
+    known = declared | ACCELERATOR | COMPARED | requirements('runtime.in') | {'yolox_trt_ros'}
     for path in [*ROOT.glob('yolox_trt_ros/**/*.py'), *ROOT.glob('launch/*.py')]:
         for node in ast.walk(ast.parse(path.read_text())):
             modules = []

@@ -75,20 +75,23 @@ def make_detector(lane: LaneConfig, model: Model) -> Detector:
             model.path, model.spec, lambda: model.thresholds, lane.max_batch, lane.threads
         )
     if lane.backend == 'onnxruntime' and lane.device.startswith('cuda:'):
-        from yolox_trt_ros.detect.cuda.detector import CudaDetector
-
-        return CudaDetector(
-            model.path,
-            model.spec,
-            lambda: model.thresholds,
-            int(lane.device.removeprefix('cuda:')),
-            lane.max_batch,
-            lane.in_flight,
-        )
+        return _cuda_detector(lane, model)
     raise ConfigError(
         f'lanes.{lane.name}: this version has no {lane.backend} backend for {lane.device}; '
         'it runs onnxruntime on cpu and cuda:N'
     )
+
+
+def _cuda_detector(lane: LaneConfig, model: Model) -> Detector:
+    from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+    from yolox_trt_ros.detect.cuda.detector import CudaDetector
+    from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+
+    device = CudaDevice(int(lane.device.removeprefix('cuda:')))
+    stream = device.stream()
+    spec, thresholds = model.spec, lambda: model.thresholds
+    backend = OnnxRuntimeCudaBackend(model.path, spec, device, stream, lane.max_batch)
+    return CudaDetector(spec, device, stream, backend, thresholds, lane.max_batch, lane.in_flight)
 
 
 def lane_specs(config: Config, model: Model) -> list[LaneSpec]:

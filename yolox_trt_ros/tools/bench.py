@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from yolox_trt_ros.compose import available_cores
+from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.tools import _bench
 
 NOT_BENCHMARKS = ('plain_node',)
@@ -39,14 +40,20 @@ def run(args: argparse.Namespace) -> int:
     results: dict[str, Any] = {'machine': _machine()}
     for name in [args.benchmark] if args.benchmark else _names():
         module = importlib.import_module(f'{_bench.__name__}.{name}')
+        given = args
         if not args.benchmark:
             parser = argparse.ArgumentParser()
             module.add_arguments(parser)
-            args = argparse.Namespace(**vars(args), **vars(parser.parse_args([])))
-        with console.status(f'{name} …'):
-            results[name] = module.measure(args)
+            given = parser.parse_args([])
+        try:
+            with console.status(f'{name} …'):
+                results[name] = module.measure(given)
+        except MissingDependencyError as error:
+            if args.benchmark:
+                raise
+            console.print(f'{name} is left out: {error}')
+            continue
         console.print(_table(name, (module.__doc__ or '').partition('\n')[0], module, results))
-        args = argparse.Namespace(json=args.json, benchmark=args.benchmark)
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
     console.print(f'written to {args.json}')

@@ -1,0 +1,81 @@
+// The package's kernels behind one C function, for ctypes.
+#include "decode.cu"
+#include "letterbox.cu"
+
+#include <map>
+#include <string>
+
+namespace {
+
+template <class T> const T& argument(void** arguments, int i) {
+  return *static_cast<const T*>(arguments[i]);
+}
+
+struct Entry {
+  bool fibers;
+  void (*run)(void**);
+};
+
+template <class T, int L, bool Area> Entry letterbox_entry() {
+  return {false, [](void** a) {
+            letterbox<T, L, Area>(argument<Batch>(a, 0), argument<Target>(a, 1));
+          }};
+}
+
+template <class T, int L> Entry candidates_entry() {
+  return {true, [](void** a) {
+            candidates<T, L>(argument<Head>(a, 0), argument<Thresholds>(a, 1),
+                             argument<Letterboxes>(a, 2), argument<Work>(a, 3));
+          }};
+}
+
+#define LETTERBOX(T, L)                                                 \
+  {"letterbox<" #T ", " #L ", false>", letterbox_entry<T, L, false>()}, \
+      {"letterbox<" #T ", " #L ", true>", letterbox_entry<T, L, true>()}
+#define CANDIDATES(T, L) {"candidates<" #T ", " #L ">", candidates_entry<T, L>()}
+
+typedef signed char int8;
+
+const std::map<std::string, Entry> kEntries = {
+    LETTERBOX(float, kPlanar),
+    LETTERBOX(Half, kPlanar),
+    {"letterbox<signed char, kPlanar, false>", letterbox_entry<int8, kPlanar, false>()},
+    LETTERBOX(Half, kBlocks16),
+    {"letterbox<signed char, kBlocks32, false>", letterbox_entry<int8, kBlocks32, false>()},
+    LETTERBOX(Half, kInterleaved4),
+    {"letterbox<signed char, kInterleaved4, false>", letterbox_entry<int8, kInterleaved4, false>()},
+    CANDIDATES(float, kConcatenated),
+    CANDIDATES(Half, kConcatenated),
+    CANDIDATES(float, kMaps),
+    CANDIDATES(Half, kMaps),
+    {"select_best",
+     {true, [](void** a) { select_best(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
+    {"overlap", {true, [](void** a) { overlap(argument<Thresholds>(a, 0), argument<Work>(a, 1)); }}},
+    {"keep",
+     {true,
+      [](void** a) {
+        keep(argument<Thresholds>(a, 0), argument<Work>(a, 1), argument<Result*>(a, 2));
+      }}},
+};
+
+}  // namespace
+
+extern "C" int launch(const char* name, const unsigned* grid, const unsigned* block,
+                      void** arguments) {
+  const auto entry = kEntries.find(name);
+  if (entry == kEntries.end()) return 1;
+  const auto run = entry->second.run;
+  host::launch(grid, block, entry->second.fibers, [=] { run(arguments); });
+  return 0;
+}
+
+extern "C" int size_of(const char* name) {
+  static const std::map<std::string, int> sizes = {
+      {"Batch", sizeof(Batch)},     {"Target", sizeof(Target)},
+      {"Head", sizeof(Head)},       {"Thresholds", sizeof(Thresholds)},
+      {"Work", sizeof(Work)},       {"Letterboxes", sizeof(Letterboxes)},
+      {"Result", sizeof(Result)},
+  };
+  const auto found = sizes.find(name);
+  return found == sizes.end() ? -1 : found->second;
+}

@@ -1,0 +1,148 @@
+"""A device that is the CPU: it runs the package's CUDA kernels, compiled by the host compiler.
+
+Streams do at once what they are given, so nothing that depends on overlap can be seen here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
+from yolox_trt_ros.detect.backends.onnxruntime_cuda import output_shapes
+from yolox_trt_ros.detect.cuda.preprocess import InputFormat
+from yolox_trt_ros.detect.cuda.runtime import KERNELS, Launcher
+
+HOST = Path(__file__).parent / 'host'
+ONE_AT_A_TIME = threading.Lock()
+
+
+def build(folder: Path) -> Path:
+    compiler = shutil.which('g++') or shutil.which('clang++')
+    if compiler is None:
+        raise FileNotFoundError('no C++ compiler')
+    library = folder / 'kernels.so'
+    flags = ['-std=c++17', '-O2', '-ffp-contract=off', '-fPIC', '-shared']
+    flags += ['-Wall', '-Werror', '-Wno-unknown-pragmas']
+    paths = [f'-I{HOST}', f'-I{KERNELS}']
+    command = [compiler, *flags, *paths, str(HOST / 'kernels.cpp'), '-o', str(library)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+class HostStream:
+    def __enter__(self) -> HostStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait_event(self, event: HostEvent) -> None:
+        assert event.done
+
+    def synchronize(self) -> None:
+        pass
+
+
+class HostEvent:
+    time_ns = 0
+
+    @property
+    def done(self) -> bool:
+        return self.time_ns > 0
+
+    def record(self, stream: HostStream | None = None) -> None:
+        self.time_ns = time.monotonic_ns()
+
+    def synchronize(self) -> None:
+        assert self.done
+
+
+class HostDevice:
+    """A :class:`Device` whose memory is the host's."""
+
+    integrated = False
+
+    def __init__(self, library: Path) -> None:
+        self.library = ctypes.CDLL(str(library))
+        self._page_locked: list[np.ndarray] = []
+
+    def size_of(self, name: str) -> int:
+        return self.library.size_of(name.encode())
+
+    def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
+        return [self._launcher(name) for name in names]
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
+        return np.zeros(tuple(shape), dtype)
+
+    def page_locked(self, count: int, dtype: Any) -> np.ndarray:
+        array = np.zeros(count, dtype)
+        self._page_locked.append(array)
+        return array
+
+    def is_page_locked(self, data: np.ndarray) -> bool:
+        return any(np.shares_memory(data, array) for array in self._page_locked)
+
+    def address(self, array: np.ndarray) -> int:
+        return array.ctypes.data
+
+    def stream(self) -> HostStream:
+        return HostStream()
+
+    def event(self) -> HostEvent:
+        return HostEvent()
+
+    def elapsed_ns(self, first: HostEvent, second: HostEvent) -> int:
+        return second.time_ns - first.time_ns
+
+    def upload(self, target: int, data: np.ndarray, stream: HostStream) -> None:
+        assert self.is_page_locked(data), 'only page-locked memory can be copied asynchronously'
+        ctypes.memmove(target, data.ctypes.data, data.nbytes)
+
+    def mark(self, stage: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def _launcher(self, name: str) -> Launcher:
+        def launch(
+            grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]
+        ) -> None:
+            kept = [np.ascontiguousarray(a) for a in arguments]
+            pointers = (ctypes.c_void_p * len(kept))(*(a.ctypes.data for a in kept))
+            sizes = [(ctypes.c_uint * 3)(*size, *(1,) * (3 - len(size))) for size in (grid, block)]
+            with ONE_AT_A_TIME:
+                assert self.library.launch(name.encode(), *sizes, pointers) == 0, name
+
+        return launch
+
+
+class HostBackend:
+    """ONNX Runtime on the CPU in the place of a GPU's backend."""
+
+    def __init__(self, path: Path, spec: ModelSpec, max_batch: int) -> None:
+        self.form, self.output_dtype = InputFormat(), np.dtype(np.float32)
+        self.input = np.zeros((max_batch, 3, spec.height, spec.width), np.float32)
+        self.outputs = [np.zeros((max_batch, *s), np.float32) for s in output_shapes(spec)]
+        self._fixed = spec.batch
+        self._backend = OnnxRuntimeCpuBackend(path, spec, threads=1)
+
+    def infer(self, images: int) -> None:
+        images = self._fixed or images
+        for mine, output in zip(
+            self.outputs, self._backend.infer(self.input[:images]), strict=True
+        ):
+            mine[:images] = output
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,192 @@
+"""The whole CUDA detector against the CPU detector.
+
+On the CPU its kernels run with a CPU backend; on a GPU with ONNX Runtime's CUDA provider.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from host_device import HostBackend, HostDevice
+from matching import differences
+from test_letterbox import noise
+from tiny_models import write_yolox
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.detector import Detected
+from yolox_trt_ros.core.encodings import RAW
+from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError, LaneError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.cuda.detector import CudaDetector
+from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+from yolox_trt_ros.detect.model import load_model_spec
+
+
+def frame_of(image: np.ndarray, sequence: int = 0) -> Frame:
+    height, width = image.shape[:2]
+    data = image.reshape(-1)
+    return Frame('front', sequence, 0, 0, '', 'bgr8', height, width, width * 3, data)
+
+
+def jpeg_of(image: np.ndarray) -> Frame:
+    height, width = image.shape[:2]
+    data = cv2.imencode('.jpg', image)[1].reshape(-1)
+    return Frame('front', 0, 0, 0, '', 'jpeg', height, width, 0, data)
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (90 + 8 * i, 120 + 10 * i, 3), np.uint8) for i in range(count)]
+
+
+def rows(detections: Detections) -> list[tuple[float, ...]]:
+    columns = (*detections.xyxy.T, detections.score, detections.class_id)
+    return [tuple(float(v) for v in row) for row in zip(*columns, strict=True)]
+
+
+def found(result: Any) -> list[tuple[float, ...]]:
+    assert isinstance(result, Detected), result
+    return rows(result.detections)
+
+
+def detector_on(
+    device: Any, path: Path, max_batch: int = 1, in_flight: int = 1, labels: Path | None = None
+) -> CudaDetector:
+    spec, stream = load_model_spec(path, labels), device.stream()
+    backend: Any
+    if isinstance(device, HostDevice):
+        backend = HostBackend(path, spec, max_batch)
+    else:
+        ort = pytest.importorskip('onnxruntime')
+        if 'CUDAExecutionProvider' not in ort.get_available_providers():
+            pytest.skip('ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu')
+        backend = OnnxRuntimeCudaBackend(path, spec, device, stream, max_batch)
+    return CudaDetector(spec, device, stream, backend, Thresholds, max_batch, in_flight)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_yolox(tmp_path / 'tiny.onnx', scores='logit')
+
+
+@pytest.mark.parametrize('layout', ['concatenated', 'per_level'])
+@pytest.mark.parametrize('boxes', ['grid', 'pixel'])
+def test_same_detections_as_the_cpu(layout: str, boxes: str, tmp_path: Path, device: Any) -> None:
+    if (layout, boxes) == ('per_level', 'pixel'):
+        pytest.skip('a cut model leaves decoding to us')
+    path = write_yolox(tmp_path / 'tiny.onnx', layout=layout, boxes=boxes)
+    spec = load_model_spec(path)
+    frames = [frame_of(p, i) for i, p in enumerate(pictures(3))]
+    on_cpu = CpuDetector(path, spec, Thresholds, max_batch=3)
+    on_gpu = detector_on(device, path, max_batch=3)
+    expected = on_cpu.submit(frames).wait()
+    for _ in range(3):  # first recorded, then replayed
+        got = on_gpu.submit(frames).wait()
+        for a, b in zip(got, expected, strict=True):
+            assert not differences(found(a), found(b), 0.98, 0.01)
+    on_gpu.close()
+
+
+def test_batches_in_flight_come_back_in_order(tiny: Path, device: Any) -> None:
+    detector = detector_on(device, tiny, max_batch=2, in_flight=2)
+    images = pictures(6)
+    alone = [found(detector.submit([frame_of(image)]).wait()[0]) for image in images]
+    for i in range(0, 4, 2):
+        first = detector.submit([frame_of(images[i]), frame_of(images[i + 1])])
+        second = detector.submit([frame_of(images[i + 2])])
+        with pytest.raises(LaneError, match='2 batches in flight'):
+            detector.submit([frame_of(images[0])])
+        together = [found(r) for r in (*first.wait(), *second.wait())]
+        for a, b in zip(together, alone[i : i + 3], strict=True):
+            assert not differences(a, b)
+    detector.close()
+    detector.close()
+
+
+def test_times_of_a_batch_are_in_order(tiny: Path, device: Any) -> None:
+    detector = detector_on(device, tiny)
+    last = 0
+    for _ in range(4):
+        (result,) = detector.submit([frame_of(pictures(1)[0])]).wait()
+        assert isinstance(result, Detected)
+        assert last <= result.preprocessed_ns <= result.inferred_ns <= result.decoded_ns
+        last = result.decoded_ns
+    detector.close()
+
+
+def test_compressed_and_damaged_frames(tiny: Path, device: Any) -> None:
+    spec = load_model_spec(tiny)
+    image = pictures(1)[0]
+    whole = jpeg_of(image)
+    cut = Frame('front', 0, 0, 0, '', 'jpeg', *image.shape[:2], 0, whole.data[:-400])
+    short = Frame('front', 0, 0, 0, '', 'bgr8', 90, 120, 360, whole.data[:100])
+    detector = detector_on(device, tiny, max_batch=4)
+    got = detector.submit([whole, cut, short, frame_of(image)]).wait()
+    assert isinstance(got[1], FrameError) and got[1].reason is DropReason.UNDECODABLE
+    assert isinstance(got[2], FrameError) and got[2].reason is DropReason.MALFORMED
+    (expected,) = CpuDetector(tiny, spec, Thresholds).submit([whole]).wait()
+    assert not differences(found(got[0]), found(expected), 0.98, 0.01)
+    (expected,) = CpuDetector(tiny, spec, Thresholds).submit([frame_of(image)]).wait()
+    assert not differences(found(got[3]), found(expected), 0.98, 0.01)
+    detector.close()
+
+
+@pytest.mark.parametrize('integrated', [False, True])
+def test_page_locked_frames(integrated: bool, tiny: Path, device: Any) -> None:
+    """They travel without a copy on the host; an integrated GPU reads them where they are."""
+    device.integrated = integrated
+    image = pictures(1)[0]
+    memory = device.page_locked(image.size, np.uint8)
+    memory[:] = image.reshape(-1)
+    assert device.is_page_locked(memory)
+    assert not device.is_page_locked(image)
+    detector = detector_on(device, tiny)
+    locked = frame_of(memory.reshape(image.shape))
+    results = [detector.submit([frame]).wait()[0] for frame in (locked, frame_of(image))]
+    assert found(results[0]) == found(results[1])
+    detector.close()
+
+
+def test_all_encodings_of_a_batch_and_growing_images(tiny: Path, device: Any) -> None:
+    spec = load_model_spec(tiny)
+    detector = detector_on(device, tiny, max_batch=len(RAW))
+    on_cpu = CpuDetector(tiny, spec, Thresholds, max_batch=len(RAW))
+    for height, width in ((40, 60), (120, 160), (80, 100)):
+        frames = [noise(encoding, height, width, 5, seed=i) for i, encoding in enumerate(RAW)]
+        got, want = (d.submit(frames).wait() for d in (detector, on_cpu))
+        for a, b in zip(got, want, strict=True):
+            assert not differences(found(a), found(b), 0.97, 0.02)
+    detector.close()
+
+
+@pytest.mark.gpu
+def test_a_device_that_is_not_there(cuda: CudaDevice) -> None:
+    with pytest.raises(ConfigError, match='cuda:0'):
+        CudaDevice(99)
+
+
+def test_photographs(real: Path, device: Any) -> None:
+    """A device that is the CPU is slow: it sees every eighth of the fifty."""
+    path, labels = real / 'yolox_nano_coco.onnx', real / 'coco_classes.txt'
+    files = sorted((real / 'images').iterdir())
+    detector = detector_on(device, path, labels=labels)
+    on_cpu = CpuDetector(path, load_model_spec(path, labels), Thresholds)
+    problems = []
+    for file in files[:: 8 if isinstance(device, HostDevice) else 1]:
+        frame = frame_of(cv2.imread(str(file)))
+        (got,), (want,) = (d.submit([frame]).wait() for d in (detector, on_cpu))
+        mine, theirs = found(got), found(want)
+        # What lies on the threshold may be found by one of the two alone.
+        for these, those in ((mine, theirs), (theirs, mine)):
+            clear = [row for row in those if row[4] > Thresholds().score + 0.005]
+            missing = [p for p in differences(these, clear) if p.startswith('missing')]
+            problems += [f'{file.name}: {p}' for p in missing]
+    assert not problems
+    detector.close()

@@ -1,0 +1,185 @@
+"""The fused kernel writes what OpenCV's separate steps write, for every encoding and layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from yolox_trt_ros.core.encodings import RAW
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor, bgr_image
+from yolox_trt_ros.detect.cuda.preprocess import BATCH, TARGET, CudaPreprocessor, InputFormat
+
+HEIGHT, WIDTH = 64, 96
+TABLE = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def spec(**changes: Any) -> ModelSpec:
+    values: dict[str, Any] = {
+        'input_name': 'images',
+        'batch': 0,
+        'height': HEIGHT,
+        'width': WIDTH,
+        'strides': (8, 16, 32),
+        'labels': ('a',),
+        'layout': 'concatenated',
+        'outputs': ('output',),
+        'scores': 'probability',
+        'boxes': 'grid',
+    }
+    return ModelSpec(**{**values, **changes})
+
+
+def noise(encoding: str, height: int, width: int, padding: int = 0, seed: int = 0) -> Frame:
+    """Return a frame of random bytes, the last row without its padding."""
+    layout = RAW[encoding]
+    height += height % layout.height_multiple
+    width += width % layout.width_multiple
+    step = layout.min_step(width) + padding
+    size = step * layout.rows(height) - padding
+    data = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+    return Frame('front', seed, 0, 0, '', encoding, height, width, step, data)
+
+
+def run(
+    device: Any, model: ModelSpec, frames: list[Frame | None], shift: int = 0, **options: Any
+) -> tuple[np.ndarray, list[Letterbox]]:
+    """Return the input tensor and the letterboxes; images lie `shift` bytes off alignment."""
+    form = options.get('form') or InputFormat()
+    sources: list[tuple[Frame, int] | None] = []
+    kept = []
+    for frame in frames:
+        if frame is None:
+            sources.append(None)
+            continue
+        memory = device.page_locked(len(frame.data) + 64, np.uint8)
+        memory[16 + shift : 16 + shift + len(frame.data)] = frame.data
+        kept.append(memory)
+        sources.append((frame, device.address(memory) + 16 + shift))
+    shape = form.shape(len(frames), model.height, model.width)
+    target = device.zeros(shape, form.dtype)
+    target.fill(77)
+    preprocessor = CudaPreprocessor(model, device, **options)
+    boxes = preprocessor.enqueue(sources, device.address(target))
+    return (target.get() if hasattr(target, 'get') else target), boxes
+
+
+def expected(model: ModelSpec, frame: Frame) -> tuple[np.ndarray, Letterbox]:
+    preprocessor = CpuPreprocessor(model)
+    target = preprocessor.new_input(1)[0]
+    return target, preprocessor.write(frame, target)
+
+
+def test_structures_have_the_kernels_sizes(device: Any) -> None:
+    if not hasattr(device, 'size_of'):
+        pytest.skip('the compiled sizes are asked of the host build')
+    assert BATCH.itemsize == device.size_of('Batch')
+    assert TARGET.itemsize == device.size_of('Target')
+
+
+@pytest.mark.parametrize('encoding', RAW)
+def test_every_encoding_at_every_size(encoding: str, device: Any) -> None:
+    @TABLE
+    @given(
+        st.integers(3, 300),
+        st.integers(3, 300),
+        st.integers(0, 7),
+        st.integers(0, 3),
+        st.sampled_from(['bgr', 'rgb']),
+    )
+    def check(height: int, width: int, padding: int, shift: int, colour: str) -> None:
+        model = spec(colour=colour)
+        frame = noise(encoding, height, width, padding)
+        got, boxes = run(device, model, [frame], shift)
+        want, box = expected(model, frame)
+        assert boxes == [box]
+        # Scales are rounded to float by OpenCV, to 32 fractional bits here: a weight may differ
+        # in its last place, which in a tiny image is that of many pixels.
+        assert np.abs(got[0] - want).max() <= 1
+        assert min(height, width) < 32 or (got[0] != want).mean() < 0.01
+
+    check()
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 2), (2, 300), (300, 2)])
+@pytest.mark.parametrize('encoding', ['bgr8', 'rgba8', 'mono8', 'yuv422', 'nv12'])
+def test_tiny_and_thin_images(encoding: str, size: tuple[int, int], device: Any) -> None:
+    frame = noise(encoding, *size)
+    got, _ = run(device, spec(), [frame])
+    assert np.abs(got[0] - expected(spec(), frame)[0]).max() <= 1
+
+
+def test_a_batch_of_everything_in_one_launch(device: Any) -> None:
+    frames: list[Frame | None] = [
+        noise(encoding, 60 + 7 * i, 90 + 11 * i, i, seed=i) for i, encoding in enumerate(RAW)
+    ]
+    frames.insert(3, None)
+    frames += [noise('bgr8', 50, 70, seed=50 + i) for i in range(6)]  # more than one launch takes
+    got, boxes = run(device, spec(pad=100), frames)
+    assert len(boxes) == len(frames) == 19
+    for image, frame in zip(got, frames, strict=True):
+        if frame is None:
+            assert (image == 100).all()
+        else:
+            assert np.abs(image - expected(spec(pad=100), frame)[0]).max() <= 1
+
+
+FORMS = [
+    InputFormat(np.float32, 'nchw'),
+    InputFormat(np.float16, 'nchw'),
+    InputFormat(np.int8, 'nchw', quantum=2.0),
+    InputFormat(np.float16, 'chw16'),
+    InputFormat(np.int8, 'chw32', quantum=2.0),
+    InputFormat(np.float16, 'hwc4'),
+    InputFormat(np.int8, 'hwc4', quantum=2.0),
+    InputFormat(np.float32, 'nchw', mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)),
+]
+
+
+@pytest.mark.parametrize('form', FORMS, ids=str)
+def test_every_type_and_layout(form: InputFormat, device: Any) -> None:
+    model = spec(scale=1 / 255 if form.mean[0] else 1.0)
+    frames = [noise('bgr8', 99, 131), noise('rgb8', 40, 30)]
+    got, _ = run(device, model, list(frames), form=form)
+    plain, _ = run(device, model, list(frames))
+    mean, std = (np.float64(v)[:, None, None] for v in (form.mean, form.std))
+    values = (plain - mean) / std
+    if form.dtype == np.int8:
+        values = np.clip(np.round(values / form.quantum), -128, 127)
+    if form.layout == 'nchw':
+        planes = got
+    else:
+        planes = np.moveaxis(got.reshape(2, HEIGHT, WIDTH, -1), -1, 1)
+        assert not planes[:, 3:].any(), 'channels behind the third are zero'
+    tolerance = {'float32': 1e-5, 'float16': 0.0, 'int8': 0.0}[np.dtype(form.dtype).name]
+    np.testing.assert_allclose(planes[:, :3].astype(np.float64), values, atol=tolerance)
+
+
+def test_network_input_wider_than_a_block(device: Any) -> None:
+    model = spec(height=160, width=224)
+    frame = noise('bgr8', 333, 447, 5)
+    got, _ = run(device, model, [frame])
+    assert np.abs(got[0] - expected(model, frame)[0]).max() <= 1
+
+
+@pytest.mark.parametrize('encoding', RAW)
+def test_antialiasing_averages_what_shrinks_by_more_than_two(encoding: str, device: Any) -> None:
+    big, small = noise(encoding, 401, 603), noise(encoding, 80, 100)
+    got, boxes = run(device, spec(), [big, small], antialias=True)
+    box = boxes[0]
+    mean = cv2.resize(bgr_image(big), (box.width, box.height), interpolation=cv2.INTER_AREA)
+    inside = got[0][:, : box.height, : box.width].transpose(1, 2, 0)
+    assert np.abs(inside - mean.astype(int)).max() <= 1
+    assert np.abs(got[1] - expected(spec(), small)[0]).max() <= 1
+
+
+def test_types_no_kernel_writes_are_refused(device: Any) -> None:
+    with pytest.raises(ConfigError, match='float64'):
+        CudaPreprocessor(spec(), device, InputFormat(np.float64))

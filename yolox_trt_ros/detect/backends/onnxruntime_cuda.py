@@ -1,0 +1,192 @@
+"""ONNX Runtime's CUDA provider on a stream of ours, with buffers that never move."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
+from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.detect.cuda.preprocess import InputFormat
+from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
+
+_TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
+_PROVIDER = 'CUDAExecutionProvider'
+_INSTALL = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
+_UNRECORDED_RUNS = 2
+
+_log = logging.getLogger(__name__)
+
+
+class OnnxRuntimeCudaBackend:
+    """Runs a model on one CUDA device; calls only enqueue.
+
+    Where ONNX Runtime puts the whole model on the device, each batch size is recorded once as a
+    CUDA graph and then replayed with a single call.
+
+    Args:
+        path: the ONNX file.
+        spec: what :func:`detect.model.load_model_spec` read from it.
+        device: where it runs.
+        stream: ``cupy.cuda.Stream`` that everything is enqueued on.
+        max_batch: most images of one call.
+
+    Attributes:
+        form: of the input: float32 or float16, ``nchw``.
+        input: ``cupy.ndarray`` (max_batch, 3, height, width); written before :meth:`infer`.
+        outputs: ``cupy.ndarray`` (max_batch, …) each, in the spec's order.
+        recorded: whether :meth:`infer` replays CUDA graphs.
+
+    Raises:
+        MissingDependencyError: no ONNX Runtime, or one that cannot use the GPU.
+        ModelError: ONNX Runtime cannot load the model, or its types are not supported.
+        ConfigError: the model's batch size is fixed and ``max_batch`` is another.
+    """
+
+    def __init__(
+        self, path: Path, spec: ModelSpec, device: CudaDevice, stream: Any, max_batch: int
+    ) -> None:
+        if spec.batch not in (0, max_batch):
+            raise ConfigError(
+                f'max_batch: {path.name} takes batches of {spec.batch} only, got {max_batch}'
+            )
+        self._ort = _require_onnxruntime()
+        self._device, self._stream, self._spec = device, stream, spec
+        self._session = self._open(path)
+        self.form = InputFormat(self._type_of(path, self._session.get_inputs()[0]))
+        kinds = {self._type_of(path, output) for output in self._session.get_outputs()}
+        if len(kinds) != 1:
+            raise ModelError(f'{path}: expected outputs of one type, got {sorted(map(str, kinds))}')
+        (self.output_dtype,) = kinds
+        with stream:
+            shape = self.form.shape(max_batch, spec.height, spec.width)
+            self.input = device.zeros(shape, self.form.dtype)
+            self.outputs = [
+                device.zeros((max_batch, *shape), self.output_dtype)
+                for shape in output_shapes(spec)
+            ]
+        self.recorded = True
+        self._graphs: dict[int, Any] = {}
+        self._bindings: dict[int, Any] = {}
+        self._run_options = self._ort.RunOptions()
+        self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
+
+    def infer(self, images: int) -> None:
+        """Enqueue the network for the first ``images`` images of the input tensor.
+
+        The first calls of each batch size wait for the device and choose algorithms.
+        """
+        size = self._spec.batch or images
+        if size not in self._bindings:
+            self._bindings[size] = self._bind(size)
+            self._graphs[size] = self._record(size) if self.recorded else None
+        graph = self._graphs[size]
+        if graph is None:
+            self._run(size)
+        else:
+            graph.launch(self._stream)
+
+    def close(self) -> None:
+        """Let go of the session and all device memory; calling it twice is allowed."""
+        self._graphs.clear()
+        self._bindings.clear()
+        self._session = None
+        self.input, self.outputs = None, []
+
+    def _open(self, path: Path) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        options.log_severity_level = 3
+        cuda = {
+            'device_id': str(self._device.index),
+            'user_compute_stream': str(self._stream.ptr),
+            # Trying every algorithm at every batch size would take minutes at start.
+            'cudnn_conv_algo_search': 'HEURISTIC',
+            # A float32 model is asked for float32 results; speed comes from float16 models.
+            'use_tf32': '0',
+        }
+        providers = [(_PROVIDER, cuda), 'CPUExecutionProvider']
+        try:
+            session = self._ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:
+            raise ModelError(f'{path}: ONNX Runtime cannot load it: {error}') from error
+        # ONNX Runtime goes on without a provider that it cannot load.
+        if session.get_providers()[0] != _PROVIDER:
+            raise MissingDependencyError(
+                'ONNX Runtime could not start its CUDA provider (cuDNN and cuBLAS of its CUDA '
+                f'version must be installed): {_INSTALL}'
+            )
+        return session
+
+    def _type_of(self, path: Path, tensor: Any) -> Any:
+        if tensor.type not in _TYPES:
+            raise ModelError(
+                f'{path}: {tensor.name}: expected {" or ".join(_TYPES)}, got {tensor.type}'
+            )
+        return np.dtype(_TYPES[tensor.type])
+
+    def _bind(self, size: int) -> Any:
+        binding = self._session.io_binding()
+        index, address = self._device.index, self._device.address
+        shape = (size, *self.input.shape[1:])
+        binding.bind_input(
+            self._spec.input_name, 'cuda', index, self.form.dtype, shape, address(self.input)
+        )
+        for name, output in zip(self._spec.outputs, self.outputs, strict=True):
+            shape = (size, *output.shape[1:])
+            binding.bind_output(name, 'cuda', index, self.output_dtype, shape, address(output))
+        return binding
+
+    def _run(self, size: int) -> None:
+        self._session.run_with_iobinding(self._bindings[size], self._run_options)
+
+    def _record(self, size: int) -> Any:
+        """Return a graph of one run, or ``None``, once and for all, if it cannot be recorded."""
+        for _ in range(_UNRECORDED_RUNS):  # they allocate and choose algorithms
+            self._run(size)
+        self._stream.synchronize()
+        self._stream.begin_capture()
+        try:
+            self._run(size)
+            return self._stream.end_capture()
+        except Exception as error:
+            self.recorded = False
+            _log.warning(
+                'no CUDA graph, each inference is enqueued operator by operator: %s', error
+            )
+            self._abandon_capture()
+            return None
+
+    def _abandon_capture(self) -> None:
+        try:
+            self._stream.end_capture()
+        except Exception as error:  # it is invalid, or ended already, and reports just that
+            _log.debug('capture ended: %s', error)
+
+
+def _require_onnxruntime() -> Any:
+    require_cupy()
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'a cuda lane with this backend needs ONNX Runtime for GPUs: {_INSTALL}'
+        ) from error
+    if _PROVIDER not in ort.get_available_providers():
+        raise MissingDependencyError(f'the installed ONNX Runtime has no {_PROVIDER}: {_INSTALL}')
+    # The libraries of NVIDIA's wheels are found only when asked for.
+    if hasattr(ort, 'preload_dlls'):
+        ort.preload_dlls()
+    return ort
+
+
+def output_shapes(spec: ModelSpec) -> list[tuple[int, ...]]:
+    """Return the shape of each head output for one image."""
+    classes = len(spec.labels)
+    if spec.layout == 'concatenated':
+        return [(spec.anchors, 5 + classes)]
+    return [(channels, *grid) for grid in spec.grids() for channels in (4, 1, classes)]

@@ -1,0 +1,213 @@
+// Reading camera images: any supported encoding, any size, any alignment.
+//
+// Arithmetic is that of OpenCV 4 on 8-bit images, integer for integer: BT.601 video range in 20
+// fractional bits, two-tap demosaicing, bilinear weights of 11 bits. A detector that was tuned on
+// one path then sees the same pixels on the other.
+#pragma once
+#include "device.cuh"
+
+enum Format { kPacked3, kPacked4, kMono, kUyvy, kYuyv, kNv12, kBayer };
+
+// One image of a batch; preprocess.py holds the same layout as a NumPy type.
+struct Image {
+  const unsigned char* data;
+  long long scale_x, scale_y;    // source pixels per output pixel, 32 fractional bits
+  long long offset_x, offset_y;  // source position of output pixel 0, with half a weight step added
+  int step, width, height;       // bytes, pixels
+  int out_width, out_height;     // pixels that the image covers in the network's input
+  int format;
+  int red;                       // Bayer: where red sits, x in bit 0, y in bit 1
+  int swap;                      // channel order is the reverse of the network's
+};
+
+// Channels of two neighbouring pixels: byte 0 is the left one's, byte 1 the right one's; the upper
+// two bytes are undefined.
+struct Pair {
+  unsigned channel[3];
+};
+
+struct Colour {
+  int channel[3];
+};
+
+struct Bytes {
+  unsigned lo, hi;
+};
+
+// Returns `count` bytes from any address, at most 8, by aligned words; no word is touched that
+// holds none of them. Bytes above `count` are undefined.
+DEVICE Bytes load_bytes(const unsigned char* address, int count) {
+  const unsigned long long at = reinterpret_cast<unsigned long long>(address);
+  const int skip = static_cast<int>(at & 3);
+  const unsigned* word = reinterpret_cast<const unsigned*>(at - skip);
+  const unsigned first = __ldg(word);
+  const unsigned second = skip + count > 4 ? __ldg(word + 1) : 0;
+  const unsigned third = skip + count > 8 ? __ldg(word + 2) : 0;
+  return {__funnelshift_r(first, second, skip * 8), __funnelshift_r(second, third, skip * 8)};
+}
+
+DEVICE int clamp(int value, int low, int high) { return min(max(value, low), high); }
+
+DEVICE int byte_of(unsigned word, int index) { return (word >> (8 * index)) & 0xff; }
+
+DEVICE Pair pair_of(Colour left, Colour right) {
+  Pair pair;
+  for (int c = 0; c < 3; ++c) {
+    pair.channel[c] = left.channel[c] | right.channel[c] << 8;
+  }
+  return pair;
+}
+
+// ITU-R BT.601, video range: coefficients times 2^20.
+DEVICE Colour bgr_of_yuv(int y, int u, int v) {
+  const int luma = max(y - 16, 0) * 1220542 + (1 << 19);
+  u -= 128;
+  v -= 128;
+  return {clamp((luma + 2116026 * u) >> 20, 0, 255),
+          clamp((luma - 409993 * u - 852492 * v) >> 20, 0, 255),
+          clamp((luma + 1673527 * v) >> 20, 0, 255)};
+}
+
+// The functions below return pixels (x, y) and (x + 1, y); x + 1 lies in the image unless that is
+// one pixel wide, in which case the right pixel is undefined.
+template <int F> DEVICE Pair fetch(const Image& image, int x, int y);
+
+template <> DEVICE Pair fetch<kPacked3>(const Image& image, int x, int y) {
+  const Bytes b = load_bytes(image.data + static_cast<long long>(y) * image.step + 3 * x, 6);
+  return {__byte_perm(b.lo, b.hi, 0x30), __byte_perm(b.lo, b.hi, 0x41),
+          __byte_perm(b.lo, b.hi, 0x52)};
+}
+
+template <> DEVICE Pair fetch<kPacked4>(const Image& image, int x, int y) {
+  const Bytes b = load_bytes(image.data + static_cast<long long>(y) * image.step + 4 * x, 8);
+  return {__byte_perm(b.lo, b.hi, 0x40), __byte_perm(b.lo, b.hi, 0x51),
+          __byte_perm(b.lo, b.hi, 0x62)};
+}
+
+template <> DEVICE Pair fetch<kMono>(const Image& image, int x, int y) {
+  const unsigned grey = load_bytes(image.data + static_cast<long long>(y) * image.step + x, 2).lo;
+  return {grey, grey, grey};
+}
+
+// 4:2:2 with two pixels in four bytes; `luma` and `u` are the places of Y and U among them.
+DEVICE Pair fetch_yuv422(const Image& image, int x, int y, int luma, int u) {
+  const unsigned char* row = image.data + static_cast<long long>(y) * image.step;
+  const bool odd = x & 1;
+  const Bytes b = load_bytes(row + 2 * (x - odd), odd ? 8 : 4);
+  const unsigned right = odd ? b.hi : b.lo;
+  return pair_of(
+      bgr_of_yuv(byte_of(b.lo, luma + 2 * odd), byte_of(b.lo, u), byte_of(b.lo, u + 2)),
+      bgr_of_yuv(byte_of(right, luma + 2 * !odd), byte_of(right, u), byte_of(right, u + 2)));
+}
+
+template <> DEVICE Pair fetch<kUyvy>(const Image& image, int x, int y) {
+  return fetch_yuv422(image, x, y, 1, 0);
+}
+
+template <> DEVICE Pair fetch<kYuyv>(const Image& image, int x, int y) {
+  return fetch_yuv422(image, x, y, 0, 1);
+}
+
+template <> DEVICE Pair fetch<kNv12>(const Image& image, int x, int y) {
+  const long long step = image.step;
+  const unsigned luma = load_bytes(image.data + y * step + x, 2).lo;
+  const bool odd = x & 1;
+  const unsigned char* chroma = image.data + (image.height + y / 2) * step + (x - odd);
+  const unsigned uv = load_bytes(chroma, odd ? 4 : 2).lo;
+  const int right = odd ? 2 : 0;
+  return pair_of(bgr_of_yuv(byte_of(luma, 0), byte_of(uv, 0), byte_of(uv, 1)),
+                 bgr_of_yuv(byte_of(luma, 1), byte_of(uv, right), byte_of(uv, right + 1)));
+}
+
+// Bilinear demosaicing of the pixel whose 3 x 3 neighbourhood starts at byte `at` of three rows.
+// `red_x` and `red_y` say whether it shares its column and its row with red.
+DEVICE Colour demosaic(unsigned above, unsigned row, unsigned below, int at, bool red_x, bool red_y) {
+  const int centre = byte_of(row, at + 1);
+  const int across = byte_of(row, at) + byte_of(row, at + 2);
+  const int upright = byte_of(above, at + 1) + byte_of(below, at + 1);
+  if (red_x != red_y) {  // green
+    const int horizontal = (across + 1) >> 1, vertical = (upright + 1) >> 1;
+    return {red_y ? vertical : horizontal, centre, red_y ? horizontal : vertical};
+  }
+  const int corners =
+      byte_of(above, at) + byte_of(above, at + 2) + byte_of(below, at) + byte_of(below, at + 2);
+  const int green = (across + upright + 2) >> 2, other = (corners + 2) >> 2;
+  return {red_x ? other : centre, green, red_x ? centre : other};
+}
+
+// Pixels on the border have no whole neighbourhood and repeat their inner neighbours.
+template <> DEVICE Pair fetch<kBayer>(const Image& image, int x, int y) {
+  const int left = clamp(x, 1, image.width - 2), right = clamp(x + 1, 1, image.width - 2);
+  const int middle = clamp(y, 1, image.height - 2);
+  const unsigned char* row = image.data + static_cast<long long>(middle) * image.step + left - 1;
+  const int count = right - left + 3;
+  const unsigned above = load_bytes(row - image.step, count).lo;
+  const unsigned centre = load_bytes(row, count).lo;
+  const unsigned below = load_bytes(row + image.step, count).lo;
+  const bool red_y = ((middle ^ (image.red >> 1)) & 1) == 0;
+  return pair_of(
+      demosaic(above, centre, below, 0, ((left ^ image.red) & 1) == 0, red_y),
+      demosaic(above, centre, below, right - left, ((right ^ image.red) & 1) == 0, red_y));
+}
+
+// Two neighbouring source positions, and the second one's weight in 1/2048.
+struct Tap {
+  int first;
+  int weight;
+};
+
+DEVICE Tap tap(long long scale, long long offset, int out, int size) {
+  const long long at = out * scale + offset;
+  const int first = static_cast<int>(at >> 32);
+  if (first < 0 || size == 1) return {0, 0};
+  if (first >= size - 1) return {size - 2, 2048};
+  return {first, static_cast<int>(static_cast<unsigned>(at) >> 21)};
+}
+
+// Bilinear interpolation at output pixel (x, y), channels in source order.
+template <int F> DEVICE Colour bilinear(const Image& image, int x, int y) {
+  const Tap across = tap(image.scale_x, image.offset_x, x, image.width);
+  const Tap down = tap(image.scale_y, image.offset_y, y, image.height);
+  const Pair upper = fetch<F>(image, across.first, down.first);
+  const Pair lower = fetch<F>(image, across.first, min(down.first + 1, image.height - 1));
+  const unsigned weights = (2048 - across.weight) | across.weight << 16;
+  Colour colour;
+  for (int c = 0; c < 3; ++c) {
+    const int above = __dp2a_lo(weights, upper.channel[c], 0u) >> 4;
+    const int below = __dp2a_lo(weights, lower.channel[c], 0u) >> 4;
+    colour.channel[c] =
+        ((above * (2048 - down.weight) >> 16) + (below * down.weight >> 16) + 2) >> 2;
+  }
+  return colour;
+}
+
+// Share of source pixel `at` in the span [begin, end), all in 32 fractional bits.
+DEVICE float covered(long long begin, long long end, int at) {
+  const long long left = static_cast<long long>(at) << 32, right = left + (1LL << 32);
+  return static_cast<float>(min(end, right) - max(begin, left)) * 0x1p-32f;
+}
+
+// Mean of the source area that output pixel (x, y) stands for: no aliasing at scales above 2.
+template <int F> DEVICE Colour area(const Image& image, int x, int y) {
+  const long long left = x * image.scale_x, top = y * image.scale_y;
+  const long long right = min(left + image.scale_x, static_cast<long long>(image.width) << 32);
+  const long long bottom = min(top + image.scale_y, static_cast<long long>(image.height) << 32);
+  float sum[3] = {0, 0, 0}, total = 0;
+  for (int v = static_cast<int>(top >> 32); v <= static_cast<int>((bottom - 1) >> 32); ++v) {
+    const float share = covered(top, bottom, v);
+    for (int u = static_cast<int>(left >> 32); u <= static_cast<int>((right - 1) >> 32); ++u) {
+      const float weight = share * covered(left, right, u);
+      const bool last = u > 0 && u == image.width - 1;  // a pair must not begin in the last column
+      const Pair pair = fetch<F>(image, u - last, v);
+      for (int c = 0; c < 3; ++c) {
+        sum[c] += weight * byte_of(pair.channel[c], last);
+      }
+      total += weight;
+    }
+  }
+  Colour colour;
+  for (int c = 0; c < 3; ++c) {
+    colour.channel[c] = __float2int_rn(sum[c] / total);
+  }
+  return colour;
+}

@@ -1,0 +1,99 @@
+// Camera images to the network's input in one launch: colour, resize, letterbox, layout and type
+// conversion never visit memory in between.
+#include "image.cuh"
+
+constexpr int kBatch = 16;  // images of one launch; preprocess.py splits larger batches
+
+enum Layout { kPlanar, kBlocks16, kBlocks32, kInterleaved4 };
+
+struct Batch {
+  Image image[kBatch];
+};
+
+// Where the pixels go, and what a pixel value becomes: multiply * value + add, per channel.
+struct Target {
+  void* data;         // of the first image of this launch
+  int width, height;  // of the network's input; the width is even
+  int pad;            // pixel value of the letterbox border
+  float multiply[3], add[3];
+};
+
+template <class T, int N> struct alignas(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Vector {
+  T value[N];
+};
+
+template <class T, int L> struct Store;
+
+// [images, 3, height, width]
+template <class T> struct Store<T, kPlanar> {
+  static DEVICE void write(const Target& t, int image, int x, int y, const float (&value)[2][3]) {
+    const long long plane = static_cast<long long>(t.height) * t.width;
+    T* out = static_cast<T*>(t.data) + image * 3 * plane + static_cast<long long>(y) * t.width + x;
+    for (int c = 0; c < 3; ++c) {
+      const Vector<T, 2> both{{convert<T>(value[0][c]), convert<T>(value[1][c])}};
+      *reinterpret_cast<Vector<T, 2>*>(out + c * plane) = both;
+    }
+  }
+};
+
+// [images, height, width, N]: the channels of one pixel lie together, zeros behind the third.
+template <class T, int N> struct StoreBlocks {
+  static DEVICE void write(const Target& t, int image, int x, int y, const float (&value)[2][3]) {
+    T* out = static_cast<T*>(t.data);
+    out += ((static_cast<long long>(image) * t.height + y) * t.width + x) * N;
+    for (int p = 0; p < 2; ++p) {
+      Vector<T, N> pixel{};
+      for (int c = 0; c < 3; ++c) {
+        pixel.value[c] = convert<T>(value[p][c]);
+      }
+      reinterpret_cast<Vector<T, N>*>(out)[p] = pixel;
+    }
+  }
+};
+
+template <class T> struct Store<T, kBlocks16> : StoreBlocks<T, 16> {};
+template <class T> struct Store<T, kBlocks32> : StoreBlocks<T, 32> {};
+template <class T> struct Store<T, kInterleaved4> : StoreBlocks<T, 4> {};
+
+// Both pixels of a thread in one go, so that all their loads are under way together. With `Area`,
+// images that shrink by more than two are averaged.
+template <int F, bool Area> DEVICE void sample(const Image& image, int x, int y, Colour (&out)[2]) {
+  const bool shrinks = max(image.scale_x, image.scale_y) > 2LL << 32;
+#pragma unroll
+  for (int p = 0; p < 2; ++p) {
+    const int column = min(x + p, image.out_width - 1);
+    out[p] = Area && shrinks ? area<F>(image, column, y) : bilinear<F>(image, column, y);
+  }
+}
+
+template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Colour (&out)[2]) {
+  switch (image.format) {
+    case kPacked3: return sample<kPacked3, Area>(image, x, y, out);
+    case kPacked4: return sample<kPacked4, Area>(image, x, y, out);
+    case kMono: return sample<kMono, Area>(image, x, y, out);
+    case kUyvy: return sample<kUyvy, Area>(image, x, y, out);
+    case kYuyv: return sample<kYuyv, Area>(image, x, y, out);
+    case kNv12: return sample<kNv12, Area>(image, x, y, out);
+    case kBayer: return sample<kBayer, Area>(image, x, y, out);
+  }
+}
+
+// Grid: x covers pairs of columns, y rows, z images.
+template <class T, int L, bool Area>
+__global__ void __launch_bounds__(256) letterbox(const Batch batch, const Target target) {
+  const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
+  const int y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x >= target.width || y >= target.height) return;
+  const Image& image = batch.image[blockIdx.z];
+  Colour colour[2] = {};
+  if (x < image.out_width && y < image.out_height) sample_any<Area>(image, x, y, colour);
+  float value[2][3];
+  for (int p = 0; p < 2; ++p) {
+    const bool inside = x + p < image.out_width && y < image.out_height;
+    for (int c = 0; c < 3; ++c) {
+      const int from = image.swap ? colour[p].channel[2 - c] : colour[p].channel[c];
+      value[p][c] = (inside ? from : target.pad) * target.multiply[c] + target.add[c];
+    }
+  }
+  Store<T, L>::write(target, blockIdx.z, x, y, value);
+}

@@ -1,0 +1,198 @@
+"""Head outputs to detections on a CUDA device; rules are those of the CPU postprocessor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
+from yolox_trt_ros.detect.cuda.runtime import Device
+
+MAX_CANDIDATES = 1024
+"""Boxes that enter NMS, as on the CPU; kCandidates in decode.cu."""
+MAX_IMAGES, MAX_LEVELS = 64, 4
+"""kImages and kLevels in head.cuh."""
+BLOCK = 128
+"""kBlock in decode.cu."""
+
+LEVEL = np.dtype(
+    [
+        ('box', 'u8'),
+        ('objectness', 'u8'),
+        ('classes', 'u8'),
+        ('first', 'i4'),
+        ('cells', 'i4'),
+        ('columns', 'i4'),
+        ('stride', 'f4'),
+    ],
+    align=True,
+)
+HEAD = np.dtype(
+    [
+        ('level', LEVEL, MAX_LEVELS),
+        ('levels', 'i4'),
+        ('anchors', 'i4'),
+        ('classes', 'i4'),
+        ('logits', 'i4'),
+        ('grid', 'i4'),
+    ],
+    align=True,
+)
+THRESHOLDS = np.dtype(
+    [
+        ('objectness', 'f4'),
+        ('score', 'f4'),
+        ('iou', 'f4'),
+        ('class_agnostic', 'i4'),
+        ('max_detections', 'i4'),
+    ],
+    align=True,
+)
+LETTERBOXES = np.dtype([('scale', 'f4', MAX_IMAGES)])
+WORK = np.dtype(
+    [
+        (name, 'u8')
+        for name in (
+            'keys',
+            'counts',
+            'boxes',
+            'best_boxes',
+            'best_scores',
+            'best_classes',
+            'overlaps',
+        )
+    ]
+)
+RESULT = np.dtype(
+    [
+        ('box', 'f4', (MAX_CANDIDATES, 4)),
+        ('score', 'f4', MAX_CANDIDATES),
+        ('class_id', 'i4', MAX_CANDIDATES),
+        ('count', 'i4'),
+        ('padding', 'i4', 3),
+    ]
+)
+_TYPES = {'float32': 'float', 'float16': 'Half'}
+
+
+class CudaPostprocessor:
+    """Threshold, compaction, top-k, NMS and mapping to source pixels, without a host round trip.
+
+    Args:
+        spec: the model.
+        device: where the kernels run.
+        outputs: addresses of the head outputs, [max_batch, …] each, in ``ModelSpec.outputs``'s
+            order.
+        dtype: their type, float32 or float16.
+        max_batch: most images of one call.
+
+    Raises:
+        ConfigError: the head or the batch is larger than these kernels are made for.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, device: Device, outputs: Sequence[int], dtype: Any, max_batch: int
+    ) -> None:
+        kind = _TYPES.get(np.dtype(dtype).name)
+        if len(spec.strides) > MAX_LEVELS or max_batch > MAX_IMAGES or kind is None:
+            raise ConfigError(
+                f'expected at most {MAX_LEVELS} strides, batches of at most {MAX_IMAGES} and '
+                f'{" or ".join(_TYPES)} outputs, got {len(spec.strides)}, {max_batch} and '
+                f'{np.dtype(dtype).name}'
+            )
+        self._spec = spec
+        self._device = device
+        self._max_batch = max_batch
+        self._head = _head(spec, outputs)
+        layout = 'kMaps' if spec.layout == 'per_level' else 'kConcatenated'
+        names = [f'candidates<{kind}, {layout}>', 'select_best', 'overlap', 'keep']
+        # Without contraction: overlaps on the threshold are then decided as on the CPU.
+        self._kernels = device.kernels('decode.cu', names, ('--fmad=false',))
+        self._arrays = self._allocate()
+        self._work = np.zeros(1, WORK)
+        for name, array in self._arrays.items():
+            self._work[name] = device.address(array)
+
+    def new_result(self) -> np.ndarray:
+        """Return a place for the results of one batch, in host memory."""
+        return self._device.page_locked(self._max_batch, RESULT)
+
+    def enqueue(
+        self, boxes: Sequence[Letterbox], thresholds: Thresholds, result: np.ndarray
+    ) -> None:
+        """Decode as many images as there are letterboxes, on the current stream.
+
+        Args:
+            boxes: how each image sits in the network's input.
+            thresholds: what counts as a detection.
+            result: of :meth:`new_result`; holds the detections once the stream has got there.
+        """
+        batch = len(boxes)
+        scales = np.zeros(1, LETTERBOXES)
+        scales['scale'][0, :batch] = [box.scale for box in boxes]
+        limits = _limits(thresholds, self._spec)
+        candidates, select_best, overlap, keep = self._kernels
+        anchors = -(-self._spec.anchors // BLOCK)
+        candidates((anchors, batch), (BLOCK,), (self._head, limits, scales, self._work))
+        select_best((batch,), (MAX_CANDIDATES,), (self._head, self._work))
+        grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, batch)
+        overlap(grid, (BLOCK,), (limits, self._work))
+        address = np.uint64(self._device.address(result))
+        keep((batch,), (32,), (limits, self._work, address))
+
+    @staticmethod
+    def detections(result: np.ndarray, place: int) -> Detections:
+        """Return a copy of one image's detections, best first, in source-image pixels."""
+        row = result[place]
+        n = int(row['count'])
+        return Detections(
+            row['box'][:n].copy(), row['score'][:n].copy(), row['class_id'][:n].copy()
+        )
+
+    def _allocate(self) -> dict[str, Any]:
+        spec, batch, zeros = self._spec, self._max_batch, self._device.zeros
+        best = (batch, MAX_CANDIDATES)
+        return {
+            'keys': zeros((batch, spec.anchors * len(spec.labels)), np.uint64),
+            'counts': zeros((batch,), np.uint32),
+            'boxes': zeros((batch, spec.anchors, 4), np.float32),
+            'best_boxes': zeros((*best, 4), np.float32),
+            'best_scores': zeros(best, np.float32),
+            'best_classes': zeros(best, np.int32),
+            'overlaps': zeros((*best, MAX_CANDIDATES // 32), np.uint32),
+        }
+
+
+def _head(spec: ModelSpec, outputs: Sequence[int]) -> np.ndarray:
+    head = np.zeros(1, HEAD)
+    head['levels'], head['anchors'] = len(spec.strides), spec.anchors
+    head['classes'] = len(spec.labels)
+    head['logits'], head['grid'] = spec.scores == 'logit', spec.boxes == 'grid'
+    first = 0
+    for i, (stride, (rows, columns)) in enumerate(zip(spec.strides, spec.grids(), strict=True)):
+        level = head['level'][0, i : i + 1]
+        maps = outputs[3 * i : 3 * i + 3] if spec.layout == 'per_level' else [outputs[0]] * 3
+        level['box'], level['objectness'], level['classes'] = maps
+        level['first'], level['cells'], level['columns'] = first, rows * columns, columns
+        level['stride'] = stride
+        first += rows * columns
+    return head
+
+
+def _limits(thresholds: Thresholds, spec: ModelSpec) -> np.ndarray:
+    # No class probability exceeds 1, so objectness alone rules out nearly every anchor.
+    bound = thresholds.score
+    if spec.scores == 'logit':
+        inside = 0 < bound < 1
+        bound = math.log(bound / (1 - bound)) if inside else math.copysign(math.inf, bound - 0.5)
+    limits = np.zeros(1, THRESHOLDS)
+    limits['objectness'], limits['score'] = bound, thresholds.score
+    limits['iou'] = thresholds.nms_iou
+    limits['class_agnostic'] = thresholds.class_agnostic
+    limits['max_detections'] = min(thresholds.max_detections, MAX_CANDIDATES)
+    return limits

@@ -1,0 +1,198 @@
+"""Camera images to the network's input on a CUDA device, a batch in one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.detect.cuda.runtime import Device
+
+LAUNCH_IMAGES = 16
+"""Images of one launch; kBatch in letterbox.cu."""
+BLOCK = (32, 8)
+
+IMAGE = np.dtype(
+    [
+        ('data', 'u8'),
+        ('scale', 'i8', 2),
+        ('offset', 'i8', 2),
+        ('step', 'i4'),
+        ('width', 'i4'),
+        ('height', 'i4'),
+        ('out_width', 'i4'),
+        ('out_height', 'i4'),
+        ('format', 'i4'),
+        ('red', 'i4'),
+        ('swap', 'i4'),
+    ],
+    align=True,
+)
+BATCH = np.dtype([('image', IMAGE, LAUNCH_IMAGES)], align=True)
+TARGET = np.dtype(
+    [
+        ('data', 'u8'),
+        ('width', 'i4'),
+        ('height', 'i4'),
+        ('pad', 'i4'),
+        ('multiply', 'f4', 3),
+        ('add', 'f4', 3),
+    ],
+    align=True,
+)
+
+_PACKED3, _PACKED4, _MONO, _UYVY, _YUYV, _NV12, _BAYER = range(7)
+# Format, where red sits in a Bayer mosaic (x in bit 0, y in bit 1), and whether red comes first.
+_FORMATS = {
+    'bgr8': (_PACKED3, 0, False),
+    'rgb8': (_PACKED3, 0, True),
+    'bgra8': (_PACKED4, 0, False),
+    'rgba8': (_PACKED4, 0, True),
+    'mono8': (_MONO, 0, False),
+    'yuv422': (_UYVY, 0, False),
+    'yuv422_yuy2': (_YUYV, 0, False),
+    'nv12': (_NV12, 0, False),
+    'bayer_rggb8': (_BAYER, 0, False),
+    'bayer_bggr8': (_BAYER, 3, False),
+    'bayer_gbrg8': (_BAYER, 2, False),
+    'bayer_grbg8': (_BAYER, 1, False),
+}
+
+Layout = Literal['nchw', 'chw16', 'chw32', 'hwc4']
+_LAYOUTS = {
+    'nchw': ('kPlanar', 0),
+    'chw16': ('kBlocks16', 16),
+    'chw32': ('kBlocks32', 32),
+    'hwc4': ('kInterleaved4', 4),
+}
+_TYPES = {'float32': 'float', 'float16': 'Half', 'int8': 'signed char'}
+
+
+@dataclass(frozen=True, slots=True)
+class InputFormat:
+    """How an engine wants its input.
+
+    Attributes:
+        dtype: float32, float16 or int8.
+        layout: ``nchw`` [n, 3, h, w]; ``chw16`` [n, 1, h, w, 16], ``chw32`` [n, 1, h, w, 32] and
+            ``hwc4`` [n, h, w, 4] as a DLA reads them, channels behind the third zero.
+        quantum: for int8, the value that one step stands for.
+        mean, std: per channel in the network's colour order; the network gets
+            (pixel × ``ModelSpec.scale`` - mean) / std.
+    """
+
+    dtype: Any = np.float32
+    layout: Layout = 'nchw'
+    quantum: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def shape(self, batch: int, height: int, width: int) -> tuple[int, ...]:
+        """Return the shape of the input tensor."""
+        if self.layout == 'nchw':
+            return batch, 3, height, width
+        if self.layout == 'hwc4':
+            return batch, height, width, 4
+        return batch, 1, height, width, _LAYOUTS[self.layout][1]
+
+
+class CudaPreprocessor:
+    """Colour, resize, letterbox, layout and type conversion of one model's input, fused.
+
+    Pixel arithmetic is OpenCV's (8-bit bilinear with half-pixel centres); see ``image.cuh``.
+
+    Args:
+        spec: the model; its input width must be even.
+        device: where the kernels run.
+        form: how the engine wants its input.
+        antialias: average the source area of a pixel instead where an image shrinks by more than
+            two; costs a read of every source pixel and colour conversion.
+
+    Raises:
+        ConfigError: the model's input cannot be written by these kernels.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        device: Device,
+        form: InputFormat | None = None,
+        antialias: bool = False,
+    ) -> None:
+        form = form or InputFormat()
+        dtype = np.dtype(form.dtype)
+        if spec.width % 2 or dtype.name not in _TYPES:
+            raise ConfigError(
+                f'expected a model input of even width and of type {", ".join(_TYPES)}, '
+                f'got {spec.width} pixels of {dtype.name}'
+            )
+        self._spec = spec
+        self._templates: dict[tuple[str, int, int, int], tuple[Any, Letterbox]] = {}
+        kind, layout = _TYPES[dtype.name], _LAYOUTS[form.layout][0]
+        name = f'letterbox<{kind}, {layout}, {str(antialias).lower()}>'
+        (self._kernel,) = device.kernels('letterbox.cu', [name], ())
+        self._image_bytes = int(np.prod(form.shape(1, spec.height, spec.width))) * dtype.itemsize
+        self._target = np.zeros(1, TARGET)
+        self._target['width'], self._target['height'] = spec.width, spec.height
+        self._target['pad'] = spec.pad
+        quantum = form.quantum if dtype == np.int8 else 1.0
+        mean, std = np.array(form.mean), np.array(form.std)
+        self._target['multiply'] = spec.scale / std / quantum
+        self._target['add'] = -mean / std / quantum
+
+    def enqueue(self, sources: Sequence[tuple[Frame, int] | None], target: int) -> list[Letterbox]:
+        """Write a batch of images into the input tensor, on the current stream.
+
+        Args:
+            sources: frames of raw pixels and the addresses at which the device reads them;
+                ``None`` leaves its place empty: all border.
+            target: address of the input tensor.
+
+        Returns:
+            Each image's letterbox, to map boxes back to source pixels.
+        """
+        boxes = []
+        for first in range(0, len(sources), LAUNCH_IMAGES):
+            part = sources[first : first + LAUNCH_IMAGES]
+            boxes += self._launch(part, target + first * self._image_bytes)
+        return boxes
+
+    def _launch(self, sources: Sequence[tuple[Frame, int] | None], target: int) -> list[Letterbox]:
+        batch = np.zeros(1, BATCH)
+        images = batch['image'][0]
+        boxes = []
+        for place, source in enumerate(sources):
+            box = Letterbox(1.0, 0, 0)
+            if source is not None:
+                frame, address = source
+                images[place], box = self._template(frame)
+                images['data'][place] = address
+            boxes.append(box)
+        self._target['data'] = target
+        columns, rows = BLOCK[0] * 2, BLOCK[1]
+        grid = (-(-self._spec.width // columns), -(-self._spec.height // rows), len(sources))
+        self._kernel(grid, BLOCK, (batch, self._target))
+        return boxes
+
+    def _template(self, frame: Frame) -> tuple[Any, Letterbox]:
+        """Return the descriptor of all images like this one, but for their address."""
+        key = (frame.encoding, frame.height, frame.width, frame.step)
+        if key not in self._templates:
+            box = Letterbox.fit(frame.height, frame.width, self._spec)
+            image = np.zeros((), IMAGE)
+            form, image['red'], red_first = _FORMATS[frame.encoding]
+            image['format'] = form
+            image['swap'] = red_first != (self._spec.colour == 'rgb')
+            image['step'], image['width'], image['height'] = frame.step, frame.width, frame.height
+            image['out_width'], image['out_height'] = box.width, box.height
+            ratios = frame.width / box.width, frame.height / box.height
+            image['scale'] = [round(ratio * 2**32) for ratio in ratios]
+            # Half-pixel centres; half a step of the 11-bit weight makes truncation round.
+            image['offset'] = [round((ratio / 2 - 0.5) * 2**32) + 2**20 for ratio in ratios]
+            self._templates[key] = (image[()], box)
+        return self._templates[key]

@@ -1,0 +1,194 @@
+"""One CUDA device, as far as the detector needs it.
+
+Only :class:`CudaDevice` and the backends touch CuPy. Tests without a GPU put another
+:class:`Device` in its place that runs the same kernels on the CPU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
+
+KERNELS = Path(__file__).parent / 'kernels'
+
+Launcher = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
+"""Called with grid, block and arguments; enqueues on the current stream. Arguments are NumPy
+scalars, or arrays of one structured element, which the kernel gets by value."""
+
+INCLUDE = re.compile(r'^#include "(\w+\.cuh)"\n', re.MULTILINE)
+
+
+class Device(Protocol):
+    """Memory, kernels and streams of one device. Streams and events are CuPy's or behave so."""
+
+    integrated: bool
+    """Whether host and device share their memory, so that nothing needs to be copied."""
+
+    def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
+        """Compile a file of ``kernels/`` and return the named instances of its templates."""
+        ...
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> Any:
+        """Return an array on the device, written on the current stream."""
+        ...
+
+    def page_locked(self, count: int, dtype: Any) -> np.ndarray:
+        """Return an array (count,), count > 0, in host memory that kernels reach too."""
+        ...
+
+    def is_page_locked(self, data: np.ndarray) -> bool:
+        """Return whether kernels and copy engines may read an array of the host where it lies."""
+        ...
+
+    def address(self, array: Any) -> int:
+        """Return where an array of this device, or page-locked, lies for kernels."""
+        ...
+
+    def stream(self) -> Any:
+        """Return a new stream, which does not wait for the default stream."""
+        ...
+
+    def event(self) -> Any:
+        """Return a new event with timing, whose ``synchronize`` lets the thread sleep."""
+        ...
+
+    def elapsed_ns(self, first: Any, second: Any) -> int:
+        """Return the device's time from one recorded event to another."""
+        ...
+
+    def upload(self, target: int, data: np.ndarray, stream: Any) -> None:
+        """Enqueue a copy of page-locked bytes to an address of the device."""
+        ...
+
+    def mark(self, stage: str) -> AbstractContextManager[Any]:
+        """Return a named range for profilers."""
+        ...
+
+
+def require_cupy() -> Any:
+    """Return the ``cupy`` module.
+
+    Raises:
+        MissingDependencyError: it is not installed, or finds no CUDA driver.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise MissingDependencyError(
+            'a cuda lane needs CuPy: pip install cupy-cuda13x (cupy-cuda12x for CUDA 12)'
+        ) from error
+    try:
+        cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise MissingDependencyError(
+            f'a cuda lane needs an NVIDIA GPU and its driver; CUDA says: {error}'
+        ) from error
+    return cupy
+
+
+def source(file: str) -> str:
+    """Return a file of ``kernels/`` with the headers beside it in place of their includes.
+
+    CuPy's cache knows a kernel by the text it is given, not by what that text includes.
+    """
+    seen: set[str] = set()
+
+    def insert(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in seen:
+            return ''
+        seen.add(name)
+        return expand(name)
+
+    def expand(name: str) -> str:
+        text = (KERNELS / name).read_text(encoding='utf-8').replace('#pragma once\n', '')
+        return INCLUDE.sub(insert, text)
+
+    return expand(file)
+
+
+class CudaDevice:
+    """A CUDA device and its context, made current for the calling thread.
+
+    Args:
+        index: the N of ``cuda:N``.
+
+    Raises:
+        MissingDependencyError: no CuPy, no driver.
+        ConfigError: there is no such device.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._cupy = require_cupy()
+        count = self._cupy.cuda.runtime.getDeviceCount()
+        if index >= count:
+            raise ConfigError(
+                f'device: expected one of cuda:0 to cuda:{count - 1} on this machine, '
+                f'got cuda:{index}'
+            )
+        self.index = index
+        self._cupy.cuda.Device(index).use()
+        properties = self._cupy.cuda.runtime.getDeviceProperties(index)
+        self.name: str = properties['name'].decode()
+        self.integrated = bool(properties['integrated'])
+
+    def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
+        """Compile by NVRTC, or load what was compiled before from CuPy's cache on disk."""
+        module = self._cupy.RawModule(
+            code=source(file), options=('-std=c++17', *options), name_expressions=list(names)
+        )
+        return [module.get_function(name) for name in names]
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> Any:
+        """Return a ``cupy.ndarray``."""
+        return self._cupy.zeros(tuple(shape), dtype)
+
+    def page_locked(self, count: int, dtype: Any) -> np.ndarray:
+        """Return page-locked memory, which every device of the machine reaches; zeros."""
+        memory = self._cupy.cuda.alloc_pinned_memory(count * np.dtype(dtype).itemsize)
+        array = np.frombuffer(memory, dtype, count)
+        array.view(np.uint8).fill(0)
+        return array
+
+    def is_page_locked(self, data: np.ndarray) -> bool:
+        """Return whether CUDA knows the array's memory as page-locked."""
+        runtime = self._cupy.cuda.runtime
+        kind: int = runtime.pointerGetAttributes(data.ctypes.data).type
+        return kind == runtime.memoryTypeHost
+
+    def address(self, array: Any) -> int:
+        """Return the address; page-locked memory has the same one on host and device."""
+        return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+
+    def stream(self) -> Any:
+        """Return a ``cupy.cuda.Stream``."""
+        return self._cupy.cuda.Stream(non_blocking=True)
+
+    def event(self) -> Any:
+        """Return a ``cupy.cuda.Event``."""
+        return self._cupy.cuda.Event(block=True)
+
+    def elapsed_ns(self, first: Any, second: Any) -> int:
+        """Return the time between two events that the device has passed."""
+        return int(self._cupy.cuda.get_elapsed_time(first, second) * 1e6)
+
+    def upload(self, target: int, data: np.ndarray, stream: Any) -> None:
+        """Enqueue an asynchronous copy."""
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpyAsync(
+            target, data.ctypes.data, data.nbytes, runtime.memcpyHostToDevice, stream.ptr
+        )
+
+    def mark(self, stage: str) -> AbstractContextManager[Any]:
+        """Return an NVTX range."""
+        from cupyx.profiler import time_range
+
+        marked: AbstractContextManager[Any] = time_range(stage)
+        return marked

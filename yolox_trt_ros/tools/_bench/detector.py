@@ -1,0 +1,252 @@
+"""The CUDA detector: what it adds to inference, how well copies hide, and what a lane sustains."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yolox_trt_ros.compose import Model, load_model
+from yolox_trt_ros.core.config import ModelConfig
+from yolox_trt_ros.core.detector import Detected
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+from yolox_trt_ros.detect.cuda.detector import CudaDetector
+from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+from yolox_trt_ros.tools._gpu_timing import timed_us
+
+IN_FLIGHT = 2
+CALLS = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--model', default='', help='ONNX file (default: the packaged model)')
+    parser.add_argument('--labels', default='', help='text file, one class name a line')
+    parser.add_argument(
+        '--torchscript', type=Path, help='the same network for PyTorch, ending in the same outputs'
+    )
+    parser.add_argument('--device', type=int, default=0, help='the N of cuda:N')
+    parser.add_argument('--size', type=int, nargs=2, default=(1920, 1280), metavar=('W', 'H'))
+    parser.add_argument('--batches', type=int, nargs='+', default=(1, 4, 8, 16))
+    parser.add_argument('--seconds', type=float, default=2.0, help='length of a sustained run')
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Return times per batch and sustained rates for each batch size."""
+    result: dict[str, Any] = {'gpu': CudaDevice(args.device).name, 'image': list(args.size)}
+    model = load_model(build(ModelConfig, {'path': args.model, 'labels': args.labels}))
+    spec = model.spec
+    images = _images(args.size[0], args.size[1], max(args.batches))
+    result |= {'model': model.path.name, 'batches': {}}
+    for size in args.batches:
+        rig = Rig(model, args.device, size)
+        row = rig.measure(images[:size], args.seconds)
+        rig.detector.close()
+        row['two_lanes_per_s'] = _two_lanes(model, args.device, images[:size], args.seconds)
+        if args.torchscript:
+            row['pytorch_per_s'] = _pytorch(args.torchscript, spec, images[:size], args.seconds)
+        result['batches'][str(size)] = {key: round(value, 4) for key, value in row.items()}
+    return result
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the table of a result."""
+    table = [('GPU', result['gpu']), ('model', result['model'])]
+    for size, row in result['batches'].items():
+        extra = row['batch_ms'] / row['inference_ms'] - 1
+        table += [
+            (f'batch {size}: inference alone', f'{row["inference_ms"]:.2f} ms'),
+            ('  whole batch, sustained', f'{row["batch_ms"]:.2f} ms = {extra:+.1%}'),
+            ('  its copy to the device', f'{row["copy_ms"]:.2f} ms'),
+            ('  host, page-locked images', f'{row["host_ms"]:.3f} ms'),
+            (
+                '  images/s, one lane, two lanes',
+                f'{row["per_s"]:.0f}, {row["two_lanes_per_s"]:.0f}',
+            ),
+            ('  images/s, pageable images', f'{row["pageable_per_s"]:.0f}'),
+        ]
+        if 'pytorch_per_s' in row:
+            table.append(('  images/s, plain PyTorch', f'{row["pytorch_per_s"]:.0f}'))
+    return table
+
+
+@dataclass(slots=True)
+class Sustained:
+    """What a run at full load gave: images per second, host milliseconds per submission."""
+
+    per_s: float
+    host_ms: float
+
+
+class Rig:
+    """One detector and its parts within reach; made on the thread that uses it."""
+
+    def __init__(self, model: Model, index: int, batch: int) -> None:
+        self.device = CudaDevice(index)
+        self.stream = self.device.stream()
+        self.batch = batch
+        self.backend = OnnxRuntimeCudaBackend(
+            model.path, model.spec, self.device, self.stream, batch
+        )
+        self.detector = CudaDetector(
+            model.spec, self.device, self.stream, self.backend, Thresholds, batch, IN_FLIGHT
+        )
+
+    def measure(self, images: list[np.ndarray], seconds: float) -> dict[str, float]:
+        """Return milliseconds per batch and images per second."""
+        locked = [self.locked(image) for image in images]
+        self.detector.submit(locked).wait()
+        inference = timed_us(self.stream, lambda _: self.backend.infer(self.batch), CALLS)
+        sustained = self.sustain(locked, seconds)
+        return {
+            'inference_ms': inference / 1e3,
+            'copy_ms': self._copy_ms(locked),
+            'batch_ms': self.batch / sustained.per_s * 1e3,
+            'host_ms': sustained.host_ms,
+            'per_s': sustained.per_s,
+            'pageable_per_s': self.sustain([_frame(image) for image in images], seconds).per_s,
+        }
+
+    def sustain(self, frames: list[Frame], seconds: float) -> Sustained:
+        """Keep two batches in flight."""
+        running: deque[Any] = deque(self.detector.submit(frames) for _ in range(IN_FLIGHT - 1))
+        hosts, done = [], 0
+        start = now = time.monotonic()
+        while now - start < seconds:
+            begin = time.perf_counter()
+            running.append(self.detector.submit(frames))
+            hosts.append(time.perf_counter() - begin)
+            results = running.popleft().wait()
+            assert all(isinstance(r, Detected) for r in results)
+            done += len(results)
+            now = time.monotonic()
+        for ticket in running:
+            ticket.wait()
+        return Sustained(done / (now - start), float(np.median(hosts)) * 1e3)
+
+    def locked(self, image: np.ndarray) -> Frame:
+        """Return the image in page-locked memory."""
+        memory = self.device.page_locked(image.size, np.uint8)
+        memory[:] = image.reshape(-1)
+        return _frame(memory.reshape(image.shape))
+
+    def _copy_ms(self, frames: list[Frame]) -> float:
+        with self.stream:
+            target = self.device.zeros((max(frame.data.size for frame in frames),), np.uint8)
+
+        def copy(_: int) -> None:
+            for frame in frames:
+                self.device.upload(self.device.address(target), frame.data, self.stream)
+
+        return timed_us(self.stream, copy, CALLS) / 1e3
+
+
+def _two_lanes(model: Model, index: int, images: list[np.ndarray], seconds: float) -> float:
+    rates: list[float] = []
+    ready = threading.Barrier(2)
+
+    def lane() -> None:
+        rig = Rig(model, index, len(images))
+        frames = [rig.locked(image) for image in images]
+        rig.detector.submit(frames).wait()
+        ready.wait()
+        rates.append(rig.sustain(frames, seconds).per_s)
+        rig.detector.close()
+
+    threads = [threading.Thread(target=lane) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(rates)
+
+
+def _pytorch(path: Path, spec: ModelSpec, images: list[np.ndarray], seconds: float) -> float:
+    """Return images per second of OpenCV letterbox, PyTorch in half precision, torchvision NMS."""
+    import torch
+
+    network = torch.jit.load(path).cuda().half().eval()
+    decode = _torch_decode(spec)
+
+    def step() -> None:
+        canvas = np.full((len(images), spec.height, spec.width, 3), spec.pad, np.uint8)
+        ratios = []
+        for image, place in zip(images, canvas, strict=True):
+            ratio = min(spec.height / image.shape[0], spec.width / image.shape[1])
+            size = int(image.shape[1] * ratio), int(image.shape[0] * ratio)
+            place[: size[1], : size[0]] = cv2.resize(image, size)
+            ratios.append(ratio)
+        batch = torch.from_numpy(canvas.transpose(0, 3, 1, 2).copy()).cuda().half()
+        with torch.inference_mode():
+            decode(network(batch * spec.scale), ratios)
+
+    for _ in range(3):
+        step()
+    start = time.monotonic()
+    for count in itertools.count(1):
+        step()
+        if time.monotonic() - start >= seconds:
+            return count * len(images) / (time.monotonic() - start)
+    raise AssertionError
+
+
+def _torch_decode(spec: ModelSpec) -> Callable[[Any, list[float]], Any]:
+    import torch
+    from torchvision.ops import batched_nms
+
+    cells, strides = [], []
+    for stride, (height, width) in zip(spec.strides, spec.grids(), strict=True):
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
+        cells.append(torch.stack((x, y), 2).reshape(-1, 2))
+        strides.append(torch.full((height * width, 1), stride))
+    cell, stride_of = torch.cat(cells).cuda(), torch.cat(strides).cuda()
+    limits = Thresholds()
+
+    def decode(outputs: Any, ratios: list[float]) -> list[Any]:
+        if spec.layout == 'per_level':
+            levels = [
+                torch.cat(outputs[i : i + 3], 1).flatten(2) for i in range(0, len(outputs), 3)
+            ]
+            head = torch.cat(levels, 2).transpose(1, 2).float()
+        else:
+            head = outputs.float()
+        if spec.scores == 'logit':
+            head = torch.cat((head[..., :4], head[..., 4:].sigmoid()), 2)
+        if spec.boxes == 'grid':
+            centre = (head[..., :2] + cell) * stride_of
+            head = torch.cat((centre, head[..., 2:4].exp() * stride_of, head[..., 4:]), 2)
+        found = []
+        for rows_of, ratio in zip(head, ratios, strict=True):
+            score, class_id = (rows_of[:, 4:5] * rows_of[:, 5:]).max(1)
+            sure = score > limits.score
+            centre, half = rows_of[sure, :2], rows_of[sure, 2:4] / 2
+            boxes = torch.cat((centre - half, centre + half), 1) / ratio
+            kept = batched_nms(boxes, score[sure], class_id[sure], limits.nms_iou)
+            found.append(boxes[kept].cpu())
+        return found
+
+    return decode
+
+
+def _images(width: int, height: int, count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, 24, 36, 3), np.uint8)
+    return [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in coarse]
+
+
+def _frame(image: np.ndarray) -> Frame:
+    height, width = image.shape[:2]
+    data = image.reshape(-1)
+    return Frame('bench', 0, 0, 0, '', 'bgr8', height, width, width * 3, data)
