@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.encodings import COMPRESSED, RAW
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import check_layout
 from yolox_trt_ros.sim import streams as streams_module
 from yolox_trt_ros.sim.encode import HEAD_ROOM, encode, fit
+from yolox_trt_ros.sim.prerender import prerender
 from yolox_trt_ros.sim.sources import FolderSource, VideoSource, open_source
 from yolox_trt_ros.sim.streams import CameraStreams, Shot, StreamCount, Ticks, to_frame
-from yolox_trt_ros.sim.world_source import WorldSource, prerender
+from yolox_trt_ros.sim.world_source import WorldSource
 
 WIDTH, HEIGHT = 48, 32
 
@@ -331,3 +332,5 @@ def test_cache_folder_that_cannot_be_written(cache: Path, monkeypatch: pytest.Mo
     source = WorldSource(0, config({'a': SMALL}).cameras[0])
     with pytest.raises(ConfigError, match='XDG_CACHE_HOME'):
         source.picture(0)
+    with pytest.raises(YoloxTrtRosError, match='XDG_CACHE_HOME'):
+        prerender([source], lambda told: None)

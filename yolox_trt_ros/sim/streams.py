@@ -15,9 +15,10 @@ from yolox_trt_ros.core.encodings import COMPRESSED
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.sim.encode import EncodedImage, encode, fit
+from yolox_trt_ros.sim.prerender import prerender
 from yolox_trt_ros.sim.sources import Source, open_source, source_name
 from yolox_trt_ros.sim.world.truth import GroundTruth
-from yolox_trt_ros.sim.world_source import WorldSource, prerender
+from yolox_trt_ros.sim.world_source import WorldSource
 
 CACHE_BYTES = 2 << 30
 """Most memory that encoded pictures may take; loops that do not fit are encoded while they play."""

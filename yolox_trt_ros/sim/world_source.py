@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from collections.abc import Hashable
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +27,23 @@ LOOP_HZ = 5.0
 """Length of the loop, and the most pictures per second that are rendered of it."""
 
 _JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture to render.
+
+    Attributes:
+        seed: of the world.
+        camera: that sees it.
+        t_s: world time, seconds.
+        file: where it goes, without suffix.
+    """
+
+    seed: int
+    camera: PinholeCamera
+    t_s: float
+    file: Path
 
 
 class WorldSource:
@@ -58,7 +72,7 @@ class WorldSource:
         """Return a picture of the loop, rendered if need be; see :meth:`Source.picture`."""
         file = self._file(index, '.jpg')
         if not file.is_file():
-            _render(self._seed, self._camera, index / self.rate_hz, self._file(index, ''))
+            render(self._job(index))
         bgr = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if bgr is None:
             raise ConfigError(f'{file}: damaged; remove it, and it is rendered again')
@@ -79,13 +93,13 @@ class WorldSource:
         """Return the picture's file; see :meth:`Source.key`."""
         return self._file(index, '.jpg')
 
-    def missing(self) -> list[tuple[int, PinholeCamera, float, Path]]:
-        """Return what :func:`prerender` has to render."""
-        return [
-            (self._seed, self._camera, index / self.rate_hz, self._file(index, ''))
-            for index in range(self.count)
-            if not self._file(index, '.jpg').is_file()
-        ]
+    def missing(self) -> list[Job]:
+        """Return the pictures that are still to be rendered."""
+        indices = range(self.count)
+        return [self._job(i) for i in indices if not self._file(i, '.jpg').is_file()]
+
+    def _job(self, index: int) -> Job:
+        return Job(self._seed, self._camera, index / self.rate_hz, self._file(index, ''))
 
     def _file(self, index: int, suffix: str) -> Path:
         return self._folder / f'{index:04d}{suffix}'
@@ -98,45 +112,6 @@ def pinhole(camera: CameraConfig) -> PinholeCamera:
     return PinholeCamera.from_fov(camera.name, width, height, hfov, **rig)
 
 
-def prerender(sources: Sequence[WorldSource], report: Callable[[str], None]) -> None:
-    """Render what is missing of several loops on all cores.
-
-    Args:
-        sources: loops to complete.
-        report: told in words how far it is.
-
-    Raises:
-        ConfigError: the cache folder cannot be written.
-        MissingDependencyError: the renderer is not installed.
-    """
-    jobs = [job for source in sources for job in source.missing()]
-    if not jobs:
-        return
-    report(f'rendering {len(jobs)} pictures of the world, once; kept in {cache_folder()}')
-    workers = min(os.cpu_count() or 1, 8, len(jobs))
-    pool = ProcessPoolExecutor(workers, get_context('spawn'), _ignore_interrupt)
-    try:
-        for done in _done(pool, jobs):
-            if done % 50 == 0 or done == len(jobs):
-                report(f'rendered {done} of {len(jobs)} pictures')
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _done(
-    pool: ProcessPoolExecutor, jobs: Sequence[tuple[int, PinholeCamera, float, Path]]
-) -> Iterator[int]:
-    futures = [pool.submit(_render, *job) for job in jobs]
-    for done, future in enumerate(as_completed(futures), 1):
-        future.result()
-        yield done
-
-
-def _ignore_interrupt() -> None:
-    """Let the parent decide what Ctrl-C means; it reaches the whole process group."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @lru_cache(maxsize=1)
 def _world(seed: int) -> World:
     from yolox_trt_ros.sim.world.world import World
@@ -144,18 +119,23 @@ def _world(seed: int) -> World:
     return World(seed)
 
 
-def _render(seed: int, camera: PinholeCamera, t_s: float, file: Path) -> None:
-    """Render one picture and its truth into ``file``.jpg and .npz; the .jpg comes last."""
-    bgr, truth = _world(seed).render(t_s, camera)
+def render(job: Job) -> None:
+    """Render one picture and its truth into files; the picture comes last.
+
+    Raises:
+        ConfigError: the cache folder cannot be written.
+        MissingDependencyError: the renderer is not installed.
+    """
+    bgr, truth = _world(job.seed).render(job.t_s, job.camera)
     arrays = {name: getattr(truth, name) for name in truth.__slots__}
     # A name of its own, so that a process that is killed half-way leaves no half file behind.
-    draft = file.with_name(f'{file.name}.{os.getpid()}')
+    draft = job.file.with_name(f'{job.file.name}.{os.getpid()}')
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        job.file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(f'{draft}.npz', **arrays)
         cv2.imwrite(f'{draft}.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         for suffix in ('.npz', '.jpg'):
-            os.replace(f'{draft}{suffix}', f'{file}{suffix}')
+            os.replace(f'{draft}{suffix}', f'{job.file}{suffix}')
     except OSError as error:
         raise ConfigError(
             f'cannot keep rendered pictures: {error}; set XDG_CACHE_HOME to a writable folder'
