@@ -18,7 +18,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.encodings import COMPRESSED, RAW
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import check_layout
-from yolox_trt_ros.sim import streams as streams_module
+from yolox_trt_ros.sim import loops
 from yolox_trt_ros.sim.encode import HEAD_ROOM, encode, fit
 from yolox_trt_ros.sim.prerender import prerender
 from yolox_trt_ros.sim.sources import FolderSource, VideoSource, open_source
@@ -321,7 +321,7 @@ def test_world_is_rendered_once_and_kept(cache: Path, monkeypatch: pytest.Monkey
     assert truth.xyxy.shape == (len(truth), 4)
     # Another seed or another rig is another loop.
     assert len(WorldSource(1, cameras.cameras[0]).missing()) == 5
-    monkeypatch.setattr(streams_module, 'prerender', lambda sources, report: None)
+    monkeypatch.setattr(loops, 'prerender', lambda sources, report: None)
     streams = CameraStreams(cameras, lambda shot: None)
     assert len(streams.loop('a').truth(2) or ()) == len(truth)
 

@@ -260,7 +260,10 @@ def test_world_publishes_its_ground_truth(peer: Peer, tmp_path: Path) -> None:
     [
         ({}, 'expected 1 to 8 cameras'),
         (vehicle({'a': {'rate_hertz': 3.0}}, '/'), 'did you mean "cameras.a.rate_hz"'),
-        (vehicle({'a': {'rate_hz': 3.0}}, '/no/such/folder'), 'sim.source: "/no/such/folder" does not exist'),
+        (
+            vehicle({'a': {'rate_hz': 3.0}}, '/no/such/folder'),
+            'sim.source: "/no/such/folder" does not exist',
+        ),
         (vehicle({'a': {'sim': {'encoding': 'png'}}}, '/'), 'transport raw needs'),
         (vehicle({'a': {}}, '/'), 'camera_sim.param.yaml'),  # ROS reads no empty group
     ],

@@ -34,15 +34,9 @@ from yolox_trt_ros.ros.parameters import is_own, read_config
 from yolox_trt_ros.ros.process import ignore_interrupts, interrupt_on_signals, keep_large_buffers
 from yolox_trt_ros.ros.serialize_images import SerializedImage, camera_info, write_stamp
 from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
+from yolox_trt_ros.sim.loops import Loop
 from yolox_trt_ros.sim.sources import WORLD, source_name
-from yolox_trt_ros.sim.streams import (
-    CameraStreams,
-    Loop,
-    Shot,
-    StreamCount,
-    optical_frame,
-    to_frame,
-)
+from yolox_trt_ros.sim.streams import CameraStreams, Shot, StreamCount, optical_frame, to_frame
 from yolox_trt_ros.sim.world.bodies import CLASSES
 from yolox_trt_ros.sim.world.truth import GroundTruth
 

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import math
 import random
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, Config
-from yolox_trt_ros.core.encodings import COMPRESSED
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.sim.encode import EncodedImage, encode, fit
-from yolox_trt_ros.sim.prerender import prerender
-from yolox_trt_ros.sim.sources import Source, open_source, source_name
-from yolox_trt_ros.sim.world.truth import GroundTruth
-from yolox_trt_ros.sim.world_source import WorldSource
-
-CACHE_BYTES = 2 << 30
-"""Most memory that encoded pictures may take; loops that do not fit are encoded while they play."""
+from yolox_trt_ros.sim.encode import EncodedImage
+from yolox_trt_ros.sim.loops import CACHE_BYTES, Album, Loop, open_loops
 
 LATE_NS = 5_000_000
 """Lateness above which a tick counts as late."""
@@ -91,84 +82,6 @@ class Ticks:
             number += 1
 
 
-class Album:
-    """Encoded pictures in memory, each kept once however many cameras show it."""
-
-    def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
-        self._free = most_bytes
-        self._images: dict[Hashable, EncodedImage] = {}
-
-    def get(self, key: Hashable) -> EncodedImage | None:
-        """Return a kept picture."""
-        return self._images.get(key)
-
-    def keep(self, images: Mapping[Hashable, EncodedImage]) -> None:
-        """Keep pictures that are not kept yet."""
-        for key, image in images.items():
-            if key not in self._images:
-                self._images[key] = image
-                self._free -= image.buffer.nbytes
-
-    def has_room(self, size: int) -> bool:
-        """Return whether ``size`` more bytes may be kept."""
-        return size <= self._free
-
-
-class Loop:
-    """A camera's source, encoded as its driver would."""
-
-    def __init__(self, source: Source, look: CameraSimConfig, album: Album) -> None:
-        self._source = source
-        self._look = look
-        self._album = album
-
-    @property
-    def count(self) -> int:
-        """Return how many pictures the loop has."""
-        return self._source.count
-
-    def truth(self, index: int) -> GroundTruth | None:
-        """Return what is to be seen in a picture of the world; ``None`` of any other source."""
-        return self._source.truth(index) if isinstance(self._source, WorldSource) else None
-
-    def index(self, tick: int, after_s: float) -> int:
-        """Return which picture a tick shows, ``after_s`` seconds from the start."""
-        rate = self._source.rate_hz
-        return (math.floor(after_s * rate) if rate else tick) % self._source.count
-
-    def image(self, index: int) -> EncodedImage:
-        """Return an encoded picture of the loop.
-
-        Raises:
-            ConfigError: the file behind it cannot be read.
-        """
-        return self._album.get(self._key(index)) or self._encode(index)
-
-    def encode_ahead(self) -> bool:
-        """Keep the whole loop in the album, or nothing of it where there is no room for all."""
-        images: dict[Hashable, EncodedImage] = {}
-        used = 0
-        for index in range(self._source.count):
-            key = self._key(index)
-            if self._album.get(key) is None and key not in images:
-                images[key] = self._encode(index)
-                used += images[key].buffer.nbytes
-                expected = used if index else used * self._source.count
-                if not self._album.has_room(expected):
-                    return False
-        self._album.keep(images)
-        return True
-
-    def _key(self, index: int) -> Hashable:
-        look = self._look
-        return self._source.key(index), look.encoding, look.width, look.height
-
-    def _encode(self, index: int) -> EncodedImage:
-        look = self._look
-        bgr = fit(self._source.picture(index), look.encoding, look.width, look.height)
-        return encode(bgr, look.encoding)
-
-
 class CameraStreams:
     """Every camera of a vehicle, played at its rate.
 
@@ -201,7 +114,7 @@ class CameraStreams:
         self._start_ns = 0
         self._thread = threading.Thread(target=self._run, name='camera_streams', daemon=True)
         self._cameras = config.cameras
-        self._loops = _open_loops(config, on_progress or _ignore, Album(cache_bytes))
+        self._loops = open_loops(config, on_progress or _ignore, Album(cache_bytes))
         self._ticks = [
             iter(Ticks(c.rate_hz, i / len(self._cameras), c.sim.jitter_ms, config.sim.seed + i))
             for i, c in enumerate(self._cameras)
@@ -299,31 +212,3 @@ def to_frame(shot: Shot, sequence: int, stamp_ns: int, received_ns: int) -> Fram
 
 def _ignore(text: str) -> None:
     del text
-
-
-def _open_loops(config: Config, report: Callable[[str], None], album: Album) -> dict[str, Loop]:
-    """Open every camera's source and encode ahead what fits into the album."""
-    for camera in config.cameras:
-        _check_encoding(camera)
-    sources = {camera.name: open_source(config, camera) for camera in config.cameras}
-    prerender([s for s in sources.values() if isinstance(s, WorldSource)], report)
-    loops: dict[str, Loop] = {}
-    for camera in config.cameras:
-        loop = Loop(sources[camera.name], camera.sim, album)
-        when = 'kept in memory' if loop.encode_ahead() else 'encoded while playing'
-        report(
-            f'{camera.name}: {loop.count} pictures of {source_name(config, camera)} '
-            f'as {camera.sim.encoding}, {when}'
-        )
-        loops[camera.name] = loop
-    return loops
-
-
-def _check_encoding(camera: CameraConfig) -> None:
-    compressed = camera.sim.encoding in COMPRESSED
-    if compressed != (camera.transport == 'compressed'):
-        right = ' or '.join(COMPRESSED) if not compressed else 'a raw encoding such as bgr8'
-        raise ConfigError(
-            f'cameras.{camera.name}.sim.encoding: transport {camera.transport} needs {right}, '
-            f'got "{camera.sim.encoding}"'
-        )
