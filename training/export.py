@@ -86,10 +86,21 @@ def _finish(path: Path, half: bool) -> None:
     proto.producer_name, proto.doc_string = 'yolox_trt_ros training', ''
     for node in proto.graph.node:
         node.doc_string = ''
+    _fold_constants(proto.graph)
     if half:
         _halve(proto.graph)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, str(path))
+
+
+def _fold_constants(graph: onnx.GraphProto) -> None:
+    """Turn Constant nodes into initialisers, which is where other tools look for them."""
+    for node in [n for n in graph.node if n.op_type == 'Constant']:
+        value = onnx.TensorProto()
+        value.CopyFrom(helper.get_attribute_value(node.attribute[0]))
+        value.name = node.output[0]
+        graph.initializer.append(value)
+        graph.node.remove(node)
 
 
 def _halve(graph: onnx.GraphProto) -> None:

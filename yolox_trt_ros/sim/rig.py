@@ -8,12 +8,11 @@ to a camera that looks along x; so positive yaw turns left and positive pitch lo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
-from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,78 +105,24 @@ class PinholeCamera:
         return forward_axis + left[None, :, None] * left_axis + up[:, None, None] * up_axis
 
 
-class Rig(Mapping[str, PinholeCamera]):
-    """The cameras of one vehicle by name, in the order of the configuration."""
-
-    def __init__(self, cameras: Iterator[PinholeCamera] | list[PinholeCamera]) -> None:
-        self._cameras = {c.name: c for c in cameras}
-
-    def __getitem__(self, name: str) -> PinholeCamera:
-        try:
-            return self._cameras[name]
-        except KeyError:
-            hint = did_you_mean(name, self._cameras)
-            raise ConfigError(f'the rig has no camera "{name}"{hint}') from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._cameras)
-
-    def __len__(self) -> int:
-        return len(self._cameras)
-
-    @classmethod
-    def from_parameters(cls, cameras: Mapping[str, Mapping[str, float]]) -> Rig:
-        """Build a rig from ``{camera name: {parameter: value}}``.
-
-        Each camera gives ``width`` and ``height``, its pose as in :class:`PinholeCamera`, and
-        either ``hfov_deg`` or ``fx, fy, cx, cy``.
-
-        Raises:
-            ConfigError: an unknown or missing parameter; the message names camera and parameter.
-        """
-        return cls([_camera(name, dict(values)) for name, values in cameras.items()])
+_DEFAULT = (
+    # name, hfov_deg, x_m, y_m, z_m, yaw_deg, pitch_deg
+    ('front_wide', 95.0, 1.9, 0.0, 1.55, 0.0, 3.0),
+    ('front_tele', 36.0, 1.9, 0.1, 1.55, 0.0, 0.5),
+    ('front_left', 85.0, 2.1, 0.9, 1.2, 55.0, 2.0),
+    ('front_right', 85.0, 2.1, -0.9, 1.2, -55.0, 2.0),
+    ('rear_left', 85.0, 1.7, 0.95, 1.2, 125.0, 2.0),
+    ('rear_right', 85.0, 1.7, -0.95, 1.2, -125.0, 2.0),
+    ('rear', 90.0, -1.0, 0.0, 1.3, 180.0, 4.0),
+    ('front_low', 70.0, 3.6, 0.0, 0.65, 0.0, 0.0),
+)
 
 
-def _camera(name: str, values: dict[str, float]) -> PinholeCamera:
-    known = {f.name for f in fields(PinholeCamera)} - {'name'}
-    for key in values:
-        if key not in known and key != 'hfov_deg':
-            hint = did_you_mean(key, known | {'hfov_deg'})
-            raise ConfigError(f'camera {name}: unknown rig parameter "{key}"{hint}')
-    by_fov = 'hfov_deg' in values
-    if by_fov and values.keys() & {'fx', 'fy', 'cx', 'cy'}:
-        raise ConfigError(f'camera {name}: give either hfov_deg or fx, fy, cx, cy, not both')
-    needed = ('width', 'height') + (() if by_fov else ('fx', 'fy', 'cx', 'cy'))
-    missing = [key for key in needed if key not in values]
-    if missing:
-        raise ConfigError(f'camera {name}: rig parameters missing: {", ".join(missing)}')
-    width, height = int(values.pop('width')), int(values.pop('height'))
-    if by_fov:
-        return PinholeCamera.from_fov(name, width, height, values.pop('hfov_deg'), **values)
-    return PinholeCamera(name, width, height, **values)
-
-
-def default_rig(width: int = 960, height: int = 640) -> Rig:
-    """Return the eight-camera rig of the demo, all cameras of one image size in pixels."""
-    poses = {
-        'front_wide': (95.0, {'x_m': 1.9, 'y_m': 0.0, 'z_m': 1.55, 'pitch_deg': 3.0}),
-        'front_tele': (36.0, {'x_m': 1.9, 'y_m': 0.1, 'z_m': 1.55, 'pitch_deg': 0.5}),
-        'front_left': (85.0, {'x_m': 2.1, 'y_m': 0.9, 'z_m': 1.2, 'yaw_deg': 55, 'pitch_deg': 2}),
-        'front_right': (
-            85.0,
-            {'x_m': 2.1, 'y_m': -0.9, 'z_m': 1.2, 'yaw_deg': -55, 'pitch_deg': 2},
-        ),
-        'rear_left': (85.0, {'x_m': 1.7, 'y_m': 0.95, 'z_m': 1.2, 'yaw_deg': 125, 'pitch_deg': 2}),
-        'rear_right': (
-            85.0,
-            {'x_m': 1.7, 'y_m': -0.95, 'z_m': 1.2, 'yaw_deg': -125, 'pitch_deg': 2},
-        ),
-        'rear': (90.0, {'x_m': -1.0, 'y_m': 0.0, 'z_m': 1.3, 'yaw_deg': 180, 'pitch_deg': 4}),
-        'front_low': (70.0, {'x_m': 3.6, 'y_m': 0.0, 'z_m': 0.65, 'pitch_deg': 0.0}),
+def default_rig(width: int = 960, height: int = 640) -> dict[str, PinholeCamera]:
+    """Return eight cameras by name, as cars carry them, all of one image size in pixels."""
+    return {
+        name: PinholeCamera.from_fov(
+            name, width, height, hfov, x_m=x, y_m=y, z_m=z, yaw_deg=yaw, pitch_deg=pitch
+        )
+        for name, hfov, x, y, z, yaw, pitch in _DEFAULT
     }
-    return Rig(
-        [
-            PinholeCamera.from_fov(name, width, height, hfov, **pose)
-            for name, (hfov, pose) in poses.items()
-        ]
-    )

@@ -61,7 +61,6 @@ def draw(
     for name, value, valid in (('light', light, LIGHTS), ('weather', weather, WEATHERS)):
         if value is not None and value not in valid:
             raise ConfigError(f'world {name} "{value}" is unknown{did_you_mean(value, valid)}')
-    # Both are always drawn, so that fixing one does not change anything else of the world.
     drawn_light = str(rng.choice(LIGHTS, p=[0.55, 0.2, 0.25]))
     drawn_weather = str(rng.choice(WEATHERS, p=[0.45, 0.25, 0.17, 0.13]))
     light, weather = light or drawn_light, weather or drawn_weather

@@ -101,9 +101,12 @@ def wrap(x: float) -> float:
 
 
 def build(seed: int, light: str | None = None, weather: str | None = None) -> Scene:
-    """Return the world of a seed (any non-negative integer)."""
+    """Return the world of a seed (any non-negative integer); light and weather may be fixed."""
     rng = np.random.default_rng(seed)
-    conditions = draw(rng, light, weather)
+    conditions = draw(rng)
+    if light or weather:
+        # Drawn from a source of its own, so that the street stays that of the seed.
+        conditions = draw(np.random.default_rng([seed, 3]), light, weather)
     lanes = int(rng.choice([1, 2], p=[0.45, 0.55]))
     street = Street(
         lanes,

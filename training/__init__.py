@@ -1,0 +1,1 @@
+"""Training of the packaged models; an extra that the package itself never imports."""
