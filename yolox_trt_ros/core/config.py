@@ -157,7 +157,7 @@ class SimConfig:
     source: str = parameter(
         'world', 'A folder of images, a video file, or "world" for the rendered street.'
     )
-    seed: int = parameter(0, 'Seed of the rendered world and of the jitter.', low=0)
+    seed: int = parameter(300011, 'Seed of the rendered world and of the jitter.', low=0)
     camera_info: bool = parameter(True, 'Whether CameraInfo is published beside each image.')
     ground_truth: bool = parameter(True, 'Whether the world publishes its boxes beside each image.')
 

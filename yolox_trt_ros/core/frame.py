@@ -45,17 +45,6 @@ class Frame:
         """Whether ``data`` is a JPEG or PNG file rather than pixels."""
         return self.encoding in COMPRESSED
 
-    def rows(self) -> np.ndarray:
-        """Return the pixels as uint8 (rows, step), padding bytes included, without a copy.
-
-        Raises:
-            ValueError: the frame is compressed.
-        """
-        if self.compressed:
-            raise ValueError(f'a {self.encoding} frame has no pixel rows before it is decoded')
-        count = RAW[self.encoding].rows(self.height)
-        return self.data[: count * self.step].reshape(count, self.step)
-
 
 def check_layout(encoding: str, height: int, width: int, step: int, size: int) -> str:
     """Return the canonical encoding of a raw image whose numbers agree with each other.

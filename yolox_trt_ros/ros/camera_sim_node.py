@@ -10,28 +10,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import serialize_message
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.ros.dds import shortcomings
 from yolox_trt_ros.ros.messages import detections_message
 from yolox_trt_ros.ros.parameters import is_own, read_config
-from yolox_trt_ros.ros.process import ignore_interrupts, interrupt_on_signals, keep_large_buffers
+from yolox_trt_ros.ros.process import run_node
 from yolox_trt_ros.ros.serialize_images import SerializedImage, camera_info, write_stamp
 from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.sim.loops import Loop
@@ -143,6 +138,13 @@ class CameraSim(Node):
         total = sum(c.rate_hz for c in config.cameras)
         self.get_logger().info(f'{len(config.cameras)} cameras, {total:g} images/s in sum')
 
+    def keep_running(self) -> bool:
+        """Return whether the streams go on; raise what ended them."""
+        if self.streams.running:
+            return True
+        self.streams.stop()
+        return False
+
     def close(self) -> None:
         """Stop the streams and say what they sent."""
         self.streams.stop()
@@ -209,35 +211,6 @@ def _refuse_changes(changed: Sequence[Parameter]) -> SetParametersResult:
 
 def main(args: list[str] | None = None) -> int:
     """Run camera_sim until it is interrupted; return the process's exit code."""
-    keep_large_buffers()
-    # rclpy's own handlers would shut the context down while the streams still publish.
-    try:
-        _read_arguments(args)
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # an argument or a parameter file that ROS cannot read
-        print(f'camera_sim: {error}', file=sys.stderr)
-        return 1
-    interrupt_on_signals()
-    node: CameraSim | None = None
-    try:
-        node = CameraSim()
-        _spin(node)
-    except KeyboardInterrupt:
-        return 0
-    except YoloxTrtRosError as error:
-        print(f'camera_sim: {error}', file=sys.stderr)
-        return 1
-    finally:
-        ignore_interrupts()
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        rclpy.shutdown()
-    return 0
-
-
-def _read_arguments(args: list[str] | None) -> None:
-    """Answer --help, and refuse what is no ROS argument."""
     parser = argparse.ArgumentParser(
         prog='camera_sim',
         description='Publish the cameras of a vehicle file as their drivers would, from a folder '
@@ -245,16 +218,7 @@ def _read_arguments(args: list[str] | None) -> None:
         epilog='example: ros2 run yolox_trt_ros camera_sim --ros-args '
         '--params-file laptop_8cam.param.yaml -p sim.source:=/path/to/images',
     )
-    parser.parse_args(remove_ros_args(args)[1:])
-
-
-def _spin(node: CameraSim) -> None:
-    """Serve the node until its streams end; raise what ended them."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    while node.streams.running:
-        executor.spin_once(timeout_sec=0.2)
-    node.streams.stop()
+    return run_node(parser, CameraSim, args)
 
 
 if __name__ == '__main__':

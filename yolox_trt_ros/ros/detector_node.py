@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import signal
+import argparse
 import sys
-import threading
 import traceback
-from types import FrameType
 
-import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 
 from yolox_trt_ros.compose import Model, lane_specs, load_model, thresholds_of
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.ros.dds import shortcomings
 from yolox_trt_ros.ros.ingest import open_ingest
 from yolox_trt_ros.ros.intake import Ingest, IngestNotes
 from yolox_trt_ros.ros.parameters import (
@@ -29,7 +25,7 @@ from yolox_trt_ros.ros.parameters import (
     read_config,
     read_parameters,
 )
-from yolox_trt_ros.ros.process import keep_large_buffers
+from yolox_trt_ros.ros.process import run_node
 from yolox_trt_ros.ros.publishers import ResultPublishers
 from yolox_trt_ros.ros.status import StatusPublisher
 from yolox_trt_ros.schedule.pipeline import Pipeline
@@ -124,6 +120,10 @@ class DetectorNode(LifecycleNode):
         self._free()
         return SUCCESS
 
+    def keep_running(self) -> bool:
+        """Return True: only an interruption ends the node."""
+        return True
+
     def close(self) -> None:
         """Stop every thread; the node is destroyed next."""
         self._status.close()
@@ -136,6 +136,8 @@ class DetectorNode(LifecycleNode):
     def _configure(self) -> None:
         self._config = config = read_config(self)
         declare_all(self, config)
+        for shortcoming in shortcomings(config):
+            self.get_logger().warning(shortcoming)
         self._model = load_model(config.model)
         spec = self._model.spec
         self.get_logger().info(
@@ -216,32 +218,18 @@ class DetectorNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM."""
-    keep_large_buffers()
+    """Run the node until it is interrupted; return the process's exit code."""
+    parser = argparse.ArgumentParser(
+        prog='detector_node',
+        description='Detect objects in the images of up to eight cameras. Everything is set by '
+        'ROS parameters; a vehicle file holds all of them.',
+        epilog='example: ros2 run yolox_trt_ros detector_node --ros-args '
+        '--params-file laptop_8cam.param.yaml',
+    )
     # Lane threads hold the GIL for well under a millisecond; the ingest thread must not wait the
     # default 5 ms for it.
     sys.setswitchinterval(0.0005)
-    stop = threading.Event()
-
-    def on_signal(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    # rclpy's own handler would shut the context down while lanes still publish.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
-    node = DetectorNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.2)
-    finally:
-        node.close()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.shutdown()
-    return 0
+    return run_node(parser, DetectorNode, args)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,21 @@
-"""Settings of the whole process that decide what large messages cost."""
+"""A node's process: allocator, signals, and the loop from start to a clean end."""
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import signal
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from yolox_trt_ros.core.errors import YoloxTrtRosError
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
@@ -38,3 +50,61 @@ def ignore_interrupts() -> None:
     """Let a clean-up finish, however often Ctrl-C is pressed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class Closable(Protocol):
+    """What :func:`run_node` asks of a node beyond being one."""
+
+    def keep_running(self) -> bool:
+        """Return whether the node has more to do; raise what ended it."""
+        ...
+
+    def close(self) -> None:
+        """Stop the node's threads."""
+        ...
+
+
+def run_node(
+    parser: argparse.ArgumentParser, make: Callable[[], Closable], args: list[str] | None
+) -> int:
+    """Run one node until it is interrupted or done.
+
+    Args:
+        parser: describes the program; everything else is set by ROS arguments.
+        make: creates the node, a :class:`rclpy.node.Node`.
+        args: the command line, program name first; None: that of the process.
+
+    Returns:
+        The process's exit code: 0 done or interrupted, 1 it could not start or go on.
+    """
+    keep_large_buffers()
+    try:
+        parser.parse_args(remove_ros_args(args)[1:])
+        # rclpy's own handlers would shut the context down while other threads still publish.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # an argument or a parameter file that ROS cannot read
+        print(f'{parser.prog}: {error}', file=sys.stderr)
+        return 1
+    interrupt_on_signals()
+    node: Closable | None = None
+    executor = SingleThreadedExecutor()
+    try:
+        node = make()
+        assert isinstance(node, Node)
+        executor.add_node(node)
+        while node.keep_running():
+            executor.spin_once(timeout_sec=0.2)
+    except KeyboardInterrupt:
+        return 0
+    except YoloxTrtRosError as error:
+        print(f'{parser.prog}: {error}', file=sys.stderr)
+        return 1
+    finally:
+        ignore_interrupts()
+        if node is not None:
+            node.close()
+        executor.shutdown()
+        if isinstance(node, Node):
+            node.destroy_node()
+        rclpy.shutdown()
+    return 0
