@@ -93,15 +93,6 @@ def test_unknown_encoding_is_unsupported() -> None:
     assert error.value.reason is DropReason.UNSUPPORTED
 
 
-def test_rows_are_a_view() -> None:
-    data = np.arange(2 * 3 * 10, dtype=np.uint8)
-    frame = Frame('front', 0, 0, 0, '', 'nv12', 4, 10, 10, data)
-    assert frame.rows().shape == (6, 10)
-    assert np.shares_memory(frame.rows(), data)
-    with pytest.raises(ValueError, match='jpeg'):
-        Frame('front', 0, 0, 0, '', 'jpeg', 4, 10, 0, data).rows()
-
-
 def test_stages_add_up() -> None:
     trace = FrameTrace('front', 0, 'cpu0', 1, 0, 100, 101, 103, 107, 115, 131, 163)
     assert tuple(trace.stages_ns()) == STAGES
