@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.encodings import ALIASES, RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError, did_you_mean
-from yolox_trt_ros.core.frame import MAX_SIDE, Frame, check_layout
+from yolox_trt_ros.core.frame import MAX_SIDE, check_layout
 from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.core.trace import STAGES, FrameTrace
 
