@@ -7,8 +7,8 @@ from schedule_helpers import camera, frame, lane
 
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.mailbox import NewestFrame
-from yolox_trt_ros.schedule.policy import Decision, Pressure, decide
-from yolox_trt_ros.schedule.state import Camera, Lane
+from yolox_trt_ros.schedule.policy import Decision, decide
+from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
 MS = 1_000_000
 NOW = 1_000 * MS
@@ -34,12 +34,12 @@ def make_camera(
     return made
 
 
-def run(cameras, lanes, costs_ms, *, proven=True, pressure=Pressure.SPARE) -> Decision:
+def run(cameras, lanes, costs_ms, *, proven=True, overload=False) -> Decision:
     def cost(lane: Lane, batch: int) -> int:
         per_call = costs_ms[lane.config.name]
         return round((per_call[batch - 1] if isinstance(per_call, list) else per_call) * MS)
 
-    return decide(NOW, cameras, lanes, cost, lambda lane: proven, pressure)
+    return decide(NOW, cameras, lanes, cost, lambda lane: proven, overload)
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:
@@ -140,20 +140,28 @@ def test_a_batch_does_not_grow_past_the_deadline_of_a_frame_in_it():
     assert taken(run(cameras, [gpu], {'gpu': [4, 6, 8, 10]})) == {'gpu': ['a', 'b']}
 
 
-def test_a_frame_waits_for_a_quicker_lane_only_while_there_is_time_to_spare():
+def test_a_backlog_counts_for_more_the_busier_its_lane_has_been():
     gpu, dla = make_lane('gpu'), make_lane('dla')
-    cameras = [make_camera('a', gpu, age_ms=90), make_camera('b', dla, age_ms=80)]
-    costs_ms = {'gpu': 4, 'dla': 12}
-    assert taken(run(cameras, [gpu, dla], costs_ms)) == {'gpu': ['a']}
-    decision = run(cameras, [gpu, dla], costs_ms, pressure=Pressure.BUSY)
-    assert taken(decision) == {'gpu': ['a'], 'dla': ['b']}
+    cameras = [make_camera(name, gpu, age_ms=90 - i) for i, name in enumerate('abc')]
+    costs_ms = {'gpu': 4, 'dla': 13}
+    assert taken(run(cameras, [gpu, dla], costs_ms)) == {'gpu': ['a']}  # c: 12 ms at the gpu
+    gpu.utilisation = 0.9
+    assert taken(run(cameras, [gpu, dla], costs_ms)) == {'gpu': ['a'], 'dla': ['c']}
+
+
+def test_a_lane_that_runs_a_batch_takes_only_a_full_one_in_advance():
+    gpu = make_lane('gpu', max_batch=2)
+    gpu.config = lane('gpu', max_batch=2, in_flight=2)
+    gpu.running.append(Batch('gpu', (), NOW, 0, 4 * MS, NOW))
+    gpu.busy_until_ns = NOW + 2 * MS
+    first, second = make_camera('a', gpu), make_camera('b', gpu)
+    assert taken(run([first], [gpu], {'gpu': [4, 6]})) == {}
+    assert taken(run([first, second], [gpu], {'gpu': [4, 6]})) == {'gpu': ['a', 'b']}
 
 
 def test_under_overload_the_least_served_for_its_priority_goes_first():
     gpu = make_lane('gpu')
     often = make_camera('a', gpu, age_ms=90, share=6.0, share_ns=NOW, priority=2.0)
     seldom = make_camera('b', gpu, age_ms=10, share=2.0, share_ns=NOW)
-    assert taken(run([often, seldom], [gpu], {'gpu': 4}, pressure=Pressure.BUSY)) == {'gpu': ['a']}
-    assert taken(run([often, seldom], [gpu], {'gpu': 4}, pressure=Pressure.OVERLOAD)) == {
-        'gpu': ['b']
-    }
+    assert taken(run([often, seldom], [gpu], {'gpu': 4})) == {'gpu': ['a']}
+    assert taken(run([often, seldom], [gpu], {'gpu': 4}, overload=True)) == {'gpu': ['b']}

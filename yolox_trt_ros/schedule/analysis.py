@@ -15,7 +15,7 @@ from yolox_trt_ros.schedule.simulation import SETTLE_NS, Record
 
 AGE_STEP_NS = 500_000
 """Ages of information are read off at this step."""
-TOLERATED_DROPS = 0.005
+TOLERATED_DROPS = 0.002
 """A rate is sustained if at most this part of the frames is dropped …"""
 TOLERATED_PERIODS = 3.0
 """… and 99 % of the time no information is older than this many periods."""

@@ -17,18 +17,16 @@ from yolox_trt_ros.schedule.costs import CostModel
 from yolox_trt_ros.schedule.homes import (
     PlacementProblem,
     has_drifted,
-    is_about_as_good,
+    keep_if_about_as_good,
     problem_of,
 )
 from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
 from yolox_trt_ros.schedule.placement import Placement
-from yolox_trt_ros.schedule.policy import Pressure, decide
+from yolox_trt_ros.schedule.policy import decide
 from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
-SPARE = 0.8
-"""Lanes that are busy for less than this part of their time, together, have time to spare."""
 OVERLOAD = 0.05
 """Lanes are overloaded when more than this part of the frames is replaced …"""
 OVERLOAD_MEMORY = 128
@@ -77,6 +75,7 @@ class Dispatcher:
         self.costs = CostModel()
         self.placement_reason = 'no lane is running yet'
         self._placed: PlacementProblem | None = None
+        self._chosen: dict[tuple[str, ...], Placement] = {}
         self._replaced = 0.0
         for kind, named, given in (
             ('camera', self.cameras, cameras),
@@ -138,25 +137,14 @@ class Dispatcher:
         def proven(lane: Lane) -> bool:
             return now_ns < lane.measured_ns + PROVEN_NS
 
-        pressure = self._pressure(running)
-        decision = decide(now_ns, self.cameras.values(), running, cost, proven, pressure)
+        overload = self._replaced > OVERLOAD
+        decision = decide(now_ns, self.cameras.values(), running, cost, proven, overload)
         for camera in decision.hopeless:
             camera.mailbox.take()
             camera.drop(DropReason.HOPELESS)
         return [
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]
-
-    def _pressure(self, running: Sequence[Lane]) -> Pressure:
-        """Return how short of time the lanes have been lately, each counted by its speed."""
-        if self._replaced > OVERLOAD:
-            return Pressure.OVERLOAD
-        capacity = used = 0.0
-        for lane in running:
-            rate = 1 / self.costs.expect(lane.config.name, 1)
-            capacity += rate
-            used += rate * lane.utilisation
-        return Pressure.SPARE if used < SPARE * capacity else Pressure.BUSY
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         expected = self.costs.expect(lane.config.name, len(cameras), load)
@@ -330,23 +318,29 @@ class Dispatcher:
         return self._placed is None or has_drifted(self._placed, self.problem())
 
     def adopt(self, problem: PlacementProblem, placement: Placement, why: str) -> bool:
-        """Make ``placement`` the one in force, unless the present one is about as good.
+        """Make ``placement`` the one in force, unless the last one on these lanes is about as good.
 
-        Returns whether a camera moved. Nothing happens if a lane has failed since ``problem``.
+        So cameras go back to where they were when a lane comes back. Nothing happens if a lane has
+        failed since ``problem``. Returns whether a camera moved.
         """
         if any(self.lanes[c.lane].state is not LaneState.RUNNING for c in problem.capacities):
             return False
-        homes = {n: c.home.config.name for n, c in self.cameras.items() if c.home is not None}
-        stays = is_about_as_good(homes, placement, self._placed, problem)
         self._placed = problem
-        if stays:
+        lanes = tuple(capacity.lane for capacity in problem.capacities)
+        chosen = keep_if_about_as_good(self._chosen.get(lanes), placement, problem)
+        self._chosen[lanes] = chosen
+        if self.homes() == chosen.lanes:
             return False
         for name, camera in self.cameras.items():
-            camera.home = self.lanes[placement.lanes[name]]
-            camera.pinned = camera.config.lane == placement.lanes[name]
-        lacks = '; '.join(f'{name}: {lack}' for name, lack in placement.missing.items())
+            camera.home = self.lanes[chosen.lanes[name]]
+            camera.pinned = camera.config.lane == chosen.lanes[name]
+        lacks = '; '.join(f'{name}: {lack}' for name, lack in chosen.missing.items())
         self.placement_reason = f'{why}; not met: {lacks}' if lacks else why
-        return homes != placement.lanes
+        return True
+
+    def homes(self) -> dict[str, str]:
+        """Return the lane of every camera that has one."""
+        return {n: c.home.config.name for n, c in self.cameras.items() if c.home is not None}
 
     def snapshot(self, now_ns: int) -> PipelineSnapshot:
         """Return all accounts at one moment."""

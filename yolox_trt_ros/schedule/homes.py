@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from yolox_trt_ros.core.snapshot import LaneState
@@ -63,26 +63,23 @@ def has_drifted(placed: PlacementProblem, present: PlacementProblem) -> bool:
     )
 
 
-def is_about_as_good(
-    homes: Mapping[str, str],
-    best: Placement,
-    placed: PlacementProblem | None,
-    problem: PlacementProblem,
-) -> bool:
-    """Return whether cameras had better stay where they are.
+def keep_if_about_as_good(
+    kept: Placement | None, best: Placement, problem: PlacementProblem
+) -> Placement:
+    """Return ``kept``, judged by the present problem, or ``best`` if that is notably better.
 
-    They move whenever lanes came or went, a camera has no home, or a rate or deadline that is
-    missed now would be met; for a shorter response only if it is notably shorter.
+    Better is a rate or a deadline met that was not, or a notably shorter worst response.
     """
-    if placed is None or _lanes(placed) != _lanes(problem) or len(homes) < len(problem.demands):
-        return False
+    if kept is None:
+        return best
     try:
-        present = evaluate(homes, problem.demands, problem.capacities).score
-    except ValueError:
-        return False
-    if (best.score.unserved_mhz, best.score.late) < (present.unserved_mhz, present.late):
-        return False
-    return best.score.worst_us > IMPROVEMENT * present.worst_us
+        present = evaluate(kept.lanes, problem.demands, problem.capacities)
+    except ValueError:  # a camera's pin holds again
+        return best
+    now, then = best.score, present.score
+    if (now.unserved_mhz, now.late) < (then.unserved_mhz, then.late):
+        return best
+    return best if now.worst_us <= IMPROVEMENT * then.worst_us else present
 
 
 def _lanes(problem: PlacementProblem) -> list[str]:

@@ -99,20 +99,27 @@ class LaneWorker:
     def _serve(self, detector: Detector) -> None:
         """Submit what is assigned, keep up to ``in_flight`` running, publish what is done."""
         running: deque[tuple[Batch, Ticket, int]] = deque()
+
+        def submit(batch: Batch | None) -> bool:
+            if batch is not None:
+                now_ns = self._pipeline.clock()
+                running.append((batch, detector.submit(batch.frames), now_ns))
+            return batch is not None
+
         depth = self.spec.config.in_flight
         while True:
-            batch = self._next(may_sleep=not running, may_take=len(running) < depth)
-            if batch is not None:
-                submitted_ns = self._pipeline.clock()
-                running.append((batch, detector.submit(batch.frames), submitted_ns))
-            elif running:
-                batch, ticket, submitted_ns = running.popleft()
-                results = ticket.wait()
-                check_results(batch, results)
-                if not self._pipeline.deliver(self, batch, results, submitted_ns):
-                    return
-            else:
+            while submit(self._next(may_sleep=not running, may_take=len(running) < depth)):
+                pass
+            if not running:
                 return
+            batch, ticket, submitted_ns = running.popleft()
+            results = ticket.wait()
+            check_results(batch, results)
+            if not self._pipeline.collect(batch):
+                return
+            if depth > 1:  # the device works on while results are published
+                submit(self._next(may_sleep=False, may_take=True))
+            self._pipeline.publish(self, batch, results, submitted_ns)
 
     def _next(self, *, may_sleep: bool, may_take: bool) -> Batch | None:
         """Return the next batch to submit, or None: collect what runs, or end if nothing does."""

@@ -241,17 +241,19 @@ class Pipeline:
         if self.workers[worker.name] is worker:
             self.dispatcher.lanes[worker.name].accepts = False
 
-    def deliver(
+    def collect(self, batch: Batch) -> bool:
+        """Take a finished batch off its lane; False if the lane was given up before."""
+        with self.lock:
+            return self.dispatcher.collect(batch, self.clock())
+
+    def publish(
         self,
         worker: LaneWorker,
         batch: Batch,
         results: Sequence[FrameResult],
         submitted_ns: int,
-    ) -> bool:
-        """Publish a finished batch and return False if the worker was given up before."""
-        with self.lock:
-            if not self.dispatcher.collect(batch, self.clock()):
-                return False
+    ) -> None:
+        """Publish a collected batch and free its place on the lane."""
         for frame, result in zip(batch.frames, results, strict=True):
             self._settle(batch, frame, result, submitted_ns)
         with self.lock:
@@ -259,7 +261,6 @@ class Pipeline:
                 self.dispatcher.release(worker.name)
             if self.dispatcher.idle:
                 self.changed.notify_all()
-        return True
 
     def _settle(self, batch: Batch, frame: Frame, result: FrameResult, submitted_ns: int) -> None:
         if isinstance(result, FrameError):

@@ -8,21 +8,20 @@ Rules, in this order:
    comes first: then shares are in proportion to priorities whatever lane does the work.
 2. Deadline. A frame that even the quickest lane, started as early as possible, would finish after
    its deadline is hopeless.
-3. Home or help. A frame goes to the lane that will be done with it first, counting all that was
-   given to that lane before: to its home lane, or to another one that is free. While the lanes have
-   time to spare it may also wait for one that is busy but quicker; when they have none, every lane
-   takes what it can get.
+3. Home or help. A frame goes to the lane that will be done with it first: to one that is free, or
+   behind what waits for one that is busy. What waits there is expected to take longer the busier
+   the lane has been, because new frames will get ahead of it. The home lane wins a tie.
 4. Order on the topic. No lane starts a frame that it would finish before an older frame of the same
    camera that is still running elsewhere.
 5. Batches. A frame joins the batch that a lane is about to take if the batch gains by it and no
-   frame in it misses its deadline; nobody waits for a batch to fill.
+   frame in it misses its deadline. An idle lane does not wait for a batch to fill; a lane that is
+   running one takes the next in advance only if it is full.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 from yolox_trt_ros.schedule.state import NEVER_NS, Camera, Lane
 
@@ -30,15 +29,8 @@ Cost = Callable[[Lane, int], int]
 """Expected time of one call on a lane with a batch of this size, nanoseconds."""
 
 
-class Pressure(IntEnum):
-    """How short of time the lanes are."""
-
-    SPARE = 0
-    """They have time to spare."""
-    BUSY = 1
-    """They need nearly all their time."""
-    OVERLOAD = 2
-    """They cannot keep up: frames are replaced before a lane takes them."""
+FULL = 0.5
+"""A lane that is busier than this is reckoned with as if it were not."""
 
 
 @dataclass(slots=True)
@@ -60,7 +52,7 @@ def decide(
     lanes: Sequence[Lane],
     cost: Cost,
     proven: Callable[[Lane], bool],
-    pressure: Pressure,
+    overload: bool,
 ) -> Decision:
     """Return what each free lane takes now and which frames are hopeless.
 
@@ -70,15 +62,13 @@ def decide(
         lanes: the running lanes.
         cost: expected cost of a call at the present load.
         proven: whether a lane's cost was measured lately; a frame is not given up on an old guess.
-        pressure: how short of time the lanes have been lately.
+        overload: whether frames have been replaced lately before a lane took them.
     """
     hopeless: list[Camera] = []
     plans = [_Plan(lane, now_ns, cost, proven(lane)) for lane in lanes]
     waiting = [
         (
-            camera.weighted_share(now_ns)
-            if pressure is Pressure.OVERLOAD
-            else -camera.weighted_age(now_ns),
+            camera.weighted_share(now_ns) if overload else -camera.weighted_age(now_ns),
             index,
             camera,
         )
@@ -92,21 +82,17 @@ def decide(
         if due_ns < min((plan.hoped_ns for plan in able), default=0):
             hopeless.append(camera)
         else:
-            _assign(camera, home, able, due_ns, pressure is Pressure.SPARE)
-    return Decision([(plan.lane, plan.batch) for plan in plans if plan.batch], hopeless)
+            _assign(camera, home, able, due_ns)
+    return Decision([(plan.lane, plan.batch) for plan in plans if plan.starts], hopeless)
 
 
-def _assign(
-    camera: Camera, home: _Plan | None, able: Sequence[_Plan], due_ns: int, spare: bool
-) -> None:
+def _assign(camera: Camera, home: _Plan | None, able: Sequence[_Plan], due_ns: int) -> None:
     """Put the camera's frame into a free lane's batch, or behind what waits for a busy lane."""
     best, best_ns, starts_now = None, NEVER_NS, False
     for plan in able:
         finish_ns = plan.joined_ns(due_ns)
         starts = finish_ns is not None
         if finish_ns is None:
-            if plan is not home and not spare:
-                continue
             finish_ns = plan.waited_ns()
         elif finish_ns < camera.running_until_ns:
             continue
@@ -146,6 +132,13 @@ class _Plan:
         self._earliest_ns = self._start_ns + cost(lane, 1)
         self.hoped_ns = self._earliest_ns if proven else self._start_ns
 
+    @property
+    def starts(self) -> bool:
+        """Return whether the lane takes its batch now."""
+        return bool(self.batch) and (
+            not self.lane.running or len(self.batch) == self.lane.max_batch
+        )
+
     def joined_ns(self, due_ns: int) -> int | None:
         """Return when the lane's next batch would be done with one frame more, if it may grow."""
         size = len(self.batch)
@@ -164,10 +157,15 @@ class _Plan:
         self._due_ns = min(self._due_ns, due_ns)
 
     def waited_ns(self) -> int:
-        """Return when the lane would be done with a frame that waits for all that is before it."""
+        """Return when the lane would be done with a frame that waits for all that is before it.
+
+        While a backlog is worked off new frames arrive and go ahead; by the time they are done too
+        it has taken ``1 / (1 - utilisation)`` as long (the delay cycle of a queue with priorities).
+        """
         most = self.lane.max_batch
-        full, rest = divmod(self.behind + 1, most)
-        finish_ns = self._start_ns + (self._cost(self.lane, len(self.batch)) if self.batch else 0)
-        if full:
-            finish_ns += full * self._cost(self.lane, most)
-        return finish_ns + (self._cost(self.lane, rest) if rest else 0)
+        full, rest = divmod(self.behind, most)
+        taken_ns = self._cost(self.lane, len(self.batch)) if self.batch else 0
+        ahead_ns = full * self._cost(self.lane, most) if full else 0
+        stretch = 1 / (1 - min(self.lane.utilisation, FULL))
+        own_ns = self._cost(self.lane, rest + 1)
+        return self._start_ns + taken_ns + round(ahead_ns * stretch) + own_ns

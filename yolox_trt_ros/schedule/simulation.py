@@ -222,6 +222,9 @@ class Simulation:
             self._lane_ends[batch.lane] = now_ns
             cameras = tuple(frame.camera for frame in batch.frames)
             self._record.runs.append(Run(batch.lane, cameras, start_ns, now_ns))
+        if self._dispatcher.lanes[batch.lane].config.in_flight > 1:
+            self._dispatcher.lanes[batch.lane].accepts = True
+            self._dispatch(now_ns)
         if self._scenario.publish_ns:
             self._at(now_ns + self._scenario.publish_ns, partial(self._publish, batch))
         else:
@@ -263,7 +266,7 @@ class Simulation:
         if problem.capacities:
             placement = place(problem.demands, problem.capacities)
             if self._dispatcher.adopt(problem, placement, why):
-                self._record.moves.append((now_ns, why, dict(placement.lanes)))
+                self._record.moves.append((now_ns, why, self._dispatcher.homes()))
 
 
 def _arrivals(camera: CameraConfig, phase: float, random: np.random.Generator) -> Iterator[int]:

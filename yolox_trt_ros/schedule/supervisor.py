@@ -102,10 +102,11 @@ class Supervisor:
         with pipeline.lock:
             moved = dispatcher.adopt(problem, placement, why)
             reason = dispatcher.placement_reason
+            lanes = dispatcher.homes()
             pipeline.dispatch()
         if moved:
-            homes = ', '.join(f'{camera} on {lane}' for camera, lane in placement.lanes.items())
-            level = 'warn' if placement.missing else 'info'
+            homes = ', '.join(f'{camera} on {lane}' for camera, lane in lanes.items())
+            level = 'warn' if 'not met' in reason else 'info'
             pipeline.event(level, f'{reason}: {homes}')
 
     def _run(self) -> None:

@@ -1,0 +1,176 @@
+"""Measure what a vehicle's lanes cost on this machine and write it as an engine profile.
+
+Every lane is measured alone for each batch size, and then while one, two … of the others are kept
+busy. The profile goes into config/profiles; `plan` and lanes with backend "simulated" read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import yaml
+from rich.console import Console
+
+from yolox_trt_ros.compose import lane_specs, load_model, load_vehicle
+from yolox_trt_ros.core.config import ModelConfig
+from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.core.profile import LaneProfile, Profile
+from yolox_trt_ros.schedule.lane import LaneSpec
+from yolox_trt_ros.schedule.warmup import sizes_to_measure, warmup_frame
+
+UNTIMED_RUNS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--vehicle', required=True, help='vehicle file or packaged name')
+    parser.add_argument('--model', default='', help='ONNX file (default: the vehicle’s model)')
+    parser.add_argument('--labels', default='', help='text file, one class name a line')
+    parser.add_argument('--out', type=Path, required=True, help='profile to write (.yaml)')
+    parser.add_argument('--name', default='', help='of the machine (default: the file’s name)')
+    parser.add_argument('--size', type=int, nargs=2, default=(1280, 720), metavar=('W', 'H'))
+    parser.add_argument('--runs', type=int, default=30, help='timed calls of each measurement')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure all lanes and write the profile."""
+    if args.runs < 1:
+        raise ConfigError(f'--runs: expected at least 1, got {args.runs}')
+    config = load_vehicle(args.vehicle)
+    wanted = {'path': args.model, 'labels': args.labels}
+    model = load_model(build(ModelConfig, wanted) if args.model else config.model)
+    frame = warmup_frame(args.size[1], args.size[0])
+    console = Console()
+    lanes = {}
+    with ExitStack() as stack:
+        specs = lane_specs(config, model)
+        workers = []
+        for spec in specs:
+            with console.status(f'building {spec.config.name} …'):
+                workers.append(stack.enter_context(_worker(spec, frame)))
+        for worker in workers:
+            name = worker.spec.config.name
+            with console.status(f'measuring {name} …'):
+                others = [other for other in workers if other is not worker]
+                lanes[name] = measure_lane(worker, others, args.runs)
+            console.print(f'{name}: {_told(lanes[name])}')
+    profile = Profile(
+        args.name or args.out.stem,
+        f'{model.path.name} on images of {args.size[0]}x{args.size[1]}.',
+        (f'Measured on {platform.node()} ({platform.machine()}), {args.runs} calls each.',),
+        lanes,
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(
+        yaml.safe_dump(profile.to_dict(), sort_keys=False, allow_unicode=True), encoding='utf-8'
+    )
+    console.print(f'written to {args.out}')
+    return 0
+
+
+def measure_lane(worker: Worker, others: Sequence[Worker], runs: int) -> LaneProfile:
+    """Return one lane's figures.
+
+    Args:
+        worker: the lane.
+        others: lanes that can be kept busy meanwhile.
+        runs: timed calls of each measurement.
+    """
+    spec = worker.spec.config
+    alone = {size: worker.time(size, runs) for size in sizes_to_measure(spec.max_batch)}
+    solo_ns = float(np.median(alone[1]))
+    slowdown = [1.0]
+    for busy in range(1, len(others) + 1):
+        with ExitStack() as stack:
+            for other in others[:busy]:
+                stack.enter_context(other.kept_busy())
+            loaded_ns = float(np.median(worker.time(1, runs)))
+        slowdown.append(max(slowdown[-1], round(loaded_ns / solo_ns, 3)))
+    return LaneProfile(
+        spec.device,
+        {size: round(float(np.median(ns)) / 1e6, 3) for size, ns in alone.items()},
+        tuple(slowdown),
+        _spread(alone[1]),
+    )
+
+
+def _spread(samples_ns: Sequence[int]) -> float:
+    """Return a robust standard deviation as a part of the median, at most 1."""
+    low, middle, high = np.percentile(samples_ns, (16, 50, 84))
+    return min(1.0, round(float((high - low) / 2 / middle), 4))
+
+
+def _told(lane: LaneProfile) -> str:
+    costs = ', '.join(f'{size}: {cost_ms:.2f} ms' for size, cost_ms in lane.cost_ms.items())
+    factors = ', '.join(f'{factor:.2f}' for factor in lane.slowdown)
+    return f'batch {costs}; with 0, 1 … others busy x {factors}'
+
+
+class Worker:
+    """A lane's detector, used by one thread at a time.
+
+    Args:
+        spec: the lane.
+        detector: its detector.
+        frame: the image that is used.
+    """
+
+    def __init__(self, spec: LaneSpec, detector: Detector, frame: Frame) -> None:
+        self.spec = spec
+        self._detector = detector
+        self._frame = frame
+
+    def time(self, size: int, runs: int) -> list[int]:
+        """Return the times of ``runs`` calls with ``size`` frames, nanoseconds."""
+        times = []
+        for index in range(UNTIMED_RUNS + runs):
+            begin_ns = time.monotonic_ns()
+            self._call(size)
+            if index >= UNTIMED_RUNS:
+                times.append(time.monotonic_ns() - begin_ns)
+        return times
+
+    @contextmanager
+    def kept_busy(self) -> Iterator[None]:
+        """Run calls one after the other, on a thread, until the block is left."""
+        stop = threading.Event()
+        failed: list[BaseException] = []
+
+        def loop() -> None:
+            try:
+                while not stop.is_set():
+                    self._call(1)
+            except Exception as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+        if failed:
+            raise failed[0]
+
+    def _call(self, size: int) -> None:
+        self._detector.submit([self._frame] * size).wait()
+
+
+@contextmanager
+def _worker(spec: LaneSpec, frame: Frame) -> Iterator[Worker]:
+    detector = spec.factory()
+    try:
+        yield Worker(spec, detector, frame)
+    finally:
+        detector.close()
