@@ -18,7 +18,7 @@ from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor, bgr_image
 from yolox_trt_ros.detect.cuda.preprocess import BATCH, TARGET, CudaPreprocessor, InputFormat
 
 HEIGHT, WIDTH = 64, 96
-TABLE = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+TABLE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def spec(**changes: Any) -> ModelSpec:

@@ -182,6 +182,10 @@ inline unsigned short half_bits(float value) {
 
 inline void __syncthreads() { host::wait(host::block.barrier, host::block.threads); }
 
+inline void __syncwarp() {
+  host::exchange(0xffffffffu, 0, [](const uint64_t*, unsigned, unsigned) { return 0; });
+}
+
 inline unsigned __ballot_sync(unsigned mask, bool predicate) {
   return host::exchange(mask, predicate, [](const uint64_t* slot, unsigned, unsigned lanes) {
     unsigned ballot = 0;

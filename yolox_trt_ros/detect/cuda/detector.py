@@ -130,6 +130,7 @@ class CudaDetector:
         """Wait for the device and free what this detector holds; twice is allowed."""
         self._pool.shutdown(wait=False)
         try:
+            self._copies.synchronize()
             self._stream.synchronize()
         finally:
             self._backend.close()

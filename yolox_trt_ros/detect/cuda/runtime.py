@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -187,7 +187,9 @@ class CudaDevice:
         )
 
     def mark(self, stage: str) -> AbstractContextManager[Any]:
-        """Return an NVTX range."""
+        """Return an NVTX range, or nothing where CuPy was built without NVTX."""
+        if not self._cupy.cuda.nvtx.available:
+            return nullcontext()
         from cupyx.profiler import time_range
 
         marked: AbstractContextManager[Any] = time_range(stage)

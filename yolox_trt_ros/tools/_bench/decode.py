@@ -63,6 +63,7 @@ def _ours(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream:
     ]
     boxes = [Letterbox(0.5, 608, 960)] * batch
     place = decoders[0].new_result()
+    require_cupy().cuda.Device().synchronize()
 
     def work(i: int) -> None:
         decoders[i % SETS].enqueue(boxes, Thresholds(), place)

@@ -125,7 +125,8 @@ __global__ void __launch_bounds__(kBlock)
 
 // Finds the digit of the key with rank `need` among those counted in `histogram`, by one warp.
 DEVICE void find_digit(const unsigned* histogram, int lane, int& need, int& digit) {
-  const unsigned wanted = need;  // read by all before the shuffles, written by one behind them
+  const unsigned wanted = need;
+  __syncwarp();  // one lane writes what all have read
   unsigned mine = 0;
   for (int i = 0; i < 8; ++i) {
     mine += histogram[lane * 8 + i];

@@ -158,10 +158,11 @@ struct Tap {
 
 DEVICE Tap tap(long long scale, long long offset, int out, int size) {
   const long long at = out * scale + offset;
-  const int first = static_cast<int>(at >> 32);
-  if (first < 0 || size == 1) return {0, 0};
-  if (first >= size - 1) return {size - 2, 2048};
-  return {first, static_cast<int>(static_cast<unsigned>(at) >> 21)};
+  const int first = static_cast<int>(at >> 32), last = max(size - 2, 0);
+  // Before the first pixel's centre it counts alone, and so does the last one behind its own.
+  const int inside = static_cast<int>(static_cast<unsigned>(at) >> 21);
+  const int weight = first > last ? 2048 : inside;
+  return {clamp(first, 0, last), first < 0 || size == 1 ? 0 : weight};
 }
 
 // Bilinear interpolation at output pixel (x, y), channels in source order.
