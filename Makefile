@@ -7,7 +7,7 @@ MODEL ?=
 # A sourced ROS 2 has to be told where the messages are; on wheels .venv knows by itself.
 VENV_PYTHON = $(if $(ROS_DISTRO),. .venv/local_setup.sh &&) . .venv/bin/activate && python
 
-.PHONY: help setup demo test bench lint format lock clean
+.PHONY: help setup demo test bench fuzz soak lint format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -23,6 +23,12 @@ test: setup  ## Run the tests (ARGS='-k name')
 
 bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
 	@$(VENV_PYTHON) -m yolox_trt_ros bench $(ARGS)
+
+fuzz: setup  ## Damaged images through the C++ reader under sanitizers (ARGS='--runs 1000000')
+	@$(VENV_PYTHON) test/edge/fuzz/fuzz.py $(ARGS)
+
+soak: setup  ## Eight cameras that stop, restart and change: memory and counts (ARGS='--seconds 3600')
+	@$(VENV_PYTHON) test/edge/soak.py $(ARGS)
 
 lint: setup  ## Check style, types, layers and the package's description
 	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports

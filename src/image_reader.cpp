@@ -21,20 +21,20 @@ constexpr auto kVersion = Cdr::DDS_CDR;
 const char * position(Cdr & cdr) {return cdr.getCurrentPosition();}
 auto state(Cdr & cdr) {return cdr.getState();}
 template<typename State>
-void restore(Cdr & cdr, const State & to) {cdr.setState(to);}
+void restore(Cdr & cdr, State & to) {cdr.setState(to);}
 #else
 constexpr auto kVersion = eprosima::fastcdr::CdrVersion::XCDRv1;
 const char * position(Cdr & cdr) {return cdr.get_current_position();}
 auto state(Cdr & cdr) {return cdr.get_state();}
 template<typename State>
-void restore(Cdr & cdr, const State & to) {cdr.set_state(to);}
+void restore(Cdr & cdr, State & to) {cdr.set_state(to);}
 #endif
 
 /// The header of a message may claim more padding than there is message. Fast CDR (2.3) then puts
 /// its end before its beginning and believes in a nearly endless message.
 void require_an_end(Cdr & cdr)
 {
-  const auto here = state(cdr);
+  auto here = state(cdr);
   if (cdr.jump(std::numeric_limits<size_t>::max() / 2)) {
     restore(cdr, here);
     throw std::length_error("message ends early: it is shorter than the padding it claims");

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from edge_rig import BUFFERS, Rig, image, open_rig
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
 
+from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import DropReason, MissingDependencyError
 from yolox_trt_ros.ros import ingest, native_ingest
 from yolox_trt_ros.ros.messages import header_of
@@ -176,3 +180,36 @@ def test_the_plain_way_is_taken_and_told_where_the_native_one_is_not_built(
 def told(rig: Rig) -> int:
     """Return how many messages of camera ``a`` are accounted for: taken, or known to be lost."""
     return rig.account().received + (rig.ingest.notes['a'].lost or 0)
+
+
+def test_simulated_cameras_need_no_messages(tmp_path: Path) -> None:
+    pixels = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    cv2.imwrite(str(tmp_path / 'picture.png'), pixels)
+    parameters = {
+        'camera_names': ['a', 'b'],
+        'lane_names': ['lane'],
+        'ingest': 'simulated',
+        'sim.source': str(tmp_path),
+        'cameras.a.rate_hz': 50.0,
+        'cameras.b.rate_hz': 25.0,
+        'cameras.b.transport': 'compressed',
+        'cameras.b.sim.encoding': 'png',
+    }
+    with open_rig('plain') as rig:
+        rig.ingest.close()
+        config = Config.from_parameters(parameters)
+        rig.ingest = ingest.open_ingest(rig.node, config, rig.pipeline)
+        assert rig.ingest.way == rig.ingest.notes['a'].way == 'simulated in this process'
+        rig.until(lambda: rig.account('a').received > 10 and rig.account('b').received > 5)
+        rig.until(lambda: {f.camera for f in list(rig.keeper.frames)} == {'a', 'b'})
+        rig.ingest.close()
+        received = rig.account('a').received
+        raw = next(f for f in rig.keeper.frames if f.camera == 'a')
+        assert raw.data.tobytes() == pixels.tobytes()
+        assert raw.frame_id == 'a_optical_frame'
+        packed = next(f for f in rig.keeper.frames if f.camera == 'b')
+        assert np.array_equal(cv2.imdecode(packed.data, cv2.IMREAD_COLOR), pixels)
+        time.sleep(0.1)
+        assert rig.account('a').received == received
+        now_ns = rig.node.get_clock().now().nanoseconds
+        assert all(0 <= now_ns - f.stamp_ns < 10**11 for f in rig.keeper.frames)

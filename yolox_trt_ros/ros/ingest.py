@@ -6,14 +6,13 @@ from rclpy.node import Node
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import MissingDependencyError
-from yolox_trt_ros.ros.intake import Ingest
+from yolox_trt_ros.ros.intake import FrameSink, Ingest
 from yolox_trt_ros.ros.local_ingest import LocalIngest
 from yolox_trt_ros.ros.native_ingest import NativeIngest
 from yolox_trt_ros.ros.plain_ingest import PlainIngest
-from yolox_trt_ros.schedule.pipeline import Pipeline
 
 
-def open_ingest(node: Node, config: Config, pipeline: Pipeline) -> Ingest:
+def open_ingest(node: Node, config: Config, pipeline: FrameSink) -> Ingest:
     """Take images of all cameras from now on.
 
     Args:

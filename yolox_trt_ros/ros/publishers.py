@@ -46,9 +46,14 @@ class CameraOutput:
         )
         self._latency = node.create_publisher(CameraLatency, f'~/{camera}/latency', _RESULT_QOS)
 
+    @property
+    def heard(self) -> bool:
+        """Whether somebody listens to the detections."""
+        return self._detections.get_subscription_count() > 0
+
     def detections(self, frame: Frame, found: Detections) -> None:
         """Publish one frame's detections."""
-        if self._detections.get_subscription_count():
+        if self.heard:
             self._publish_detections(frame, found)
 
     def latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:

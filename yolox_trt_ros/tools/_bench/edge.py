@@ -1,0 +1,210 @@
+"""Images in and results out: typed messages, rclpy's bytes, and this package's own way."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+import yaml
+from rclpy.node import Node
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.ros import dds
+from yolox_trt_ros.ros.publishers import CameraOutput, TemplateOutput, TypedOutput
+from yolox_trt_ros.tools._processes import NodeProcess
+
+CAMERAS = tuple(f'cam{i}' for i in range(8))
+RECEIVER = 'yolox_trt_ros.tools._edge_receiver'
+INGEST_WAYS = {'typed': 'plain', 'plain': 'plain', 'native': 'auto'}
+OUTPUTS: tuple[type[CameraOutput], ...] = (TypedOutput, TemplateOutput)
+PROFILE = 'orin_agx_maxn'
+LANES = {'gpu': 'cuda:0', 'dla0': 'dla:0', 'dla1': 'dla:1'}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--size', type=int, nargs=2, default=(1920, 1280), metavar=('W', 'H'))
+    parser.add_argument('--rates', type=float, nargs='+', default=[10.0, 20.0], help='Hz a camera')
+    parser.add_argument('--seconds', type=float, default=10.0, help='length of each measurement')
+    parser.add_argument('--detections', type=int, default=100, help='boxes in one array')
+    parser.add_argument('--profile-rate', type=float, default=30.0, help='Hz; 0: no profile')
+    parser.add_argument('--model', default='', help='ONNX file for the profile of the node')
+    parser.add_argument('--labels', default='', help='its class names')
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Return every way's cost, one after the other, under the same load."""
+    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.update(dds.environment())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures = folder / 'pictures'
+        pictures.mkdir()
+        write_picture(pictures / 'picture.png', *args.size)
+        result: dict[str, Any] = {'image': list(args.size), 'cameras': len(CAMERAS)}
+        for rate in args.rates:
+            result[f'{rate:g} Hz'] = {
+                way: ingest(folder, rate, way, args.seconds) for way in INGEST_WAYS
+            }
+        result['publication'] = publication(args.detections)
+        if args.profile_rate:
+            model = {'model.path': args.model, 'model.labels': args.labels}
+            result['profile'] = profile(folder, args.profile_rate, args.seconds, model)
+    return result
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the table of a result; ratios are against typed messages."""
+    lines: list[tuple[str, ...]] = [('', 'typed', 'rclpy bytes', 'native', 'native / typed')]
+    for key in (key for key in result if key.endswith(' Hz')):
+        for field, text in (
+            ('images_per_s', 'images/s'),
+            ('cpu_ms_per_image', 'CPU, ms/image'),
+            ('latency_p50_ms', 'age on arrival p50, ms'),
+            ('latency_p99_ms', 'age on arrival p99, ms'),
+            ('lost', 'images lost'),
+        ):
+            values = [result[key][way][field] for way in INGEST_WAYS]
+            ratio = f'{values[-1] / values[0]:.2f}' if field != 'lost' else ''
+            lines.append((f'8 × {key}: {text}', *(f'{v:.4g}' for v in values), ratio))
+    sent = result['publication']
+    typed, templates = sent['typed_us'], sent['templates_us']
+    label = f'{sent["detections"]} detections, CPU µs'
+    lines.append((label, f'{typed:.0f}', '–', f'{templates:.0f}', f'1 / {typed / templates:.1f}'))
+    node = result.get('profile')
+    if node:
+        rates = f'{node["received_per_s"]:.0f} in, {node["published_per_s"]:.0f} out'
+        lines.append(('whole node, images/s', '', '', rates, ''))
+        for name, share in list(node['threads'].items())[:8]:
+            lines.append((f'its thread {name}: share of a core', '', '', f'{share:.3f}', ''))
+    return lines
+
+
+def write_picture(path: Path, width: int, height: int) -> None:
+    """Write a picture whose pixels differ."""
+    y, x = np.mgrid[:height, :width]
+    cv2.imwrite(str(path), np.stack((x % 256, y % 256, (x + y) % 256), axis=2).astype(np.uint8))
+
+
+def write_vehicle(path: Path, pictures: Path, rate: float, **more: Any) -> Path:
+    """Write the parameters of cameras, receiver and node."""
+    flat: dict[str, Any] = {
+        'camera_names': list(CAMERAS),
+        'lane_names': ['cpu0'],
+        'sim.source': str(pictures),
+        'sim.camera_info': False,
+        'sim.ground_truth': False,
+        **{f'cameras.{camera}.rate_hz': float(rate) for camera in CAMERAS},
+        **more,
+    }
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': flat}}))
+    return path
+
+
+def ingest(folder: Path, rate: float, way: str, seconds: float) -> dict[str, Any]:
+    """Measure one way of receiving, in a process of its own."""
+    vehicle = write_vehicle(
+        folder / f'{way}.param.yaml', folder / 'pictures', rate, ingest=INGEST_WAYS[way]
+    )
+    with camera_sim(vehicle):
+        return receiver('--way', way, '--vehicle', str(vehicle), '--seconds', str(seconds))
+
+
+def profile(folder: Path, rate: float, seconds: float, model: dict[str, str]) -> dict[str, Any]:
+    """Return the share of a core that each thread of a whole node uses, lanes being simulated."""
+    lanes: dict[str, Any] = {'lane_names': list(LANES), 'profile': PROFILE}
+    for name, device in LANES.items():
+        lanes |= {f'lanes.{name}.device': device, f'lanes.{name}.backend': 'simulated'}
+    chosen = {key: str(Path(value).resolve()) for key, value in model.items() if value}
+    path = folder / 'profile.param.yaml'
+    vehicle = write_vehicle(path, folder / 'pictures', rate, **lanes, **chosen)
+    with camera_sim(vehicle):
+        return receiver('--way', 'node', '--vehicle', str(vehicle), '--seconds', str(seconds))
+
+
+def camera_sim(vehicle: Path) -> NodeProcess:
+    """Start the cameras."""
+    log = vehicle.with_suffix('.sim.log')
+    return NodeProcess('yolox_trt_ros.ros.camera_sim_node', [vehicle], {}, log)
+
+
+def receiver(*arguments: str) -> dict[str, Any]:
+    """Run a receiver and return what it measured.
+
+    Raises:
+        YoloxTrtRosError: it failed; with what it said.
+    """
+    command = [sys.executable, '-m', RECEIVER, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise YoloxTrtRosError(f'{" ".join(command)} failed:\n{done.stderr[-2000:]}')
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def publication(count: int) -> dict[str, Any]:
+    """Return the CPU time to build and publish an array of detections, with a reader elsewhere."""
+    random = np.random.default_rng(0)
+    corner = random.random((count, 2), np.float32) * 1000
+    size = random.random((count, 2), np.float32) * 200
+    found = Detections(
+        np.concatenate([corner, corner + size], axis=1),
+        random.random(count, np.float32),
+        random.integers(0, 80, count).astype(np.int32),
+    )
+    frame = Frame('c', 0, 10**18, 0, 'front_optical_frame', 'mono8', 1, 1, 1, np.zeros(1, np.uint8))
+    class_ids = [str(i) for i in range(80)]
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node('edge_publisher', context=context)
+    outputs = [output(node, output.way, class_ids) for output in OUTPUTS]
+    command = [sys.executable, '-m', RECEIVER, '--way', 'listen', '--seconds', '600']
+    listener = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _wait(lambda: all(output.heard for output in outputs))
+        for output in outputs:
+            output.detections(frame, found)  # makes its templates
+        times = [_times(partial(output.detections, frame, found)) for output in outputs]
+    finally:
+        listener.terminate()
+        listener.wait()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    return {
+        'detections': count,
+        **{f'{o.way}_us': median(t) * 1e6 for o, t in zip(outputs, times, strict=True)},
+    }
+
+
+def _times(publish: Callable[[], None]) -> list[float]:
+    times = []
+    for _ in range(200):
+        start = time.thread_time()
+        publish()
+        times.append(time.thread_time() - start)
+        time.sleep(0.005)  # the reader is to keep up
+    return times
+
+
+def _wait(ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30.0
+    while not ready():
+        if time.monotonic() > end:
+            raise YoloxTrtRosError('the listener did not connect within 30 s')
+        time.sleep(0.05)
