@@ -167,6 +167,16 @@ def test_all_encodings_of_a_batch_and_growing_images(tiny: Path, device: Any) ->
 
 
 @pytest.mark.gpu
+def test_every_batch_size_is_one_graph(tiny: Path, cuda: CudaDevice) -> None:
+    pytest.importorskip('onnxruntime')
+    spec, stream = load_model_spec(tiny), cuda.stream()
+    backend = OnnxRuntimeCudaBackend(tiny, spec, cuda, stream, 3)
+    assert backend.recorded
+    backend.close()
+    backend.close()
+
+
+@pytest.mark.gpu
 def test_a_device_that_is_not_there(cuda: CudaDevice) -> None:
     with pytest.raises(ConfigError, match='cuda:0'):
         CudaDevice(99)

@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 class OnnxRuntimeCudaBackend:
     """Runs a model on one CUDA device; calls only enqueue.
 
-    Where ONNX Runtime puts the whole model on the device, each batch size is recorded once as a
-    CUDA graph and then replayed with a single call.
+    Where ONNX Runtime puts the whole model on the device, each batch size is recorded as a CUDA
+    graph when the backend is made, and then replayed with a single call.
 
     Args:
         path: the ONNX file.
@@ -73,16 +73,15 @@ class OnnxRuntimeCudaBackend:
         self._bindings: dict[int, Any] = {}
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
-
-    def infer(self, images: int) -> None:
-        """Enqueue the network for the first ``images`` images of the input tensor.
-
-        The first calls of each batch size wait for the device and choose algorithms.
-        """
-        size = self._spec.batch or images
-        if size not in self._bindings:
+        # All sizes now, for a first run allocates, chooses algorithms and waits for the device.
+        for size in (spec.batch,) if spec.batch else range(1, max_batch + 1):
             self._bindings[size] = self._bind(size)
             self._graphs[size] = self._record(size) if self.recorded else None
+        stream.synchronize()
+
+    def infer(self, images: int) -> None:
+        """Enqueue the network for the first ``images`` images of the input tensor."""
+        size = self._spec.batch or images
         graph = self._graphs[size]
         if graph is None:
             self._run(size)
