@@ -233,3 +233,41 @@ def test_wrong_arguments_are_refused():
     dispatcher.offer(frame('a', 5, 0))
     with pytest.raises(ValueError, match='expected a sequence above 5, got 5'):
         dispatcher.offer(frame('a', 5, 0))
+
+
+def test_in_lockstep_every_frame_runs_on_its_own_lane_in_order_of_stamps():
+    dispatcher = running_dispatcher(lockstep=True)
+    for sequence in range(3):
+        for name in 'dcba':
+            dispatcher.offer(frame(name, sequence, (10 * sequence + ord(name)) * MS))
+    taken: dict[str, list[tuple[str, int]]] = {}
+    now = 0
+    while not dispatcher.idle:
+        now += 100 * MS
+        for batch in dispatcher.dispatch(now):
+            (done,) = batch.frames
+            taken.setdefault(batch.lane, []).append((done.camera, done.sequence))
+            dispatcher.collect(batch, now)
+            assert dispatcher.admit(done)
+            dispatcher.published(done, now)
+            dispatcher.release(batch.lane)
+    pairs = [(name, sequence) for sequence in range(3) for name in 'ad']
+    assert taken == {
+        'gpu': pairs,  # a, and d as the fourth of three lanes
+        'dla': [(name, sequence) for sequence in range(3) for name in 'bc'],  # c is pinned to it
+    }
+    assert all(sum(account.dropped.values()) == 0 for account in dispatcher.snapshot(now).cameras)
+
+
+def test_in_lockstep_frames_wait_for_a_failed_lane():
+    dispatcher = running_dispatcher(lockstep=True)
+    for sequence in range(2):
+        dispatcher.offer(frame('a', sequence, sequence))
+    dispatcher.dispatch(MS)
+    dispatcher.dispatch(MS)
+    assert dispatcher.cameras['a'].in_flight == 2
+    dispatcher.lane_down('gpu', 'broken', 2 * MS)
+    assert dispatcher.dispatch(3 * MS) == []
+    dispatcher.lane_up('gpu', 4 * MS)
+    (batch,) = dispatcher.dispatch(5 * MS)
+    assert (batch.lane, batch.frames[0].sequence) == ('gpu', 0)

@@ -378,3 +378,27 @@ def test_a_slow_frame_is_not_published_after_a_newer_one():
     account = pipeline.snapshot().cameras[0]
     assert account.dropped[DropReason.OVERTAKEN] == 1
     assert published.sequences['a'] == [1]
+
+
+def test_lockstep_gives_the_same_results_whatever_the_lanes_timing():
+    def replay(gpu_s: float, cpu_s: float) -> list[tuple[str, int, str]]:
+        published = Published()
+        pipeline = Pipeline(
+            [camera('a'), camera('b')],
+            [
+                LaneSpec(lane('gpu', max_batch=4), lambda: SleepingDetector(gpu_s, max_batch=4)),
+                LaneSpec(lane('cpu'), lambda: SleepingDetector(cpu_s)),
+            ],
+            published.sink,
+            on_trace=published.on_trace,
+            options=PipelineOptions(8, 8, lockstep=True),
+        )
+        with pipeline:
+            for sequence in range(12):
+                for name in 'ab':
+                    pipeline.offer(frame(name, sequence))
+            assert pipeline.drain(20.0)
+        return sorted((t.camera, t.sequence, t.lane) for t in published.traces)
+
+    expected = [(n, s, {'a': 'gpu', 'b': 'cpu'}[n]) for n in 'ab' for s in range(12)]
+    assert replay(0.0, 0.003) == replay(0.003, 0.0) == expected

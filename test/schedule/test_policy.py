@@ -34,12 +34,20 @@ def make_camera(
     return made
 
 
-def run(cameras, lanes, costs_ms, *, proven=True, overload=False) -> Decision:
+def by_age(camera: Camera) -> float:
+    return -camera.weighted_age(NOW)
+
+
+def by_share(camera: Camera) -> float:
+    return camera.weighted_share(NOW)
+
+
+def run(cameras, lanes, costs_ms, *, proven=True, order=by_age) -> Decision:
     def cost(lane: Lane, batch: int) -> int:
         per_call = costs_ms[lane.config.name]
         return round((per_call[batch - 1] if isinstance(per_call, list) else per_call) * MS)
 
-    return decide(NOW, cameras, lanes, cost, lambda lane: proven, overload)
+    return decide(NOW, cameras, lanes, cost, lambda lane: proven, order)
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:
@@ -159,9 +167,9 @@ def test_a_lane_that_runs_a_batch_takes_only_a_full_one_in_advance():
     assert taken(run([first, second], [gpu], {'gpu': [4, 6]})) == {'gpu': ['a', 'b']}
 
 
-def test_under_overload_the_least_served_for_its_priority_goes_first():
+def test_the_caller_says_which_order_counts():
     gpu = make_lane('gpu')
     often = make_camera('a', gpu, age_ms=90, share=6.0, share_ns=NOW, priority=2.0)
     seldom = make_camera('b', gpu, age_ms=10, share=2.0, share_ns=NOW)
     assert taken(run([often, seldom], [gpu], {'gpu': 4})) == {'gpu': ['a']}
-    assert taken(run([often, seldom], [gpu], {'gpu': 4}, overload=True)) == {'gpu': ['b']}
+    assert taken(run([often, seldom], [gpu], {'gpu': 4}, order=by_share)) == {'gpu': ['b']}

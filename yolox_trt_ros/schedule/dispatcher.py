@@ -7,7 +7,8 @@ takes ``now_ns`` (monotonic, never decreasing) where it matters and returns at o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
 from yolox_trt_ros.core.errors import DropReason
@@ -51,10 +52,19 @@ class Dispatcher:
     Invariant, per camera, between any two calls: ``received == published + sum(dropped) + waiting
     + in_flight``; and results are admitted in arrival order only.
 
+    Frames are taken in this order: the camera with the largest priority-weighted age of information
+    first; its age counts from the newest frame that a lane has already taken. Under overload, when
+    frames are replaced before any lane takes them, the camera that has had the least for its
+    priority first: then shares are in proportion to priorities, whatever lane does the work.
+
+    In lockstep, for replay, every frame is kept until it is taken, by its camera's own lane, alone,
+    in the order of stamps; homes do not depend on measured costs, and no deadline drops a frame. So
+    what is detected in a frame does not depend on how long anything takes.
+
     Args:
         cameras: at least one, with distinct names.
         lanes: at least one, with distinct names; each starts in ``LaneState.STARTING``.
-        every_frame: keep every frame until it is taken instead of the newest one.
+        lockstep: see above.
 
     Raises:
         ValueError: a name appears twice, or a camera is pinned to an unknown lane.
@@ -65,9 +75,13 @@ class Dispatcher:
         cameras: Sequence[CameraConfig],
         lanes: Sequence[LaneConfig],
         *,
-        every_frame: bool = False,
+        lockstep: bool = False,
     ) -> None:
-        mailbox = EveryFrame if every_frame else NewestFrame
+        mailbox = EveryFrame if lockstep else NewestFrame
+        if lockstep:
+            cameras = [replace(camera, deadline_ms=0.0) for camera in cameras]
+            lanes = [replace(lane, max_batch=1) for lane in lanes]
+        self._lockstep = lockstep
         self.cameras = {
             c.name: Camera(c, mailbox(), c.priority, round(c.deadline_ms * 1e6)) for c in cameras
         }
@@ -92,6 +106,13 @@ class Dispatcher:
                     f'camera {config.name} is pinned to "{config.lane}": '
                     f'expected one of {list(self.lanes)}'
                 )
+
+        if lockstep:
+            names = list(self.lanes)
+            for index, camera in enumerate(self.cameras.values()):
+                camera.home = self.lanes[camera.config.lane or names[index % len(names)]]
+                camera.pinned = True
+            self.placement_reason = 'lockstep: cameras on the lanes in turn'
 
     # ------------------------------------------------------------------ frames
 
@@ -137,14 +158,21 @@ class Dispatcher:
         def proven(lane: Lane) -> bool:
             return now_ns < lane.measured_ns + PROVEN_NS
 
-        overload = self._replaced > OVERLOAD
-        decision = decide(now_ns, self.cameras.values(), running, cost, proven, overload)
+        order = self._order(now_ns)
+        decision = decide(now_ns, self.cameras.values(), running, cost, proven, order)
         for camera in decision.hopeless:
             camera.mailbox.take()
             camera.drop(DropReason.HOPELESS)
         return [
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]
+
+    def _order(self, now_ns: int) -> Callable[[Camera], float]:
+        if self._lockstep:
+            return lambda camera: camera.stamp_ns()
+        if self._replaced > OVERLOAD:
+            return lambda camera: camera.weighted_share(now_ns)
+        return lambda camera: -camera.weighted_age(now_ns)
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         expected = self.costs.expect(lane.config.name, len(cameras), load)
@@ -237,6 +265,14 @@ class Dispatcher:
                 for frame in batch.frames:
                     self.drop(frame, DropReason.STOPPED)
 
+    def update_camera(self, name: str, priority: float | None, deadline_ms: float | None) -> None:
+        """Change a camera's weight or deadline; in lockstep there are no deadlines."""
+        camera = self.cameras[name]
+        if priority is not None:
+            camera.priority = priority
+        if deadline_ms is not None and not self._lockstep:
+            camera.deadline_ns = round(deadline_ms * 1e6)
+
     @property
     def idle(self) -> bool:
         """Return whether no frame waits or is in flight."""
@@ -274,7 +310,7 @@ class Dispatcher:
             for frame in reversed(batch.frames):
                 self._retry(frame, now_ns)
         for camera in self.cameras.values():
-            if camera.home is lane:
+            if camera.home is lane and not self._lockstep:
                 camera.home = None
         pause = CIRCUIT_NS if is_open else BACKOFF_NS << (lane.failures_in_row - 1)
         return now_ns + pause
@@ -315,6 +351,8 @@ class Dispatcher:
 
     def drifted(self) -> bool:
         """Return whether costs, lanes or demands differ from those of the placement in force."""
+        if self._lockstep:
+            return False
         return self._placed is None or has_drifted(self._placed, self.problem())
 
     def adopt(self, problem: PlacementProblem, placement: Placement, why: str) -> bool:
@@ -323,7 +361,9 @@ class Dispatcher:
         So cameras go back to where they were when a lane comes back. Nothing happens if a lane has
         failed since ``problem``. Returns whether a camera moved.
         """
-        if any(self.lanes[c.lane].state is not LaneState.RUNNING for c in problem.capacities):
+        if self._lockstep or any(
+            self.lanes[c.lane].state is not LaneState.RUNNING for c in problem.capacities
+        ):
             return False
         self._placed = problem
         lanes = tuple(capacity.lane for capacity in problem.capacities)

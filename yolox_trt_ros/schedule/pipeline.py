@@ -39,13 +39,18 @@ class PipelineOptions:
 
     Attributes:
         warmup_height, warmup_width: pixels of the image that detectors are measured with.
+        lockstep: process every frame, as a replay needs it; see
+            :class:`schedule.dispatcher.Dispatcher`.
     """
 
     warmup_height: int = 720
     warmup_width: int = 1280
+    lockstep: bool = False
 
 
 DEFAULTS = PipelineOptions()
+LOCKSTEP_BACKLOG = 4
+"""Frames that wait per camera in lockstep before :meth:`Pipeline.offer` does."""
 
 
 class Pipeline:
@@ -79,7 +84,10 @@ class Pipeline:
         self.lock = threading.RLock()
         self.clock = clock
         self.changed = threading.Condition(self.lock)
-        self.dispatcher = Dispatcher(cameras, [spec.config for spec in lanes])
+        self._lockstep = options.lockstep
+        self.dispatcher = Dispatcher(
+            cameras, [spec.config for spec in lanes], lockstep=options.lockstep
+        )
         self.workers = {spec.config.name: LaneWorker(spec, self, first=True) for spec in lanes}
         self.stopping = False
         self._sink = sink
@@ -165,10 +173,16 @@ class Pipeline:
     def offer(self, frame: Frame) -> None:
         """Hand in an arrived frame; returns at once.
 
+        Only in lockstep it waits while the camera's backlog is full, so that a replay runs no
+        faster than the lanes.
+
         Raises:
             ValueError: its sequence does not follow the camera's earlier frames.
         """
         with self.lock:
+            if self._lockstep:
+                mailbox = self.dispatcher.cameras[frame.camera].mailbox
+                self.changed.wait_for(lambda: self.stopping or len(mailbox) < LOCKSTEP_BACKLOG)
             self.dispatcher.offer(frame)
             if self.stopping:
                 self.dispatcher.drop_waiting()
@@ -185,11 +199,7 @@ class Pipeline:
     ) -> None:
         """Change a camera's weight or deadline; it holds from the next decision on."""
         with self.lock:
-            camera = self.dispatcher.cameras[name]
-            if priority is not None:
-                camera.priority = priority
-            if deadline_ms is not None:
-                camera.deadline_ns = round(deadline_ms * 1e6)
+            self.dispatcher.update_camera(name, priority, deadline_ms)
             self._supervisor.request(f'{name} was given another priority or deadline')
 
     def snapshot(self) -> PipelineSnapshot:
@@ -208,6 +218,8 @@ class Pipeline:
             worker = self.workers[batch.lane]
             worker.inbox.append(batch)
             worker.wake.notify()
+            if self._lockstep:
+                self.changed.notify_all()
 
     # ------------------------------------------------- called by lane workers
 

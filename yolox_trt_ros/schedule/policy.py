@@ -2,10 +2,7 @@
 
 Rules, in this order:
 
-1. Order. The camera with the largest priority-weighted age of information comes first; its age
-   counts from the newest frame that a lane has already taken. Under overload, when frames are
-   being replaced before any lane takes them, the camera that has had the least for its priority
-   comes first: then shares are in proportion to priorities whatever lane does the work.
+1. Order. As the caller says; see :class:`schedule.dispatcher.Dispatcher`.
 2. Deadline. A frame that even the quickest lane, started as early as possible, would finish after
    its deadline is hopeless.
 3. Home or help. A frame goes to the lane that will be done with it first: to one that is free, or
@@ -52,32 +49,28 @@ def decide(
     lanes: Sequence[Lane],
     cost: Cost,
     proven: Callable[[Lane], bool],
-    overload: bool,
+    order: Callable[[Camera], float],
 ) -> Decision:
     """Return what each free lane takes now and which frames are hopeless.
 
     Args:
         now_ns: monotonic time.
-        cameras: all of them; one without a waiting frame is passed over.
+        cameras: all of them; those without a waiting frame are passed over.
         lanes: the running lanes.
         cost: expected cost of a call at the present load.
         proven: whether a lane's cost was measured lately; a frame is not given up on an old guess.
-        overload: whether frames have been replaced lately before a lane took them.
+        order: of two waiting cameras the one with the smaller value comes first; among equals, the
+            one that was declared first.
     """
     hopeless: list[Camera] = []
     plans = [_Plan(lane, now_ns, cost, proven(lane)) for lane in lanes]
-    waiting = [
-        (
-            camera.weighted_share(now_ns) if overload else -camera.weighted_age(now_ns),
-            index,
-            camera,
-        )
-        for index, camera in enumerate(cameras)
-        if len(camera.mailbox)
-    ]
-    for _, _, camera in sorted(waiting):
+    waiting = [camera for camera in cameras if len(camera.mailbox)]
+    for camera in sorted(waiting, key=order):
         home = next((plan for plan in plans if plan.lane is camera.home), None)
-        able = [home] if camera.pinned and home else plans
+        if camera.pinned and camera.home is not None:
+            able = [] if home is None else [home]
+        else:
+            able = plans
         due_ns = camera.due_ns()
         if due_ns < min((plan.hoped_ns for plan in able), default=0):
             hopeless.append(camera)

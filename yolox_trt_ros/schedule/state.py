@@ -78,6 +78,11 @@ class Camera:
             return NEVER_NS
         return frame.received_ns + self.deadline_ns
 
+    def stamp_ns(self) -> int:
+        """Return the header stamp of the next waiting frame."""
+        frame = self.mailbox.peek()
+        return NEVER_NS if frame is None else frame.stamp_ns
+
     def take(self, now_ns: int) -> Frame:
         """Give the next waiting frame to a lane."""
         frame = self.mailbox.take()
