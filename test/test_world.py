@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.sim.rig import PinholeCamera, default_rig
 from yolox_trt_ros.sim.world import dataset, scene, truth
-from yolox_trt_ros.sim.world.bodies import CLASSES, MAKERS
+from yolox_trt_ros.sim.world.bodies import CLASSES
 from yolox_trt_ros.sim.world.stage import number_colour, numbers
 from yolox_trt_ros.sim.world.world import World
 
@@ -153,7 +153,7 @@ def test_an_occluder_shrinks_the_visible_extent():
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_bodies_stand_on_the_ground_and_fill_their_size(name, seed):
-    body = MAKERS[name](np.random.default_rng(seed))
+    body = scene.MAKERS[name](np.random.default_rng(seed))
     points = body.corners()
     assert CLASSES[body.class_id] == name
     assert -0.06 < points[:, 2].min() < 0.1

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from yolox_trt_ros.sim.world import scenery
-from yolox_trt_ros.sim.world.bodies import CLASSES, MAKERS, Body
+from yolox_trt_ros.sim.world import riders, scenery, vehicles
+from yolox_trt_ros.sim.world.bodies import CLASSES, Body
 from yolox_trt_ros.sim.world.conditions import Conditions, draw
 from yolox_trt_ros.sim.world.mesh import Mesh
 
@@ -20,6 +20,15 @@ REACH = 156.0
 """Half the length of the street in metres; it repeats beyond."""
 LANE = 3.4
 TEXTURES = 4
+MAKERS = {
+    'car': vehicles.car,
+    'truck': vehicles.truck,
+    'bus': vehicles.bus,
+    'motorcycle': riders.motorcycle,
+    'bicycle': riders.bicycle,
+    'pedestrian': riders.pedestrian,
+}
+"""Class name to the function that makes a random body of it."""
 _TRAFFIC = {'car': 0.46, 'truck': 0.13, 'bus': 0.10, 'motorcycle': 0.18, 'bicycle': 0.13}
 
 
