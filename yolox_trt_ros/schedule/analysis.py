@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
 from yolox_trt_ros.core.errors import DropReason
-from yolox_trt_ros.core.profile import Profile
+from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.core.snapshot import PipelineSnapshot
 from yolox_trt_ros.schedule.simulation import SETTLE_NS, Record
 
@@ -93,7 +94,7 @@ def lane_utilisation(record: Record) -> dict[str, float]:
     settled, final = _ends(record)
     span_ns = final.now_ns - settled.now_ns
     return {
-        after.name: (after.busy_ns - before.busy_ns) / span_ns
+        after.name: min(1.0, (after.busy_ns - before.busy_ns) / span_ns)
         for before, after in zip(settled.lanes, final.lanes, strict=True)
     }
 
@@ -105,16 +106,21 @@ def drop_ratio(stats: Mapping[str, CameraStats]) -> float:
 
 
 def fluid_bound_hz(lanes: Sequence[LaneConfig], profile: Profile, cameras: int) -> float:
-    """Return the uniform camera rate that no schedule can exceed while all lanes are busy.
+    """Return the uniform camera rate that no schedule can exceed.
 
-    The sum of the lanes' highest frame rates, divided by the cameras.
+    At any moment some set of lanes is busy and delivers at most the sum of its highest frame rates
+    under that load; the largest such sum, divided by the cameras, bounds every mixture of moments.
     """
-    total_hz = 0.0
-    for lane in lanes:
-        figures = profile.lane(lane)
-        sizes = range(1, lane.max_batch + 1)
-        total_hz += max(size * 1e9 / figures.cost_ns(size, len(lanes) - 1) for size in sizes)
-    return total_hz / cameras
+    most_hz = 0.0
+    for count in range(1, len(lanes) + 1):
+        for busy in combinations(lanes, count):
+            rates = [_highest_frame_rate(profile.lane(n), n.max_batch, count - 1) for n in busy]
+            most_hz = max(most_hz, sum(rates))
+    return most_hz / cameras
+
+
+def _highest_frame_rate(lane: LaneProfile, max_batch: int, load: int) -> float:
+    return max(size * 1e9 / lane.cost_ns(size, load) for size in range(1, max_batch + 1))
 
 
 def all_sustained(stats: Mapping[str, CameraStats], cameras: Sequence[CameraConfig]) -> bool:

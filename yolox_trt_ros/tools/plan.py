@@ -39,7 +39,9 @@ from yolox_trt_ros.tools._gantt import draw_gantt
 
 LEVELS = ('p50', 'p95', 'p99', 'max')
 SEARCH_S = 4.0
-"""Simulated time of each step of a search."""
+"""Simulated time of each step of a search; longer where calls take long …"""
+SEARCH_CALLS = 60
+"""… so that the slowest lane makes about this many."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +160,7 @@ def _levels(values: Sequence[float]) -> dict[str, float | None]:
 def _highest_uniform_hz(scenario: Scenario, bound_hz: float) -> float:
     def run_at(rate_hz: float) -> bool:
         cameras = at_rate(scenario.cameras, rate_hz)
-        return _sustained(replace(scenario, cameras=cameras, duration_s=SEARCH_S))
+        return _sustained(replace(scenario, cameras=cameras))
 
     return highest_sustained_hz(run_at, 1.05 * bound_hz)
 
@@ -173,12 +175,16 @@ def _highest_camera_hz(scenario: Scenario, camera: CameraConfig, bound_hz: float
             replace(other, rate_hz=rate_hz) if other.name == camera.name else other
             for other in scenario.cameras
         ]
-        return _sustained(replace(scenario, cameras=cameras, duration_s=SEARCH_S))
+        return _sustained(replace(scenario, cameras=cameras))
 
     return highest_sustained_hz(run_at, 1.05 * spare_hz, steps=6) if spare_hz > 0 else 0.0
 
 
 def _sustained(scenario: Scenario) -> bool:
+    slowest_ns = max(
+        scenario.profile.lane(lane).cost_ns(1, len(scenario.lanes) - 1) for lane in scenario.lanes
+    )
+    scenario = replace(scenario, duration_s=max(SEARCH_S, SEARCH_CALLS * slowest_ns / 1e9))
     return all_sustained(camera_stats(Simulation(scenario).run()), scenario.cameras)
 
 
