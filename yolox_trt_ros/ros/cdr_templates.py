@@ -110,49 +110,45 @@ class Template:
 
 
 class DetectionsWriter:
-    """Writes one camera's ``Detection2DArray`` messages into a buffer that is used again.
+    """Writes one camera's ``Detection2DArray`` messages.
 
     Args:
         class_ids: what ``class_id`` says for each class.
     """
 
-    # Places of the stamp's and the box's numbers in each template, (templates, 7).
+    # Places of the stamp's and the box's numbers in each template as 32-bit words, (templates, 12).
     _places: np.ndarray
 
     def __init__(self, class_ids: Sequence[str]) -> None:
         self._class_ids = class_ids
         self._frame_id: str | None = None
-        self._use(self._room(4096))
 
-    def write(self, frame: Frame, found: Detections) -> np.ndarray:
+    def write(self, frame: Frame, found: Detections) -> bytes:
         """Return the message that :func:`messages.detections_message` builds, serialised.
 
         Args:
             frame: the image.
             found: its detections.
-
-        Returns:
-            uint8 (n,), contiguous; good until the next call.
         """
         if frame.frame_id != self._frame_id:
             self._forget(frame)
-        stamp = divmod(frame.stamp_ns, 1_000_000_000)
-        rows, starts, size = self._arrange(frame, found.class_id.tolist())
-        self._array.put('detections', 'I', len(found))
-        body = b''.join((self._array.data, *(self._parts[row] for row in rows)))
-        if size > self._body.nbytes:
-            self._use(self._room(size * 2))
-        self._body[:size] = np.frombuffer(body, np.uint8)
+        seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
+        rows, starts = self._arrange(frame, found.class_id.tolist())
+        self._array.put('header.stamp.sec', 'i', seconds)
+        self._array.put('header.stamp.nanosec', 'I', nanoseconds)
+        self._array.put('detections', 'I', len(rows))
+        parts = [self._parts[row] for row in rows]
+        message = bytearray().join((ENCAPSULATION, self._array.data, *parts))
         if rows:
-            at = starts[:, None] + self._places[rows]
-            self._doubles[at[:, 2:] // 8] = _numbers(found)
-            self._ints[at[:, :2] // 4] = stamp
-        at_seconds, at_nanoseconds = self._array_stamp
-        self._ints[at_seconds], self._ints[at_nanoseconds] = stamp
-        return self._message[: len(ENCAPSULATION) + size]
+            words = np.frombuffer(message, np.int32, len(message) // 4)
+            at = self._places[rows]
+            at += np.array(starts)[:, None]
+            at >>= 2
+            words[at] = _words(found, seconds, nanoseconds)
+        return bytes(message)
 
-    def _arrange(self, frame: Frame, class_ids: list[int]) -> tuple[list[int], np.ndarray, int]:
-        """Return each element's template, its start in the body, and the size of the body."""
+    def _arrange(self, frame: Frame, class_ids: list[int]) -> tuple[list[int], list[int]]:
+        """Return each element's template and where in the message it begins."""
         rows, starts = [], []
         end = len(self._array.data)
         for class_id in class_ids:
@@ -160,47 +156,33 @@ class DetectionsWriter:
             if row is None:
                 row = self._learn(frame, class_id, end % 8)
             rows.append(row)
-            starts.append(end)
+            starts.append(len(ENCAPSULATION) + end)
             end += len(self._parts[row])
-        return rows, np.array(starts, np.intp), end
+        return rows, starts
 
     def _learn(self, frame: Frame, class_id: int, phase: int) -> int:
         """Make the template of one detection of a class that begins at ``phase`` modulo 8."""
-        box = np.zeros((1, 4), np.float32)
-        one = Detections(box, np.zeros(1, np.float32), np.array([class_id], np.int32))
+        zeros = np.zeros((1, 4), np.float32)
+        one = Detections(zeros, np.zeros(1, np.float32), np.array([class_id], np.int32))
         message = detections_message(frame, one, self._class_ids)
         element = Template(message.detections[0], phase)
-        paths = ('header.stamp.sec', 'header.stamp.nanosec', *_BOX)
         try:
-            places = [element.at[path] for path in paths]
+            stamp = [element.at[path] for path in ('header.stamp.sec', 'header.stamp.nanosec')]
+            box = [element.at[path] + half for path in _BOX for half in (0, 4)]
         except KeyError as error:
             raise TemplateError(f'Detection2D has no member {error}') from error
         row = self._rows[class_id, phase] = len(self._parts)
         self._parts.append(bytes(element.data))
-        self._places = np.concatenate([self._places, [places]])
+        self._places = np.concatenate([self._places, [stamp + box]])
         return row
 
     def _forget(self, frame: Frame) -> None:
         """Begin again for another frame_id, whose length moves everything."""
         self._frame_id = frame.frame_id
         self._array = Template(detections_message(frame, Detections.empty(), self._class_ids))
-        at = self._array.at
-        self._array_stamp = at['header.stamp.sec'] // 4, at['header.stamp.nanosec'] // 4
         self._rows: dict[tuple[int, int], int] = {}
         self._parts: list[bytes] = []
-        self._places = np.empty((0, 2 + len(_BOX)), np.intp)
-
-    def _room(self, size: int) -> np.ndarray:
-        # The body begins at a multiple of eight, so that its numbers are numbers in memory too.
-        return np.zeros(size // 8 + 2, np.float64)
-
-    def _use(self, memory: np.ndarray) -> None:
-        raw = memory.view(np.uint8)
-        self._message = raw[8 - len(ENCAPSULATION) :]
-        self._message[: len(ENCAPSULATION)] = np.frombuffer(ENCAPSULATION, np.uint8)
-        self._body = raw[8:]
-        self._doubles = self._body.view(np.float64)
-        self._ints = self._body.view(np.int32)
+        self._places = np.empty((0, 2 + 2 * len(_BOX)), np.intp)
 
 
 class LatencyWriter:
@@ -209,16 +191,13 @@ class LatencyWriter:
     def __init__(self) -> None:
         self._shape: tuple[str, str, str] | None = None
 
-    def write(self, frame: Frame, trace: FrameTrace, now_ns: int) -> np.ndarray:
+    def write(self, frame: Frame, trace: FrameTrace, now_ns: int) -> bytes:
         """Return the message that :func:`messages.latency_message` builds, serialised.
 
         Args:
             frame: the image.
             trace: its finished trace.
             now_ns: the node's clock at publication.
-
-        Returns:
-            uint8 (n,), contiguous.
         """
         shape = (frame.frame_id, trace.camera, trace.lane)
         if shape != self._shape:
@@ -234,14 +213,24 @@ class LatencyWriter:
             put(f'{stage}_ns', 'q', duration)
         put('total_ns', 'q', trace.total_ns)
         put('age_ns', 'q', now_ns - frame.stamp_ns)
-        return np.frombuffer(ENCAPSULATION + self._template.data, np.uint8)
+        return ENCAPSULATION + self._template.data
 
 
-def _numbers(found: Detections) -> np.ndarray:
-    """Return float64 (n, 5), the numbers of :data:`_BOX`, computed as the typed message's are."""
+def _words(found: Detections, seconds: int, nanoseconds: int) -> np.ndarray:
+    """Return int32 (n, 12): the stamp, then the two halves of each number of :data:`_BOX`.
+
+    The numbers are computed as the typed message's are, in float64.
+    """
+    words = np.empty((len(found), 2 + 2 * len(_BOX)), np.int32)
+    words[:, 0] = seconds
+    words[:, 1] = nanoseconds
+    numbers = words.view(np.float64)
     xyxy = found.xyxy.astype(np.float64)
     low, high = xyxy[:, :2], xyxy[:, 2:]
-    return np.concatenate([found.score[:, None], (low + high) / 2, high - low], axis=1)
+    numbers[:, 1] = found.score
+    numbers[:, 2:4] = (low + high) / 2
+    np.subtract(high, low, out=numbers[:, 4:6])
+    return words
 
 
 def check(class_ids: Sequence[str]) -> None:
@@ -273,13 +262,13 @@ def check(class_ids: Sequence[str]) -> None:
         _compare(latency.write(frame, trace, 2**61), latency_message(frame, trace, 2**61))
 
 
-def _compare(written: np.ndarray, message: Any) -> None:
+def _compare(written: bytes, message: Any) -> None:
     # ROS leaves whatever was in memory in the padding, so bytes cannot be compared.
     same_size = len(serialize_message(message)) == len(written)
-    if not same_size or deserialize_message(written.tobytes(), type(message)) != message:
+    if not same_size or deserialize_message(written, type(message)) != message:
         raise TemplateError(
             f'{type(message).__name__} as this ROS 2 has it is serialised otherwise than its '
-            f'templates: expected {message}, got {written.tobytes().hex()}'
+            f'templates: expected {message}, got {written.hex()}'
         )
 
 

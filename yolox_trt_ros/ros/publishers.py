@@ -96,10 +96,10 @@ class TemplateOutput(CameraOutput):
         self._write_latency = LatencyWriter().write
 
     def _publish_detections(self, frame: Frame, found: Detections) -> None:
-        self._detections.publish(self._write_detections(frame, found).tobytes())
+        self._detections.publish(self._write_detections(frame, found))
 
     def _publish_latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
-        self._latency.publish(self._write_latency(frame, trace, now_ns).tobytes())
+        self._latency.publish(self._write_latency(frame, trace, now_ns))
 
 
 class ResultPublishers:

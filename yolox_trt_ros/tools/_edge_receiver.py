@@ -42,9 +42,8 @@ class Meter:
 
     def __init__(self, cameras: tuple[CameraConfig, ...]) -> None:
         self._period_ns = {camera.name: 1e9 / camera.rate_hz for camera in cameras}
-        self._last_ns: dict[str, int] = {}
+        self._stamps: dict[str, list[int]] = {camera.name: [] for camera in cameras}
         self.latency_ms: list[float] = []
-        self.lost = 0
         self.rejected: Counter[str] = Counter()
 
     def next_sequence(self, camera: str) -> int:
@@ -62,15 +61,28 @@ class Meter:
     def arrived(self, camera: str, stamp_ns: int) -> None:
         """Measure an image by its stamp."""
         self.latency_ms.append((time.time_ns() - stamp_ns) / 1e6)
-        last_ns = self._last_ns.get(camera)
-        if last_ns is not None:
-            self.lost += max(0, round((stamp_ns - last_ns) / self._period_ns[camera]) - 1)
-        self._last_ns[camera] = stamp_ns
+        self._stamps[camera].append(stamp_ns)
+
+    def restart(self) -> None:
+        """Forget everything so far."""
+        for stamps in self._stamps.values():
+            stamps.clear()
+        self.latency_ms.clear()
+        self.rejected.clear()
 
     @property
     def complete(self) -> bool:
         """Whether every camera has been heard."""
-        return self._last_ns.keys() == self._period_ns.keys()
+        return all(self._stamps.values())
+
+    @property
+    def missing(self) -> int:
+        """How many images are missing between each camera's first and its newest."""
+        return sum(
+            round((stamps[-1] - stamps[0]) / self._period_ns[camera]) + 1 - len(stamps)
+            for camera, stamps in self._stamps.items()
+            if stamps
+        )
 
 
 def receive_typed(node: Node, cameras: tuple[CameraConfig, ...], meter: Meter) -> None:
@@ -104,9 +116,7 @@ def measure_ingest(way: str, config: Config, seconds: float) -> dict[str, Any]:
         ingest = open_ingest(node, config, meter)
     spin_until(executor, lambda: meter.complete)
     spin_for(executor, SETTLE_S)
-    meter.latency_ms.clear()
-    meter.rejected.clear()
-    meter.lost = 0
+    meter.restart()
     cpu, start = time.process_time(), time.monotonic()
     spin_for(executor, seconds)
     cpu, passed = time.process_time() - cpu, time.monotonic() - start
@@ -120,7 +130,7 @@ def measure_ingest(way: str, config: Config, seconds: float) -> dict[str, Any]:
         'cpu_ms_per_image': cpu * 1e3 / count,
         'latency_p50_ms': float(p50),
         'latency_p99_ms': float(p99),
-        'lost': meter.lost,
+        'missing': meter.missing,
         'rejected': dict(meter.rejected),
     }
 
