@@ -40,9 +40,9 @@ def running_dispatcher(cameras=CAMERAS, lanes=LANES, **options) -> Dispatcher:
 
 
 def replace_cameras(dispatcher: Dispatcher) -> None:
-    problem = dispatcher.problem()
+    problem = dispatcher.homes.problem()
     if problem.capacities:
-        dispatcher.adopt(problem, place(problem.demands, problem.capacities), 'test')
+        dispatcher.homes.adopt(problem, place(problem.demands, problem.capacities), 'test')
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -208,18 +208,18 @@ def test_small_changes_of_cost_move_nobody_and_large_ones_do():
     before = {n: c.home for n, c in dispatcher.cameras.items()}
     for _ in range(31):
         dispatcher.costs.observe('dla', 1, 0, 13 * MS)
-    assert not dispatcher.drifted()
+    assert not dispatcher.homes.drifted()
     for _ in range(31):
         dispatcher.costs.observe('dla', 1, 0, 50 * MS)
-    assert dispatcher.drifted()
+    assert dispatcher.homes.drifted()
     replace_cameras(dispatcher)
-    assert not dispatcher.drifted()
+    assert not dispatcher.homes.drifted()
     assert {n: c.home for n, c in dispatcher.cameras.items()} != before
 
 
 def test_what_cannot_be_met_is_part_of_the_reason():
     dispatcher = running_dispatcher([camera('a', rate_hz=100.0)], LANES[2:])
-    assert dispatcher.placement_reason == 'test; not met: a: 25.0 of 100 Hz'
+    assert dispatcher.homes.reason == 'test; not met: a: 25.0 of 100 Hz'
 
 
 def test_wrong_arguments_are_refused():

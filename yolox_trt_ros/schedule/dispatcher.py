@@ -15,14 +15,8 @@ from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.costs import CostModel
-from yolox_trt_ros.schedule.homes import (
-    PlacementProblem,
-    has_drifted,
-    keep_if_about_as_good,
-    problem_of,
-)
+from yolox_trt_ros.schedule.homes import Homes
 from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
-from yolox_trt_ros.schedule.placement import Placement
 from yolox_trt_ros.schedule.policy import decide
 from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
@@ -87,9 +81,6 @@ class Dispatcher:
         }
         self.lanes = {config.name: Lane(config) for config in lanes}
         self.costs = CostModel()
-        self.placement_reason = 'no lane is running yet'
-        self._placed: PlacementProblem | None = None
-        self._chosen: dict[tuple[str, ...], Placement] = {}
         self._replaced = 0.0
         for kind, named, given in (
             ('camera', self.cameras, cameras),
@@ -107,12 +98,7 @@ class Dispatcher:
                     f'expected one of {list(self.lanes)}'
                 )
 
-        if lockstep:
-            names = list(self.lanes)
-            for index, camera in enumerate(self.cameras.values()):
-                camera.home = self.lanes[camera.config.lane or names[index % len(names)]]
-                camera.pinned = True
-            self.placement_reason = 'lockstep: cameras on the lanes in turn'
+        self.homes = Homes(self.cameras, self.lanes, self.costs, fixed=lockstep)
 
     # ------------------------------------------------------------------ frames
 
@@ -343,45 +329,6 @@ class Dispatcher:
                     )))  # fmt: skip
         return hung
 
-    # --------------------------------------------------------------- placement
-
-    def problem(self) -> PlacementProblem:
-        """Return the placement problem of this moment."""
-        return problem_of(self.cameras.values(), self.lanes.values(), self.costs)
-
-    def drifted(self) -> bool:
-        """Return whether costs, lanes or demands differ from those of the placement in force."""
-        if self._lockstep:
-            return False
-        return self._placed is None or has_drifted(self._placed, self.problem())
-
-    def adopt(self, problem: PlacementProblem, placement: Placement, why: str) -> bool:
-        """Make ``placement`` the one in force, unless the last one on these lanes is about as good.
-
-        So cameras go back to where they were when a lane comes back. Nothing happens if a lane has
-        failed since ``problem``. Returns whether a camera moved.
-        """
-        if self._lockstep or any(
-            self.lanes[c.lane].state is not LaneState.RUNNING for c in problem.capacities
-        ):
-            return False
-        self._placed = problem
-        lanes = tuple(capacity.lane for capacity in problem.capacities)
-        chosen = keep_if_about_as_good(self._chosen.get(lanes), placement, problem)
-        self._chosen[lanes] = chosen
-        if self.homes() == chosen.lanes:
-            return False
-        for name, camera in self.cameras.items():
-            camera.home = self.lanes[chosen.lanes[name]]
-            camera.pinned = camera.config.lane == chosen.lanes[name]
-        lacks = '; '.join(f'{name}: {lack}' for name, lack in chosen.missing.items())
-        self.placement_reason = f'{why}; not met: {lacks}' if lacks else why
-        return True
-
-    def homes(self) -> dict[str, str]:
-        """Return the lane of every camera that has one."""
-        return {n: c.home.config.name for n, c in self.cameras.items() if c.home is not None}
-
     def snapshot(self, now_ns: int) -> PipelineSnapshot:
         """Return all accounts at one moment."""
         busy = sum(lane.busy for lane in self.lanes.values())
@@ -390,4 +337,4 @@ class Dispatcher:
             cameras = [n for n, camera in self.cameras.items() if camera.home is lane]
             lanes.append(lane.snapshot(cameras, self.costs.table(name, busy - lane.busy)))
         accounts = tuple(camera.snapshot() for camera in self.cameras.values())
-        return PipelineSnapshot(now_ns, accounts, tuple(lanes), self.placement_reason)
+        return PipelineSnapshot(now_ns, accounts, tuple(lanes), self.homes.reason)

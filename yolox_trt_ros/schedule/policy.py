@@ -25,9 +25,8 @@ from yolox_trt_ros.schedule.state import NEVER_NS, Camera, Lane
 Cost = Callable[[Lane, int], int]
 """Expected time of one call on a lane with a batch of this size, nanoseconds."""
 
-
 FULL = 0.5
-"""A lane that is busier than this is reckoned with as if it were not."""
+"""Highest utilisation that a backlog is reckoned with, which makes it take twice as long."""
 
 
 @dataclass(slots=True)

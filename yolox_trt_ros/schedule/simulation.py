@@ -254,7 +254,7 @@ class Simulation:
         self._dispatch(now_ns)
 
     def _check(self, now_ns: int) -> None:
-        if self._dispatcher.drifted():
+        if self._dispatcher.homes.drifted():
             self._place('measured costs changed', now_ns)
         self._at(now_ns + CHECK_NS, self._check)
 
@@ -262,11 +262,11 @@ class Simulation:
         self._record.settled = self._dispatcher.snapshot(now_ns)
 
     def _place(self, why: str, now_ns: int) -> None:
-        problem = self._dispatcher.problem()
+        problem = self._dispatcher.homes.problem()
         if problem.capacities:
             placement = place(problem.demands, problem.capacities)
-            if self._dispatcher.adopt(problem, placement, why):
-                self._record.moves.append((now_ns, why, self._dispatcher.homes()))
+            if self._dispatcher.homes.adopt(problem, placement, why):
+                self._record.moves.append((now_ns, why, self._dispatcher.homes.present()))
 
 
 def _arrivals(camera: CameraConfig, phase: float, random: np.random.Generator) -> Iterator[int]:

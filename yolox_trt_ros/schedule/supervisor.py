@@ -92,17 +92,17 @@ class Supervisor:
         pipeline = self._pipeline
         dispatcher = pipeline.dispatcher
         with pipeline.lock:
-            problem = dispatcher.problem()
+            problem = dispatcher.homes.problem()
             if not problem.capacities:
-                dispatcher.placement_reason = f'no lane is running ({why})'
+                dispatcher.homes.reason = f'no lane is running ({why})'
         if not problem.capacities:
             pipeline.event('error', f'no lane is running ({why}): frames are dropped')
             return
         placement = place(problem.demands, problem.capacities)
         with pipeline.lock:
-            moved = dispatcher.adopt(problem, placement, why)
-            reason = dispatcher.placement_reason
-            lanes = dispatcher.homes()
+            moved = dispatcher.homes.adopt(problem, placement, why)
+            reason = dispatcher.homes.reason
+            lanes = dispatcher.homes.present()
             pipeline.dispatch()
         if moved:
             homes = ', '.join(f'{camera} on {lane}' for camera, lane in lanes.items())
@@ -134,4 +134,4 @@ class Supervisor:
         if now_ns < self._checked_ns + DRIFT_CHECK_NS:
             return ''
         self._checked_ns = now_ns
-        return 'measured costs changed' if self._pipeline.dispatcher.drifted() else ''
+        return 'measured costs changed' if self._pipeline.dispatcher.homes.drifted() else ''
