@@ -203,6 +203,55 @@ def test_a_failed_lane_gives_its_frame_to_another_and_comes_back(monkeypatch, fa
     assert accounted(pipeline.snapshot().cameras[0])
 
 
+def test_a_submission_that_fails_while_results_wait_loses_none_of_them(monkeypatch):
+    monkeypatch.setattr(dispatcher_module, 'BACKOFF_NS', 1_000_000)
+    published = Published()
+    has_it, gate = threading.Event(), threading.Event()
+
+    class Breaks(SleepingDetector):
+        def submit(self, frames):
+            if frames[0].camera == 'b':
+                raise RuntimeError('out of memory')
+            return super().submit(frames)
+
+    def hold(frames):
+        if frames[0].camera == 'a':
+            has_it.set()
+            gate.wait(20)
+
+    pipeline = make_pipeline(
+        ['a', 'b'], {'gpu': lambda: Breaks(answer=hold)}, published, gpu={'in_flight': 2}
+    )
+    with pipeline:
+        pipeline.offer(frame('a', 0))
+        assert has_it.wait(20)
+        pipeline.offer(frame('b', 0))
+        gate.set()
+        wait_until(lambda: pipeline.snapshot().cameras[1].dropped[DropReason.LANE_FAILED] == 1)
+        assert pipeline.drain(20.0)
+    assert published.sequences == {'a': [0]}
+    assert all(accounted(account) for account in pipeline.snapshot().cameras)
+    assert any('out of memory' in message for _, message in published.events)
+
+
+def test_a_failing_event_callback_takes_no_lane_with_it():
+    published = Published()
+
+    def on_event(level, message):
+        raise RuntimeError('no logger')
+
+    with Pipeline(
+        [camera('a')],
+        [LaneSpec(lane('cpu'), SleepingDetector)],
+        published.sink,
+        on_event=on_event,
+        options=SMALL,
+    ) as pipeline:
+        pipeline.offer(frame('a', 0))
+        assert pipeline.drain(20.0)
+    assert published.sequences['a'] == [0]
+
+
 def test_a_hanging_lane_is_given_up_and_its_late_answer_is_worth_nothing(monkeypatch):
     monkeypatch.setattr(dispatcher_module, 'HANG_NS', 50_000_000)
     monkeypatch.setattr(dispatcher_module, 'BACKOFF_NS', 1_000_000)

@@ -117,9 +117,11 @@ class LaneWorker:
             check_results(batch, results)
             if not self._pipeline.collect(batch):
                 return
-            if depth > 1:  # the device works on while results are published
-                submit(self._next(may_sleep=False, may_take=True))
-            self._pipeline.publish(self, batch, results, submitted_ns)
+            try:
+                if depth > 1:  # the device works on while results are published
+                    submit(self._next(may_sleep=False, may_take=True))
+            finally:
+                self._pipeline.publish(self, batch, results, submitted_ns)
 
     def _next(self, *, may_sleep: bool, may_take: bool) -> Batch | None:
         """Return the next batch to submit, or None: collect what runs, or end if nothing does."""

@@ -7,6 +7,7 @@ while a detector or a callback runs.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -208,9 +209,12 @@ class Pipeline:
             return self.dispatcher.snapshot(self.clock())
 
     def event(self, level: str, message: str) -> None:
-        """Tell the operator."""
+        """Tell the operator; a callback that fails must not take a lane with it."""
         if self._on_event is not None:
-            self._on_event(level, message)
+            try:
+                self._on_event(level, message)
+            except Exception:
+                logging.getLogger(__name__).exception('on_event failed for: %s', message)
 
     def dispatch(self) -> None:
         """Hand every free lane what it takes now. The lock is held."""
