@@ -1,0 +1,216 @@
+"""The real node with simulated lanes, behind DDS, against what the plan predicts for it.
+
+Small images, so that the transport's copies do not hide the scheduling; what the node measured of
+its lanes when it started, and when each camera's images arrive, goes into the plan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+import yaml
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from yolox_trt_ros.compose import load_profile, load_vehicle, vehicle_parameters
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.msg import CameraLatency, PipelineStatus
+from yolox_trt_ros.ros import dds
+from yolox_trt_ros.schedule.simulation import Scenario, Simulation
+from yolox_trt_ros.tools._processes import NodeProcess
+
+SETTLE_S = 3.0
+START_S = 60.0
+PLANNED_S = 20.0
+LEVELS = (50, 95, 99)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--vehicle', default='orin_8cam', help='vehicle file or packaged name')
+    parser.add_argument('--profile', default='orin_agx_maxn', help='engine profile')
+    parser.add_argument('--rate', type=float, default=20.0, help='Hz of each camera')
+    parser.add_argument('--seconds', type=float, default=15.0, help='length of the measurement')
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the node's latencies and those planned."""
+    os.environ.setdefault('ROS_DOMAIN_ID', str(100 + os.getpid() % 100))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.update(dds.environment())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        vehicle = _vehicle(args, folder)
+        config = load_vehicle(str(vehicle))
+        with contextlib.ExitStack() as stack:
+            watch = stack.enter_context(_Watch(config).running())
+            processes = [
+                stack.enter_context(
+                    NodeProcess(f'yolox_trt_ros.ros.{node}', [vehicle], {}, folder / f'{node}.log')
+                )
+                for node in ('detector_node', 'camera_sim_node')
+            ]
+            watch.wait_for_first(processes)
+            time.sleep(SETTLE_S)
+            watch.latencies.clear()
+            time.sleep(args.seconds)
+            latencies = list(watch.latencies)
+    planned = _plan(config, args.profile, watch.solo_ns, latencies)
+    measured = [message.total_ns for message in latencies]
+    return {
+        'rate_hz': args.rate,
+        'results_per_s': round(len(latencies) / args.seconds, 1),
+        'solo_ms': {lane: round(ns / 1e6, 3) for lane, ns in watch.solo_ns.items()},
+        'measured_ms': _levels(measured),
+        'planned_ms': _levels(planned),
+        'transport_ms': _levels([message.age_ns - message.total_ns for message in latencies]),
+        'load_average': round(os.getloadavg()[0], 2),
+    }
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the table of a result."""
+    lines: list[tuple[str, ...]] = [('latency, ms', 'planned', 'measured', 'ratio')]
+    for level, planned in result['planned_ms'].items():
+        measured = result['measured_ms'][level]
+        lines.append((level, f'{planned:.2f}', f'{measured:.2f}', f'{measured / planned:.2f}'))
+    transport = result['transport_ms']
+    lines += [
+        ('image stamp to arrival, p50 p95', f'{transport["p50"]:.2f} {transport["p95"]:.2f}'),
+        ('results/s', f'{result["results_per_s"]:.1f}'),
+        ('load average of the machine', f'{result["load_average"]:.1f}'),
+    ]
+    return lines
+
+
+def _vehicle(args: argparse.Namespace, folder: Path) -> Path:
+    """Write the vehicle with simulated lanes and small grey images at one rate."""
+    flat = vehicle_parameters(find_resource('config/vehicles', args.vehicle, '.param.yaml'))
+    images = folder / 'images'
+    images.mkdir()
+    cv2.imwrite(str(images / 'grey.png'), np.full((120, 160, 3), 114, np.uint8))
+    flat |= {'profile': args.profile, 'model.path': 'edge_n', 'sim.source': str(images)}
+    for name in flat['lane_names']:
+        flat |= {
+            f'lanes.{name}.backend': 'simulated',
+            f'lanes.{name}.max_batch': 1,
+            f'lanes.{name}.in_flight': 1,
+        }
+    for name in flat['camera_names']:
+        flat |= {
+            f'cameras.{name}.rate_hz': args.rate,
+            f'cameras.{name}.deadline_ms': 0.0,
+            f'cameras.{name}.sim.encoding': 'mono8',
+            f'cameras.{name}.sim.jitter_ms': 0.0,
+        }
+    path = folder / 'planned.param.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': flat}}))
+    return path
+
+
+def _plan(
+    config: Config, name: str, solo_ns: Mapping[str, int], latencies: list[CameraLatency]
+) -> list[int]:
+    """Return the latencies that the simulation predicts, nanoseconds."""
+    profile = load_profile(name)
+    lanes = {
+        lane.name: replace(profile.lane(lane), cost_ms={1: solo_ns[lane.name] / 1e6})
+        for lane in config.lanes
+    }
+    publish_ns = round(float(np.median([message.publish_ns for message in latencies])))
+    scenario = Scenario(
+        config.cameras,
+        config.lanes,
+        replace(profile, lanes=lanes),
+        PLANNED_S,
+        phases=_phases(config, latencies),
+        publish_ns=publish_ns,
+    )
+    record = Simulation(scenario).run()
+    return [result.published_ns - result.received_ns for result in record.results]
+
+
+def _phases(config: Config, latencies: list[CameraLatency]) -> list[float]:
+    """Return when each camera's images come, as a part of its period (circular mean)."""
+    angles: dict[str, list[float]] = defaultdict(list)
+    rates = {camera.name: camera.rate_hz for camera in config.cameras}
+    for message in latencies:
+        stamp_s = message.header.stamp.sec % 1000 + message.header.stamp.nanosec / 1e9
+        angles[message.camera].append(2 * np.pi * stamp_s * rates[message.camera])
+    return [
+        float(np.angle(np.exp(1j * np.array(angles[camera.name])).mean()) / (2 * np.pi)) % 1.0
+        for camera in config.cameras
+    ]
+
+
+def _levels(values_ns: list[int]) -> dict[str, float]:
+    values = np.percentile(np.array(values_ns) / 1e6, LEVELS).round(2).tolist()
+    return {f'p{level}': value for level, value in zip(LEVELS, values, strict=True)}
+
+
+class _Watch:
+    """Collects a node's latency messages and what its lanes cost while it was idle."""
+
+    def __init__(self, config: Config) -> None:
+        self.latencies: list[CameraLatency] = []
+        self.solo_ns: dict[str, int] = {}
+        self._context = rclpy.Context()
+        self._context.init()
+        self._node = Node('watch', context=self._context)
+        for camera in config.cameras:
+            self._node.create_subscription(
+                CameraLatency, f'/detector/{camera.name}/latency', self.latencies.append, 50
+            )
+        self._node.create_subscription(PipelineStatus, '/detector/status', self._on_status, 1)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[_Watch]:
+        stop = threading.Event()
+
+        def spin() -> None:
+            while not stop.is_set():
+                self._executor.spin_once(timeout_sec=0.2)
+
+        thread = threading.Thread(target=spin, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+            self._executor.shutdown()
+            self._node.destroy_node()
+            self._context.try_shutdown()
+
+    def wait_for_first(self, processes: list[NodeProcess]) -> None:
+        end = time.monotonic() + START_S
+        while not (self.latencies and self.solo_ns):
+            for process in processes:
+                process.check()
+            if time.monotonic() > end:
+                logs = '\n'.join(process.tail() for process in processes)
+                raise TimeoutError(f'no result within {START_S:g} s:\n{logs}')
+            time.sleep(0.1)
+
+    def _on_status(self, message: PipelineStatus) -> None:
+        # The least cost reported is that of a lane whose neighbours were idle.
+        for lane in message.lanes:
+            for size, cost_ns in zip(lane.cost_batch_sizes, lane.cost_ns, strict=True):
+                if size == 1:
+                    self.solo_ns[lane.name] = min(cost_ns, self.solo_ns.get(lane.name, cost_ns))
