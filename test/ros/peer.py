@@ -208,8 +208,13 @@ class Detector:
 def detector(
     peer: Peer, folder: Path, namespace: str, parameters: dict[str, Any], state: str = 'active'
 ) -> Iterator[Detector]:
-    """Start a node, wait until it is in ``state``, and see that Ctrl-C ends it cleanly."""
-    node = Detector(folder, namespace, parameters)
+    """Start a node, wait until it is in ``state``, and see that Ctrl-C ends it cleanly.
+
+    Its cameras are reliable unless a test says otherwise: a best-effort image that is sent before
+    both sides have found each other is lost, and a busy machine takes its time to find.
+    """
+    reliable = {f'cameras.{c}.reliability': 'reliable' for c in parameters.get('camera_names', ())}
+    node = Detector(folder, namespace, reliable | parameters)
     try:
         try:
             peer.until(lambda: not node.alive or peer.state(node.name) == state, f'{state} node')
