@@ -15,8 +15,8 @@ help:  ## Show this list
 setup:  ## Create or update .venv: ROS 2 (or use the sourced one), dependencies, messages
 	@$(PYTHON) setup_env/setup_env.py
 
-demo: setup  ## Eight simulated cameras through the node, live table and report (DURATION=20 MODEL=m.onnx)
-	@$(VENV_PYTHON) -m yolox_trt_ros demo --duration $(DURATION) $(if $(MODEL),--model $(MODEL))
+demo: setup  ## Eight simulated cameras through the node, live table and report (DURATION=20 MODEL=m.onnx ARGS='--labels l.txt --source DIR')
+	@$(VENV_PYTHON) -m yolox_trt_ros demo --duration $(DURATION) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: setup  ## Run the tests (ARGS='-k name')
 	@$(VENV_PYTHON) -m pytest $(ARGS)

@@ -5,9 +5,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from types import ModuleType
 
 from yolox_trt_ros import __version__, tools
-from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.core.errors import MissingDependencyError, YoloxTrtRosError
+
+WHERE_FROM = {
+    'rclpy': 'source a ROS 2 installation',
+    'vision_msgs': 'apt install ros-<distro>-vision-msgs',
+    'yolox_trt_ros.msg': 'build this package with colcon, and source its setup file',
+    'cv2': 'pip install opencv-python-headless',
+    'rich': 'pip install rich',
+}
+"""How to get what a tool cannot even be listed without; ``make setup`` brings all of it."""
 
 
 def _parser(names: list[str], wanted: str | None) -> argparse.ArgumentParser:
@@ -20,7 +30,7 @@ def _parser(names: list[str], wanted: str | None) -> argparse.ArgumentParser:
         # A tool that is asked for is the only one imported, so that each needs only its own
         # packages; the list needs every tool's first line, which is read without importing it.
         if name == wanted:
-            module = importlib.import_module(f'{tools.__name__}.{name}')
+            module = _import(name)
             tool = subparsers.add_parser(
                 name,
                 help=tools.summary(name),
@@ -34,16 +44,27 @@ def _parser(names: list[str], wanted: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f'{tools.__name__}.{name}')
+    except ModuleNotFoundError as error:
+        if error.name not in WHERE_FROM:
+            raise
+        raise MissingDependencyError(
+            f'it needs {error.name}: {WHERE_FROM[error.name]}, or make setup'
+        ) from error
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one tool and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     names = tools.names()
     wanted = next((a for a in argv if not a.startswith('-')), None)
-    args = _parser(names, wanted).parse_args(argv)
     try:
+        args = _parser(names, wanted).parse_args(argv)
         return int(args.run(args))
     except (YoloxTrtRosError, OSError) as error:
-        print(f'yolox_trt_ros {args.tool}: {error}', file=sys.stderr)
+        print(f'yolox_trt_ros {wanted}: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

@@ -161,6 +161,19 @@ def test_every_tool_explains_itself(name: str, capfd: pytest.CaptureFixture[str]
     assert tools.summary(name) in capfd.readouterr().out
 
 
+@pytest.mark.parametrize('missing', ['rclpy', 'yolox_trt_ros.msg'])
+def test_a_tool_without_what_it_needs_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], missing: str
+) -> None:
+    imported = [m for m in sys.modules if m.startswith('yolox_trt_ros.tools.')]
+    for module in imported:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(['demo']) == 1
+    told = capfd.readouterr().err
+    assert f'yolox_trt_ros demo: it needs {missing}: ' in told and 'make setup' in told
+
+
 @pytest.mark.parametrize('arguments', [[], ['detekt'], ['detect', '--no-such-option']])
 def test_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as done:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.tools._matching import StampPairs, Tally, iou
+from yolox_trt_ros.tools._matching import SharedClasses, StampPairs, Tally, iou
 
 
 def boxes(*rows: tuple[float, float, float, float, float, int]) -> Detections:
@@ -37,6 +37,16 @@ def test_nothing_labelled_has_no_recall():
     tally = Tally()
     tally.add(boxes(), boxes())
     assert tally.report() == {'images': 1, 'labelled': 0, 'recall': None, 'precision': None}
+
+
+def test_classes_are_compared_by_name_and_only_those_both_know():
+    classes = SharedClasses(('person', 'bus', 'car'), ('car', 'truck', 'bus'))
+    assert classes.names == ['car', 'bus']
+    found = classes.found(boxes((0, 0, 9, 9, 0.9, 0), (1, 1, 9, 9, 0.8, 2), (2, 2, 9, 9, 0.7, 1)))
+    assert found.class_id.tolist() == [0, 1] and found.xyxy[:, 0].tolist() == [1, 2]
+    truth = classes.truth(boxes((0, 0, 9, 9, 1, 0), (1, 1, 9, 9, 1, 1), (2, 2, 9, 9, 0, 2)))
+    assert truth.score.tolist() == [1, 0, 0], 'a truck is not asked of a model that knows none'
+    assert truth.class_id[[0, 2]].tolist() == [0, 1]
 
 
 def test_iou_of_touching_and_equal_boxes():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -11,6 +12,42 @@ import numpy as np
 from yolox_trt_ros.core.detections import Detections
 
 MIN_IOU = 0.5
+
+
+def numbering(names: Sequence[str], shared: Sequence[str]) -> np.ndarray:
+    """Return int64 (n,): the place in ``shared`` of each name, -1 if it is not there."""
+    return np.array([shared.index(name) if name in shared else -1 for name in names], int)
+
+
+class SharedClasses:
+    """Makes detections and ground truth of two lists of classes comparable, by class name.
+
+    Args:
+        model: names of the detections' classes, in the order of their ids.
+        world: those of the ground truth's.
+
+    Attributes:
+        names: the classes that both know, in the ground truth's order.
+    """
+
+    def __init__(self, model: Sequence[str], world: Sequence[str]) -> None:
+        self.names = [name for name in world if name in model]
+        self._of_model = numbering(model, self.names)
+        self._of_world = numbering(world, self.names)
+
+    def found(self, detections: Detections) -> Detections:
+        """Return the detections of shared classes, numbered as in :attr:`names`."""
+        class_id = self._of_model[detections.class_id]
+        kept = class_id >= 0
+        return Detections(
+            detections.xyxy[kept], detections.score[kept], class_id[kept].astype(np.int32)
+        )
+
+    def truth(self, truth: Detections) -> Detections:
+        """Return the true boxes, numbered as in :attr:`names`; of other classes with score 0."""
+        class_id = self._of_world[truth.class_id]
+        score = np.where(class_id >= 0, truth.score, 0).astype(np.float32)
+        return Detections(truth.xyxy, score, class_id.astype(np.int32))
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +22,8 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
-from yolox_trt_ros.tools._matching import StampPairs, Tally
+from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.tools._matching import SharedClasses, StampPairs, Tally
 
 KEPT, KEPT_IMAGES = 64, 8
 """Results and images kept per camera for pairing by stamp."""
@@ -39,16 +40,24 @@ class Seen:
     Attributes:
         latencies_ms: header stamp to publication, one per result.
         detections: by header stamp, ns; the newest :data:`KEPT`.
-        images: by header stamp, ns; the newest few, and only while images are watched.
+        images: the few whose results may still come, and only while images are watched.
         tally: detections against published ground truth, where there is any.
         judged: detections and ground truth that wait for each other.
     """
 
     latencies_ms: list[float] = field(default_factory=list)
     detections: deque[tuple[int, Detections]] = field(default_factory=lambda: deque(maxlen=KEPT))
-    images: deque[Frame] = field(default_factory=lambda: deque(maxlen=KEPT_IMAGES))
+    images: list[Frame] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     judged: StampPairs[Detections, Detections] = field(default_factory=lambda: StampPairs(KEPT))
+
+    def add_image(self, frame: Frame) -> None:
+        """Keep an image, and forget those that later results have passed over."""
+        newest = self.detections[-1][0] if self.detections else 0
+        found = dict(self.detections)
+        self.images = [f for f in self.images if f.stamp_ns > newest or f.stamp_ns in found]
+        if len(self.images) < KEPT_IMAGES:
+            self.images.append(frame)
 
     def pair(self) -> tuple[Frame, Detections] | None:
         """Return the newest image whose detections have arrived."""
@@ -64,10 +73,18 @@ class Observer:
 
     Args:
         cameras: the vehicle's cameras.
+        labels: the model's class names, to compare its detections with the rendered world's
+            ground truth; both nodes publish class ids as indices.
         detector: fully qualified name of the detector node.
     """
 
-    def __init__(self, cameras: tuple[CameraConfig, ...], detector: str = '/detector') -> None:
+    def __init__(
+        self,
+        cameras: tuple[CameraConfig, ...],
+        labels: Sequence[str],
+        detector: str = '/detector',
+    ) -> None:
+        self.classes = SharedClasses(labels, CLASSES)
         self.seen: dict[str, Seen] = defaultdict(Seen)
         self.status: PipelineStatus | None = None
         self._cameras = cameras
@@ -142,11 +159,12 @@ class Observer:
     def _on_detections(self, camera: CameraConfig, message: Detection2DArray) -> None:
         seen, stamp, found = self.seen[camera.name], stamp_ns(message), read_detections(message)
         seen.detections.append((stamp, found))
-        self._judge(seen, seen.judged.first(stamp, found))
+        self._judge(seen, seen.judged.first(stamp, self.classes.found(found)))
 
     def _on_truth(self, camera: CameraConfig, message: Detection2DArray) -> None:
         seen = self.seen[camera.name]
-        self._judge(seen, seen.judged.second(stamp_ns(message), read_detections(message)))
+        truth = self.classes.truth(read_detections(message))
+        self._judge(seen, seen.judged.second(stamp_ns(message), truth))
 
     def _judge(self, seen: Seen, pair: tuple[Detections, Detections] | None) -> None:
         if pair:
@@ -158,7 +176,7 @@ class Observer:
             frame = READERS[camera.transport](message, Arrival(camera.name, 0, time.monotonic_ns()))
         except FrameError:
             return  # the detector counts it
-        seen.images.append(frame)
+        seen.add_image(frame)
 
 
 def stamp_ns(message: Detection2DArray) -> int:

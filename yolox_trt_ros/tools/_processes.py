@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -58,10 +59,11 @@ class NodeProcess:
                 start_new_session=True,
             )
 
-    @property
-    def pid(self) -> int:
-        """Return the process id."""
-        return self._process.pid
+    def cpu_s(self) -> float:
+        """Return the CPU seconds the process has used, user and system."""
+        stat = Path(f'/proc/{self._process.pid}/stat').read_text()
+        fields = stat.rpartition(')')[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
     def check(self) -> None:
         """Raise if the node has ended by itself.

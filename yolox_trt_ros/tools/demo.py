@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from yolox_trt_ros.compose import VEHICLE_SUFFIX, Model, load_model, load_vehicle
@@ -36,6 +37,9 @@ from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._processes import NodeProcess
 
 START_S = 60.0
+"""Longest time in which neither node writes a line while both start."""
+LEAST_S = 2.0
+"""Shortest show: rates need two reports of the node, which come once a second."""
 REAL = Path('../shared/real')
 TILE = (640, 427)
 
@@ -46,13 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='', help='ONNX file (default: the packaged model)')
     parser.add_argument('--labels', default='', help='text file, one class name a line')
     parser.add_argument('--source', default='', help='folder of images, video file, or "world"')
-    parser.add_argument('--duration', type=float, default=20.0, help='seconds (default: 20)')
+    parser.add_argument(
+        '--duration', type=float, default=20.0, help='seconds, at least 2 (default: 20)'
+    )
     parser.add_argument('--out', type=Path, default=Path('demo'), help='output folder')
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the tool; 1 if a camera got no result."""
     console = Console()
+    if not args.duration >= LEAST_S:
+        raise ConfigError(f'--duration: expected at least {LEAST_S:g} s, got {args.duration:g}')
     vehicle = find_resource('config/vehicles', args.vehicle, VEHICLE_SUFFIX)
     config = load_vehicle(args.vehicle)
     chosen = _chosen(args)
@@ -61,14 +69,17 @@ def run(args: argparse.Namespace) -> int:
     _isolate()
     console.print(f'model {model.path.name}, vehicle {vehicle.name}; logs in {args.out}/')
     with _nodes(vehicle, chosen, args.out) as nodes:
-        observer = Observer(config.cameras)
+        observer = Observer(config.cameras, model.spec.labels)
         try:
             _wait_until_running(observer, nodes, console)
             started = time.monotonic()
-            first = observer.status
+            first, before = observer.status, _cpu_s(nodes)
             _watch(observer, nodes, args.duration, console)
             elapsed = time.monotonic() - started
             report = make_report(observer, first, elapsed)
+            report['cpu_s'] = {
+                name: round(s - before[name], 2) for name, s in _cpu_s(nodes).items()
+            }
             observer.watch_images()
             pairs = observer.wait_for_pairs(timeout_s=10)
         finally:
@@ -82,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _chosen(args: argparse.Namespace) -> dict[str, Any]:
     """Return the parameters that the command line puts above the vehicle file."""
-    chosen: dict[str, Any] = {}
+    # The nodes have to start by themselves, and ids are what the observer reads.
+    chosen: dict[str, Any] = {'autostart': True, 'class_id_format': 'index'}
     model, labels, source = args.model, args.labels, args.source
     if not model and not resource_names('models', '.onnx'):
         if not REAL.is_dir():
@@ -118,17 +130,30 @@ def _nodes(vehicle: Path, chosen: dict[str, Any], out: Path) -> Iterator[list[No
 
 
 def _wait_until_running(observer: Observer, nodes: list[NodeProcess], console: Console) -> None:
-    with console.status('starting: loading the model, measuring the lanes …'):
-        end = time.monotonic() + START_S
+    told, end = '', time.monotonic() + START_S
+    with console.status('starting …') as status:
         while not (observer.status and all(c.published for c in observer.status.cameras)):
             for node in nodes:
                 node.check()
+            logs = '\n'.join(node.tail() for node in nodes)
+            if logs != told:  # rendering the world for the first time takes a while
+                told, end = logs, time.monotonic() + START_S
+                status.update(f'starting: {_last_words(nodes)}')
             if time.monotonic() > end:
-                logs = '\n'.join(node.tail() for node in nodes)
                 raise YoloxTrtRosError(
-                    f'no results from every camera within {START_S:g} s:\n{logs}'
+                    f'no results from every camera, and no news for {START_S:g} s:\n{logs}'
                 )
             time.sleep(0.1)
+
+
+def _last_words(nodes: list[NodeProcess]) -> str:
+    """Return what the node that wrote last wrote, without its time stamp."""
+    latest = max(nodes, key=lambda node: node.log.stat().st_mtime_ns)
+    return escape(latest.tail(1).rpartition(']: ')[2])
+
+
+def _cpu_s(nodes: list[NodeProcess]) -> dict[str, float]:
+    return {node.name: node.cpu_s() for node in nodes}
 
 
 def _watch(
@@ -203,7 +228,9 @@ def make_report(
         total += seen.tally
     return {
         'duration_s': round(elapsed_s, 2),
-        'ground_truth': total.report() if total.images else None,
+        'ground_truth': {'classes': observer.classes.names, **total.report()}
+        if total.images and observer.classes.names
+        else None,
         'cameras': cameras,
         'lanes': lanes,
     }
@@ -258,12 +285,16 @@ def _percent(share: float | None) -> str:
 
 def _write(out: Path, report: dict[str, Any], picture: np.ndarray, console: Console) -> None:
     (out / 'report.json').write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-    cv2.imwrite(str(out / 'mosaic.png'), picture)
+    if not cv2.imwrite(str(out / 'mosaic.png'), picture):
+        raise YoloxTrtRosError(f'{out}/mosaic.png: cannot be written')
     fps = sum(camera['fps'] for camera in report['cameras'].values())
     console.print(f'{fps:.1f} results/s from {len(report["cameras"])} cameras')
+    spent = ', '.join(f'{name} {seconds:.1f} s' for name, seconds in report['cpu_s'].items())
+    console.print(f'CPU time in {report["duration_s"]:.1f} s: {spent}')
     if truth := report['ground_truth']:
         console.print(
-            f'against the ground truth of {truth["images"]} images: '
+            f'against the ground truth of {truth["images"]} images '
+            f'({", ".join(truth["classes"])}): '
             f'recall {_percent(truth["recall"])}, precision {_percent(truth["precision"])}'
         )
     console.print(f'report {out}/report.json, picture {out}/mosaic.png')

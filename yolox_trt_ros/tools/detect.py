@@ -20,7 +20,7 @@ import numpy as np
 from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
 from yolox_trt_ros.core.config import LaneConfig, ModelConfig
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError
+from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.draw import draw_detections
@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         images[file.name] = {'height': height, 'width': width, 'detections': as_rows(found)}
         if args.draw:
             drawn = draw_detections(image, found, model.spec.labels)
-            cv2.imwrite(str(args.draw / file.name), drawn)
+            if not cv2.imwrite(str(args.draw / file.name), drawn):
+                raise YoloxTrtRosError(f'{args.draw / file.name}: cannot be written')
     write_json(args, model, images)
     return 1 if failures else 0
 

@@ -22,6 +22,7 @@ from yolox_trt_ros.core.config import LaneConfig, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
+from yolox_trt_ros.tools._matching import numbering
 from yolox_trt_ros.tools.detect import frame_of
 
 MAX_DETECTIONS = 100
@@ -157,8 +158,8 @@ def detect(
     from rich.console import Console
     from rich.progress import track
 
-    of_label = _numbering(classes, shared)
-    of_model = _numbering(model.spec.labels, shared)
+    of_label = numbering(classes, shared)
+    of_model = numbering(model.spec.labels, shared)
     labels: list[Labels] = []
     found: list[Found] = []
     detector = make_detector(
@@ -178,11 +179,6 @@ def detect(
     finally:
         detector.close()
     return labels, found
-
-
-def _numbering(names: list[str] | tuple[str, ...], shared: list[str]) -> np.ndarray:
-    """Return int64 (n,): the place in ``shared`` of each name, −1 if it is not there."""
-    return np.array([shared.index(name) if name in shared else -1 for name in names], int)
 
 
 def print_table(report: dict[str, Any]) -> None:

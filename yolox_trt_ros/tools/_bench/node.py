@@ -168,7 +168,7 @@ def _count(
 ) -> dict[str, Any]:
     watch.latencies.clear()
     before = watch.received()
-    cpu_node, cpu_source, start = _cpu_s(node.pid), _cpu_s(source.pid), time.monotonic()
+    cpu_node, cpu_source, start = node.cpu_s(), source.cpu_s(), time.monotonic()
     time.sleep(args.seconds)
     seconds = time.monotonic() - start
     latencies = list(watch.latencies)
@@ -179,18 +179,12 @@ def _count(
         'latency_p50_ms': float(p50),
         'latency_p95_ms': float(p95),
         'latency_p99_ms': float(p99),
-        'node_cpu_ms_per_result': (_cpu_s(node.pid) - cpu_node) * 1e3 / len(latencies),
-        'node_cpu_share': (_cpu_s(node.pid) - cpu_node) / seconds,
-        'source_cpu_ms_per_image': (_cpu_s(source.pid) - cpu_source) * 1e3 / sent,
+        'node_cpu_ms_per_result': (node.cpu_s() - cpu_node) * 1e3 / len(latencies),
+        'node_cpu_share': (node.cpu_s() - cpu_node) / seconds,
+        'source_cpu_ms_per_image': (source.cpu_s() - cpu_source) * 1e3 / sent,
         'sent': sent,
         'received': watch.received() - before,
     } | watch.stages_ms()
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the CPU seconds a process has used, user and system."""
-    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 class _Watch:
