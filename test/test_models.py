@@ -104,6 +104,15 @@ def test_both_exports_are_the_same_network(name):
     assert np.allclose(whole, np.concatenate(levels, 2).transpose(0, 2, 1), atol=1e-4)
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_onnx_computes_what_the_training_framework_computed(name):
+    expected = np.load(MODELS / f'{name}.pytorch.npy')
+    image = np.random.default_rng(0).uniform(0, 255, (1, 3, *SIZE[name])).astype(np.float32)
+    (whole,) = run(name, image)
+    step = -(-whole.shape[1] // len(expected))
+    assert np.allclose(whole[0, ::step], expected, atol=1e-4 * max(1.0, np.abs(expected).max()))
+
+
 def test_another_runtime_computes_the_same():
     """OpenCV's importer and kernels share nothing with ONNX Runtime's."""
     image = picture('edge_n')

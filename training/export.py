@@ -19,6 +19,8 @@ from yolox_trt_ros.sim.world.bodies import CLASSES
 OPSET = 13
 METADATA_KEY = 'yolox_trt_ros'
 TOLERANCE = 1e-4
+REFERENCE_STEP = 16
+"""Of this many anchors, one goes into the reference file beside the model."""
 
 
 def fused(network: EdgeYolox) -> EdgeYolox:
@@ -40,7 +42,7 @@ def round_to_half(network: nn.Module) -> None:
 
 
 def export(network: EdgeYolox, stem: Path, half: bool) -> list[Path]:
-    """Write ``<stem>.onnx`` and ``<stem>_cut.onnx``; return both paths.
+    """Write ``<stem>.onnx``, ``<stem>_cut.onnx`` and what PyTorch answers; return the models.
 
     Args:
         network: trained.
@@ -75,6 +77,11 @@ def export(network: EdgeYolox, stem: Path, half: bool) -> list[Path]:
             expected = model(image)
         _finish(path, half)
         _check(path, image.numpy(), [expected] if suffix == '' else list(expected))
+        if suffix == '':
+            # A machine without PyTorch can then still compare: the input is made from its seed.
+            np.save(
+                stem.with_name(f'{stem.name}.pytorch.npy'), expected[0, ::REFERENCE_STEP].numpy()
+            )
         written.append(path)
     return written
 
