@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from types import ModuleType
 
@@ -60,6 +61,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     names = tools.names()
     wanted = next((a for a in argv if not a.startswith('-')), None)
+    # A tool that is told to end stops the processes that it started, as it does on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         args = _parser(names, wanted).parse_args(argv)
         return int(args.run(args))

@@ -125,7 +125,8 @@ def test_error(
     assert message.format(folder) in capfd.readouterr().err
 
 
-def test_ctrl_c_ends_it_without_a_traceback(folder: Path) -> None:
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_it_without_a_traceback(folder: Path, how: signal.Signals) -> None:
     slow = write_yolox(folder / 'slow.onnx', ballast=20)
     for i in range(200):
         shutil.copy(folder / 'images' / 'b.jpg', folder / 'images' / f'{i}.jpg')
@@ -138,7 +139,7 @@ def test_ctrl_c_ends_it_without_a_traceback(folder: Path) -> None:
     )
     while process.poll() is None and not list(folder.glob('d/*')):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert 'interrupted' in told and 'Traceback' not in told
