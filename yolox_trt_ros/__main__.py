@@ -61,8 +61,10 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     names = tools.names()
     wanted = next((a for a in argv if not a.startswith('-')), None)
-    # A tool that is told to end stops the processes that it started, as it does on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A tool that is told to end stops the processes that it started, as it does on Ctrl-C; in the
+    # background too, where a shell switches SIGINT off.
+    for how in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(how, signal.default_int_handler)
     try:
         args = _parser(names, wanted).parse_args(argv)
         return int(args.run(args))
