@@ -16,6 +16,9 @@ namespace yolox_trt_ros
 namespace
 {
 
+/// Longest memory of announcements; to forget old ones is safe.
+constexpr size_t kMostAnnounced = 1000;
+
 enum class Taken { kNothing, kMessage };
 
 int64_t monotonic_ns()
@@ -87,25 +90,26 @@ Taken take_serialized(
 class Receiver::Gaps
 {
 public:
-  uint64_t before(const rmw_message_info_t & info)
+  /// Nothing if that cannot be known: another publisher, or a middleware without numbers.
+  std::optional<uint64_t> before(const rmw_message_info_t & info)
   {
     const auto number = info.publication_sequence_number;
-    if (number == RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED) {
-      return 0;
-    }
-    const bool same = known_ &&
+    const bool same = number_ != kNone &&
       std::memcmp(publisher_.data, info.publisher_gid.data, sizeof(publisher_.data)) == 0;
-    const uint64_t gap = same && number > number_ ? number - number_ - 1 : 0;
+    std::optional<uint64_t> gap;
+    if (same && number != kNone && number > number_) {
+      gap = number - number_ - 1;
+    }
     publisher_ = info.publisher_gid;
     number_ = number;
-    known_ = true;
     return gap;
   }
 
 private:
+  static constexpr uint64_t kNone = RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED;
+
   rmw_gid_t publisher_{};
-  uint64_t number_ = 0;
-  bool known_ = false;
+  uint64_t number_ = kNone;
 };
 
 struct Receiver::Camera
@@ -118,11 +122,36 @@ struct Receiver::Camera
   size_t depth;
   std::shared_ptr<Signal> signal;
   std::shared_ptr<Ring> ring;
-  /// When each message was announced that is not taken yet, oldest first.
+  /// Whether a message may be there; only an attempt to take it tells.
+  bool maybe = false;
+  /// How often the middleware announced messages.
+  uint64_t announcements = 0;
+  /// When each message was announced that is not known to be taken or replaced, oldest first.
   std::deque<int64_t> announced;
   uint64_t replaced = 0;
   uint64_t lost = 0;
   Gaps gaps;
+
+  int64_t since() const {return announced.empty() ? 0 : announced.front();}
+
+  /// Forgets the announcements of a taken message and of those before it that were replaced, and
+  /// returns when it was announced.
+  /**
+   * Without the gap nobody knows which announcement was whose: then all are forgotten, which
+   * makes the count of waiting messages too small, never too large.
+   */
+  int64_t settle(std::optional<uint64_t> gap)
+  {
+    const auto replaced_before = std::min<uint64_t>(gap.value_or(0), announced.size());
+    announced.erase(announced.begin(), announced.begin() + static_cast<ptrdiff_t>(replaced_before));
+    const int64_t when = announced.empty() ? monotonic_ns() : announced.front();
+    if (!gap) {
+      announced.clear();
+    } else if (!announced.empty()) {
+      announced.pop_front();
+    }
+    return when;
+  }
 };
 
 Receiver::Receiver(size_t buffers)
@@ -167,11 +196,12 @@ void Receiver::on_new_message(const void * user_data, size_t count)
   auto & camera = *static_cast<Camera *>(const_cast<void *>(user_data));
   const auto now = monotonic_ns();
   const std::lock_guard<std::mutex> lock(camera.signal->mutex);
-  for (size_t i = 0; i < std::min(count, camera.depth); ++i) {
-    camera.announced.push_back(now);
-  }
-  while (camera.announced.size() > camera.depth) {
-    camera.announced.pop_front();  // the middleware gave it up for the new one
+  camera.maybe = true;
+  ++camera.announcements;
+  camera.announced.insert(camera.announced.end(), std::min(count, kMostAnnounced), now);
+  if (camera.announced.size() > kMostAnnounced) {  // nobody takes them: no buffer is free
+    camera.announced.erase(
+      camera.announced.begin(), camera.announced.end() - static_cast<ptrdiff_t>(kMostAnnounced));
   }
   camera.signal->changed.notify_one();
 }
@@ -181,8 +211,8 @@ Receiver::Camera * Receiver::next()
   Camera * oldest = nullptr;
   for (const auto & camera : cameras_) {
     // Without a buffer to spare messages stay in the middleware, where new ones replace old ones.
-    if (!camera->announced.empty() && camera->ring->has_room() &&
-      (oldest == nullptr || camera->announced.front() < oldest->announced.front()))
+    if (camera->maybe && camera->ring->has_room() &&
+      (oldest == nullptr || camera->since() < oldest->since()))
     {
       oldest = camera.get();
     }
@@ -210,10 +240,11 @@ std::optional<Arrival> Receiver::take(std::chrono::nanoseconds timeout)
 /// Takes one message. The lock is held at both ends, and not while the middleware works.
 std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std::mutex> & lock)
 {
-  const auto waiting = camera.announced.size();
-  const auto announced = camera.announced.front();
-  // One newer message would do; the count may run one ahead while messages come in.
-  const bool superseded = camera.direct && waiting > 2;
+  const auto announcements = camera.announcements;
+  // Every message replaced before the last one taken is settled, and the middleware replaces
+  // none before it keeps `depth`: so many are there at least.
+  const auto waiting = std::min(camera.announced.size(), camera.depth);
+  const bool superseded = camera.direct && waiting > 1;
   auto image = superseded ? nullptr : std::make_shared<Image>(camera.ring->lease());
 
   lock.unlock();
@@ -221,23 +252,26 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
   const auto taken = camera.direct ?
     take_direct(camera.subscription, image.get(), info) :
     take_serialized(camera.subscription, camera.kind, *image, info);
-  if (taken == Taken::kMessage) {
-    camera.lost += camera.gaps.before(info);
-    camera.replaced += superseded;
-  } else {
+  if (taken == Taken::kNothing) {
     image.reset();  // gives the buffer back, which takes the lock
   }
   lock.lock();
 
-  // Nothing there: what had been announced before was replaced inside the middleware.
-  const auto settled = std::min(
-    taken == Taken::kMessage ? size_t{1} : waiting, camera.announced.size());
-  camera.announced.erase(camera.announced.begin(), camera.announced.begin() + settled);
+  int64_t received = camera.since();
+  if (taken == Taken::kMessage) {
+    const auto gap = camera.gaps.before(info);
+    camera.lost += gap.value_or(0);
+    camera.replaced += superseded;
+    received = camera.settle(gap);
+  } else if (camera.announcements == announcements) {
+    camera.maybe = false;
+    camera.announced.clear();
+  }
   if (superseded || (taken == Taken::kNothing && camera.replaced == 0)) {
     return std::nullopt;
   }
   return Arrival{
-    camera.number, announced, std::exchange(camera.replaced, 0), std::exchange(camera.lost, 0),
+    camera.number, received, std::exchange(camera.replaced, 0), std::exchange(camera.lost, 0),
     std::move(image)};
 }
 
