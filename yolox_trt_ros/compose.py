@@ -68,18 +68,23 @@ def make_detector(lane: LaneConfig, model: Model) -> Detector:
     Raises:
         ConfigError: nothing in this package runs that backend on that device.
     """
-    if (lane.backend, lane.device) == ('onnxruntime', 'cpu'):
-        from yolox_trt_ros.detect.cpu.detector import CpuDetector
-
-        return CpuDetector(
-            model.path, model.spec, lambda: model.thresholds, lane.max_batch, lane.threads
-        )
-    if lane.backend == 'onnxruntime' and lane.device.startswith('cuda:'):
+    _check_supported(lane)
+    if lane.device.startswith('cuda:'):
         return _cuda_detector(lane, model)
-    raise ConfigError(
-        f'lanes.{lane.name}: this version has no {lane.backend} backend for {lane.device}; '
-        'it runs onnxruntime on cpu and cuda:N'
+    from yolox_trt_ros.detect.cpu.detector import CpuDetector
+
+    return CpuDetector(
+        model.path, model.spec, lambda: model.thresholds, lane.max_batch, lane.threads
     )
+
+
+def _check_supported(lane: LaneConfig) -> None:
+    """Refuse what no rebuilding of the lane would mend."""
+    if lane.backend != 'onnxruntime' or not lane.device.startswith(('cpu', 'cuda:')):
+        raise ConfigError(
+            f'lanes.{lane.name}: this version has no {lane.backend} backend for {lane.device}: '
+            'expected backend onnxruntime on cpu or cuda:N, or simulated'
+        )
 
 
 def _cuda_detector(lane: LaneConfig, model: Model) -> Detector:
@@ -96,6 +101,9 @@ def _cuda_detector(lane: LaneConfig, model: Model) -> Detector:
 
 def lane_specs(config: Config, model: Model) -> list[LaneSpec]:
     """Return every lane with the function that builds its detector."""
+    for lane in config.lanes:
+        if lane.backend != 'simulated':
+            _check_supported(lane)
     cpu_lanes = sum(lane.device == 'cpu' for lane in config.lanes)
     share = max(1, available_cores() // max(1, cpu_lanes))
     lanes = [

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from vision_msgs.msg import Detection2DArray
 
@@ -24,6 +20,7 @@ from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 from yolox_trt_ros.sim.world.bodies import CLASSES
 from yolox_trt_ros.tools._matching import SharedClasses, StampPairs, Tally
+from yolox_trt_ros.tools._watcher import Watcher
 
 KEPT, KEPT_IMAGES = 64, 8
 """Results and images kept per camera for pairing by stamp."""
@@ -68,7 +65,7 @@ class Seen:
         return None
 
 
-class Observer:
+class Observer(Watcher):
     """Subscribes to a detector's results in a thread of its own.
 
     Args:
@@ -84,32 +81,25 @@ class Observer:
         labels: Sequence[str],
         detector: str = '/detector',
     ) -> None:
+        super().__init__('observer')
         self.classes = SharedClasses(labels, CLASSES)
         self.seen: dict[str, Seen] = defaultdict(Seen)
         self.status: PipelineStatus | None = None
         self._cameras = cameras
-        self._context = rclpy.Context()
-        self._context.init()
-        self._node = Node('observer', context=self._context)
         self._watching: list[object] = []
-        self._node.create_subscription(PipelineStatus, f'{detector}/status', self._on_status, 5)
+        self.node.create_subscription(PipelineStatus, f'{detector}/status', self._on_status, 5)
         for camera in cameras:
             base = f'{detector}/{camera.name}'
             self._subscribe(Detection2DArray, f'{base}/detections', camera, self._on_detections)
             self._subscribe(CameraLatency, f'{base}/latency', camera, self._on_latency)
             truth = camera.sibling_topic('ground_truth')
             self._subscribe(Detection2DArray, truth, camera, self._on_truth, _TRUTH_QOS)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._spin, name='observer', daemon=True)
-        self._thread.start()
 
     def watch_images(self) -> None:
         """Begin to keep images; costs a copy of every image while it lasts."""
         for camera in self._cameras:
             self._watching.append(
-                self._node.create_subscription(
+                self.node.create_subscription(
                     MESSAGE_TYPES[camera.transport],
                     camera.image_topic,
                     lambda message, camera=camera: self._on_image(camera, message),
@@ -117,7 +107,7 @@ class Observer:
                     raw=True,
                 )
             )
-        self._executor.wake()
+        self.executor.wake()
 
     def wait_for_pairs(self, timeout_s: float) -> dict[str, tuple[Frame, Detections]]:
         """Return an image with its detections per camera; cameras without one are left out."""
@@ -128,18 +118,6 @@ class Observer:
                 return {name: pair for name, pair in pairs.items() if pair}
             time.sleep(0.05)
 
-    def close(self) -> None:
-        """Stop watching."""
-        self._stopped.set()
-        self._thread.join(timeout=5)
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-
-    def _spin(self) -> None:
-        while not self._stopped.is_set():
-            self._executor.spin_once(timeout_sec=0.2)
-
     def _subscribe(
         self,
         kind: type,
@@ -148,7 +126,7 @@ class Observer:
         callback: Callable[..., None],
         qos: QoSProfile | int = _RESULT_QOS,
     ) -> None:
-        self._node.create_subscription(kind, topic, lambda m: callback(camera, m), qos)
+        self.node.create_subscription(kind, topic, lambda m: callback(camera, m), qos)
 
     def _on_status(self, message: PipelineStatus) -> None:
         self.status = message

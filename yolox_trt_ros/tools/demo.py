@@ -68,22 +68,17 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     _isolate()
     console.print(f'model {model.path.name}, vehicle {vehicle.name}; logs in {args.out}/')
-    with _nodes(vehicle, chosen, args.out) as nodes:
-        observer = Observer(config.cameras, model.spec.labels)
-        try:
-            _wait_until_running(observer, nodes, console)
-            started = time.monotonic()
-            first, before = observer.status, _cpu_s(nodes)
-            _watch(observer, nodes, args.duration, console)
-            elapsed = time.monotonic() - started
-            report = make_report(observer, first, elapsed)
-            report['cpu_s'] = {
-                name: round(s - before[name], 2) for name, s in _cpu_s(nodes).items()
-            }
-            observer.watch_images()
-            pairs = observer.wait_for_pairs(timeout_s=10)
-        finally:
-            observer.close()
+    observer = Observer(config.cameras, model.spec.labels)
+    with observer, _nodes(vehicle, chosen, args.out) as nodes:
+        _wait_until_running(observer, nodes, console)
+        started = time.monotonic()
+        first, before = observer.status, _cpu_s(nodes)
+        _watch(observer, nodes, args.duration, console)
+        elapsed = time.monotonic() - started
+        report = make_report(observer, first, elapsed)
+        report['cpu_s'] = {name: round(s - before[name], 2) for name, s in _cpu_s(nodes).items()}
+        observer.watch_images()
+        pairs = observer.wait_for_pairs(timeout_s=10)
     _write(args.out, report, mosaic(config, model, pairs), console)
     silent = [name for name, camera in report['cameras'].items() if not camera['published']]
     if silent:

@@ -11,17 +11,12 @@ import argparse
 import contextlib
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 import yaml
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.compose import load_model, load_vehicle, vehicle_parameters
@@ -33,6 +28,7 @@ from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.codecs import CdrReader
 from yolox_trt_ros.tools._bench.pipeline import pipeline_rate, test_images
 from yolox_trt_ros.tools._processes import NodeProcess
+from yolox_trt_ros.tools._watcher import Watcher, wait_for
 
 SETTLE_S = 3.0
 START_S = 60.0
@@ -111,7 +107,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     in_process = result['in_process_results_per_s']
     share = f'{node["results_per_s"] / in_process:.2f}'
     lines += [
-        ('images sent', f'{plain["sent"]:.0f}', f'{node["sent"]:.0f}', ''),
+        ('images due (rate × time)', f'{plain["due"]:.0f}', f'{node["due"]:.0f}', ''),
         ('images received', '–', f'{node["received"]:.0f}', ''),
         ('results/s, against frames in process', f'{in_process:.1f}', '', share),
         ('transport, CPU ms/image', '–', f'{result["transport_cpu_ms_per_image"]:.1f}', ''),
@@ -144,7 +140,7 @@ def _measure_one(
     cameras = load_vehicle(str(vehicle)).cameras
     folder = vehicle.parent
     with contextlib.ExitStack() as stack:
-        watch = stack.enter_context(_Watch(cameras, f'/{name}').running())
+        watch = stack.enter_context(_Watch(cameras, f'/{name}'))
         if name == 'plain':
             arguments = ['--vehicle', str(vehicle), '--model', args.model, '--labels', args.labels]
             node = NodeProcess.command_line(
@@ -158,7 +154,7 @@ def _measure_one(
         source = stack.enter_context(
             NodeProcess('yolox_trt_ros.ros.camera_sim_node', [vehicle], chosen, folder / 'sim.log')
         )
-        watch.wait_for_first((node, source))
+        wait_for(lambda: watch.latencies, (node, source), START_S, 'a result')
         time.sleep(SETTLE_S)
         return _count(watch, node, source, args, len(cameras))
 
@@ -172,7 +168,7 @@ def _count(
     time.sleep(args.seconds)
     seconds = time.monotonic() - start
     latencies = list(watch.latencies)
-    sent = round(args.rate * seconds) * cameras
+    due = round(args.rate * seconds) * cameras
     p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
     return {
         'results_per_s': len(latencies) / seconds,
@@ -181,57 +177,24 @@ def _count(
         'latency_p99_ms': float(p99),
         'node_cpu_ms_per_result': (node.cpu_s() - cpu_node) * 1e3 / len(latencies),
         'node_cpu_share': (node.cpu_s() - cpu_node) / seconds,
-        'source_cpu_ms_per_image': (source.cpu_s() - cpu_source) * 1e3 / sent,
-        'sent': sent,
+        'source_cpu_ms_per_image': (source.cpu_s() - cpu_source) * 1e3 / due,
+        'due': due,
         'received': watch.received() - before,
     } | watch.stages_ms()
 
 
-class _Watch:
+class _Watch(Watcher):
     """Counts a node's results and their age on arrival, at little cost: messages stay bytes."""
 
     def __init__(self, cameras: tuple[CameraConfig, ...], node: str) -> None:
+        super().__init__('watch')
         self.latencies: list[float] = []
         self._status: PipelineStatus | None = None
-        self._context = rclpy.Context()
-        self._context.init()
-        self._node = Node('watch', context=self._context)
         for camera in cameras:
-            self._node.create_subscription(
+            self.node.create_subscription(
                 Detection2DArray, f'{node}/{camera.name}/detections', self._on_result, 50, raw=True
             )
-        self._node.create_subscription(PipelineStatus, f'{node}/status', self._on_status, 1)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[_Watch]:
-        stop = threading.Event()
-
-        def spin() -> None:
-            while not stop.is_set():
-                self._executor.spin_once(timeout_sec=0.2)
-
-        thread = threading.Thread(target=spin, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            stop.set()
-            thread.join()
-            self._executor.shutdown()
-            self._node.destroy_node()
-            self._context.try_shutdown()
-
-    def wait_for_first(self, processes: tuple[NodeProcess, ...]) -> None:
-        end = time.monotonic() + START_S
-        while not self.latencies:
-            for process in processes:
-                process.check()
-            if time.monotonic() > end:
-                logs = '\n'.join(process.tail() for process in processes)
-                raise TimeoutError(f'no result within {START_S:g} s:\n{logs}')
-            time.sleep(0.1)
+        self.node.create_subscription(PipelineStatus, f'{node}/status', self._on_status, 1)
 
     def received(self) -> int:
         return sum(c.received for c in self._status.cameras) if self._status else 0

@@ -10,20 +10,16 @@ import argparse
 import contextlib
 import os
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 import yaml
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 
 from yolox_trt_ros.compose import load_profile, load_vehicle, vehicle_parameters
 from yolox_trt_ros.core.config import Config
@@ -32,6 +28,7 @@ from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
 from yolox_trt_ros.tools._processes import NodeProcess
+from yolox_trt_ros.tools._watcher import Watcher, wait_for
 
 SETTLE_S = 3.0
 START_S = 60.0
@@ -57,14 +54,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         vehicle = _vehicle(args, folder)
         config = load_vehicle(str(vehicle))
         with contextlib.ExitStack() as stack:
-            watch = stack.enter_context(_Watch(config).running())
+            watch = stack.enter_context(_Watch(config))
             processes = [
                 stack.enter_context(
                     NodeProcess(f'yolox_trt_ros.ros.{node}', [vehicle], {}, folder / f'{node}.log')
                 )
                 for node in ('detector_node', 'camera_sim_node')
             ]
-            watch.wait_for_first(processes)
+            wait_for(lambda: watch.latencies and watch.solo_ns, processes, START_S, 'a result')
             time.sleep(SETTLE_S)
             watch.latencies.clear()
             time.sleep(args.seconds)
@@ -162,51 +159,18 @@ def _levels(values_ns: list[int]) -> dict[str, float]:
     return {f'p{level}': value for level, value in zip(LEVELS, values, strict=True)}
 
 
-class _Watch:
+class _Watch(Watcher):
     """Collects a node's latency messages and what its lanes cost while it was idle."""
 
     def __init__(self, config: Config) -> None:
+        super().__init__('watch')
         self.latencies: list[CameraLatency] = []
         self.solo_ns: dict[str, int] = {}
-        self._context = rclpy.Context()
-        self._context.init()
-        self._node = Node('watch', context=self._context)
         for camera in config.cameras:
-            self._node.create_subscription(
+            self.node.create_subscription(
                 CameraLatency, f'/detector/{camera.name}/latency', self.latencies.append, 50
             )
-        self._node.create_subscription(PipelineStatus, '/detector/status', self._on_status, 1)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[_Watch]:
-        stop = threading.Event()
-
-        def spin() -> None:
-            while not stop.is_set():
-                self._executor.spin_once(timeout_sec=0.2)
-
-        thread = threading.Thread(target=spin, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            stop.set()
-            thread.join()
-            self._executor.shutdown()
-            self._node.destroy_node()
-            self._context.try_shutdown()
-
-    def wait_for_first(self, processes: list[NodeProcess]) -> None:
-        end = time.monotonic() + START_S
-        while not (self.latencies and self.solo_ns):
-            for process in processes:
-                process.check()
-            if time.monotonic() > end:
-                logs = '\n'.join(process.tail() for process in processes)
-                raise TimeoutError(f'no result within {START_S:g} s:\n{logs}')
-            time.sleep(0.1)
+        self.node.create_subscription(PipelineStatus, '/detector/status', self._on_status, 1)
 
     def _on_status(self, message: PipelineStatus) -> None:
         # The least cost reported is that of a lane whose neighbours were idle.
