@@ -146,3 +146,26 @@ def test_four_times_too_much(peer: Peer, tmp_path: Path) -> None:
             assert 0.7 * fair < published[name] < 1.35 * fair, published
         # Answers are about new images, not about those that a queue of old ones begins with.
         assert np.median(lags) <= 4, lags
+
+
+def test_lockstep_answers_every_image_in_stamp_order(peer: Peer, folder: Path) -> None:
+    parameters = {
+        'camera_names': ['a', 'b'],
+        'lane_names': ['cpu0', 'cpu1'],
+        'lockstep': True,
+        'model.path': str(folder / 'tiny.onnx'),
+        'cameras.a.depth': 100,
+        'cameras.b.depth': 100,
+    }
+    with detector(peer, folder, 'lockstep', parameters) as node:
+        publishers = {c: peer.camera(Image, f'/{c}/image_raw') for c in 'ab'}
+        found = {c: peer.listen(Detection2DArray, f'{node.name}/{c}/detections') for c in 'ab'}
+        pixels = np.zeros((64, 96, 3), np.uint8)
+        for i in range(1, 41):
+            for publisher in publishers.values():
+                publisher.publish(image_message(pixels, i * 1_000_000))
+        peer.until(lambda: all(len(messages) == 40 for messages in found.values()), 'every answer')
+        for messages in found.values():
+            assert [m.header.stamp.nanosec for m in messages] == [
+                i * 1_000_000 for i in range(1, 41)
+            ]

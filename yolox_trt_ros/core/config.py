@@ -185,6 +185,9 @@ class Config:
         '(camera_sim inside the node, without messages).',
         choices=('auto', 'plain', 'simulated'),
     )
+    lockstep: bool = parameter(
+        False, 'Whether every frame is processed, in stamp order: for replay, not for driving.'
+    )
     autostart: bool = parameter(True, 'Whether the node configures and activates itself.')
 
     @classmethod

@@ -28,7 +28,7 @@ from yolox_trt_ros.ros.parameters import (
 from yolox_trt_ros.ros.process import run_node
 from yolox_trt_ros.ros.publishers import ResultPublishers
 from yolox_trt_ros.ros.status import StatusPublisher
-from yolox_trt_ros.schedule.pipeline import Pipeline
+from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -152,6 +152,7 @@ class DetectorNode(LifecycleNode):
             self._results.detections,
             on_trace=self._on_trace,
             on_event=self._on_event,
+            options=PipelineOptions(lockstep=config.lockstep),
         )
         self._pipeline.start()
 

@@ -28,6 +28,9 @@ def open_ingest(node: Node, config: Config, pipeline: FrameSink) -> Ingest:
         return LocalIngest(node, config, pipeline, logger.warning)
     if config.ingest == 'plain':
         return PlainIngest(node, config.cameras, pipeline, logger.warning)
+    if config.lockstep:  # the native way passes images over when newer ones wait
+        way = 'plain: lockstep wants every image'
+        return PlainIngest(node, config.cameras, pipeline, logger.warning, way)
     try:
         return NativeIngest(node, config.cameras, pipeline, logger.warning, _buffers(config))
     except MissingDependencyError as error:
