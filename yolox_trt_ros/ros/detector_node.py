@@ -208,9 +208,10 @@ class DetectorNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _apply(self, config: Config) -> None:
-        assert self._model and self._pipeline and self._telemetry
+        assert self._model and self._pipeline and self._telemetry and self._results
         self._config = config
         self._model.thresholds = thresholds_of(config.model)
+        self._results.publish_labels(config)
         for camera in config.cameras:
             self._pipeline.update_camera(
                 camera.name, priority=camera.priority, deadline_ms=camera.deadline_ms

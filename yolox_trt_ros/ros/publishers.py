@@ -122,7 +122,8 @@ class ResultPublishers:
         self._outputs = {c.name: output(node, c.name, class_ids) for c in config.cameras}
         self._vision_info = node.create_publisher(VisionInfo, '~/vision_info', _LATCHED)
         self._label_info = LabelInfo and node.create_publisher(LabelInfo, '~/label_info', _LATCHED)
-        self._publish_labels(config, spec)
+        self._labels = spec.labels
+        self.publish_labels(config)
 
     def detections(self, frame: Frame, found: Detections, _draft: FrameTrace) -> None:
         """Publish one frame's detections, empty ones too."""
@@ -150,9 +151,13 @@ class ResultPublishers:
             return TypedOutput
         return TemplateOutput
 
-    def _publish_labels(self, config: Config, spec: ModelSpec) -> None:
+    def publish_labels(self, config: Config) -> None:
+        """Say what class ids mean, and the threshold, to whoever listens now or later."""
         stamp = time_message(self._clock.now().nanoseconds)
-        info = VisionInfo(method='YOLOX', database_location=f'{self._node.get_name()}/label_info')
+        info = VisionInfo(
+            method='YOLOX',
+            database_location=self._label_info.topic_name if self._label_info else '',
+        )
         info.header.stamp = stamp
         self._vision_info.publish(info)
         if self._label_info is None:
@@ -164,6 +169,6 @@ class ResultPublishers:
         labels = LabelInfo(threshold=config.model.score_threshold)
         labels.header.stamp = stamp
         labels.class_map = [
-            VisionClass(class_id=i, class_name=name) for i, name in enumerate(spec.labels)
+            VisionClass(class_id=i, class_name=name) for i, name in enumerate(self._labels)
         ]
         self._label_info.publish(labels)

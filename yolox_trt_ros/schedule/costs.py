@@ -65,16 +65,6 @@ class CostModel:
         for key in [key for key in self._expected if key[0] == lane]:
             del self._expected[key]
 
-    def knows(self, lane: str) -> bool:
-        """Return whether ``lane`` was ever measured."""
-        return lane in self._cells
-
-    def forget(self, lane: str) -> None:
-        """Drop what was learned about ``lane``: it was rebuilt and may be another machine now."""
-        self._cells.pop(lane, None)
-        self._known.pop(lane, None)
-        self._forget_expected(lane)
-
     def expect(self, lane: str, batch: int, load: int = 0) -> int:
         """Return the expected time of one call in nanoseconds.
 

@@ -21,6 +21,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.compose import load_model, load_vehicle, vehicle_parameters
 from yolox_trt_ros.core.config import CameraConfig, ModelConfig
+from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import PipelineStatus
@@ -168,6 +169,8 @@ def _count(
     time.sleep(args.seconds)
     seconds = time.monotonic() - start
     latencies = list(watch.latencies)
+    if not latencies:
+        raise YoloxTrtRosError(f'no result in {seconds:.0f} s:\n{node.tail()}\n{source.tail()}')
     due = round(args.rate * seconds) * cameras
     p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
     return {

@@ -55,13 +55,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         config = load_vehicle(str(vehicle))
         with contextlib.ExitStack() as stack:
             watch = stack.enter_context(_Watch(config))
-            processes = [
-                stack.enter_context(
-                    NodeProcess(f'yolox_trt_ros.ros.{node}', [vehicle], {}, folder / f'{node}.log')
-                )
-                for node in ('detector_node', 'camera_sim_node')
-            ]
-            wait_for(lambda: watch.latencies and watch.solo_ns, processes, START_S, 'a result')
+            # The lanes' costs are read while they are idle: a lane under load reports the cost
+            # under that load, which the plan would slow down once more.
+            node = _start('detector_node', vehicle, stack)
+            wait_for(lambda: watch.solo_ns, [node], START_S, 'a status')
+            cameras = _start('camera_sim_node', vehicle, stack)
+            wait_for(lambda: watch.latencies, [node, cameras], START_S, 'a result')
             time.sleep(SETTLE_S)
             watch.latencies.clear()
             time.sleep(args.seconds)
@@ -77,6 +76,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         'transport_ms': _levels([message.age_ns - message.total_ns for message in latencies]),
         'load_average': round(os.getloadavg()[0], 2),
     }
+
+
+def _start(name: str, vehicle: Path, stack: contextlib.ExitStack) -> NodeProcess:
+    log = vehicle.parent / f'{name}.log'
+    return stack.enter_context(NodeProcess(f'yolox_trt_ros.ros.{name}', [vehicle], {}, log))
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
