@@ -283,6 +283,11 @@ def build_packages(plan: Plan) -> None:
     if result.returncode:
         print(result.stdout, file=sys.stderr)
         raise subprocess.CalledProcessError(result.returncode, ['colcon', 'build'])
+    # colcon leaves the link to a file that was renamed or deleted.
+    for place in ('lib/python*/site-packages', 'share'):
+        for link in VENV.glob(f'{place}/yolox_trt_ros/**/*'):
+            if link.is_symlink() and not link.exists():
+                link.unlink()
 
 
 def _can_import(module: str) -> bool:
