@@ -134,9 +134,7 @@ def _plan(
         for stage in ('submit_ns', 'publish_ns')
     )
     lanes = {
-        lane.name: replace(
-            profile.lane(lane), cost_ms={1: (solo_ns[lane.name] + submit_ns) / 1e6}
-        )
+        lane.name: replace(profile.lane(lane), cost_ms={1: (solo_ns[lane.name] + submit_ns) / 1e6})
         for lane in config.lanes
     }
     scenario = Scenario(
