@@ -13,8 +13,16 @@ from typing import Any
 import yaml
 
 from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.ros import dds
 
 STOP_S = 15.0
+
+
+def isolate() -> None:
+    """Keep a tool's topics off the network and away from a robot that is running nearby."""
+    os.environ.setdefault('ROS_DOMAIN_ID', str(100 + os.getpid() % 100))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.update(dds.environment())
 
 
 class NodeProcess:

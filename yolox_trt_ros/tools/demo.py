@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,10 +30,9 @@ from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import draw_detections, draw_tag
 from yolox_trt_ros.msg import PipelineStatus
-from yolox_trt_ros.ros import dds
 from yolox_trt_ros.tools._matching import Tally
 from yolox_trt_ros.tools._observer import Observer
-from yolox_trt_ros.tools._processes import NodeProcess
+from yolox_trt_ros.tools._processes import NodeProcess, isolate
 
 START_S = 60.0
 """Longest time in which neither node writes a line while both start."""
@@ -66,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = _chosen(args)
     model = load_model(build(ModelConfig, _model_part(chosen)))
     args.out.mkdir(parents=True, exist_ok=True)
-    _isolate()
+    isolate()
     console.print(f'model {model.path.name}, vehicle {vehicle.name}; logs in {args.out}/')
     observer = Observer(config.cameras, model.spec.labels)
     with observer, _nodes(vehicle, chosen, args.out) as nodes:
@@ -105,13 +103,6 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
 
 def _model_part(chosen: dict[str, Any]) -> dict[str, Any]:
     return {k.removeprefix('model.'): v for k, v in chosen.items() if k.startswith('model.')}
-
-
-def _isolate() -> None:
-    """Keep the demo's topics off the network and away from a robot that is running nearby."""
-    os.environ.setdefault('ROS_DOMAIN_ID', str(100 + os.getpid() % 100))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.update(dds.environment())
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -25,10 +24,9 @@ from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import PipelineStatus
-from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.codecs import CdrReader
 from yolox_trt_ros.tools._bench.pipeline import pipeline_rate, test_images
-from yolox_trt_ros.tools._processes import NodeProcess
+from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
 
 SETTLE_S = 3.0
@@ -49,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return results per second, latency and CPU time of both nodes, fed the same way."""
-    os.environ.setdefault('ROS_DOMAIN_ID', str(100 + os.getpid() % 100))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.update(dds.environment())
+    isolate()
     with tempfile.TemporaryDirectory() as folder:
         vehicle = _vehicle(args, Path(folder))
         chosen = {

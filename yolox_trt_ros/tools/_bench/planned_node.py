@@ -25,9 +25,8 @@ from yolox_trt_ros.compose import load_profile, load_vehicle, vehicle_parameters
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
-from yolox_trt_ros.ros import dds
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
-from yolox_trt_ros.tools._processes import NodeProcess
+from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
 
 SETTLE_S = 3.0
@@ -48,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return the node's latencies and those planned."""
-    os.environ.setdefault('ROS_DOMAIN_ID', str(100 + os.getpid() % 100))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.update(dds.environment())
+    isolate()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vehicle = _vehicle(args, folder)
