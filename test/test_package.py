@@ -16,7 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 CMAKE = (ROOT / 'CMakeLists.txt').read_text()
 
 # Modules whose package is called differently.
-PACKAGES = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+PACKAGES = {
+    'PIL': 'pillow',
+    'cv2': 'python3-opencv',
+    'numpy': 'python3-numpy',
+    'yaml': 'python3-yaml',
+}
 # Modules of the accelerator: taken where they are, named by an error where they are missing.
 ACCELERATOR = {'cuda', 'cupy', 'cupyx', 'tensorrt', 'tensorrt_rtx'}
 # What benchmarks compare with, if it is there.
