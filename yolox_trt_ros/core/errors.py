@@ -50,6 +50,10 @@ class LaneError(YoloxTrtRosError):
     """A lane's detector failed, hung or answered with something that is not a result."""
 
 
+class BagError(YoloxTrtRosError):
+    """A recorded drive cannot be read or written; the message says what is there instead."""
+
+
 class FrameError(YoloxTrtRosError):
     """One frame cannot be used; the rest goes on.
 

@@ -7,7 +7,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from vision_msgs.msg import Detection2DArray
 
@@ -15,6 +14,7 @@ from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
@@ -135,14 +135,15 @@ class Observer(Watcher):
         self.seen[camera.name].latencies_ms.append(message.age_ns / 1e6)
 
     def _on_detections(self, camera: CameraConfig, message: Detection2DArray) -> None:
-        seen, stamp, found = self.seen[camera.name], stamp_ns(message), read_detections(message)
+        seen = self.seen[camera.name]
+        stamp, found = stamp_ns_of(message), detections_of(message)
         seen.detections.append((stamp, found))
         self._judge(seen, seen.judged.first(stamp, self.classes.found(found)))
 
     def _on_truth(self, camera: CameraConfig, message: Detection2DArray) -> None:
         seen = self.seen[camera.name]
-        truth = self.classes.truth(read_detections(message))
-        self._judge(seen, seen.judged.second(stamp_ns(message), truth))
+        truth = self.classes.truth(detections_of(message))
+        self._judge(seen, seen.judged.second(stamp_ns_of(message), truth))
 
     def _judge(self, seen: Seen, pair: tuple[Detections, Detections] | None) -> None:
         if pair:
@@ -155,23 +156,3 @@ class Observer(Watcher):
         except FrameError:
             return  # the detector counts it
         seen.add_image(frame)
-
-
-def stamp_ns(message: Detection2DArray) -> int:
-    """Return a message's header stamp in nanoseconds."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-def read_detections(message: Detection2DArray) -> Detections:
-    """Return the detections in a message whose class ids are label indices."""
-    n = len(message.detections)
-    xyxy = np.empty((n, 4), np.float32)
-    score = np.empty(n, np.float32)
-    class_id = np.empty(n, np.int32)
-    for i, item in enumerate(message.detections):
-        centre, w, h = item.bbox.center.position, item.bbox.size_x, item.bbox.size_y
-        xyxy[i] = centre.x - w / 2, centre.y - h / 2, centre.x + w / 2, centre.y + h / 2
-        score[i] = item.results[0].hypothesis.score
-        class_id[i] = int(item.results[0].hypothesis.class_id)
-    return Detections(xyxy, score, class_id)
