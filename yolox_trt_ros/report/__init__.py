@@ -1,0 +1,1 @@
+"""From what a node published to one page for people: recording → findings → drawings → HTML."""

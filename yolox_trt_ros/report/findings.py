@@ -1,0 +1,258 @@
+"""What a recording means, in sentences: what is good, what is not, and against which limit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.report.analysis import LEVELS, age_bins, counted, percentiles_ms
+from yolox_trt_ros.report.recording import CameraRecord, Recording, StatusRecord
+
+DAMAGED = {
+    DropReason.MALFORMED: 'do not parse: look at the camera driver',
+    DropReason.UNSUPPORTED: 'have an encoding this package does not read',
+    DropReason.UNDECODABLE: 'are damaged JPEG or PNG data',
+    DropReason.UNPUBLISHED: 'had a result that the middleware did not take',
+    DropReason.LANE_FAILED: 'were lost with a failing lane',
+}
+"""Reasons that are faults, not choices."""
+FULL = 0.95
+"""Share of the time from which a lane is full."""
+AGE_BINS = 200
+STRANGE_AGE_S = 60.0
+"""An age beyond which stamps and clock do not belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence of the summary; ``level`` is ok, warn or error."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One large number of the summary."""
+
+    name: str
+    value: str
+    note: str
+    level: str = ''
+
+
+def findings(recording: Recording) -> list[Finding]:
+    """Return what there is to say, worst first."""
+    found = [
+        *_results(recording),
+        *_latency(recording),
+        *_ages(recording),
+        *_arrivals(recording),
+        *_drops(recording),
+        *_lanes(recording),
+        *_quality(recording),
+    ]
+    order = {'error': 0, 'warn': 1, 'ok': 2}
+    return sorted(found, key=lambda finding: order[finding.level])
+
+
+def headline(found: list[Finding]) -> tuple[str, str]:
+    """Return the level of the whole, and it in words."""
+    counts = Counter(finding.level for finding in found)
+    bad = counts['error'] + counts['warn']
+    if not bad:
+        return 'ok', 'Everything is within its limits'
+    level = 'error' if counts['error'] else 'warn'
+    return level, f'{bad} thing{"s" if bad > 1 else ""} to look at'
+
+
+def figures(recording: Recording) -> list[Figure]:
+    """Return the large numbers."""
+    count = sum(len(c.results) for c in recording.cameras)
+    seconds = recording.duration_s or 1.0
+    totals = [c.results.total_ns for c in recording.cameras if len(c.results)]
+    p50, p95, _ = percentiles_ms(np.concatenate(totals) if totals else np.empty(0))
+    ages = [oldest for c in recording.cameras if (oldest := oldest_ms(recording, c)) is not None]
+    received = sum(counted(recording, c.name)[0] for c in recording.cameras)
+    dropped = sum(counted(recording, c.name)[2].total() for c in recording.cameras)
+    objects = sum(sum(c.classes.values()) for c in recording.cameras)
+    arrays = sum(c.arrays for c in recording.cameras)
+    return [
+        Figure('results', f'{count / seconds:.1f}/s', f'{count:,} in {seconds:.0f} s'),
+        Figure('latency, 95%', f'{p95:.0f} ms', f'half within {p50:.0f} ms of arrival'),
+        Figure('oldest picture', f'{max(ages):,.0f} ms' if ages else '–', 'header stamp to now'),
+        Figure(
+            'dropped',
+            f'{dropped / received:.0%}' if received else '–',
+            f'{dropped:,} of {received:,} images' if received else 'no status recorded',
+        ),
+        Figure(
+            'objects',
+            f'{objects / arrays:.1f}' if arrays else '–',
+            f'per image; {objects:,} in sum' if arrays else 'no detections recorded',
+        ),
+    ]
+
+
+def oldest_ms(recording: Recording, camera: CameraRecord) -> float | None:
+    """Return how old a camera's newest published result became, or None without results."""
+    first, last = recording.span_ns
+    if not len(camera.results) or last <= first:
+        return None
+    edges = np.linspace(first, last, AGE_BINS + 1).astype(np.int64)
+    _, high = age_bins(camera.results, edges)
+    return float(np.nanmax(high)) / 1e6
+
+
+def _results(recording: Recording) -> Iterator[Finding]:
+    silent = [c.name for c in recording.cameras if not len(c.results)]
+    if silent:
+        yield Finding('error', f'No result from {_names(silent)}.')
+    elif recording.cameras:
+        yield Finding('ok', f'Every camera gave results: {len(recording.cameras)} of them.')
+    blind = [c.name for c in recording.cameras if c.arrays and not c.classes]
+    if blind:
+        yield Finding('warn', f'Not a single object was detected by {_names(blind)}.')
+
+
+def _latency(recording: Recording) -> Iterator[Finding]:
+    slow, worst = [], (0.0, '')
+    for camera in recording.cameras:
+        limit = camera.setting.deadline_ms or recording.limits.latency_warn_ms
+        _, p95, _ = percentiles_ms(camera.results.total_ns)
+        worst = max(worst, (p95, camera.name))
+        if p95 > limit:
+            what = 'deadline_ms' if camera.setting.deadline_ms else 'limits.latency_warn_ms'
+            slow.append(f'{camera.name} {p95:.0f} ms (limit {limit:g}, {what})')
+    if slow:
+        yield Finding('warn', f'The slowest 5% of the results take too long: {", ".join(slow)}.')
+    elif worst[0]:
+        yield Finding(
+            'ok',
+            f'95% of each camera’s results are out {worst[0]:.0f} ms after arrival or sooner '
+            f'(slowest: {worst[1]}), within the limits.',
+        )
+    late = {c.name: counted(recording, c.name)[3] for c in recording.cameras}
+    if any(late.values()):
+        told = ', '.join(f'{name} {n}' for name, n in late.items() if n)
+        yield Finding('warn', f'Results published after their deadline: {told}.')
+
+
+def _ages(recording: Recording) -> Iterator[Finding]:
+    for camera in recording.cameras:
+        if len(camera.results):
+            median_s = float(np.median(camera.results.age_ns)) / 1e9
+            if not 0 <= median_s < STRANGE_AGE_S:
+                yield Finding(
+                    'error',
+                    f'The stamps of {camera.name} and the node’s clock differ by {median_s:,.0f} s:'
+                    ' ages mean nothing; set use_sim_time, or look at the driver’s clock.',
+                )
+    old = []
+    for camera in recording.cameras:
+        oldest, limit = oldest_ms(recording, camera), camera.setting.timeout_ms
+        if oldest is not None and limit and oldest > limit:
+            old.append(f'{camera.name} {oldest:,.0f} ms (timeout {limit:g} ms)')
+    if old:
+        yield Finding('warn', f'The newest result was at times very old: {", ".join(old)}.')
+
+
+def _arrivals(recording: Recording) -> Iterator[Finding]:
+    few = []
+    for camera in recording.cameras:
+        wanted = camera.setting.rate_hz * recording.limits.rate_ratio_warn
+        received, seconds = counted(recording, camera.name)[0], _status_seconds(recording)
+        if wanted and seconds >= 3 and received / seconds < wanted:
+            rate = f'{received / seconds:.1f} of {camera.setting.rate_hz:g} Hz'
+            few.append(f'{camera.name} {rate}')
+    if few:
+        yield Finding('warn', f'Images arrive more rarely than announced: {", ".join(few)}.')
+    elif _status_seconds(recording) >= 3 and any(c.setting.rate_hz for c in recording.cameras):
+        yield Finding('ok', 'Every camera delivers at the rate that the vehicle file announces.')
+
+
+def _drops(recording: Recording) -> Iterator[Finding]:
+    every = Counter[str]()
+    many, received_in_all = [], 0
+    for camera in recording.cameras:
+        received, _, dropped, _ = counted(recording, camera.name)
+        every += dropped
+        received_in_all += received
+        share = dropped.total() / received if received else 0.0
+        if share > recording.limits.drop_ratio_warn:
+            many.append(f'{camera.name} {share:.0%}')
+    for reason, why in DAMAGED.items():
+        if every[reason.value]:
+            yield Finding('error', f'{every[reason.value]:,} images {why}.')
+    if many:
+        yield Finding(
+            'warn',
+            f'More is dropped than the limit of {recording.limits.drop_ratio_warn:.0%} '
+            f'(limits.drop_ratio_warn): {", ".join(many)}.',
+        )
+    passed = every['replaced'] + every['overtaken'] + every['hopeless']
+    if passed and received_in_all:
+        yield Finding(
+            'ok',
+            f'{passed:,} of {received_in_all:,} images were passed over for newer ones: the lanes '
+            f'cannot do all of them, and what is published stays current.',
+        )
+    elif received_in_all and not every:
+        yield Finding('ok', f'None of {received_in_all:,} images was dropped.')
+
+
+def _lanes(recording: Recording) -> Iterator[Finding]:
+    statuses = recording.statuses
+    if len(statuses) < 2:
+        yield Finding('warn', 'There are no status messages: reasons of drops and faults unknown.')
+        return
+    full = []
+    for name in statuses[-1].lanes:
+        seen = [s.lanes[name] for s in statuses if name in s.lanes]
+        failed = seen[-1].failures - seen[0].failures
+        if failed > 0 or any(lane.state in ('quarantined', 'open') for lane in seen):
+            note = next((lane.note for lane in reversed(seen) if lane.note), 'no note')
+            now = 'runs again' if seen[-1].state == 'running' else f'is {seen[-1].state}'
+            yield Finding('error', f'Lane {name} failed {max(failed, 1)} times and {now}: {note}.')
+        if np.median([lane.utilisation for lane in seen]) > FULL:
+            full.append(name)
+    if full:
+        yield Finding(
+            'warn', f'Busy nearly all the time: {_names(full)}; nothing is left for peaks.'
+        )
+    if not any(s.lanes[n].failures for s in statuses for n in s.lanes):
+        yield Finding('ok', 'No lane failed.')
+    stale = [c.name for c in recording.cameras if any(_stale(s, c.name) for s in statuses)]
+    if stale:
+        yield Finding('warn', f'Silent for longer than its timeout: {_names(stale)}.')
+
+
+def _stale(status: StatusRecord, camera: str) -> bool:
+    """Whether a camera that had been heard is silent."""
+    state = status.cameras.get(camera)
+    return state is not None and LEVELS[state.level] == 'stale' and state.received > 0
+
+
+def _quality(recording: Recording) -> Iterator[Finding]:
+    labelled = sum(q.labelled for q in recording.quality)
+    found = sum((q.recall or 0.0) * q.labelled for q in recording.quality)
+    if labelled:
+        images = sum(q.images for q in recording.quality)
+        yield Finding(
+            'ok',
+            f'{found / labelled:.0%} of {labelled:,} labelled objects in {images:,} images were '
+            'found, at an overlap of a half or more.',
+        )
+
+
+def _status_seconds(recording: Recording) -> float:
+    statuses = recording.statuses
+    return (statuses[-1].time_ns - statuses[0].time_ns) / 1e9 if len(statuses) > 1 else 0.0
+
+
+def _names(names: list[str]) -> str:
+    return ', '.join(names)

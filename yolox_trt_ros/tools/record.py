@@ -1,0 +1,236 @@
+"""Record what a detector publishes into a bag (mcap): detections, latency, status, diagnostics.
+
+Messages are written as they come, without being parsed. Ctrl-C ends the recording, and the bag is
+complete. With --images the camera images are recorded too: eight raw cameras at 10 Hz are 590 MB/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import queue
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from vision_msgs.msg import Detection2DArray, VisionInfo
+
+from yolox_trt_ros.bags.writer import BagWriter
+from yolox_trt_ros.compose import load_vehicle
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import BagError, ConfigError
+from yolox_trt_ros.msg import CameraLatency, PipelineStatus
+from yolox_trt_ros.ros import dds
+from yolox_trt_ros.ros.process import keep_large_buffers
+from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
+from yolox_trt_ros.tools._watcher import Watcher
+
+try:
+    from vision_msgs.msg import LabelInfo
+except ImportError:  # vision_msgs before 4.1
+    LabelInfo = None
+
+MOST_WAITING = 512 << 20
+"""Bytes that may wait for the disk; what comes beyond is counted as lost."""
+LOOK_S = 1.0
+"""Time between two looks at the free space."""
+
+_BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One topic to record: its name, message class and QoS."""
+
+    name: str
+    kind: type
+    qos: QoSProfile | int = 100
+
+    @property
+    def type_name(self) -> str:
+        """Return the ROS name of the type, such as ``sensor_msgs/msg/Image``."""
+        return f'{self.kind.__module__.partition(".")[0]}/msg/{self.kind.__name__}'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('--vehicle', required=True, help='vehicle file or packaged name')
+    parser.add_argument(
+        '--output', type=Path, help='folder of the bag (default: detections_DATE_TIME)'
+    )
+    parser.add_argument('--images', action='store_true', help='the cameras’ images too')
+    parser.add_argument('--duration', type=float, default=float('inf'), help='seconds')
+    parser.add_argument('--detector', default='/detector', help='its name (default: /detector)')
+    parser.add_argument(
+        '--keep-free-mb', type=float, default=500.0, help='stop at this disk space (default: 500)'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool; 1 if nothing came, messages were lost or the disk is full."""
+    if not args.duration > 0:
+        raise ConfigError(f'--duration: expected more than 0 s, got {args.duration:g}')
+    config = load_vehicle(args.vehicle)
+    output = args.output or Path(time.strftime('detections_%Y-%m-%d_%H-%M-%S'))
+    if output.exists():
+        raise BagError(f'{output}: exists already and is not overwritten; give another --output')
+    topics = wanted_topics(config, args.detector, args.images)
+    _check_space(output.absolute().parent, args.keep_free_mb)
+    keep_large_buffers()
+    os.environ.update(dds.environment())
+    console = Console()
+    with BagWriter(output) as bag:
+        for topic in topics:
+            bag.add_topic(topic.name, topic.type_name)
+        with Recorder(topics, bag) as recorder:
+            end = time.monotonic() + args.duration
+            try:
+                full = _watch(recorder, end, args.keep_free_mb, console)
+            except KeyboardInterrupt:
+                full = False
+        # Whatever still waits was received before the end.
+        recorder.write_waiting()
+    return _tell(recorder, output, full, console)
+
+
+def wanted_topics(config: Config, detector: str, images: bool) -> list[Wanted]:
+    """Return what is recorded of a vehicle."""
+    topics = [
+        Wanted(f'{detector}/status', PipelineStatus),
+        Wanted('/diagnostics', DiagnosticArray),
+        Wanted(f'{detector}/vision_info', VisionInfo, _LATCHED),
+    ]
+    if LabelInfo is not None:
+        topics.append(Wanted(f'{detector}/label_info', LabelInfo, _LATCHED))
+    for camera in config.cameras:
+        base = f'{detector}/{camera.name}'
+        topics.append(Wanted(f'{base}/detections', Detection2DArray))
+        topics.append(Wanted(f'{base}/latency', CameraLatency))
+        truth = camera.sibling_topic('ground_truth')
+        topics.append(Wanted(truth, Detection2DArray, _BEST_EFFORT))
+        if images:
+            qos = QoSProfile(depth=camera.depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+            topics.append(Wanted(camera.image_topic, MESSAGE_TYPES[camera.transport], qos))
+    return topics
+
+
+class Recorder(Watcher):
+    """Takes messages in a thread of its own; :meth:`write_waiting` writes them.
+
+    Args:
+        topics: what to subscribe to.
+        bag: where the messages go.
+
+    Attributes:
+        bag: where the messages go.
+        counts: messages written by topic.
+        written: bytes.
+        lost: messages by topic that came faster than the disk takes them.
+    """
+
+    def __init__(self, topics: list[Wanted], bag: BagWriter) -> None:
+        super().__init__('recorder')
+        self.topics = topics
+        self.counts: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.written = 0
+        self.bag = bag
+        self._waiting: queue.SimpleQueue[tuple[str, int, bytes]] = queue.SimpleQueue()
+        self._taken = 0
+        for topic in topics:
+            self.node.create_subscription(
+                topic.kind,
+                topic.name,
+                lambda message, name=topic.name: self._take(name, message),
+                topic.qos,
+                raw=True,
+            )
+
+    def _take(self, topic: str, message: bytes) -> None:
+        if self._taken - self.written > MOST_WAITING:
+            self.lost[topic] += 1
+            return
+        self._taken += len(message)
+        self._waiting.put((topic, time.time_ns(), message))
+
+    def write_waiting(self) -> None:
+        """Write everything that has come so far."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                topic, now_ns, message = self._waiting.get_nowait()
+                self.bag.write(topic, now_ns, message)
+                self.counts[topic] += 1
+                self.written += len(message)
+
+
+def _watch(recorder: Recorder, end: float, keep_free_mb: float, console: Console) -> bool:
+    """Write until the time is over; return whether the disk ended it."""
+    live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+    if live is None:
+        console.print(f'recording {len(recorder.topics)} topics; Ctrl-C ends it')
+    started = look = time.monotonic()
+    with live or contextlib.nullcontext():
+        while (now := time.monotonic()) < end:
+            recorder.write_waiting()
+            if now >= look:
+                look = now + LOOK_S
+                try:
+                    _check_space(recorder.bag.path, keep_free_mb)
+                except BagError as error:
+                    console.print(str(error))
+                    return True
+            if live:
+                live.update(_table(recorder, now - started))
+            time.sleep(min(0.05, max(0.0, end - now)))
+    return False
+
+
+def _check_space(folder: Path, keep_free_mb: float) -> None:
+    while not folder.exists():
+        folder = folder.parent
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    if free_mb < keep_free_mb:
+        raise BagError(
+            f'{folder}: {free_mb:,.0f} MB of disk space are left, --keep-free-mb asks for '
+            f'{keep_free_mb:,.0f}: the recording ends here; make room or record elsewhere'
+        )
+
+
+def _table(recorder: Recorder, seconds: float) -> Table:
+    table = Table(title=f'{seconds:.0f} s, {recorder.written / 1e6:,.1f} MB, Ctrl-C ends it')
+    table.add_column('topic')
+    for column in ('messages', 'per s', 'lost'):
+        table.add_column(column, justify='right')
+    for topic in recorder.topics:
+        count = recorder.counts[topic.name]
+        rate = f'{count / seconds:.1f}' if seconds > 0 else '–'
+        lost = str(recorder.lost[topic.name] or '')
+        table.add_row(topic.name, str(count), rate, lost, style='' if count else 'dim')
+    return table
+
+
+def _tell(recorder: Recorder, output: Path, full: bool, console: Console) -> int:
+    total = recorder.counts.total()
+    for topic in recorder.topics:
+        if count := recorder.counts[topic.name]:
+            console.print(f'{count:>7} {topic.name}', highlight=False)
+    console.print(f'{total} messages, {recorder.written / 1e6:,.1f} MB: {output}')
+    if recorder.lost:
+        told = ', '.join(f'{name} {count}' for name, count in recorder.lost.items())
+        console.print(f'lost, because the disk is too slow: {told}')
+    if not total:
+        domain = os.environ.get('ROS_DOMAIN_ID', '0')
+        console.print(
+            f'nothing came: is the detector running, in ROS_DOMAIN_ID {domain}, under the name '
+            f'that --detector says?'
+        )
+    return 1 if full or recorder.lost or not total else 0
