@@ -7,19 +7,24 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from yolox_trt_ros.core.config import Config, LaneConfig, ModelConfig
+from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
 from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.schedule.lane import LaneSpec
+
+if TYPE_CHECKING:
+    from yolox_trt_ros.engine.lanes import LaneEngine
 
 DEFAULT_MODEL = 'edge_n'
 CPU_LANE_NICENESS = 10
@@ -58,17 +63,29 @@ def load_model(config: ModelConfig) -> Model:
 def thresholds_of(config: ModelConfig) -> Thresholds:
     """Return the part of the model's configuration that may change at run time."""
     return Thresholds(
-        config.score_threshold, config.nms_iou, config.class_agnostic, config.max_detections
+        config.score_threshold,
+        config.nms_iou,
+        config.class_agnostic,
+        config.max_detections,
+        config.clip_boxes,
     )
 
 
-def make_detector(lane: LaneConfig, model: Model) -> Detector:
+def make_detector(lane: LaneConfig, model: Model, engine: LaneEngine | None = None) -> Detector:
     """Build the detector of one lane; called on the lane's own thread, again after a fault.
+
+    Args:
+        lane: which one.
+        model: what it runs.
+        engine: of a tensorrt lane; None: taken from the default cache, or built.
 
     Raises:
         ConfigError: nothing in this package runs that backend on that device.
     """
     _check_supported(lane)
+    if lane.backend == 'tensorrt':
+        engine = engine or _lane_engine(lane, model, EnginesConfig())
+        return _tensorrt_detector(lane, model, engine)
     if lane.device.startswith('cuda:'):
         return _cuda_detector(lane, model)
     from yolox_trt_ros.detect.cpu.detector import CpuDetector
@@ -80,10 +97,11 @@ def make_detector(lane: LaneConfig, model: Model) -> Detector:
 
 def _check_supported(lane: LaneConfig) -> None:
     """Refuse what no rebuilding of the lane would mend."""
-    if lane.backend != 'onnxruntime' or not lane.device.startswith(('cpu', 'cuda:')):
+    devices = {'onnxruntime': ('cpu', 'cuda:'), 'tensorrt': ('cuda:', 'dla:')}
+    if not lane.device.startswith(devices.get(lane.backend, ())):
         raise ConfigError(
-            f'lanes.{lane.name}: this version has no {lane.backend} backend for {lane.device}: '
-            'expected backend onnxruntime on cpu or cuda:N, or simulated'
+            f'lanes.{lane.name}: there is no {lane.backend} backend for {lane.device}: expected '
+            'onnxruntime on cpu or cuda:N, tensorrt on cuda:N or dla:N, or simulated'
         )
 
 
@@ -99,8 +117,79 @@ def _cuda_detector(lane: LaneConfig, model: Model) -> Detector:
     return CudaDetector(spec, device, stream, backend, thresholds, lane.max_batch, lane.in_flight)
 
 
-def lane_specs(config: Config, model: Model) -> list[LaneSpec]:
-    """Return every lane with the function that builds its detector."""
+def _tensorrt_detector(lane: LaneConfig, model: Model, engine: LaneEngine) -> Detector:
+    from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
+    from yolox_trt_ros.detect.cuda.detector import CudaDetector
+    from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+
+    kind, _, number = lane.device.partition(':')
+    core = int(number) if kind == 'dla' else None
+    device = CudaDevice(0 if core is not None else int(number))
+    stream = device.stream()
+    cached = engine.load()
+    quanta = {tensor['name']: tensor['quantum'] for tensor in cached.facts['tensors']}
+    tensorrt = engine.tensorrt
+    loaded = Engine(tensorrt.module, tensorrt.logger, cached.engine, cached.path.name, quanta)
+    spec, thresholds = _lane_spec(lane, model), lambda: model.thresholds
+    backend = TensorRtBackend(loaded, spec, device, stream, lane.max_batch, core)
+    return CudaDetector(spec, device, stream, backend, thresholds, lane.max_batch, lane.in_flight)
+
+
+def _lane_engine(
+    lane: LaneConfig,
+    model: Model,
+    engines: EnginesConfig,
+    report: Progress = lambda fraction, lane: None,
+    on_event: Callable[[str], None] = lambda message: None,
+) -> LaneEngine:
+    from yolox_trt_ros.engine.lanes import lane_engine
+
+    return lane_engine(
+        lane,
+        _lane_model(lane, model),
+        engines,
+        lambda fraction, phase: report(fraction, lane.name),
+        lambda message: on_event(f'lane {lane.name}: {message}'),
+    )
+
+
+def _lane_model(lane: LaneConfig, model: Model) -> Path:
+    return find_resource('models', lane.model, '.onnx') if lane.model else model.path
+
+
+def _lane_spec(lane: LaneConfig, model: Model) -> ModelSpec:
+    """Return how the lane's own variant of the model is fed and read.
+
+    Raises:
+        ConfigError: it knows other classes.
+    """
+    if not lane.model:
+        return model.spec
+    spec = load_model_spec(_lane_model(lane, model))
+    if spec.labels != model.spec.labels:
+        raise ConfigError(
+            f'lanes.{lane.name}.model: expected the classes of {model.path.name} '
+            f'({", ".join(model.spec.labels)}), got {", ".join(spec.labels)}'
+        )
+    return spec
+
+
+def lane_specs(
+    config: Config,
+    model: Model,
+    report: Progress = lambda fraction, phase: None,
+    on_event: Callable[[str], None] = lambda message: None,
+) -> list[LaneSpec]:
+    """Return every lane with the function that builds its detector.
+
+    Engines of tensorrt lanes that are missing are built here, which takes minutes.
+
+    Args:
+        config: the vehicle.
+        model: what the lanes run.
+        report: told how far the build of an engine is: fraction, and which lane's it is.
+        on_event: told what is worth a line in the log.
+    """
     for lane in config.lanes:
         if lane.backend != 'simulated':
             _check_supported(lane)
@@ -111,7 +200,28 @@ def lane_specs(config: Config, model: Model) -> list[LaneSpec]:
         for lane in config.lanes
     ]
     machine = _simulated_machine(config)
-    return [LaneSpec(lane, _factory(lane, model, machine)) for lane in lanes]
+    engines = {
+        lane.name: _lane_engine(lane, model, config.engines, report, on_event)
+        for lane in lanes
+        if lane.backend == 'tensorrt'
+    }
+    return [
+        LaneSpec(lane, _factory(lane, model, machine, engines.get(lane.name))) for lane in lanes
+    ]
+
+
+def page_locks(config: Config) -> PageLocks | None:
+    """Return what makes images readable for the GPUs among the lanes; None if there are none.
+
+    Raises:
+        MissingDependencyError: no CuPy, no driver.
+    """
+    real = (lane.device for lane in config.lanes if lane.backend != 'simulated')
+    if not any(device.startswith(('cuda:', 'dla:')) for device in real):
+        return None
+    from yolox_trt_ros.detect.cuda.page_locks import CudaPageLocks
+
+    return CudaPageLocks()
 
 
 def available_cores() -> int:
@@ -120,7 +230,7 @@ def available_cores() -> int:
 
 
 def _factory(
-    lane: LaneConfig, model: Model, machine: SimulatedMachine | None
+    lane: LaneConfig, model: Model, machine: SimulatedMachine | None, engine: LaneEngine | None
 ) -> Callable[[], Detector]:
     def build() -> Detector:
         if machine is not None and lane.backend == 'simulated':
@@ -131,7 +241,7 @@ def _factory(
             # Relative to the process: under `nice`, only root could go back to a fixed value.
             nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + CPU_LANE_NICENESS
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, nice))
-        return make_detector(lane, model)
+        return make_detector(lane, model, engine)
 
     return build
 

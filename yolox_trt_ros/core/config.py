@@ -112,6 +112,27 @@ class LaneConfig:
     threads: int = parameter(
         0, 'CPU threads of a cpu lane; 0: the cores divided among the cpu lanes.', low=0, high=256
     )
+    precision: str = parameter(
+        'fp16', 'Precision of a tensorrt lane’s engine.', choices=('fp32', 'fp16', 'int8')
+    )
+    model: str = parameter(
+        '', 'ONNX file of this tensorrt lane alone, such as a Q/DQ variant; empty: model.path.'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EnginesConfig:
+    """Where the engines of tensorrt lanes come from."""
+
+    build: str = parameter(
+        'auto',
+        'auto: missing engines are built at configure, which takes minutes; never: refuse.',
+        choices=('auto', 'never'),
+    )
+    folder: str = parameter('', 'Where engines are kept; empty: ~/.cache/yolox_trt_ros/engines.')
+    ranges: str = parameter(
+        '', 'Range table or TensorRT calibration cache of int8 engines without Q/DQ nodes.'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +152,9 @@ class ModelConfig:
     )
     max_detections: int = parameter(
         300, 'Most detections of one image.', low=1, high=10000, runtime=True
+    )
+    clip_boxes: bool = parameter(
+        False, 'Whether boxes end at the image’s border, or as far beyond as the object.', runtime=True
     )
 
 
@@ -158,6 +182,11 @@ class SimConfig:
         'world', 'A folder of images, a video file, or "world" for the rendered street.'
     )
     seed: int = parameter(300011, 'Seed of the rendered world and of the jitter.', low=0)
+    trigger: str = parameter(
+        'staggered',
+        'Whether cameras of one rate expose evenly spread over the period, or all together.',
+        choices=('staggered', 'together'),
+    )
     camera_info: bool = parameter(True, 'Whether CameraInfo is published beside each image.')
     ground_truth: bool = parameter(True, 'Whether the world publishes its boxes beside each image.')
 
@@ -169,6 +198,7 @@ class Config:
     model: ModelConfig
     limits: LimitsConfig
     sim: SimConfig
+    engines: EnginesConfig
     camera_names: tuple[str, ...] = parameter((), 'The cameras, in the order they are shown.')
     lane_names: tuple[str, ...] = parameter((), 'The engine executors.')
     cameras: tuple[CameraConfig, ...] = named_groups('camera_names', CameraConfig)
@@ -260,4 +290,8 @@ def _lane_problems(lane: LaneConfig) -> list[str]:
         )
     if lane.device == 'cpu' and lane.backend == 'tensorrt':
         problems.append(f'{where}.backend: a cpu lane needs onnxruntime (or simulated)')
+    if lane.device.startswith('dla') and lane.precision == 'fp32':
+        problems.append(f'{where}.precision: a DLA computes in fp16 or int8, not in fp32')
+    if lane.model and lane.backend != 'tensorrt':
+        problems.append(f'{where}.model: only a tensorrt lane may have a model of its own')
     return problems

@@ -42,6 +42,10 @@ class ModelError(YoloxTrtRosError):
     """A model file is missing, unreadable, or not a YOLOX detector this package can run."""
 
 
+class EngineError(YoloxTrtRosError):
+    """A TensorRT engine cannot be built, kept or loaded; the message says which and why."""
+
+
 class MissingDependencyError(YoloxTrtRosError):
     """An optional package is needed for what was asked; the message says how to get it."""
 

@@ -89,6 +89,8 @@ class DetectorNode(LifecycleNode):
             return FAILURE
         self._notes = self._ingest.notes
         assert self._results
+        for notes in self._notes.values():
+            notes.results = self._results.way
         self.get_logger().info(
             f'active: {len(self._config.cameras)} cameras; images come in {self._ingest.way}, '
             f'results go out as {self._results.way}'
@@ -148,13 +150,16 @@ class DetectorNode(LifecycleNode):
         self._notes = {camera.name: IngestNotes() for camera in config.cameras}
         self._pipeline = Pipeline(
             config.cameras,
-            lane_specs(config, self._model),
+            lane_specs(config, self._model, self._on_build, self.get_logger().info),
             self._results.detections,
             on_trace=self._on_trace,
             on_event=self._on_event,
             options=PipelineOptions(lockstep=config.lockstep),
         )
         self._pipeline.start()
+
+    def _on_build(self, fraction: float, lane: str) -> None:
+        self._problem = f'not configured yet: building the engine of lane {lane}: {fraction:.0%}'
 
     def _unsubscribe(self) -> None:
         if self._ingest:

@@ -1,0 +1,1 @@
+"""Offline work on models: graph surgery, quantisation, TensorRT engines and their cache."""

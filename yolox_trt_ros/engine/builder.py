@@ -1,0 +1,403 @@
+"""From an ONNX file to a serialised TensorRT engine."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolox_trt_ros.core.errors import ConfigError, EngineError, ModelError
+from yolox_trt_ros.engine.half import computes_in_half, to_half, widen_weights
+from yolox_trt_ros.engine.onnx_file import read_onnx
+from yolox_trt_ros.engine.options import BuildOptions, ModelFacts, strongly_typed
+from yolox_trt_ros.engine.placement_report import Placement, parse_build_log
+from yolox_trt_ros.engine.progress import Phases, Progress
+from yolox_trt_ros.engine.tensorrt_versions import TensorRT
+
+MIB, KIB = 1 << 20, 1 << 10
+_DTYPES = {'FLOAT': 'float32', 'HALF': 'float16'}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """An input or output of an engine.
+
+    Attributes:
+        name: as in the ONNX.
+        output: whether it is one.
+        dtype: such as ``float16``; shape: -1 stands for a free batch.
+        quantum: for int8, the value of one step; otherwise 1.
+    """
+
+    name: str
+    output: bool
+    dtype: str
+    shape: tuple[int, ...]
+    quantum: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A new engine.
+
+    Attributes:
+        engine: serialised.
+        tensors: inputs and outputs.
+        placement: where its layers run, as far as the build log tells.
+        seconds: the build took.
+        strongly_typed: whether its types came from the file.
+        timing_cache: to start the next build from; may be empty.
+        warnings: what TensorRT warned of, each once.
+    """
+
+    engine: bytes
+    tensors: tuple[TensorFacts, ...]
+    placement: Placement
+    seconds: float
+    strongly_typed: bool
+    timing_cache: bytes
+    warnings: tuple[str, ...]
+
+
+def model_facts(path: Path) -> ModelFacts:
+    """Return what decides about a build of an ONNX file.
+
+    Raises:
+        ModelError: it is missing, not ONNX, or has no single input with a batch axis.
+    """
+    model = read_onnx(path)
+    weights = {w.name for w in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in weights]
+    if len(inputs) != 1 or not inputs[0].type.tensor_type.shape.dim:
+        raise ModelError(
+            f'{path}: expected one image input, got {[i.name for i in inputs] or "none"}'
+        )
+    return ModelFacts(
+        path,
+        _sha256(path),
+        any(node.op_type == 'DequantizeLinear' for node in model.graph.node),
+        computes_in_half(model),
+    )
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of an ONNX file and of the files that hold weights for it."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    outside = {
+        entry.value
+        for weight in model.graph.initializer
+        for entry in weight.external_data
+        if entry.key == 'location'
+    }
+    state = hashlib.sha256(path.read_bytes())
+    for name in sorted(outside):
+        state.update((path.parent / name).read_bytes())
+    return state.hexdigest()
+
+
+def build_engine(
+    tensorrt: TensorRT,
+    model: ModelFacts,
+    options: BuildOptions,
+    report: Progress = lambda fraction, phase: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    timing_cache: bytes = b'',
+) -> Built:
+    """Build an engine; takes seconds to many minutes and releases the GIL meanwhile.
+
+    Args:
+        tensorrt: what builds.
+        model: the ONNX file.
+        options: what is asked.
+        report: told how far it is, where TensorRT tells.
+        cancelled: asked now and then; True ends the build where TensorRT can be stopped.
+        timing_cache: of an earlier build on the same machine.
+
+    Raises:
+        ConfigError, ModelError: see :func:`engine.options.strongly_typed`; or the model has
+            operators that TensorRT does not know.
+        EngineError: there is no such device, a layer cannot run on the DLA and ``strict_dla`` is
+            set, the build was cancelled, or TensorRT failed.
+    """
+    strong = strongly_typed(tensorrt, model, options)
+    begin = time.monotonic()
+    with tensorrt.listening() as lines:
+        builder = tensorrt.builder()
+        _check_core(tensorrt, builder, options)
+        network = tensorrt.network(builder, strong)
+        parser = _parse(tensorrt, network, model, options, strong)
+        config = builder.create_builder_config()
+        config.profiling_verbosity = tensorrt.module.ProfilingVerbosity.DETAILED
+        _set_shapes(tensorrt, builder, config, network, options)
+        _set_device(tensorrt, config, network, options)
+        keep = _set_precision(tensorrt, config, network, model, options, strong)
+        tensors = _set_formats(tensorrt, network, options, strong)
+        _set_memory(tensorrt, config, options)
+        cache = _set_timing_cache(config, timing_cache) if tensorrt.keeps_timings else None
+        config.progress_monitor = tensorrt.monitor(Phases(report), cancelled)
+        serialised = builder.build_serialized_network(network, config)
+        del parser, keep  # TensorRT refers to both until here
+        if serialised is None:
+            raise _failure(tensorrt, model, lines, cancelled())
+        placement = parse_build_log(lines)
+        _check_strict(options, placement)
+    return Built(
+        bytes(serialised),
+        tensors,
+        placement,
+        time.monotonic() - begin,
+        strong,
+        bytes(cache.serialize()) if cache is not None else b'',
+        tuple(dict.fromkeys(lines)),
+    )
+
+
+def in_background(work: Callable[[Callable[[], bool]], Any]) -> Any:
+    """Return ``work(cancelled)``, run on a thread of its own so that Ctrl-C is heard meanwhile.
+
+    A build holds its thread inside TensorRT for minutes; on the main thread Python would see
+    signals only afterwards. On Ctrl-C ``cancelled`` turns True and the build is given a moment;
+    one that cannot be stopped (before TensorRT 8.6) dies with the process.
+    """
+    stop = threading.Event()
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work(stop.is_set))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name='engine build', daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except BaseException:
+        stop.set()
+        thread.join(30.0)
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _check_core(tensorrt: TensorRT, builder: Any, options: BuildOptions) -> None:
+    cores = builder.num_DLA_cores
+    if options.dla_core is not None and options.dla_core >= cores:
+        raise EngineError(
+            f'{options.device}: {tensorrt} finds {cores or "no"} DLA cores on this machine'
+            + ('' if cores else '; a Jetson AGX Orin has two, with TensorRT 8.5 to 10.7 or 11.4.1')
+        )
+
+
+def _parse(
+    tensorrt: TensorRT, network: Any, model: ModelFacts, options: BuildOptions, strong: bool
+) -> Any:
+    graph = read_onnx(model.path)
+    widen_weights(graph)
+    if strong and options.precision == 'fp16' and not model.half:
+        graph = to_half(graph)
+    content = graph.SerializeToString()
+    parser = tensorrt.module.OnnxParser(network, tensorrt.logger)
+    if not parser.parse(content, str(model.path)):
+        errors = [parser.get_error(i) for i in range(parser.num_errors)]
+        told = '; '.join(_told(graph, error) for error in errors) or 'no reason given'
+        raise ModelError(f'{model.path}: {tensorrt} cannot read it: {told}')
+    return parser
+
+
+def _told(graph: Any, error: Any) -> str:
+    """Return a parser's error with the node that it is about."""
+    index = error.node()
+    if not 0 <= index < len(graph.graph.node):
+        return str(error.desc())
+    node = graph.graph.node[index]
+    return f'{node.op_type} "{node.name or node.output[0]}": {error.desc()}'
+
+
+def _set_shapes(
+    tensorrt: TensorRT, builder: Any, config: Any, network: Any, options: BuildOptions
+) -> None:
+    image = network.get_input(0)
+    most = options.batch
+    _, *rest = image.shape
+    if not options.dynamic:
+        image.shape = (most, *rest)
+        _check_outputs(network, most, options)
+        return
+    image.shape = (-1, *rest)
+    _check_outputs(network, -1, options)
+    # At run time each batch size has a context of its own; where these cannot share a profile,
+    # each gets one.
+    ranges = [(1, most)] if tensorrt.shares_profiles else [(n, n) for n in range(1, most + 1)]
+    if tensorrt.profile_sharing is not None:
+        config.set_preview_feature(tensorrt.profile_sharing, True)
+    for low, high in ranges:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(image.name, (low, *rest), (high, *rest), (high, *rest))
+        config.add_optimization_profile(profile)
+
+
+def _check_outputs(network: Any, batch: int, options: BuildOptions) -> None:
+    """Refuse a model in which the batch size of the file is built in, by a reshape mostly."""
+    for i in range(network.num_outputs):
+        output = network.get_output(i)
+        if tuple(output.shape)[:1] != (batch,):
+            raise ConfigError(
+                f'batch: the model does not take batches of {options.batch}: with them its output '
+                f'"{output.name}" is {tuple(output.shape)}; export it with a free batch size'
+            )
+
+
+def _set_device(tensorrt: TensorRT, config: Any, network: Any, options: BuildOptions) -> None:
+    module = tensorrt.module
+    if options.sparsity:
+        config.set_flag(module.BuilderFlag.SPARSE_WEIGHTS)
+    if options.dla_core is None:
+        return
+    config.default_device_type = module.DeviceType.DLA
+    config.DLA_core = options.dla_core
+    if not options.strict_dla:
+        config.set_flag(module.BuilderFlag.GPU_FALLBACK)
+        return
+    constant = module.LayerType.CONSTANT  # belongs to the layer that it feeds
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    _refuse_gpu(
+        [x.name for x in layers if x.type != constant and not config.can_run_on_DLA(x)], options
+    )
+
+
+def _set_precision(
+    tensorrt: TensorRT,
+    config: Any,
+    network: Any,
+    model: ModelFacts,
+    options: BuildOptions,
+    strong: bool,
+) -> Any:
+    """Choose types where TensorRT may choose; return what has to live as long as the build."""
+    flags = tensorrt.module.BuilderFlag
+    # Asked for float32, nobody expects the ten bits of TensorFloat-32.
+    if options.precision == 'fp32':
+        config.clear_flag(flags.TF32)
+    if strong or options.precision == 'fp32':
+        return None
+    config.set_flag(flags.FP16)
+    if options.precision != 'int8':
+        return None
+    config.set_flag(flags.INT8)
+    calibration = options.calibration
+    if calibration is None:  # Q/DQ nodes say it all
+        return None
+    if calibration.cache:
+        config.int8_calibrator = calibrator = tensorrt.calibrator(calibration.cache)
+        return calibrator
+    _set_ranges(tensorrt, config, network, options)
+    return None
+
+
+def _set_ranges(tensorrt: TensorRT, config: Any, network: Any, options: BuildOptions) -> None:
+    calibration, module = options.calibration, tensorrt.module
+    assert calibration
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    constant = module.LayerType.CONSTANT
+    made = [x.get_output(i) for x in layers if x.type != constant for i in range(x.num_outputs)]
+    tensors = [network.get_input(0), *made]
+    # The parser makes tensors of its own, which no table can know; they keep their precision.
+    known = [tensor for tensor in tensors if not tensor.name.startswith('(Unnamed Layer')]
+    calibration.check_covers(tensor.name for tensor in known)
+    for tensor in known:
+        most = calibration.ranges[tensor.name]
+        tensor.dynamic_range = (-most, most)
+    kept = [x for x in layers if x.get_output(0) and x.get_output(0).name in calibration.keep_fp16]
+    for layer in kept:
+        layer.precision = module.float16
+        layer.set_output_type(0, module.float16)
+    if kept:
+        config.set_flag(module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
+
+
+def _set_formats(
+    tensorrt: TensorRT, network: Any, options: BuildOptions, strong: bool
+) -> tuple[TensorFacts, ...]:
+    """Choose types and layouts of inputs and outputs; return them as they then are."""
+    module = tensorrt.module
+    formats = module.TensorFormat
+    image = network.get_input(0)
+    outputs = [network.get_output(i) for i in range(network.num_outputs)]
+    quanta: dict[str, float] = {}
+    for tensor in (image, *outputs):
+        kind, layout = None, formats.LINEAR
+        if not strong and options.precision != 'fp32':
+            kind = module.float16
+        if options.dla_core is not None and (tensor is image or options.native_outputs):
+            layout = formats.CHW16
+            if options.precision == 'int8' and options.calibration is not None:
+                kind, layout = module.int8, formats.CHW32
+                quanta[tensor.name] = options.calibration.quantum(tensor.name)
+        if kind is not None:
+            tensor.dtype = kind
+        tensor.allowed_formats = 1 << int(layout)
+    return tuple(
+        TensorFacts(
+            tensor.name,
+            tensor is not image,
+            _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower()),
+            tuple(tensor.shape),
+            quanta.get(tensor.name, 1.0),
+        )
+        for tensor in (image, *outputs)
+    )
+
+
+def _set_memory(tensorrt: TensorRT, config: Any, options: BuildOptions) -> None:
+    pools = tensorrt.module.MemoryPoolType
+    for pool, size in (
+        (pools.WORKSPACE, options.workspace_mib * MIB),
+        (pools.DLA_MANAGED_SRAM, options.dla_sram_kib * KIB),
+        (pools.DLA_LOCAL_DRAM, options.dla_local_dram_mib * MIB),
+        (pools.DLA_GLOBAL_DRAM, options.dla_global_dram_mib * MIB),
+    ):
+        if size and pool != pools.WORKSPACE and size & (size - 1):
+            raise ConfigError(f'memory: expected a power of two for {pool.name}, got {size} bytes')
+        if size:
+            config.set_memory_pool_limit(pool, size)
+
+
+def _set_timing_cache(config: Any, content: bytes) -> Any | None:
+    """Give the build the timings of earlier ones; a damaged cache costs them, nothing else."""
+    for start in (content, b''):
+        cache = config.create_timing_cache(start)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return cache
+    return None
+
+
+def _check_strict(options: BuildOptions, placement: Placement) -> None:
+    if options.strict_dla:
+        _refuse_gpu(placement.off_dla(), options)
+
+
+def _refuse_gpu(layers: list[str], options: BuildOptions) -> None:
+    if layers:
+        raise EngineError(
+            f'{options.device}: {len(layers)} layers cannot run on the DLA: {", ".join(layers)}; '
+            '`optimize --check-dla` tells why, `optimize` removes what it can'
+        )
+
+
+def _failure(
+    tensorrt: TensorRT, model: ModelFacts, lines: list[str], cancelled: bool
+) -> EngineError:
+    if cancelled:
+        return EngineError(f'{model.path.name}: the build was stopped')
+    told = ' / '.join(dict.fromkeys(lines[-4:])) or 'no reason given'
+    return EngineError(f'{model.path}: {tensorrt} could not build an engine: {told}')

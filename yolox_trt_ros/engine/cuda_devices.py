@@ -1,0 +1,87 @@
+"""The NVIDIA GPUs of this machine, asked of the driver itself, without any package."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+_DRIVER = 'libcuda.so.1'
+_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute
+
+
+@dataclass(frozen=True, slots=True)
+class CudaDeviceInfo:
+    """One GPU.
+
+    Attributes:
+        index: the N of ``cuda:N``.
+        name: the vendor's name.
+        compute_capability: such as ``8.7``.
+        memory: bytes.
+        integrated: whether it shares the host's memory, as on a Jetson.
+    """
+
+    index: int
+    name: str
+    compute_capability: str
+    memory: int
+    integrated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CudaDriver:
+    """What the driver says.
+
+    Attributes:
+        version: of CUDA that it supports, such as ``12.6``; '' without a driver.
+        devices: the GPUs, in CUDA's order; ``CUDA_VISIBLE_DEVICES`` applies.
+        problem: why there are none; '' if there are.
+    """
+
+    version: str = ''
+    devices: tuple[CudaDeviceInfo, ...] = ()
+    problem: str = ''
+
+
+def cuda_driver() -> CudaDriver:
+    """Return what the CUDA driver says of itself and its GPUs; never raises."""
+    try:
+        cuda = ctypes.CDLL(_DRIVER)
+    except OSError:
+        return CudaDriver(problem=f'no NVIDIA driver ({_DRIVER} is not installed)')
+    number = ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(number))
+    version = f'{number.value // 1000}.{number.value % 1000 // 10}'
+    status = cuda.cuInit(0)
+    if status == 0:
+        status = cuda.cuDeviceGetCount(ctypes.byref(number))
+    if status:
+        return CudaDriver(version, problem=f'the driver does not start: {_error(cuda, status)}')
+    devices = tuple(_device(cuda, index) for index in range(number.value))
+    return CudaDriver(version, devices, '' if devices else 'the driver finds no GPU')
+
+
+def _device(cuda: ctypes.CDLL, index: int) -> CudaDeviceInfo:
+    handle, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
+    cuda.cuDeviceGet(ctypes.byref(handle), index)
+    cuda.cuDeviceGetName(name, len(name), handle)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
+
+    def attribute(which: int) -> int:
+        value = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), which, handle)
+        return value.value
+
+    return CudaDeviceInfo(
+        index,
+        name.value.decode(errors='replace'),
+        f'{attribute(_MAJOR)}.{attribute(_MINOR)}',
+        memory.value,
+        bool(attribute(_INTEGRATED)),
+    )
+
+
+def _error(cuda: ctypes.CDLL, status: int) -> str:
+    text = ctypes.c_char_p()
+    cuda.cuGetErrorString(status, ctypes.byref(text))
+    return (text.value or f'error {status}'.encode()).decode(errors='replace')

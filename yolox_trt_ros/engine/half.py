@@ -1,0 +1,62 @@
+"""A float32 model in float16, for a TensorRT that takes its types from the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yolox_trt_ros.core.errors import MissingDependencyError
+
+
+def computes_in_half(model: Any) -> bool:
+    """Return whether an ``onnx.ModelProto`` works in float16, however its weights are stored."""
+    import onnx
+
+    weights = {weight.name for weight in model.graph.initializer}
+    half = onnx.TensorProto.FLOAT16
+    inputs = [i for i in model.graph.input if i.name not in weights]
+    return any(i.type.tensor_type.elem_type == half for i in inputs) or any(
+        node.op_type == 'Cast'
+        and node.input[0] not in weights
+        and any(a.name == 'to' and a.i == half for a in node.attribute)
+        for node in model.graph.node
+    )
+
+
+def to_half(model: Any) -> Any:
+    """Return the model with float16 weights, input and outputs.
+
+    Numbers that float16 cannot hold are moved to its nearest, as every conversion does.
+
+    Args:
+        model: ``onnx.ModelProto`` with float32 weights; it is changed.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime, whose converter this is, is not installed.
+    """
+    try:
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+    except ImportError as error:
+        raise MissingDependencyError(
+            'converting a model to float16 needs ONNX Runtime: pip install onnxruntime'
+        ) from error
+    return convert_float_to_float16(model, keep_io_types=False)
+
+
+def widen_weights(model: Any) -> None:
+    """Replace float16 weights that the model widens at every run by float32 ones.
+
+    Files are stored so to be small. TensorRT before 10, and a DLA, take constant weights only.
+    """
+    from onnx import numpy_helper
+
+    graph = model.graph
+    weights = {weight.name: weight for weight in graph.initializer}
+    casts = [n for n in graph.node if n.op_type == 'Cast' and n.input[0] in weights]
+    for cast in casts:
+        wide = numpy_helper.to_array(weights[cast.input[0]]).astype('float32')
+        graph.initializer.append(numpy_helper.from_array(wide, cast.output[0]))
+        graph.node.remove(cast)
+    used = {name for node in graph.node for name in node.input}
+    for weight in list(weights.values()):
+        if weight.name not in used:
+            graph.initializer.remove(weight)

@@ -1,0 +1,146 @@
+"""The engine that a lane needs: taken from the cache, or built."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from yolox_trt_ros import __version__
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.engine.builder import Built, build_engine, in_background
+from yolox_trt_ros.engine.cache import (
+    CachedEngine,
+    EngineCache,
+    EngineKey,
+    Policy,
+    write_atomically,
+)
+from yolox_trt_ros.engine.cuda_devices import cuda_driver
+from yolox_trt_ros.engine.options import BuildOptions, ModelFacts, strongly_typed
+from yolox_trt_ros.engine.progress import Progress
+from yolox_trt_ros.engine.tensorrt_versions import TensorRT
+
+ANY_DEVICE = 'any'
+"""Device of engines that TensorRT-RTX builds on a machine without a GPU."""
+
+_log = logging.getLogger(__name__)
+
+
+def default_folder() -> Path:
+    """Return the folder of engines where the configuration names none."""
+    base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    return Path(base).expanduser() / 'yolox_trt_ros' / 'engines'
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """An engine, as its lane or the command line asks for it."""
+
+    tensorrt: TensorRT
+    model: ModelFacts
+    options: BuildOptions
+
+    def key(self) -> EngineKey:
+        """Return the cache's key on this machine.
+
+        Raises:
+            ConfigError: the machine has no such GPU.
+        """
+        options = self.options
+        name, capability = _device(options)
+        calibration = options.calibration
+        return EngineKey(
+            self.model.path.name,
+            self.model.sha256,
+            f'{self.tensorrt.name} {self.tensorrt.version}',
+            name,
+            capability,
+            -1 if options.dla_core is None else options.dla_core,
+            options.precision,
+            calibration.sha256 if calibration else '',
+            options.batch,
+            options.dynamic,
+            options.flags(),
+        )
+
+
+def provide(
+    request: EngineRequest,
+    cache: EngineCache,
+    policy: Policy = 'auto',
+    report: Progress = lambda fraction, phase: None,
+    on_event: Callable[[str], None] = lambda message: None,
+) -> CachedEngine:
+    """Return a lane's engine; may build for many minutes, and hears Ctrl-C meanwhile.
+
+    Args:
+        request: which engine.
+        cache: where it is kept.
+        policy: ``never``: raise instead of building.
+        report: told how far a build is.
+        on_event: told what is worth a line in the log.
+
+    Raises:
+        ConfigError, ModelError, EngineError: see :func:`build_engine` and
+            :meth:`EngineCache.obtain`.
+    """
+    # What can never be built is refused even where an engine of that name lies about.
+    strongly_typed(request.tensorrt, request.model, request.options)
+    key = request.key()
+    timing_file = _timing_file(cache, key)
+
+    def build() -> tuple[bytes, dict[str, Any]]:
+        timings = timing_file.read_bytes() if timing_file.is_file() else b''
+        built: Built = in_background(
+            lambda cancelled: build_engine(
+                request.tensorrt, request.model, request.options, report, cancelled, timings
+            )
+        )
+        if built.timing_cache:
+            _keep_timings(timing_file, built.timing_cache)
+        return built.engine, _facts(built)
+
+    return cache.obtain(key, build, policy, on_event)
+
+
+def _device(options: BuildOptions) -> tuple[str, str]:
+    """Return name and compute capability of what the engine is for."""
+    driver = cuda_driver()
+    if not driver.devices:
+        return ANY_DEVICE, ''
+    if options.dla_core is not None:
+        return driver.devices[0].name, ''
+    index = int(options.device.removeprefix('cuda:'))
+    if index >= len(driver.devices):
+        raise ConfigError(
+            f'device: expected one of cuda:0 to cuda:{len(driver.devices) - 1} on this machine, '
+            f'got {options.device}'
+        )
+    return driver.devices[index].name, driver.devices[index].compute_capability
+
+
+def _timing_file(cache: EngineCache, key: EngineKey) -> Path:
+    where = f'{key.tensorrt}-{key.device_name}-{key.compute_capability}'.replace(' ', '_')
+    return cache.folder / f'{where.replace("/", "_")}.timings'
+
+
+def _keep_timings(file: Path, content: bytes) -> None:
+    try:
+        write_atomically(file, content)
+    except OSError as error:  # the next build takes longer, that is all
+        _log.warning('timings of the build cannot be kept in %s: %s', file, error)
+
+
+def _facts(built: Built) -> dict[str, Any]:
+    return {
+        'built_by': f'yolox_trt_ros {__version__}',
+        'seconds': round(built.seconds, 1),
+        'strongly_typed': built.strongly_typed,
+        'tensors': [asdict(tensor) for tensor in built.tensors],
+        'placement': asdict(built.placement),
+        'warnings': list(built.warnings),
+    }

@@ -1,0 +1,187 @@
+"""The installed TensorRT, asked for what it can do instead of for its version.
+
+One class covers TensorRT 8.5 to 11 and TensorRT-RTX. What differs among them is decided here by
+the names a module has; everything else in the package may rely on the names that all of them share.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
+from yolox_trt_ros.engine.placement_report import tells_placement
+from yolox_trt_ros.engine.progress import Phases
+
+MODULES = ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')
+"""In the order they are tried; the last is TensorRT-RTX installed without its meta package."""
+
+StrongTyping = Literal['never', 'option', 'always']
+
+_log = logging.getLogger(__name__)
+
+
+class TensorRT:
+    """A TensorRT module and its capabilities.
+
+    Args:
+        module: ``tensorrt`` or ``tensorrt_rtx``.
+
+    Attributes:
+        module: the same.
+        name: ``tensorrt`` or ``tensorrt_rtx``.
+        version: such as ``10.3.0``.
+        strong_typing: whether a network's types may come from the ONNX file alone: ``never``
+            (before 10.0), ``option`` (10.x), or ``always`` (11 and RTX).
+        profile_sharing: the feature to switch on for it, or None.
+        shares_profiles: whether several execution contexts may use one optimisation profile (8.6).
+        reports_progress: whether a build tells how far it is, and can be stopped (8.6).
+        keeps_timings: whether a build leaves timings that speed up the next one.
+        logger: TensorRT's ILogger; a process may have one only.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.name = module.__name__.removesuffix('_bindings')
+        self.version: str = module.__version__
+        option = hasattr(module.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED')
+        weak = hasattr(module.BuilderFlag, 'FP16')
+        self.strong_typing: StrongTyping = 'never' if not option else 'option' if weak else 'always'
+        features = getattr(module, 'PreviewFeature', None)
+        self.profile_sharing = getattr(features, 'PROFILE_SHARING_0806', None)
+        self.shares_profiles = self.profile_sharing is not None or option
+        self.reports_progress = hasattr(module, 'IProgressMonitor')
+        self._listeners: list[list[str]] = []
+        self.keeps_timings = self.name == 'tensorrt'  # RTX has the names, and does nothing
+        self.logger = self._make_logger()
+
+    def __str__(self) -> str:
+        """Return name and version for messages."""
+        return f'{"TensorRT-RTX" if self.name == "tensorrt_rtx" else "TensorRT"} {self.version}'
+
+    def builder(self) -> Any:
+        """Return an ``IBuilder``.
+
+        Raises:
+            EngineError: TensorRT cannot start, which is almost always a missing GPU or driver.
+        """
+        with self.listening() as lines:
+            try:
+                return self.module.Builder(self.logger)
+            except TypeError as error:  # how the bindings tell of a null pointer
+                raise EngineError(
+                    f'{self} cannot build engines on this machine: an NVIDIA GPU with its driver '
+                    f'is needed; it says: {" / ".join(lines) or error}'
+                ) from error
+
+    def network(self, builder: Any, strongly_typed: bool) -> Any:
+        """Return an empty ``INetworkDefinition`` with the batch as an axis of its own."""
+        flags = self.module.NetworkDefinitionCreationFlag
+        wanted = [flags.EXPLICIT_BATCH] if hasattr(flags, 'EXPLICIT_BATCH') else []
+        wanted += [flags.STRONGLY_TYPED] if strongly_typed else []
+        return builder.create_network(sum(1 << int(flag) for flag in wanted))
+
+    def monitor(self, phases: Phases, cancelled: Callable[[], bool]) -> Any | None:
+        """Return an ``IProgressMonitor`` that feeds ``phases``, or None where there is none.
+
+        Args:
+            phases: gets every phase and step.
+            cancelled: asked after every step; True ends the build.
+        """
+        if not self.reports_progress:
+            return None
+
+        class Monitor(self.module.IProgressMonitor):  # type: ignore[name-defined]
+            def __init__(self, base: Any) -> None:
+                base.__init__(self)
+
+            def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+                phases.start(name, parent, steps)
+
+            def step_complete(self, name: str, step: int) -> bool:
+                phases.step(name, step)
+                return not cancelled()
+
+            def phase_finish(self, name: str) -> None:
+                phases.finish(name)
+
+        return Monitor(self.module.IProgressMonitor)
+
+    def calibrator(self, cache: bytes) -> Any:
+        """Return the calibrator that hands TensorRT a calibration cache and never an image."""
+
+        class Calibrator(self.module.IInt8EntropyCalibrator2):  # type: ignore[name-defined]
+            def __init__(self, base: Any) -> None:
+                base.__init__(self)
+
+            def get_batch_size(self) -> int:
+                return 1
+
+            def get_batch(self, names: list[str]) -> None:
+                return None
+
+            def read_calibration_cache(self) -> bytes:
+                return cache
+
+            def write_calibration_cache(self, cache: bytes) -> None:
+                pass
+
+        return Calibrator(self.module.IInt8EntropyCalibrator2)
+
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        """Collect what TensorRT tells meanwhile: warnings, errors and where layers run."""
+        lines: list[str] = []
+        self._listeners.append(lines)
+        try:
+            yield lines
+        finally:
+            self._listeners = [other for other in self._listeners if other is not lines]
+
+    def _make_logger(self) -> Any:
+        severity = self.module.ILogger.Severity
+        errors = (severity.INTERNAL_ERROR, severity.ERROR)
+        tensorrt = self
+
+        class Logger(self.module.ILogger):  # type: ignore[name-defined]
+            def __init__(self, base: Any) -> None:
+                base.__init__(self)
+
+            def log(self, level: Any, message: str) -> None:
+                serious = level in errors or level == severity.WARNING
+                if serious or tells_placement(message):
+                    for lines in tensorrt._listeners:
+                        lines.append(message)
+                _log.log(logging.WARNING if level in errors else logging.DEBUG, '%s', message)
+
+        return Logger(self.module.ILogger)
+
+
+@functools.cache
+def load_tensorrt() -> TensorRT:
+    """Return the installed TensorRT, or TensorRT-RTX where only that is.
+
+    Raises:
+        MissingDependencyError: neither is installed.
+    """
+    for name in MODULES:
+        try:
+            return TensorRT(importlib.import_module(name))
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise MissingDependencyError(
+                    f'TensorRT is installed incompletely: {error}'
+                ) from error
+        except (ImportError, OSError) as error:
+            raise MissingDependencyError(
+                f'the Python module {name} is installed but does not load: {error}'
+            ) from error
+    raise MissingDependencyError(
+        'TensorRT is not installed. On a Jetson it comes with JetPack (apt install '
+        'python3-libnvinfer; a virtual environment needs --system-site-packages); on a PC: '
+        'pip install tensorrt, or tensorrt-rtx for GeForce and RTX cards'
+    )

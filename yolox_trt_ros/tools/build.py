@@ -1,0 +1,213 @@
+"""Build TensorRT engines for a GPU or a DLA, keep them in the cache, and say what became of them.
+
+The engines are those that the node would build when it is configured: same cache, same keys.
+`--vehicle` builds what the tensorrt lanes of a vehicle file need, MODEL a single engine. Afterwards
+the placement report tells which layers run where; with a GPU the engine is also run and timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from yolox_trt_ros.compose import lane_specs, load_model, load_vehicle
+from yolox_trt_ros.core.config import DEVICE
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.engine.builder import model_facts
+from yolox_trt_ros.engine.cache import CachedEngine, EngineCache
+from yolox_trt_ros.engine.calibration import read_calibration
+from yolox_trt_ros.engine.flops import gflops
+from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
+from yolox_trt_ros.engine.placement_report import Placement
+from yolox_trt_ros.engine.progress import Progress
+from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide
+from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
+from yolox_trt_ros.tools._engine_timing import Timing, time_engine
+
+SHOWN = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('model', nargs='?', help='ONNX file, or the name of a packaged model')
+    parser.add_argument('--vehicle', help='build for all tensorrt lanes of a vehicle file instead')
+    parser.add_argument('--device', default='cuda:0', help='cuda:N or dla:N (default: cuda:0)')
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp16')
+    ranges = parser.add_mutually_exclusive_group()
+    ranges.add_argument('--ranges', type=Path, help='range table of `quantize`, for int8')
+    ranges.add_argument(
+        '--calibration-cache', type=Path, dest='ranges', help='the same, of TensorRT itself'
+    )
+    batch = parser.add_mutually_exclusive_group()
+    batch.add_argument('--batch', type=int, default=1, help='images of every call (default: 1)')
+    batch.add_argument('--max-batch', type=int, help='calls of 1 to N images (GPU only)')
+    parser.add_argument(
+        '--typing', choices=('auto', 'strong', 'weak'), default='auto',
+        help='strong: types as in the ONNX (TensorRT 10 and later)',
+    )  # fmt: skip
+    dla = parser.add_argument_group('DLA')
+    dla.add_argument('--strict-dla', action='store_true', help='fail if a layer needs the GPU')
+    dla.add_argument('--native-outputs', action='store_true', help='leave outputs in DLA layout')
+    dla.add_argument('--dla-sram-kib', type=int, default=0, help='memory pools of a loadable')
+    dla.add_argument('--dla-local-dram-mib', type=int, default=0)
+    dla.add_argument('--dla-global-dram-mib', type=int, default=0)
+    parser.add_argument('--sparsity', action='store_true', help='use 2:4 sparse weights')
+    parser.add_argument('--workspace-mib', type=int, default=0, help='most scratch memory')
+    parser.add_argument('--folder', type=Path, help='engine cache (default: the node’s own)')
+    parser.add_argument('--runs', type=int, default=100, help='timed calls (0: do not run it)')
+    parser.add_argument('--layers', action='store_true', help='time each layer, too')
+    parser.add_argument('--peak-tops', type=float, help='of the device, for the efficiency')
+    parser.add_argument('--json', action='store_true', help='print the report as JSON')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build and report."""
+    if bool(args.model) == bool(args.vehicle):
+        raise ConfigError('expected either a MODEL or --vehicle')
+    console = Console(stderr=args.json)
+    if args.vehicle:
+        return _build_vehicle(args, console)
+    if not DEVICE.fullmatch(args.device) or args.device == 'cpu':
+        raise ConfigError(f'--device: expected cuda:N or dla:N, got "{args.device}"')
+    path = find_resource('models', args.model, '.onnx')
+    request = EngineRequest(load_tensorrt(), model_facts(path), _options(args))
+    cache = EngineCache(args.folder or default_folder())
+    with _bar(console, path.name) as report:
+        engine = provide(request, cache, 'auto', report, console.print)
+    timing = time_engine(request, engine, args.runs, args.layers)
+    facts = report_of(request, engine, timing, args.peak_tops)
+    if args.json:
+        print(json.dumps(facts, indent=1))
+    else:
+        show(console, request.tensorrt, facts)
+    return 0
+
+
+def _options(args: argparse.Namespace) -> BuildOptions:
+    return BuildOptions(
+        args.device,
+        args.precision,
+        args.max_batch or args.batch,
+        args.max_batch is not None,
+        read_calibration(args.ranges) if args.ranges else None,
+        args.typing,
+        args.strict_dla,
+        args.native_outputs,
+        args.sparsity,
+        args.workspace_mib,
+        args.dla_sram_kib,
+        args.dla_local_dram_mib,
+        args.dla_global_dram_mib,
+    )
+
+
+def _build_vehicle(args: argparse.Namespace, console: Console) -> int:
+    config = load_vehicle(args.vehicle)
+    if not any(lane.backend == 'tensorrt' for lane in config.lanes):
+        raise ConfigError(f'--vehicle: no lane of {args.vehicle} has the backend tensorrt')
+    with _bar(console, args.vehicle) as report:
+        lane_specs(config, load_model(config.model), report, console.print)
+    console.print(f'every tensorrt lane of {args.vehicle} has its engine')
+    return 0
+
+
+@contextmanager
+def _bar(console: Console, what: str) -> Iterator[Progress]:
+    """Show how far a build is; where TensorRT does not say, only that it goes on."""
+    columns = (*ProgressBar.get_default_columns()[:3], TimeElapsedColumn())
+    phase = TextColumn('{task.fields[phase]}', style='dim')
+    with ProgressBar(SpinnerColumn(), *columns, phase, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None, phase='')
+
+        def report(fraction: float, name: str) -> None:
+            bar.update(task, total=1.0, completed=fraction, phase=name)
+
+        yield report
+
+
+def report_of(
+    request: EngineRequest, engine: CachedEngine, timing: Timing | str, peak_tops: float | None
+) -> dict[str, Any]:
+    """Return what there is to say about an engine.
+
+    Efficiency is operations per second over the device's peak, as in TIER IV's "How to run eight
+    cameras on one Orin": GFLOPs / time / peak TOPS.
+    """
+    operations = gflops(request.model.path) * request.options.batch
+    report: dict[str, Any] = {
+        'engine': str(engine.path),
+        'bytes': len(engine.engine),
+        'built_now': engine.fresh,
+        'device': request.options.device,
+        'precision': request.options.precision,
+        **engine.facts,
+        'gflops': round(operations, 3),
+    }
+    if isinstance(timing, str):
+        return report | {'time': f'not measured: {timing}'}
+    report['time_ms'] = {'median': timing.median_ms, 'p99': timing.p99_ms}
+    report['borders'] = timing.borders
+    report['layers'] = timing.layers
+    if timing.layer_times:
+        report['layer_times_ms'] = timing.layer_times
+    if peak_tops:
+        report['efficiency'] = round(operations / timing.median_ms / peak_tops, 4)
+    return report
+
+
+def show(console: Console, tensorrt: TensorRT, facts: dict[str, Any]) -> None:
+    """Print the report for people."""
+    table = Table.grid(padding=(0, 2))
+    add: Callable[..., None] = table.add_row
+    state = f'built in {facts["seconds"]} s' if facts['built_now'] else 'was there already'
+    add('engine', f'{facts["engine"]} ({facts["bytes"] / 1e6:.1f} MB, {state})')
+    typing = 'strongly typed' if facts['strongly_typed'] else 'weakly typed'
+    add('for', f'{facts["device"]}, {facts["precision"]}, {tensorrt}, {typing}')
+    for tensor in facts['tensors'][:SHOWN]:
+        shape = 'x'.join(map(str, tensor['shape']))
+        step = f', one step is {tensor["quantum"]:g}' if tensor['dtype'] == 'int8' else ''
+        border = facts.get('borders', {}).get(tensor['name'], '')
+        kind = 'output' if tensor['output'] else 'input'
+        add(kind, f'{tensor["name"]} {tensor["dtype"]} {shape} {border}{step}')
+    for line in placement_lines(Placement(**facts['placement'])):
+        add('placement', line)
+    add('work', f'{facts["gflops"]:g} GFLOPs a call')
+    if 'time' in facts:
+        add('time', facts['time'])
+    else:
+        times = facts['time_ms']
+        add('time', f'{times["median"]:.3f} ms median, {times["p99"]:.3f} ms p99')
+        speed = facts['gflops'] / times['median']
+        share = f'{facts["efficiency"]:.1%} of the peak' if 'efficiency' in facts else 'give '
+        share += '' if 'efficiency' in facts else '--peak-tops for the share of the peak'
+        add('efficiency', f'{speed:.2f} TOPS, {share}')
+    for name, milliseconds in facts.get('layer_times_ms', []):
+        add('layer', f'{milliseconds:8.4f} ms  {name}')
+    for warning in facts['warnings'][:SHOWN]:
+        add('warning', warning)
+    console.print(table, highlight=False)
+
+
+def placement_lines(placement: Placement) -> list[str]:
+    """Return the placement in words, the reasons of fallbacks included."""
+    if not placement.known:
+        return ['the build log does not say where layers run (an engine for a GPU only)']
+    lines = [
+        f'{len(placement.loadables)} DLA loadables, {len(placement.gpu)} layers on the GPU, '
+        f'{len(placement.reformats)} copies between formats, {placement.transfers} transfers'
+    ]
+    lines += [f'DLA: {loadable}' for loadable in placement.loadables[:SHOWN]]
+    reasons = dict(placement.fallbacks)
+    for layer in placement.off_dla()[:SHOWN] if placement.loadables else ():
+        lines.append(f'GPU: {layer}' + (f' ({reasons[layer]})' if layer in reasons else ''))
+    return lines
