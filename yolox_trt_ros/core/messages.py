@@ -25,7 +25,8 @@ def detections_of(message: Any, class_ids: Mapping[str, int] | None = None) -> D
         class_ids: the number of each ``class_id``; None: it is the number itself.
 
     Raises:
-        ConfigError: a ``class_id`` is no number, or none of ``class_ids``.
+        ConfigError: a ``class_id`` is no number, or none of ``class_ids``; or a detection has no
+            hypothesis.
     """
     n = len(message.detections)
     xyxy = np.empty((n, 4), np.float32)
@@ -34,6 +35,8 @@ def detections_of(message: Any, class_ids: Mapping[str, int] | None = None) -> D
     for i, item in enumerate(message.detections):
         centre, w, h = item.bbox.center.position, item.bbox.size_x, item.bbox.size_y
         xyxy[i] = centre.x - w / 2, centre.y - h / 2, centre.x + w / 2, centre.y + h / 2
+        if not len(item.results):
+            raise ConfigError('expected a hypothesis of every detection, one has none')
         best = item.results[0].hypothesis
         score[i] = best.score
         class_id[i] = _number(best.class_id, class_ids)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
 from functools import cache
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -12,6 +12,14 @@ import numpy as np
 from yolox_trt_ros.core.detections import Detections
 
 Colour = tuple[int, int, int]
+
+
+class Labels(Protocol):
+    """Class names by number, such as a sequence of them."""
+
+    def __getitem__(self, number: int, /) -> str:
+        """Return a class's name."""
+        ...
 
 
 @cache
@@ -22,10 +30,21 @@ def class_colour(class_id: int) -> Colour:
     return int(b * 255), int(g * 255), int(r * 255)
 
 
-def draw_detections(image: np.ndarray, found: Detections, labels: Sequence[str]) -> np.ndarray:
+def draw_detections(image: np.ndarray, found: Detections, labels: Labels) -> np.ndarray:
     """Return a copy of a BGR image with boxes, class names and scores on it."""
     drawn = image.copy()
-    size = max(0.4, min(image.shape[:2]) / 1000)
+    draw_on(drawn, found, labels)
+    return drawn
+
+
+def text_size(image: np.ndarray) -> float:
+    """Return the OpenCV font scale that reads well on an image of this size."""
+    return float(max(0.4, min(image.shape[:2]) / 1000))
+
+
+def draw_on(drawn: np.ndarray, found: Detections, labels: Labels) -> None:
+    """Draw boxes, class names and scores on a BGR image, in place."""
+    size = text_size(drawn)
     thickness = max(1, round(size * 2.5))
     # Best last, so that it lies on top.
     for box, score, class_id in zip(
@@ -35,7 +54,6 @@ def draw_detections(image: np.ndarray, found: Detections, labels: Sequence[str])
         colour = class_colour(int(class_id))
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
         draw_tag(drawn, f'{labels[class_id]} {score:.2f}', (x1, y1), colour, size)
-    return drawn
 
 
 def draw_tag(

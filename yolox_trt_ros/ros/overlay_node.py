@@ -1,0 +1,280 @@
+"""Draws what the detector found, for people: in a process of its own, and only while they look."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.subscription import Subscription
+
+from yolox_trt_ros.core.errors import FrameError
+from yolox_trt_ros.detect.captions import draw_caption, draw_stale, draw_table
+from yolox_trt_ros.detect.cpu.preprocess import bgr_image
+from yolox_trt_ros.detect.draw import draw_on
+from yolox_trt_ros.detect.mosaic import Mosaic, fit_into
+from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.ros.overlay_camera import (
+    CameraOverlay,
+    ClassNames,
+    Parts,
+    caption_of,
+    scaled,
+)
+from yolox_trt_ros.ros.overlay_output import Canvas, Drawn, PictureTopic, status_lines
+from yolox_trt_ros.ros.parameters import is_own, read_config
+from yolox_trt_ros.ros.process import run_node
+
+try:
+    from vision_msgs.msg import LabelInfo
+except ImportError:  # vision_msgs before 4.1
+    LabelInfo = None
+
+DETECTOR = 'detector'
+"""Name of the detector, beside which this node runs; remap its topics where it has another."""
+CHECK_S = 0.5
+"""How often readers are counted and stale cameras looked for."""
+MOSAIC_S = 0.1
+"""Shortest time between two mosaics."""
+NICENESS = 15
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class OverlayNode(Node):
+    """Publishes every camera's overlay, the mosaic of all of them, and a table of their states.
+
+    Topics are ``<detector>/<camera>/overlay``, ``<detector>/overlay`` and
+    ``<detector>/overlay/status``, each with its ``/compressed`` twin.
+    Images, detections and latencies are subscribed to while one of the topics that need them has
+    a reader. They are joined by header stamp on the threads that take them; one further thread
+    draws, the newest image of each camera first come first served, and publishes.
+
+    Args:
+        options: passed on to the node, such as ``parameter_overrides``.
+
+    Raises:
+        ConfigError: a parameter is wrong.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            'overlay',
+            allow_undeclared_parameters=True,
+            automatically_declare_parameters_from_overrides=True,
+            **options,
+        )
+        config = read_config(self)
+        if config.ingest == 'simulated':
+            self.get_logger().warning(
+                'ingest is "simulated": the cameras play inside the detector, without messages to '
+                'draw on; set it to "auto" and start camera_sim'
+            )
+        self._names = ClassNames()
+        self._cameras = {
+            c.name: CameraOverlay(
+                self, c, DETECTOR, self._names, self._on_ready, self.get_logger().warning
+            )
+            for c in config.cameras
+        }
+        self._topics = {
+            name: PictureTopic(self, f'{DETECTOR}/{name}/overlay') for name in self._cameras
+        }
+        self._mosaic_topic = PictureTopic(self, f'{DETECTOR}/overlay')
+        self._status_topic = PictureTopic(self, f'{DETECTOR}/overlay/status')
+        self._mosaic = Mosaic(config.cameras)
+        self._mosaic_canvas = Canvas(*self._mosaic.picture.shape[:2])
+        self._mosaic_s = 0.0  # when it was published
+        self._status_canvas = Canvas(*self._mosaic.tile[::-1])
+        self._drawn = {name: Drawn() for name in self._cameras}
+        self._shared: list[Subscription] = []
+        self._mosaic_new = True
+        self._todo: dict[str, Parts | str] = {}
+        self._work = threading.Condition()
+        self._stopping = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name='draw', daemon=True)
+        self._thread.start()
+        self.add_on_set_parameters_callback(_refuse_changes)
+        self.create_timer(CHECK_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def keep_running(self) -> bool:
+        """Return True; raise what ended the drawing."""
+        if self._error:
+            raise self._error
+        return True
+
+    def close(self) -> None:
+        """Stop drawing and unsubscribe."""
+        with self._work:
+            self._stopping = True
+            self._work.notify()
+        self._thread.join()
+        for camera in self._cameras.values():
+            camera.ignore()
+
+    # -- who looks, and what is missing --------------------------------------------------------
+
+    def _check(self) -> None:
+        mosaic = self._mosaic_topic.wanted
+        self._watch_shared(mosaic or self._status_topic.wanted)
+        now_s = time.monotonic()
+        for name, camera in self._cameras.items():
+            wanted = mosaic or self._topics[name].wanted
+            if wanted and not camera.watching:
+                camera.watch()
+            elif camera.watching and not wanted:
+                self._tell_alone(camera)
+                camera.ignore()
+            elif wanted and (missing := camera.missing(now_s)):
+                self._put(name, missing)
+
+    def _watch_shared(self, status: bool) -> None:
+        """Subscribe to what all pictures need, or let it go."""
+        wanted = status or any(topic.wanted for topic in self._topics.values())
+        if wanted and not self._shared:
+            if LabelInfo:
+                topic = f'{DETECTOR}/label_info'
+                self._shared.append(
+                    self.create_subscription(LabelInfo, topic, self._names.learn, _LATCHED)
+                )
+            topic = f'{DETECTOR}/status'
+            self._shared.append(self.create_subscription(PipelineStatus, topic, self._on_status, 1))
+        elif self._shared and not wanted:
+            for subscription in self._shared:
+                self.destroy_subscription(subscription)
+            self._shared = []
+
+    def _tell_alone(self, camera: CameraOverlay) -> None:
+        alone = ', '.join(f'{n} {stream}' for stream, n in camera.alone.items() if n)
+        if alone:
+            self.get_logger().debug(f'{camera.camera.name}: without partners: {alone}')
+
+    # -- what comes in -------------------------------------------------------------------------
+
+    def _on_ready(self, camera: str, parts: Parts) -> None:
+        self._put(camera, parts)
+
+    def _on_status(self, message: PipelineStatus) -> None:
+        self._put('', {'status': message})
+
+    def _put(self, key: str, what: Parts | str) -> None:
+        with self._work:
+            if isinstance(what, str):  # a result that waits to be drawn is no older than this
+                self._todo.setdefault(key, what)
+            else:
+                self._todo[key] = what
+            self._work.notify()
+
+    # -- drawing, on its own thread ------------------------------------------------------------
+
+    def _run(self) -> None:
+        # Under load, people can wait; detection cannot.
+        nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, nice + NICENESS))
+        try:
+            while not self._stopping:
+                with self._work:
+                    self._work.wait_for(lambda: self._stopping or self._todo, timeout=MOSAIC_S)
+                    todo, self._todo = self._todo, {}
+                for key, what in todo.items():
+                    self._draw(key, what)
+                self._publish_mosaic()
+        except BaseException as error:  # raised by keep_running
+            self._error = error if not self._stopping else None
+
+    def _draw(self, key: str, what: Parts | str) -> None:
+        if isinstance(what, str):
+            self._draw_stale(key, what)
+        elif not key:
+            self._draw_status(what['status'])
+        else:
+            try:
+                self._draw_result(self._cameras[key], what)
+            except FrameError as error:
+                self.get_logger().debug(f'{key}: {error}')
+
+    def _draw_result(self, camera: CameraOverlay, parts: Parts) -> None:
+        name, frame, found = camera.camera.name, parts['image'], parts['detections']
+        caption = caption_of(parts['latency'])
+        picture, drawn = bgr_image(frame), self._drawn[name]
+        if self._topics[name].wanted:
+            canvas = drawn.canvas_like(picture)
+            np.copyto(canvas.image, picture)
+            draw_on(canvas.image, found, self._names)
+            draw_caption(canvas.image, caption)
+            self._topics[name].publish(canvas, frame.frame_id, frame.stamp_ns)
+            drawn.frame_id, drawn.stamp_ns = frame.frame_id, frame.stamp_ns
+        if self._mosaic_topic.wanted:
+            drawn.tile = fit_into(picture, self._mosaic.tile).copy()
+            scale = drawn.tile.shape[1] / picture.shape[1]
+            draw_on(drawn.tile, scaled(found, scale), self._names)
+            self._put_tile(name, drawn.tile, caption)
+        camera.drawn_s = time.monotonic()
+
+    def _draw_stale(self, name: str, text: str) -> None:
+        told, drawn, tile_shape = f'STALE: {text}', self._drawn[name], self._mosaic.tile[::-1]
+        if self._topics[name].wanted:
+            old = drawn.canvas.image if drawn.canvas else np.zeros((*tile_shape, 3), np.uint8)
+            canvas = Canvas(*old.shape[:2])
+            np.copyto(canvas.image, old)
+            draw_stale(canvas.image, told)
+            self._topics[name].publish(canvas, drawn.frame_id, drawn.stamp_ns)
+        if self._mosaic_topic.wanted:
+            tile = np.zeros((*tile_shape, 3), np.uint8) if drawn.tile is None else drawn.tile.copy()
+            draw_stale(tile, told)
+            self._put_tile(name, tile, name)
+
+    def _draw_status(self, message: PipelineStatus) -> None:
+        draw_table(self._status_canvas.image, 'cameras and lanes', status_lines(message))
+        if self._status_topic.wanted:
+            self._status_topic.publish(self._status_canvas, '', self._now_ns())
+        if self._mosaic.layout.free:
+            self._mosaic.put_at(self._mosaic.layout.free, self._status_canvas.image)
+            self._mosaic_new = True
+
+    def _put_tile(self, name: str, tile: np.ndarray, caption: str) -> None:
+        self._mosaic.put(name, tile, caption)
+        self._mosaic_new = True
+
+    def _publish_mosaic(self) -> None:
+        now_s = time.monotonic()
+        if self._mosaic_new and now_s - self._mosaic_s >= MOSAIC_S and self._mosaic_topic.wanted:
+            self._mosaic_s, self._mosaic_new = now_s, False
+            np.copyto(self._mosaic_canvas.image, self._mosaic.picture)
+            self._mosaic_topic.publish(self._mosaic_canvas, '', self._now_ns())
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+
+def _refuse_changes(changed: Sequence[Parameter]) -> SetParametersResult:
+    refused = [p.name for p in changed if is_own(p.name)]
+    reason = f'overlay reads {", ".join(refused)} at start only: restart it' if refused else ''
+    return SetParametersResult(successful=not refused, reason=reason)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the overlay until it is interrupted; return the process's exit code."""
+    parser = argparse.ArgumentParser(
+        prog='overlay',
+        description='Draw the detections of all cameras, while somebody looks. Reads the vehicle '
+        "file of the detector, and runs in the detector's namespace.",
+        epilog='example: ros2 run yolox_trt_ros overlay --ros-args '
+        '--params-file laptop_8cam.param.yaml',
+    )
+    sys.setswitchinterval(0.0005)
+    return run_node(parser, OverlayNode, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

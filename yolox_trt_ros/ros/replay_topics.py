@@ -1,0 +1,183 @@
+"""Which recorded topics are played, under which names, and with which QoS."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from yolox_trt_ros.bags.reader import Bag, Topic, listed
+from yolox_trt_ros.core.config import CameraConfig, Config
+from yolox_trt_ros.core.errors import BagError, MissingDependencyError
+from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
+from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
+
+NEVER = ('/rosout', '/parameter_events')
+"""What the nodes of today say themselves."""
+CLOCK = '/clock'
+BESIDE_IMAGES = ('camera_info', 'ground_truth')
+LEAST_DEPTH = 10
+TYPE_NAMES = {name: f'sensor_msgs/msg/{kind.__name__}' for name, kind in MESSAGE_TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One recorded topic on its way out.
+
+    Attributes:
+        recorded: as the bag has it.
+        name: what it is published as.
+        camera: whose images these are; empty for anything else.
+    """
+
+    recorded: Topic
+    name: str
+    camera: str = ''
+
+
+def absolute(topic: str, node: str) -> str:
+    """Return a topic's full name as the node ``node`` (fully qualified) resolves it."""
+    if topic.startswith('/'):
+        return topic
+    if topic.startswith('~'):
+        return f'{node}/{topic.lstrip("~/")}'
+    return f'{node.rpartition("/")[0]}/{topic}'
+
+
+def choose_topics(
+    bag: Bag,
+    topics: Sequence[str] = (),
+    remap: Mapping[str, str] | None = None,
+    *,
+    config: Config | None = None,
+    detector: str = '/detector',
+    clock: bool = False,
+) -> list[Played]:
+    """Return what to play.
+
+    Args:
+        bag: the recording.
+        topics: only these, by recorded name; empty: all that make sense.
+        remap: recorded names to others.
+        config: a vehicle, of which only the cameras' topics are played.
+        detector: fully qualified name of the node that receives them.
+        clock: whether the player publishes ``/clock`` itself.
+
+    Raises:
+        BagError: a topic that was asked for is not there, or is of another type; the message lists
+            what is there.
+    """
+    remap = remap or {}
+    bag.require([*topics, *remap])
+    chosen = [bag.topics[name] for name in topics or bag.topics]
+    named = {remap.get(t.name, t.name): t for t in chosen}
+    left_out = {*(() if topics else NEVER), *((CLOCK,) if clock else ())}
+    if config is None:
+        return [Played(t, name) for name, t in named.items() if name not in left_out]
+    images = {absolute(c.image_topic, detector): c for c in config.cameras}
+    _check_images(bag, named, images)
+    beside = {
+        absolute(c.sibling_topic(s), detector) for c in images.values() for s in BESIDE_IMAGES
+    }
+    played = [Played(named[name], name, camera.name) for name, camera in images.items()]
+    more = set(topics) | beside - images.keys()
+    return played + [
+        Played(t, name)
+        for name, t in named.items()
+        if name not in images and name not in left_out and (t.name in more or name in more)
+    ]
+
+
+def _check_images(bag: Bag, named: Mapping[str, Topic], images: Mapping[str, CameraConfig]) -> None:
+    there = listed([f'{name} ({t.type})' for name, t in named.items()])
+    for name, camera in images.items():
+        wanted = TYPE_NAMES[camera.transport]
+        if name not in named:
+            raise BagError(
+                f'{bag.path}: has no images of camera {camera.name}, topic {name}; it has {there}. '
+                f'Rename one (--remap RECORDED:={name}), or set cameras.{camera.name}.topic'
+            )
+        if named[name].type != wanted:
+            raise BagError(
+                f'{bag.path}: {name} is {named[name].type}, camera {camera.name} with transport '
+                f'{camera.transport} needs {wanted}; the bag has {there}'
+            )
+
+
+def message_class(msgtype: str) -> type:
+    """Return the installed class of a type such as ``sensor_msgs/msg/Image``.
+
+    Raises:
+        MissingDependencyError: its package is not installed, or has no such type.
+    """
+    package, kind, name = msgtype.split('/')
+    try:
+        found: type = getattr(importlib.import_module(f'{package}.{kind}'), name)
+    except (ImportError, AttributeError) as error:
+        raise MissingDependencyError(
+            f'{msgtype} is not installed: apt install ros-<distro>-{package.replace("_", "-")}, '
+            'or build its package and source it'
+        ) from error
+    return found
+
+
+def recorded_qos(topic: Topic, reliability: str = '') -> QoSProfile:
+    """Return the QoS that serves every subscriber which the recorded publishers would have served.
+
+    Args:
+        topic: with what its publishers offered; nothing is known: reliable.
+        reliability: overrides what was recorded.
+    """
+    offered = [
+        {name: getattr(getattr(q, name), 'name', '') for name in _POLICIES} for q in topic.qos
+    ]
+    best_effort = bool(offered) and all(q['reliability'] == 'BEST_EFFORT' for q in offered)
+    chosen = reliability or ('best_effort' if best_effort else 'reliable')
+    latched = any(q['durability'] == 'TRANSIENT_LOCAL' for q in offered)
+    keep_all = any(q['history'] == 'KEEP_ALL' for q in offered)
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_ALL if keep_all else HistoryPolicy.KEEP_LAST,
+        depth=max([LEAST_DEPTH, *(q.depth for q in topic.qos)]),
+        reliability=ReliabilityPolicy[chosen.upper()],
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+_POLICIES = ('reliability', 'durability', 'history')
+
+
+def open_publishers(
+    node: Node, played: Sequence[Played], reliability: str, strict: bool
+) -> tuple[dict[str, SerializedPublisher], list[str]]:
+    """Return a publisher per recorded topic, and a sentence for each topic that is left out.
+
+    Args:
+        node: owner of the publishers.
+        played: what to publish.
+        reliability: overrides what was recorded; empty: as recorded.
+        strict: every topic was asked for by name.
+
+    Raises:
+        MissingDependencyError: a type is not installed, and ``strict``.
+        BagError: no topic is left.
+    """
+    publishers: dict[str, SerializedPublisher] = {}
+    left_out: list[str] = []
+    for topic in played:
+        try:
+            kind: Any = message_class(topic.recorded.type)
+        except MissingDependencyError as error:
+            if strict or topic.camera:
+                raise
+            left_out.append(f'{topic.recorded.name} is left out: {error}')
+            continue
+        qos = recorded_qos(topic.recorded, reliability)
+        publisher = node.create_publisher(kind, topic.name, qos)
+        publishers[topic.recorded.name] = SerializedPublisher(publisher)
+    if not publishers:
+        raise BagError('; '.join(['no topic is left to play', *left_out]))
+    return publishers, left_out

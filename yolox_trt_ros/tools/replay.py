@@ -1,0 +1,153 @@
+"""Play a rosbag2 through real topics: at its own pace, or in step with the detector.
+
+Messages go out as they were recorded, byte for byte, from sqlite3 and mcap bags, plain or zstd.
+With --vehicle only the cameras of that vehicle are played, and the player waits until the detector
+listens to all of them. With --lockstep the next image of a camera goes out when the detector has
+answered the last one, so that a slow machine processes every frame; start the detector with
+"-p lockstep:=true". A Ctrl-C ends the replay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from yolox_trt_ros.bags.reader import Bag
+from yolox_trt_ros.compose import load_vehicle
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.ros.lockstep import Outcome
+from yolox_trt_ros.ros.process import keep_large_buffers
+from yolox_trt_ros.ros.replay import Replay, ReplayOptions
+from yolox_trt_ros.tools._watcher import Watcher
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('bag', type=Path, help='folder of the bag, or its .mcap or .db3 file')
+    parser.add_argument('--vehicle', default='', help='vehicle file or packaged name')
+    parser.add_argument('--lockstep', action='store_true', help='every frame; needs --vehicle')
+    parser.add_argument('--detector', default='/detector', help='its name (default: /detector)')
+    parser.add_argument('--rate', type=float, default=1.0, help='speed (default: 1, as recorded)')
+    parser.add_argument('--loop', action='store_true', help='again and again, until Ctrl-C')
+    parser.add_argument('--start', type=float, default=0.0, metavar='S', help='seconds left out')
+    parser.add_argument(
+        '--duration', type=float, default=float('inf'), metavar='S', help='seconds played'
+    )
+    parser.add_argument('--topics', nargs='+', default=[], metavar='T', help='only these')
+    parser.add_argument(
+        '--remap', nargs='+', default=[], metavar='A:=B', help='publish topic A as B'
+    )
+    parser.add_argument('--clock', action='store_true', help='publish recording time on /clock')
+    parser.add_argument(
+        '--reliability', choices=('best_effort', 'reliable'), default='', help='not as recorded'
+    )
+    parser.add_argument(
+        '--timeout', type=float, default=60.0, metavar='S', help='for the detector (default: 60)'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool; 1 if an image of a lockstep replay was not answered."""
+    options = options_of(args)
+    config = load_vehicle(args.vehicle) if args.vehicle else None
+    console = Console(stderr=True)
+    keep_large_buffers()
+    with Bag(args.bag) as bag, Watcher('replay') as watcher:
+        replay = Replay(watcher.node, bag, options, config, warn=console.print)
+        watcher.executor.wake()  # it waits without the new subscriptions otherwise
+        console.print(f'{args.bag}: {bag.storage}, {(bag.end_ns - bag.start_ns) / 1e9:.1f} s')
+        try:
+            _play(replay, console)
+        except KeyboardInterrupt:
+            console.print('interrupted')
+        _tell(replay, console)
+    outcomes = replay.lockstep.outcomes if replay.lockstep else {}
+    return 0 if all(outcome.complete for outcome in outcomes.values()) else 1
+
+
+def options_of(args: argparse.Namespace) -> ReplayOptions:
+    """Return the checked command line.
+
+    Raises:
+        ConfigError: a value is out of range, or options contradict each other.
+    """
+    for name, low in (('rate', 1e-3), ('start', 0.0), ('duration', 1e-9), ('timeout', 1e-9)):
+        if not getattr(args, name) >= low:
+            raise ConfigError(f'--{name}: expected {low:g} or more, got {getattr(args, name):g}')
+    if args.lockstep and not args.vehicle:
+        raise ConfigError('--lockstep: needs --vehicle, which says what the cameras are')
+    if args.lockstep and args.rate != 1.0:
+        raise ConfigError('--rate: lockstep goes as fast as the detector answers; leave it out')
+    return ReplayOptions(
+        rate=args.rate,
+        loop=args.loop,
+        start_s=args.start,
+        duration_s=args.duration,
+        topics=tuple(args.topics),
+        remap=_remapped(args.remap),
+        clock=args.clock,
+        reliability=args.reliability,
+        lockstep=args.lockstep,
+        timeout_s=args.timeout,
+        detector='/' + args.detector.strip('/'),
+    )
+
+
+def _remapped(rules: list[str]) -> Mapping[str, str]:
+    pairs = [rule.partition(':=') for rule in rules]
+    wrong = [rule for rule, pair in zip(rules, pairs, strict=True) if not (pair[0] and pair[2])]
+    if wrong:
+        raise ConfigError(f'--remap: expected RECORDED:=NEW, got "{wrong[0]}"')
+    return {old: new for old, _, new in pairs}
+
+
+def _play(replay: Replay, console: Console) -> None:
+    first_ns, stop_ns = replay.span_ns()
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        TextColumn('{task.fields[at]:.1f} s'),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task: TaskID = bar.add_task('waiting for listeners', total=None, at=0.0)
+        for message in replay.play():
+            at_s = (message.t_ns - first_ns) / 1e9
+            bar.update(task, description='playing', advance=1, at=at_s)
+    del stop_ns
+
+
+def _tell(replay: Replay, console: Console) -> None:
+    sent = replay.sent
+    total = sum(sent.messages.values())
+    console.print(f'{total} messages of {len(sent.messages)} topics in {sent.elapsed_s:.1f} s')
+    if replay.lockstep:
+        for camera, outcome in replay.lockstep.outcomes.items():
+            console.print(f'{camera}: {told(outcome)}')
+    elif sent.late:
+        console.print(f'{sent.late} were late, the worst one by {sent.worst_late_s * 1e3:.0f} ms')
+
+
+def told(outcome: Outcome) -> str:
+    """Return what became of a camera's images, in words."""
+    parts = [f'{outcome.answered} of {outcome.sent} images answered']
+    parts += [f'{n} dropped ({reason})' for reason, n in outcome.dropped.items()]
+    for name in ('unseen', 'lost', 'resent'):
+        if count := getattr(outcome, name):
+            parts.append(f'{count} {name}')
+    return ', '.join(parts)
