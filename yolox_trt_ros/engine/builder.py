@@ -19,6 +19,7 @@ from yolox_trt_ros.engine.progress import Phases, Progress
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
 MIB, KIB = 1 << 20, 1 << 10
+GRACE_S = 5.0
 _DTYPES = {'FLOAT': 'float32', 'HALF': 'float16'}
 
 
@@ -140,7 +141,8 @@ def build_engine(
         tensors = _set_formats(tensorrt, network, options, strong)
         _set_memory(tensorrt, config, options)
         cache = _set_timing_cache(config, timing_cache) if tensorrt.keeps_timings else None
-        config.progress_monitor = tensorrt.monitor(Phases(report), cancelled)
+        if tensorrt.reports_progress:
+            config.progress_monitor = tensorrt.monitor(Phases(report), cancelled)
         serialised = builder.build_serialized_network(network, config)
         del parser, keep  # TensorRT refers to both until here
         if serialised is None:
@@ -163,7 +165,7 @@ def in_background(work: Callable[[Callable[[], bool]], Any]) -> Any:
 
     A build holds its thread inside TensorRT for minutes; on the main thread Python would see
     signals only afterwards. On Ctrl-C ``cancelled`` turns True and the build is given a moment;
-    one that cannot be stopped (before TensorRT 8.6) dies with the process.
+    one that cannot be stopped (before TensorRT 10) dies with the process.
     """
     stop = threading.Event()
     results: list[Any] = []
@@ -182,7 +184,7 @@ def in_background(work: Callable[[Callable[[], bool]], Any]) -> Any:
             thread.join(0.2)
     except BaseException:
         stop.set()
-        thread.join(30.0)
+        thread.join(GRACE_S)
         raise
     if errors:
         raise errors[0]

@@ -15,7 +15,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,7 +163,7 @@ class EngineCache:
             self._check_writable()
             engine, facts = build()
             self._store(key, engine, facts)
-            return CachedEngine(self.path(key), engine, facts, fresh=True)
+            return replace(self.load(key), fresh=True)
 
     def _why(self, key: EngineKey, error: EngineError) -> str:
         """Return why the engine of a key cannot be used; names a stale one if there is one."""

@@ -39,7 +39,7 @@ class TensorRT:
             (before 10.0), ``option`` (10.x), or ``always`` (11 and RTX).
         profile_sharing: the feature to switch on for it, or None.
         shares_profiles: whether several execution contexts may use one optimisation profile (8.6).
-        reports_progress: whether a build tells how far it is, and can be stopped (8.6).
+        reports_progress: whether a build tells how far it is, and can be stopped (10.0).
         keeps_timings: whether a build leaves timings that speed up the next one.
         logger: TensorRT's ILogger; a process may have one only.
     """
@@ -85,15 +85,13 @@ class TensorRT:
         wanted += [flags.STRONGLY_TYPED] if strongly_typed else []
         return builder.create_network(sum(1 << int(flag) for flag in wanted))
 
-    def monitor(self, phases: Phases, cancelled: Callable[[], bool]) -> Any | None:
-        """Return an ``IProgressMonitor`` that feeds ``phases``, or None where there is none.
+    def monitor(self, phases: Phases, cancelled: Callable[[], bool]) -> Any:
+        """Return an ``IProgressMonitor`` that feeds ``phases``; where :attr:`reports_progress`.
 
         Args:
             phases: gets every phase and step.
             cancelled: asked after every step; True ends the build.
         """
-        if not self.reports_progress:
-            return None
 
         class Monitor(self.module.IProgressMonitor):  # type: ignore[name-defined]
             def __init__(self, base: Any) -> None:
