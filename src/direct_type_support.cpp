@@ -25,7 +25,7 @@ bool deserialize(eprosima::fastcdr::Cdr & cdr, void * untyped)
   const auto payload = read_image(cdr, kind, message.head, message.problem);
   if (payload.size > 0) {
     try {
-      std::memcpy(message.buffer->reserve(payload.size), payload.data, payload.size);
+      message.buffer->write(payload.data, payload.size);
       message.size = payload.size;
     } catch (const std::bad_alloc &) {
       message.problem = "no memory for a payload of " + std::to_string(payload.size) + " bytes";

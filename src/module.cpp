@@ -1,12 +1,16 @@
 // Copyright yolox_trt_ros contributors. Licensed under the Apache License, Version 2.0.
 
+#include <pybind11/functional.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
+#include <utility>
 
 #include "direct_type_support.hpp"
 #include "rcutils/error_handling.h"
@@ -47,6 +51,25 @@ std::shared_ptr<Image> read_serialized(const py::bytes & message, bool compresse
   image->offset = payload.data ? payload.data - begin : 0;
   image->size = payload.size;
   return image;
+}
+
+using PythonLocks = std::optional<
+  std::pair<std::function<bool(uintptr_t, size_t)>, std::function<void(uintptr_t)>>>;
+
+/// Makes the functions of Python callable from threads that do not hold the interpreter's lock.
+std::shared_ptr<const PageLocks> page_locks(const PythonLocks & functions)
+{
+  if (!functions) {
+    return nullptr;
+  }
+  return std::make_shared<PageLocks>(
+    PageLocks{
+      [lock = functions->first](const void * memory, size_t size) {
+        return lock(reinterpret_cast<uintptr_t>(memory), size);
+      },
+      [unlock = functions->second](const void * memory) {
+        unlock(reinterpret_cast<uintptr_t>(memory));
+      }});
 }
 
 /// Damaged names must not stop anybody: what is no UTF-8 becomes U+FFFD.
@@ -94,12 +117,18 @@ PYBIND11_MODULE(_native, m)
   py::class_<Arrival>(m, "Arrival")
   .def_readonly("camera", &Arrival::camera)
   .def_readonly("received_ns", &Arrival::received_ns)
+  .def_readonly("sent_ns", &Arrival::sent_ns)
   .def_readonly("replaced", &Arrival::replaced)
   .def_readonly("lost", &Arrival::lost)
   .def_readonly("image", &Arrival::image);
 
   py::class_<Receiver>(m, "Receiver")
-  .def(py::init<size_t>(), py::arg("buffers"))
+  .def(
+    py::init(
+      [](size_t buffers, const PythonLocks & locks) {
+        return std::make_unique<Receiver>(buffers, page_locks(locks));
+      }),
+    py::arg("buffers"), py::arg("page_locks") = py::none())
   .def(
     "add",
     [](Receiver & self, uintptr_t subscription, bool compressed, bool direct) {

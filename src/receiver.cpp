@@ -154,8 +154,8 @@ struct Receiver::Camera
   }
 };
 
-Receiver::Receiver(size_t buffers)
-: buffers_(buffers) {}
+Receiver::Receiver(size_t buffers, std::shared_ptr<const PageLocks> locks)
+: buffers_(buffers), locks_(std::move(locks)) {}
 
 Receiver::~Receiver()
 {
@@ -177,7 +177,7 @@ void Receiver::add(const rcl_subscription_t * subscription, Kind kind, bool dire
   camera->direct = direct;
   camera->depth = all ? std::numeric_limits<size_t>::max() : std::max<size_t>(qos->depth, 1);
   camera->signal = signal_;
-  camera->ring = std::make_shared<Ring>(signal_, buffers_);
+  camera->ring = std::make_shared<Ring>(signal_, buffers_, locks_);
   if (rcl_subscription_set_on_new_message_callback(subscription, on_new_message, camera.get()) !=
     RCL_RET_OK)
   {
@@ -252,6 +252,9 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
   const auto taken = camera.direct ?
     take_direct(camera.subscription, image.get(), info) :
     take_serialized(camera.subscription, camera.kind, *image, info);
+  if (image) {
+    image->buffer->settle();
+  }
   if (taken == Taken::kNothing) {
     image.reset();  // gives the buffer back, which takes the lock
   }
@@ -271,8 +274,8 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
     return std::nullopt;
   }
   return Arrival{
-    camera.number, received, std::exchange(camera.replaced, 0), std::exchange(camera.lost, 0),
-    std::move(image)};
+    camera.number, received, info.source_timestamp, std::exchange(camera.replaced, 0),
+    std::exchange(camera.lost, 0), std::move(image)};
 }
 
 void Receiver::stop()

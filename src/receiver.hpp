@@ -44,6 +44,8 @@ struct Arrival
   size_t camera;
   /// When the middleware announced the message, CLOCK_MONOTONIC.
   int64_t received_ns;
+  /// When its publisher handed it to the middleware, system clock of its machine; 0: not told.
+  int64_t sent_ns;
   /// Messages passed over since the camera's last arrival because newer ones were waiting.
   uint64_t replaced;
   /// Messages of the same publisher that never came here since the one before.
@@ -61,7 +63,8 @@ class Receiver
 {
 public:
   /// \param buffers most payload buffers of one camera.
-  explicit Receiver(size_t buffers);
+  /// \param locks   for their memory; none: it stays as it is.
+  explicit Receiver(size_t buffers, std::shared_ptr<const PageLocks> locks = nullptr);
   ~Receiver();
   Receiver(const Receiver &) = delete;
   Receiver & operator=(const Receiver &) = delete;
@@ -94,6 +97,7 @@ private:
 
   std::shared_ptr<Signal> signal_ = std::make_shared<Signal>();
   size_t buffers_;
+  std::shared_ptr<const PageLocks> locks_;
   bool stopped_ = false;
   std::vector<std::unique_ptr<Camera>> cameras_;
 };

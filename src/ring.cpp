@@ -2,9 +2,15 @@
 
 #include "ring.hpp"
 
-#include <cstdlib>
+#include <sys/mman.h>
+
+#include <cstring>
 #include <new>
 #include <utility>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 namespace yolox_trt_ros
 {
@@ -12,27 +18,92 @@ namespace
 {
 
 constexpr size_t kPage = 4096;
+constexpr size_t kHugePage = 2 << 20;
+/// Bytes behind a payload.
+constexpr size_t kSlack = 64;
+/// Payloads from here on are larger than what a core's own caches hold.
+constexpr size_t kStreamed = 1 << 20;
+
+/// Copies past the caches and returns how far it came; `to` begins at a page.
+/**
+ * An ordinary copy first reads every line that it is going to overwrite, a third of its traffic.
+ * The C library avoids this too, but only from a size on that it derives from the size of the
+ * cache, which virtual machines report wrongly. ARM's cores see a long copy by themselves.
+ */
+size_t stream(char * to, const char * from, size_t size)
+{
+  size_t done = 0;
+#ifdef __SSE2__
+  constexpr size_t kLine = 64;
+  constexpr size_t kWord = sizeof(__m128i);
+  for (; done + kLine <= size; done += kLine) {
+    for (size_t at = done; at < done + kLine; at += kWord) {
+      _mm_stream_si128(
+        reinterpret_cast<__m128i *>(to + at),
+        _mm_loadu_si128(reinterpret_cast<const __m128i *>(from + at)));
+    }
+  }
+  _mm_sfence();
+#else
+  (void)to, (void)from, (void)size;
+#endif
+  return done;
+}
 
 }  // namespace
 
 Buffer::~Buffer()
 {
-  std::free(data_);
+  unlock(outgrown_);
+  if (locked_) {
+    unlock(data_);
+  }
 }
 
 char * Buffer::reserve(size_t size)
 {
-  if (size > capacity_) {
-    const size_t rounded = (size + kPage - 1) / kPage * kPage;
-    auto * larger = static_cast<char *>(std::aligned_alloc(kPage, rounded));
+  if (size + kSlack > capacity_) {
+    const size_t page = size < kHugePage ? kPage : kHugePage;
+    const size_t rounded = (size + kSlack + page - 1) / page * page;
+    auto * larger = static_cast<char *>(std::aligned_alloc(page, rounded));
     if (larger == nullptr) {
       throw std::bad_alloc();
     }
-    std::free(data_);
-    data_ = larger;
+    if (page == kHugePage) {
+      madvise(larger, rounded, MADV_HUGEPAGE);  // a kernel without them gives small pages
+    }
+    if (locked_) {
+      outgrown_ = std::move(data_);
+    }
+    data_.reset(larger);
     capacity_ = rounded;
+    locked_ = settled_ = false;
   }
-  return data_;
+  return data_.get();
+}
+
+void Buffer::write(const char * from, size_t size)
+{
+  char * to = reserve(size);
+  const size_t done = size < kStreamed ? 0 : stream(to, from, size);
+  std::memcpy(to + done, from + done, size - done);
+}
+
+void Buffer::settle()
+{
+  unlock(outgrown_);
+  if (locks_ && data_ && !settled_) {
+    settled_ = true;
+    locked_ = locks_->lock(data_.get(), capacity_);
+  }
+}
+
+void Buffer::unlock(Memory & memory)
+{
+  if (memory) {
+    locks_->unlock(memory.get());
+    memory.reset();
+  }
 }
 
 Ring::Lease::Lease(std::shared_ptr<Ring> ring, std::unique_ptr<Buffer> buffer)
@@ -48,8 +119,9 @@ Ring::Lease::~Lease()
   ring_->signal_->changed.notify_one();
 }
 
-Ring::Ring(std::shared_ptr<Signal> signal, size_t most)
-: signal_(std::move(signal)), most_(most)
+Ring::Ring(
+  std::shared_ptr<Signal> signal, size_t most, std::shared_ptr<const PageLocks> locks)
+: signal_(std::move(signal)), most_(most), locks_(std::move(locks))
 {
   free_.reserve(most);  // giving a buffer back allocates nothing
 }
@@ -57,7 +129,7 @@ Ring::Ring(std::shared_ptr<Signal> signal, size_t most)
 Ring::Lease Ring::lease()
 {
   if (free_.empty()) {
-    auto buffer = std::make_unique<Buffer>();
+    auto buffer = std::make_unique<Buffer>(locks_);
     ++made_;
     return {shared_from_this(), std::move(buffer)};
   }

@@ -6,22 +6,35 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace yolox_trt_ros
 {
 
+/// Makes memory readable for a device, and undoes it; no lock is held during either call.
+struct PageLocks
+{
+  /// Returns whether `size` bytes from an address are locked now.
+  std::function<bool(const void *, size_t)> lock;
+  /// Called before locked memory is freed.
+  std::function<void(const void *)> unlock;
+};
+
 /// Page-aligned memory that grows and is kept from image to image.
 /**
- * The one place where payload memory is obtained: memory that a device is to read directly is
- * registered with it here.
+ * The one place where payload memory is obtained. It begins at a page, a huge one if it is large,
+ * and ends some bytes later than asked for, so that devices may read whole words.
  */
 class Buffer
 {
 public:
-  Buffer() = default;
+  explicit Buffer(std::shared_ptr<const PageLocks> locks = nullptr)
+  : locks_(std::move(locks)) {}
   Buffer(const Buffer &) = delete;
   Buffer & operator=(const Buffer &) = delete;
   ~Buffer();
@@ -32,12 +45,31 @@ public:
    */
   char * reserve(size_t size);
 
-  char * data() const {return data_;}
+  /// Makes room for a payload and copies it in.
+  /**
+   * \throws std::bad_alloc
+   */
+  void write(const char * from, size_t size);
+
+  /// Locks new memory, and lets go of what it replaced. The caller holds no lock.
+  void settle();
+
+  char * data() const {return data_.get();}
   size_t capacity() const {return capacity_;}
 
 private:
-  char * data_ = nullptr;
+  struct Free {void operator()(char * data) const {std::free(data);}};
+  using Memory = std::unique_ptr<char, Free>;
+
+  void unlock(Memory & memory);
+
+  std::shared_ptr<const PageLocks> locks_;
+  Memory data_;
   size_t capacity_ = 0;
+  bool settled_ = false;
+  bool locked_ = false;
+  /// Locked memory that became too small.
+  Memory outgrown_;
 };
 
 /// What one thread waits for: a message arrived, or a buffer came back.
@@ -67,7 +99,9 @@ private:
     std::unique_ptr<Buffer> buffer_;
   };
 
-  Ring(std::shared_ptr<Signal> signal, size_t most);
+  /// \param locks for the buffers' memory; none: it stays as it is.
+  Ring(
+    std::shared_ptr<Signal> signal, size_t most, std::shared_ptr<const PageLocks> locks = nullptr);
 
   /// Whether `lease` has a buffer to give. The signal's mutex is held.
   bool has_room() const {return !free_.empty() || made_ < most_;}
@@ -78,6 +112,7 @@ private:
 private:
   std::shared_ptr<Signal> signal_;
   size_t most_;
+  std::shared_ptr<const PageLocks> locks_;
   size_t made_ = 0;
   std::vector<std::unique_ptr<Buffer>> free_;
 };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,14 @@ def test_streams_play_every_camera_in_a_loop(folder: Path, cache_bytes: int) -> 
     assert all(
         (shot.due_ns - shots[0].due_ns) % period[shot.camera] % 5_000_000 == 0 for shot in shots
     )
+
+
+def test_one_trigger_for_all_cameras(folder: Path) -> None:
+    cameras = config({name: {'rate_hz': 20.0} for name in 'abc'}, source=str(folder))
+    together = replace(cameras, sim=replace(cameras.sim, trigger='together'))
+    shots, _ = play(together, 9)
+    for tick in range(3):
+        assert len({shot.due_ns for shot in shots if shot.tick == tick}) == 1
 
 
 def test_pictures_are_kept_once_for_cameras_that_look_the_same(folder: Path) -> None:

@@ -22,6 +22,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.core.snapshot import CameraSnapshot
 from yolox_trt_ros.ros.intake import Ingest
 from yolox_trt_ros.ros.native_ingest import NativeIngest
@@ -91,13 +92,15 @@ class Rig:
         self.front = self.camera(Image, '/a/image_raw')
         self.packed = self.camera(CompressedImage, '/b/image_raw/compressed')
 
-    def open(self) -> Ingest:
+    def open(self, page_locks: PageLocks | None = None) -> Ingest:
         """Take images the rig's way."""
         node, cameras, warn = self.node, self.config.cameras, self.warnings.append
         if self.way == 'plain':
             return PlainIngest(node, cameras, self.pipeline, warn)
         direct = self.way == 'direct'
-        return NativeIngest(node, cameras, self.pipeline, warn, BUFFERS, direct=direct)
+        return NativeIngest(
+            node, cameras, self.pipeline, warn, BUFFERS, direct=direct, page_locks=page_locks
+        )
 
     def camera(self, kind: type, topic: str) -> Publisher[Any]:
         """Return a camera's publisher, known to the subscription."""

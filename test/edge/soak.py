@@ -39,7 +39,7 @@ from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.schedule.pipeline import LaneSpec, Pipeline
 
 CAMERAS = tuple(f'cam{i}' for i in range(8))
-LOOKS = ((1920, 1280, 'bgr8', 3), (1280, 720, 'bgr8', 3), (1920, 1280, 'mono8', 1))
+SIZE = (1920, 1280)
 WARM_UP = 0.3
 """Part of the time after which every look has been seen and memory must be flat."""
 GROWTH_MB = 40.0
@@ -128,7 +128,7 @@ class Camera:
             self.publisher.publish(messages[self.look])
             self.sent += 1
 
-    def misbehave(self, chance: random.Random, now: float) -> None:
+    def misbehave(self, chance: random.Random, now: float, looks: int) -> None:
         """Now and then restart, fall silent, or change the picture."""
         what = chance.random()
         if what < 0.004:
@@ -141,13 +141,18 @@ class Camera:
         elif what < 0.01:
             self.silent_until = now + chance.uniform(0.2, 3.0)
         elif what < 0.02:
-            self.look = chance.randrange(len(LOOKS))
+            self.look = chance.randrange(looks)
 
 
-def pictures() -> list[bytes]:
-    """Return a serialised message of every look."""
+def pictures(width: int, height: int) -> list[bytes]:
+    """Return a serialised message of every look: sizes and encodings up to the given size."""
+    looks = (
+        (width, height, 'bgr8', 3),
+        (width * 2 // 3, height * 2 // 3, 'bgr8', 3),
+        (width, height, 'mono8', 1),
+    )
     made = []
-    for width, height, encoding, channels in LOOKS:
+    for width, height, encoding, channels in looks:
         image = Image(width=width, height=height, encoding=encoding, step=width * channels)
         image.data = np.full(height * width * channels, 7, np.uint8).tobytes()
         image.header.frame_id = encoding
@@ -155,19 +160,19 @@ def pictures() -> list[bytes]:
     return made
 
 
-def drive(pipe: Connection, seconds: float, seed: int) -> list[str]:
+def drive(pipe: Connection, messages: list[bytes], seconds: float, seed: int) -> list[str]:
     """Run the cameras and return what is wrong."""
     chance = random.Random(seed)
     node = Node('soak_cameras')
     cameras = [Camera(node, name) for name in CAMERAS]
     for camera in cameras:
         camera.connect()
-    messages, memory = pictures(), []
+    memory: list[tuple[float, float]] = []
     start = time.monotonic()
     told = due = start
     while (now := time.monotonic()) < start + seconds:
         for camera in cameras:
-            camera.misbehave(chance, now)
+            camera.misbehave(chance, now, len(messages))
             camera.shoot(messages, now)
         if now > told + max(1.0, seconds / 60):
             accounts, held = ask(pipe)
@@ -229,6 +234,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--seconds', type=float, default=3600.0)
     parser.add_argument('--seed', type=int, default=1)
+    size = 'of the largest images; smaller ones cost less CPU time'
+    parser.add_argument('--size', type=int, nargs=2, default=SIZE, metavar=('W', 'H'), help=size)
     arguments = parser.parse_args()
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -239,7 +246,7 @@ def main() -> int:
     child.start()
     rclpy.init()
     try:
-        wrong = drive(here, arguments.seconds, arguments.seed)
+        wrong = drive(here, pictures(*arguments.size), arguments.seconds, arguments.seed)
         here.send(False)
         child.join(20)
     except KeyboardInterrupt:

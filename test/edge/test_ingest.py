@@ -15,7 +15,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
 
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.errors import DropReason, MissingDependencyError
+from yolox_trt_ros.core.errors import DropReason, LaneError, MissingDependencyError
 from yolox_trt_ros.ros import ingest, native_ingest
 from yolox_trt_ros.ros.messages import header_of
 
@@ -35,7 +35,7 @@ def native_rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
 
 
 def test_frames_are_the_images(rig: Rig) -> None:
-    sizes = [(24, 32, 'bgr8'), (480, 640, 'bgr8'), (2, 2, 'mono8'), (300, 20, 'mono8')]
+    sizes = [(24, 32, 'bgr8'), (1001, 1003, 'bgr8'), (2, 2, 'mono8'), (300, 20, 'mono8')]
     for number, look in enumerate(sizes * 5):
         message = image(number, *look)
         rig.front.publish(message)
@@ -112,6 +112,71 @@ def test_without_a_buffer_images_wait_in_the_middleware(native_rig: Rig) -> None
     newest = lambda: rig.keeper.frames and header_of(rig.keeper.frames[-1]).stamp.sec  # noqa: E731
     rig.until(lambda: newest() == sent - 1)
     assert rig.account().dropped[DropReason.REPLACED] + (rig.ingest.notes['a'].lost or 0) >= 15
+
+
+class Locks:
+    """Locks nothing, and knows what is locked."""
+
+    def __init__(self, refuse: bool = False) -> None:
+        self.refuse = refuse
+        self.locked: dict[int, int] = {}
+        self.calls = 0
+
+    def lock(self, address: int, size: int) -> None:
+        self.calls += 1
+        if self.refuse:
+            raise LaneError('no pages left')
+        assert address not in self.locked
+        self.locked[address] = size
+
+    def unlock(self, address: int) -> None:
+        del self.locked[address]
+
+
+def test_buffers_are_locked_once_and_as_long_as_they_live(native_rig: Rig) -> None:
+    rig, locks = native_rig, Locks()
+    rig.ingest.close()
+    rig.ingest = rig.open(locks)
+    assert rig.ingest.notes['a'].way.endswith('page-locked')
+    rig.until(rig.front.get_subscription_count)
+    for number in range(8):
+        height = 24 if number < 4 else 1000  # larger than the buffers of before
+        rig.front.publish(image(number, height, 1024))
+        rig.until(lambda n=number: rig.account().published == n + 1)
+        data = rig.keeper.frames.pop().data
+        start = data.ctypes.data
+        assert any(at <= start and start + data.nbytes <= at + n for at, n in locks.locked.items())
+        del data
+    assert locks.calls < 8, 'buffers are used again'
+    rig.ingest.close()
+    rig.ingest = rig.open()
+    for number in range(8, 12):  # the lane lets go of the last frames when others come
+        rig.front.publish(image(number))
+        rig.until(lambda n=number: rig.account().published == n + 1)
+        rig.keeper.frames.clear()
+    rig.until(lambda: not locks.locked)
+
+
+def test_memory_that_cannot_be_locked_is_used_and_told(native_rig: Rig) -> None:
+    rig = native_rig
+    rig.ingest.close()
+    rig.ingest = rig.open(Locks(refuse=True))
+    rig.until(rig.front.get_subscription_count)
+    for number in range(3):
+        rig.front.publish(image(number))
+        rig.until(lambda n=number: rig.account().published == n + 1)
+    assert rig.ingest.notes['a'].way == rig.ingest.way
+    assert rig.ingest.way.endswith('not page-locked: no pages left')
+    assert sum('no pages left' in warning for warning in rig.warnings) == 1
+
+
+def test_time_on_the_way_is_noted(rig: Rig) -> None:
+    before = time.time_ns()
+    rig.front.publish(image(1))
+    rig.until(lambda: rig.account().published == 1)
+    transit_ns = rig.ingest.notes['a'].transit_ns
+    assert transit_ns is not None
+    assert 0 < transit_ns < time.time_ns() - before
 
 
 def test_publishers_come_and_go(rig: Rig) -> None:

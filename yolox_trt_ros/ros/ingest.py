@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rclpy.node import Node
 
+from yolox_trt_ros.compose import page_locks
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import MissingDependencyError
+from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.ros.intake import FrameSink, Ingest
 from yolox_trt_ros.ros.local_ingest import LocalIngest
 from yolox_trt_ros.ros.native_ingest import NativeIngest
@@ -32,11 +36,27 @@ def open_ingest(node: Node, config: Config, pipeline: FrameSink) -> Ingest:
         way = 'plain: lockstep wants every image'
         return PlainIngest(node, config.cameras, pipeline, logger.warning, way)
     try:
-        return NativeIngest(node, config.cameras, pipeline, logger.warning, _buffers(config))
+        return NativeIngest(
+            node,
+            config.cameras,
+            pipeline,
+            logger.warning,
+            _buffers(config),
+            page_locks=_page_locks(config, logger.warning),
+        )
     except MissingDependencyError as error:
         logger.warning(f'images are taken the plain way, at several times the CPU time: {error}')
         way = f'plain: {error}'
         return PlainIngest(node, config.cameras, pipeline, logger.warning, way)
+
+
+def _page_locks(config: Config, warn: Callable[[str], None]) -> PageLocks | None:
+    """Return what makes images readable for the lanes' devices, if there are such."""
+    try:
+        return page_locks(config)
+    except MissingDependencyError as error:
+        warn(f'images lie in ordinary memory: {error}')
+        return None
 
 
 def _buffers(config: Config) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -26,6 +27,9 @@ class IngestNotes:
         last_problem: why the last unusable message was unusable; empty if there was none.
         lost: messages of the camera's publisher that never reached this node; None where the
             way of taking them does not tell.
+        transit_ns: from the publisher's hand-over to its middleware until the newest frame was
+            ready, by the system clocks of both machines; None where nobody tells.
+        results: how results are written, for people.
     """
 
     way: str = ''
@@ -34,6 +38,8 @@ class IngestNotes:
     stamp_jumps: int = 0
     last_problem: str = ''
     lost: int | None = None
+    transit_ns: int | None = None
+    results: str = ''
 
 
 class FrameSink(Protocol):
@@ -84,7 +90,11 @@ class Intake:
         self._warn = warn
 
     def receive(
-        self, message: Message, read: Callable[[Message, Arrival], Frame], received_ns: int
+        self,
+        message: Message,
+        read: Callable[[Message, Arrival], Frame],
+        received_ns: int,
+        sent_ns: int = 0,
     ) -> None:
         """Hand a message's frame over, or count why there is none.
 
@@ -92,6 +102,8 @@ class Intake:
             message: as it was taken.
             read: makes a frame of it or raises FrameError.
             received_ns: when it arrived, monotonic, nanoseconds.
+            sent_ns: when its publisher handed it to the middleware, system clock, nanoseconds;
+                0 if nobody tells.
         """
         name, notes = self.name, self.notes
         arrival = Arrival(name, self._pipeline.next_sequence(name), received_ns)
@@ -106,6 +118,7 @@ class Intake:
         if notes.last_stamp_ns is not None and frame.stamp_ns < notes.last_stamp_ns:
             notes.stamp_jumps += 1
         notes.last_stamp_ns = frame.stamp_ns
+        notes.transit_ns = time.time_ns() - sent_ns if sent_ns else None
         self._pipeline.offer(frame)
 
     def passed_over(self, count: int) -> None:

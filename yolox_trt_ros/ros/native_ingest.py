@@ -21,6 +21,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame, check_layout
+from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.ros.codecs import Arrival, compressed_size, stamp_ns
 from yolox_trt_ros.ros.intake import FrameSink, Intake
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES, subscribe
@@ -48,6 +49,7 @@ class NativeIngest:
             are in use, messages wait in the middleware, where newer ones replace older ones.
         direct: whether payloads are copied straight out of the middleware's memory; None: where
             the middleware can.
+        page_locks: for the buffers, where a device is to read them; None: ordinary memory.
 
     Raises:
         MissingDependencyError: the C++ part was not built, or the middleware does not announce
@@ -63,17 +65,21 @@ class NativeIngest:
         buffers: int,
         *,
         direct: bool | None = None,
+        page_locks: PageLocks | None = None,
     ) -> None:
         self._native = load_native()
         middleware = get_rmw_implementation_identifier()
         self._direct = middleware in DIRECT_MIDDLEWARES if direct is None else direct
-        self.way = f'native, {"direct" if self._direct else "serialised"} ({middleware})'
+        self._taken = f'native, {"direct" if self._direct else "serialised"} ({middleware})'
+        self.way = f'{self._taken}, page-locked' if page_locks else self._taken
         self._node = node
         self._warn = warn
         self._intakes = [Intake(camera, pipeline, warn, self.way) for camera in cameras]
         self._readers = [_READERS[camera.transport] for camera in cameras]
         self.notes = {intake.name: intake.notes for intake in self._intakes}
-        self._receiver = self._native.Receiver(buffers)
+        self._page_locks = page_locks
+        locks = page_locks and (self._lock_pages, page_locks.unlock)
+        self._receiver = self._native.Receiver(buffers, locks)
         self._thread = threading.Thread(target=self._run, name='ingest', daemon=True)
         self._stopping = False
         with ExitStack() as undo:
@@ -126,6 +132,21 @@ class NativeIngest:
         derived = type(meta.__name__, (meta,), {'_TYPE_SUPPORT': support})
         return derived(message_type.__name__, (message_type,), {'__slots__': ()})
 
+    def _lock_pages(self, address: int, size: int) -> bool:
+        """Lock a new buffer; without a lock images only cost a copy more."""
+        assert self._page_locks
+        try:
+            self._page_locks.lock(address, size)
+        except Exception as error:
+            way = f'{self._taken}, not page-locked: {error}'
+            if way != self.way:
+                self._warn(f'images lie in ordinary memory: {error}')
+            self.way = way
+            for notes in self.notes.values():
+                notes.way = way
+            return False
+        return True
+
     def _run(self) -> None:
         while not self._stopping:
             try:
@@ -141,7 +162,8 @@ class NativeIngest:
         intake.passed_over(arrival.replaced)
         intake.lost(arrival.lost)
         if arrival.image is not None:
-            intake.receive(arrival.image, self._readers[arrival.camera], arrival.received_ns)
+            read = self._readers[arrival.camera]
+            intake.receive(arrival.image, read, arrival.received_ns, arrival.sent_ns)
 
 
 def load_native() -> Any:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.ros.codecs import READERS
 from yolox_trt_ros.ros.intake import FrameSink, Intake
 from yolox_trt_ros.ros.subscribe import subscribe
+
+if TYPE_CHECKING:
+    from rclpy.subscription import MessageInfo
 
 
 class PlainIngest:
@@ -48,10 +53,14 @@ class PlainIngest:
         self._subscriptions = []
 
 
-def _callback(camera: CameraConfig, intake: Intake) -> Callable[[bytes], None]:
+def _callback(camera: CameraConfig, intake: Intake) -> Callable[..., None]:
     read = READERS[camera.transport]
 
     def received(message: bytes) -> None:
         intake.receive(message, read, time.monotonic_ns())
 
-    return received
+    def received_with_times(message: bytes, info: MessageInfo) -> None:
+        intake.receive(message, read, time.monotonic_ns(), info['source_timestamp'])
+
+    # rclpy looks at how many arguments a callback takes; that of Humble always gives one.
+    return received_with_times if hasattr(Subscription, 'CallbackType') else received

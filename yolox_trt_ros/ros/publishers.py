@@ -117,8 +117,7 @@ class ResultPublishers:
         self._clock = node.get_clock()
         by_name = config.class_id_format == 'name'
         class_ids = spec.labels if by_name else [str(i) for i in range(len(spec.labels))]
-        output = self._choose_output(class_ids)
-        self.way = output.way
+        output, self.way = self._choose_output(class_ids)
         self._outputs = {c.name: output(node, c.name, class_ids) for c in config.cameras}
         self._vision_info = node.create_publisher(VisionInfo, '~/vision_info', _LATCHED)
         self._label_info = LabelInfo and node.create_publisher(LabelInfo, '~/label_info', _LATCHED)
@@ -141,15 +140,15 @@ class ResultPublishers:
         if self._label_info:
             self._node.destroy_publisher(self._label_info)
 
-    def _choose_output(self, class_ids: Sequence[str]) -> type[CameraOutput]:
+    def _choose_output(self, class_ids: Sequence[str]) -> tuple[type[CameraOutput], str]:
         try:
             check(class_ids)
         except YoloxTrtRosError as error:
             self._node.get_logger().warning(
                 f'results are published as typed messages, at many times the CPU time: {error}'
             )
-            return TypedOutput
-        return TemplateOutput
+            return TypedOutput, f'{TypedOutput.way}: {error}'
+        return TemplateOutput, TemplateOutput.way
 
     def publish_labels(self, config: Config) -> None:
         """Say what class ids mean, and the threshold, to whoever listens now or later."""

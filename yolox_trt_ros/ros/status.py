@@ -74,11 +74,13 @@ def lane_status(report: LaneReport) -> LaneStatus:
 
 def camera_diagnostic(report: CameraReport, notes: IngestNotes) -> DiagnosticStatus:
     """Return one camera's line of ``/diagnostics`` with the numbers behind it."""
-    s = report.snapshot
+    s, transit = report.snapshot, notes.transit_ns
     values = {
         'lane': s.lane or 'none',
         'ingest': notes.way or 'none',
+        'results': notes.results or 'none',
         'lost on the way here': 'unknown' if notes.lost is None else notes.lost,
+        'on the way here (ms)': 'unknown' if transit is None else f'{transit / 1e6:.1f}',
         'rate in (Hz)': f'{report.rate_in_hz:.1f}',
         'rate out (Hz)': f'{report.rate_out_hz:.1f}',
         'received': s.received,

@@ -1,0 +1,21 @@
+"""Host memory that a device reads where it lies."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class PageLocks(Protocol):
+    """Makes memory of the host readable for a device; both may be called from any thread."""
+
+    def lock(self, address: int, size: int) -> None:
+        """Lock ``size`` bytes from an address, until ``unlock``.
+
+        Raises:
+            YoloxTrtRosError: the device or the operating system refused, with what to do.
+        """
+        ...
+
+    def unlock(self, address: int) -> None:
+        """Undo a lock, before the memory is freed."""
+        ...
