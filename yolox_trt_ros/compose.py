@@ -13,7 +13,7 @@ import yaml
 
 from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detector
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.profile import Profile
@@ -24,6 +24,7 @@ from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.schedule.lane import LaneSpec
 
 if TYPE_CHECKING:
+    from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
     from yolox_trt_ros.engine.lanes import LaneEngine
 
 DEFAULT_MODEL = 'edge_n'
@@ -71,13 +72,19 @@ def thresholds_of(config: ModelConfig) -> Thresholds:
     )
 
 
-def make_detector(lane: LaneConfig, model: Model, engine: LaneEngine | None = None) -> Detector:
+def make_detector(
+    lane: LaneConfig,
+    model: Model,
+    engine: LaneEngine | None = None,
+    on_event: Callable[[str], None] | None = None,
+) -> Detector:
     """Build the detector of one lane; called on the lane's own thread, again after a fault.
 
     Args:
         lane: which one.
         model: what it runs.
         engine: of a tensorrt lane; None: taken from the default cache, or built.
+        on_event: told what decodes JPEG images on a GPU's lane; None: no JPEG images will come.
 
     Raises:
         ConfigError: nothing in this package runs that backend on that device.
@@ -85,9 +92,9 @@ def make_detector(lane: LaneConfig, model: Model, engine: LaneEngine | None = No
     _check_supported(lane)
     if lane.backend == 'tensorrt':
         engine = engine or _lane_engine(lane, model, EnginesConfig())
-        return _tensorrt_detector(lane, model, engine)
+        return _tensorrt_detector(lane, model, engine, on_event)
     if lane.device.startswith('cuda:'):
-        return _cuda_detector(lane, model)
+        return _cuda_detector(lane, model, on_event)
     from yolox_trt_ros.detect.cpu.detector import CpuDetector
 
     return CpuDetector(
@@ -105,7 +112,23 @@ def _check_supported(lane: LaneConfig) -> None:
         )
 
 
-def _cuda_detector(lane: LaneConfig, model: Model) -> Detector:
+def _gpu_jpeg(index: int, lane: str, on_event: Callable[[str], None] | None) -> GpuJpeg | None:
+    if on_event is None:
+        return None
+    from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
+
+    try:
+        jpeg = GpuJpeg(index)
+    except MissingDependencyError as error:
+        on_event(f'lane {lane}: OpenCV decodes JPEG images on the CPU: {error}')
+        return None
+    on_event(f'lane {lane}: {jpeg.name} decodes JPEG images on the GPU')
+    return jpeg
+
+
+def _cuda_detector(
+    lane: LaneConfig, model: Model, on_event: Callable[[str], None] | None
+) -> Detector:
     from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
     from yolox_trt_ros.detect.cuda.detector import CudaDetector
     from yolox_trt_ros.detect.cuda.runtime import CudaDevice
@@ -114,10 +137,17 @@ def _cuda_detector(lane: LaneConfig, model: Model) -> Detector:
     stream = device.stream()
     spec, thresholds = model.spec, lambda: model.thresholds
     backend = OnnxRuntimeCudaBackend(model.path, spec, device, stream, lane.max_batch)
-    return CudaDetector(spec, device, stream, backend, thresholds, lane.max_batch, lane.in_flight)
+    jpeg = _gpu_jpeg(device.index, lane.name, on_event)
+    sizes = lane.max_batch, lane.in_flight
+    return CudaDetector(spec, device, stream, backend, thresholds, *sizes, jpeg)
 
 
-def _tensorrt_detector(lane: LaneConfig, model: Model, engine: LaneEngine) -> Detector:
+def _tensorrt_detector(
+    lane: LaneConfig,
+    model: Model,
+    engine: LaneEngine,
+    on_event: Callable[[str], None] | None,
+) -> Detector:
     from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
     from yolox_trt_ros.detect.cuda.detector import CudaDetector
     from yolox_trt_ros.detect.cuda.runtime import CudaDevice
@@ -132,7 +162,9 @@ def _tensorrt_detector(lane: LaneConfig, model: Model, engine: LaneEngine) -> De
     loaded = Engine(tensorrt.module, tensorrt.logger, cached.engine, cached.path.name, quanta)
     spec, thresholds = _lane_spec(lane, model), lambda: model.thresholds
     backend = TensorRtBackend(loaded, spec, device, stream, lane.max_batch, core)
-    return CudaDetector(spec, device, stream, backend, thresholds, lane.max_batch, lane.in_flight)
+    jpeg = _gpu_jpeg(device.index, lane.name, on_event)
+    sizes = lane.max_batch, lane.in_flight
+    return CudaDetector(spec, device, stream, backend, thresholds, *sizes, jpeg)
 
 
 def _lane_engine(
@@ -205,8 +237,11 @@ def lane_specs(
         for lane in lanes
         if lane.backend == 'tensorrt'
     }
+    compressed = any(camera.transport == 'compressed' for camera in config.cameras)
+    jpeg_event = on_event if compressed else None
     return [
-        LaneSpec(lane, _factory(lane, model, machine, engines.get(lane.name))) for lane in lanes
+        LaneSpec(lane, _factory(lane, model, machine, engines.get(lane.name), jpeg_event))
+        for lane in lanes
     ]
 
 
@@ -230,7 +265,11 @@ def available_cores() -> int:
 
 
 def _factory(
-    lane: LaneConfig, model: Model, machine: SimulatedMachine | None, engine: LaneEngine | None
+    lane: LaneConfig,
+    model: Model,
+    machine: SimulatedMachine | None,
+    engine: LaneEngine | None,
+    jpeg_event: Callable[[str], None] | None,
 ) -> Callable[[], Detector]:
     def build() -> Detector:
         if machine is not None and lane.backend == 'simulated':
@@ -241,7 +280,7 @@ def _factory(
             # Relative to the process: under `nice`, only root could go back to a fixed value.
             nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + CPU_LANE_NICENESS
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, nice))
-        return make_detector(lane, model, engine)
+        return make_detector(lane, model, engine, jpeg_event)
 
     return build
 

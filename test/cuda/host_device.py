@@ -87,6 +87,9 @@ class HostDevice:
     def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         return np.zeros(tuple(shape), dtype)
 
+    def array(self, data: np.ndarray) -> np.ndarray:
+        return data.copy()
+
     def page_locked(self, count: int, dtype: Any) -> np.ndarray:
         array = np.zeros(count, dtype)
         self._page_locked.append(array)
@@ -94,6 +97,10 @@ class HostDevice:
 
     def is_page_locked(self, data: np.ndarray) -> bool:
         return any(np.shares_memory(data, array) for array in self._page_locked)
+
+    def mapped(self, data: np.ndarray) -> int:
+        assert self.is_page_locked(data)
+        return data.ctypes.data
 
     def address(self, array: np.ndarray) -> int:
         return array.ctypes.data

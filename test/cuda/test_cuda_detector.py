@@ -19,12 +19,20 @@ from tiny_models import write_yolox
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.encodings import RAW
-from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError, LaneError
+from yolox_trt_ros.core.errors import (
+    ConfigError,
+    DropReason,
+    FrameError,
+    LaneError,
+    MissingDependencyError,
+)
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.cpu.preprocess import decode_compressed
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
+from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 from yolox_trt_ros.detect.model import load_model_spec
 
@@ -57,7 +65,12 @@ def found(result: Any) -> list[tuple[float, ...]]:
 
 
 def detector_on(
-    device: Any, path: Path, max_batch: int = 1, in_flight: int = 1, labels: Path | None = None
+    device: Any,
+    path: Path,
+    max_batch: int = 1,
+    in_flight: int = 1,
+    labels: Path | None = None,
+    jpeg: GpuJpeg | None = None,
 ) -> CudaDetector:
     spec, stream = load_model_spec(path, labels), device.stream()
     backend: Any
@@ -68,7 +81,7 @@ def detector_on(
         if 'CUDAExecutionProvider' not in ort.get_available_providers():
             pytest.skip('ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu')
         backend = OnnxRuntimeCudaBackend(path, spec, device, stream, max_batch)
-    return CudaDetector(spec, device, stream, backend, Thresholds, max_batch, in_flight)
+    return CudaDetector(spec, device, stream, backend, Thresholds, max_batch, in_flight, jpeg)
 
 
 @pytest.fixture
@@ -163,6 +176,56 @@ def test_all_encodings_of_a_batch_and_growing_images(tiny: Path, device: Any) ->
         got, want = (d.submit(frames).wait() for d in (detector, on_cpu))
         for a, b in zip(got, want, strict=True):
             assert not differences(found(a), found(b), 0.97, 0.02)
+    detector.close()
+
+
+def gpu_jpeg() -> GpuJpeg:
+    try:
+        return GpuJpeg(0)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+def smooth(height: int, width: int, seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.gpu
+def test_the_gpu_decodes_jpeg_images_as_opencv_does(cuda: CudaDevice) -> None:
+    import cupy
+
+    jpeg, stream, images = gpu_jpeg(), cuda.stream(), []  # type: ignore[var-annotated]
+    for size in ((480, 640), (121, 333), (480, 640)):
+        frames = [jpeg_of(smooth(*size, seed)) for seed in range(3)]
+        for frame, found in zip(frames, jpeg.decode(frames, images, stream), strict=True):
+            assert not isinstance(found, FrameError), found
+            layout, address = found
+            stream.synchronize()
+            host = np.empty((layout.height, layout.step), np.uint8)
+            cupy.cuda.runtime.memcpy(host.ctypes.data, address, host.nbytes, 2)
+            pixels = host[:, : layout.width * 3].reshape(*size, 3).astype(int)
+            apart = np.abs(pixels - decode_compressed(frame))
+            assert apart.mean() < 1 and np.percentile(apart, 99.9) <= 4
+
+
+@pytest.mark.gpu
+def test_jpeg_images_among_others_on_the_gpu(tiny: Path, cuda: CudaDevice) -> None:
+    image = smooth(240, 320, 1)
+    whole = jpeg_of(image)
+    cut = Frame('front', 0, 0, 0, '', 'jpeg', 240, 320, 0, whole.data[:-400])
+    broken = Frame('front', 0, 0, 0, '', 'jpeg', 240, 320, 0, whole.data.copy())
+    broken.data[2:600] = 7
+    detector = detector_on(cuda, tiny, max_batch=4, jpeg=gpu_jpeg())
+    on_cpu = CpuDetector(tiny, load_model_spec(tiny), Thresholds, max_batch=4)
+    frames = [whole, cut, broken, frame_of(image)]
+    for _ in range(3):
+        got, want = (d.submit(frames).wait() for d in (detector, on_cpu))
+        for a, b in zip(got[1:3], want[1:3], strict=True):
+            assert isinstance(a, FrameError) and isinstance(b, FrameError)
+            assert a.reason is b.reason is DropReason.UNDECODABLE
+        for a, b in ((got[0], want[0]), (got[3], want[3])):
+            assert not differences(found(a), found(b), 0.95, 0.03)
     detector.close()
 
 

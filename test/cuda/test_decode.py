@@ -106,7 +106,7 @@ def check(
     repeat: int = 1,
 ) -> list[Detections]:
     """Compare with the CPU, set by set in order; return what was found."""
-    boxes = [Letterbox(0.3 + 0.2 * i, 100, 200) for i in range(len(head))]
+    boxes = [Letterbox(0.3 + 0.2 * i, 100, 200, 300, 400) for i in range(len(head))]
     got = run(device, model, head, thresholds, boxes, repeat)
     reference = CpuPostprocessor(model)
     outputs = as_outputs(model, head.astype(np.float32))
@@ -219,7 +219,7 @@ def test_overlap_exactly_on_the_threshold_is_kept(device: Any) -> None:
     model = replace(spec('concatenated', 'probability', classes=1), boxes='pixel')
     head = np.zeros((1, model.anchors, 6), np.float32)
     head[0, :2] = [[10, 10, 16, 16, 1, 0.9], [10, 14, 16, 8, 1, 0.8]]  # one half of the other
-    box = [Letterbox(1.0, 10, 10)]
+    box = [Letterbox(1.0, 10, 10, 10, 10)]
     at, below = (
         len(run(device, model, head, Thresholds(nms_iou=iou), box)[0]) for iou in (0.5, 0.4999)
     )
@@ -242,6 +242,30 @@ def test_undefined_and_infinite_numbers(scores: str, class_agnostic: bool, devic
     thresholds = Thresholds(class_agnostic=class_agnostic, max_detections=1000)
     found = check(device, model, head, thresholds)[0]
     assert len(found) > 5 and np.isfinite(found.xyxy).all()
+
+
+def test_boxes_too_large_to_be_any(device: Any) -> None:
+    """Their areas would overflow; both sides refuse them at the same size."""
+    model = replace(spec('concatenated', 'probability', classes=1), boxes='pixel')
+    head = np.zeros((1, model.anchors, 6), np.float32)
+    head[0, :4] = [
+        [10, 10, 16, 16, 1, 0.9],
+        [300, 10, 9e5, 16, 1, 0.8],
+        [10, 300, 16, 1e6, 1, 0.7],
+        [-1e6, 30, 16, 16, 1, 0.6],
+    ]
+    assert len(check(device, model, head, Thresholds())[0]) == 2
+
+
+def test_boxes_end_at_the_border_if_asked_to(device: Any) -> None:
+    model = spec('concatenated', 'logit')
+    head = random_head(model, 2, 10)
+    free = check(device, model, head, Thresholds())
+    clipped = check(device, model, head, Thresholds(clip_boxes=True))
+    for a, b in zip(free, clipped, strict=True):
+        assert (a.xyxy < 0).any() and (a.xyxy[:, 2] > 400).any(), 'the case has none to clip'
+        assert np.array_equal(a.score, b.score)
+        np.testing.assert_array_equal(b.xyxy, np.clip(a.xyxy, 0, [400, 300, 400, 300]))
 
 
 def test_max_detections_keeps_the_best(device: Any) -> None:

@@ -18,7 +18,7 @@ from yolox_trt_ros.detect.cpu.postprocess import MAX_CANDIDATES, CpuPostprocesso
 
 CLASSES, HEIGHT, WIDTH = 4, 64, 96
 STRIDES = (8, 16, 32)
-BOX = Letterbox(0.4, HEIGHT, WIDTH)
+BOX = Letterbox(0.4, HEIGHT, WIDTH, HEIGHT * 5 // 2, WIDTH * 5 // 2)
 Row = tuple[float, float, float, float, float, int]
 
 
@@ -241,3 +241,16 @@ def test_yolox_counts_one_pixel_more() -> None:
     # ... of 40 x 40 pixels, ten times as far apart, the verdict is the same.
     large = small * 10
     assert nms(large, 0.45).tolist() == suppress(large.tolist(), 0.45, [0, 0], extra=1) == [0, 1]
+
+
+def test_boxes_are_clipped_only_if_asked_to_and_after_suppression() -> None:
+    model = spec('concatenated', 'probability', 'pixel')
+    head = np.zeros((1, model.anchors, 5 + CLASSES), np.float32)
+    head[0, :2, :6] = [[4, 4, 16, 16, 1, 0.9], [WIDTH, 20, 10, 10, 1, 0.8]]
+    free, clipped = (
+        CpuPostprocessor(model).detections([head], 0, BOX, Thresholds(clip_boxes=clip))
+        for clip in (False, True)
+    )
+    width = BOX.source_width
+    assert free.xyxy.tolist() == [[-10, -10, 30, 30], [width - 12.5, 37.5, width + 12.5, 62.5]]
+    assert clipped.xyxy.tolist() == [[0, 0, 30, 30], [width - 12.5, 37.5, width, 62.5]]

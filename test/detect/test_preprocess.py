@@ -65,7 +65,7 @@ def test_input_of_the_network(encoding: str, height: int, width: int, colour: st
     canvas[: size[1], : size[0]] = cv2.resize(bgr_image(frame), size)
     if colour == 'rgb':
         canvas = canvas[:, :, ::-1]
-    assert box == Letterbox(ratio, size[1], size[0])
+    assert box == Letterbox(ratio, size[1], size[0], height, width)
     np.testing.assert_allclose(target, canvas.transpose(2, 0, 1) / 255, rtol=1e-6)
 
 

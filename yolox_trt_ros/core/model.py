@@ -57,17 +57,24 @@ class Letterbox:
 
     The convention is YOLOX's own (``preproc`` in yolox/data/data_augment.py): the resized size is
     rounded down, and boxes are divided by the scale before rounding.
+
+    Attributes:
+        scale: input pixels per source pixel.
+        height, width: input pixels that the image covers.
+        source_height, source_width: the image's own pixels.
     """
 
     scale: float
     height: int
     width: int
+    source_height: int
+    source_width: int
 
     @classmethod
     def fit(cls, height: int, width: int, spec: ModelSpec) -> Letterbox:
         """Return the letterbox of a ``height`` x ``width`` source image."""
         scale = min(spec.height / height, spec.width / width)
-        return cls(scale, max(1, int(height * scale)), max(1, int(width * scale)))
+        return cls(scale, max(1, int(height * scale)), max(1, int(width * scale)), height, width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +87,12 @@ class Thresholds:
         class_agnostic: ``True``: each anchor has its best class, and boxes of all classes suppress
             each other. ``False``: each class is decided on its own, so an anchor may count for two.
         max_detections: most detections of one image.
+        clip_boxes: whether boxes end at the image's border. They do not by default: a box that
+            reaches beyond says how far the object does, which nobody can tell afterwards.
     """
 
     score: float = 0.3
     nms_iou: float = 0.45
     class_agnostic: bool = False
     max_detections: int = 300
+    clip_boxes: bool = False

@@ -54,7 +54,8 @@ const std::map<std::string, Entry> kEntries = {
     {"keep",
      {true,
       [](void** a) {
-        keep(argument<Thresholds>(a, 0), argument<Work>(a, 1), argument<Result*>(a, 2));
+        keep(argument<Thresholds>(a, 0), argument<Letterboxes>(a, 1), argument<Work>(a, 2),
+             argument<Result*>(a, 3));
       }}},
 };
 

@@ -11,12 +11,14 @@ import numpy as np
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
-from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
+from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
-_PROVIDER = 'CUDAExecutionProvider'
+_PROVIDER, _CPU = 'CUDAExecutionProvider', 'CPUExecutionProvider'
 _INSTALL = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
 _UNRECORDED_RUNS = 2
+_ATTEMPTS = 3
+"""Recording fails while another thread of the process waits for the whole device."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,14 @@ class OnnxRuntimeCudaBackend:
             )
         self._ort = _require_onnxruntime()
         self._device, self._stream, self._spec = device, stream, spec
+        self._graphs: dict[int, Any] = {}
+        self._bindings: dict[int, Any] = {}
+        self.recorded = True
+        with MAKING:
+            self._make(path, max_batch)
+
+    def _make(self, path: Path, max_batch: int) -> None:
+        spec, device, stream = self._spec, self._device, self._stream
         self._session = self._open(path)
         self.form = InputFormat(self._type_of(path, self._session.get_inputs()[0]))
         kinds = {self._type_of(path, output) for output in self._session.get_outputs()}
@@ -68,9 +78,6 @@ class OnnxRuntimeCudaBackend:
                 device.zeros((max_batch, *shape), self.output_dtype)
                 for shape in output_shapes(spec)
             ]
-        self.recorded = True
-        self._graphs: dict[int, Any] = {}
-        self._bindings: dict[int, Any] = {}
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
         # All sizes now, for a first run allocates, chooses algorithms and waits for the device.
@@ -105,10 +112,11 @@ class OnnxRuntimeCudaBackend:
             'user_compute_stream': str(self._stream.ptr),
             # Trying every algorithm at every batch size would take minutes at start.
             'cudnn_conv_algo_search': 'HEURISTIC',
-            # A float32 model is asked for float32 results; speed comes from float16 models.
-            'use_tf32': '0',
+            # A float32 model is asked for float32 results. Without TF32, ONNX Runtime would keep a
+            # float16 model off the tensor cores too.
+            'use_tf32': str(int(self._is_half(path))),
         }
-        providers = [(_PROVIDER, cuda), 'CPUExecutionProvider']
+        providers = [(_PROVIDER, cuda), _CPU]
         try:
             session = self._ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
@@ -120,6 +128,15 @@ class OnnxRuntimeCudaBackend:
                 f'version must be installed): {_INSTALL}'
             )
         return session
+
+    def _is_half(self, path: Path) -> bool:
+        options = self._ort.SessionOptions()
+        options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            plain = self._ort.InferenceSession(str(path), options, providers=[_CPU])
+        except Exception as error:
+            raise ModelError(f'{path}: ONNX Runtime cannot load it: {error}') from error
+        return bool(plain.get_inputs()[0].type == 'tensor(float16)')
 
     def _type_of(self, path: Path, tensor: Any) -> Any:
         if tensor.type not in _TYPES:
@@ -145,20 +162,21 @@ class OnnxRuntimeCudaBackend:
 
     def _record(self, size: int) -> Any:
         """Return a graph of one run, or ``None``, once and for all, if it cannot be recorded."""
-        for _ in range(_UNRECORDED_RUNS):  # they allocate and choose algorithms
-            self._run(size)
-        self._stream.synchronize()
-        self._stream.begin_capture()
-        try:
-            self._run(size)
-            return self._stream.end_capture()
-        except Exception as error:
-            self.recorded = False
-            _log.warning(
-                'no CUDA graph, each inference is enqueued operator by operator: %s', error
-            )
-            self._abandon_capture()
-            return None
+        for attempt in range(_ATTEMPTS):
+            for _ in range(_UNRECORDED_RUNS):  # they allocate and choose algorithms
+                self._run(size)
+            self._stream.synchronize()
+            self._stream.begin_capture()
+            try:
+                self._run(size)
+                return self._stream.end_capture()
+            except Exception as error:
+                self._abandon_capture()
+                _log.debug('attempt %d to record a CUDA graph: %s', attempt + 1, error)
+                reason = error
+        self.recorded = False
+        _log.warning('no CUDA graph, inference is enqueued operator by operator: %s', reason)
+        return None
 
     def _abandon_capture(self) -> None:
         try:
@@ -177,6 +195,7 @@ def _require_onnxruntime() -> Any:
         ) from error
     if _PROVIDER not in ort.get_available_providers():
         raise MissingDependencyError(f'the installed ONNX Runtime has no {_PROVIDER}: {_INSTALL}')
+    ort.set_default_logger_severity(3)  # it warns of plugins that nobody asked for
     # The libraries of NVIDIA's wheels are found only when asked for.
     if hasattr(ort, 'preload_dlls'):
         ort.preload_dlls()

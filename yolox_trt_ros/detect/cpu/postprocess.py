@@ -4,7 +4,8 @@ Conventions are YOLOX's own (``decode_outputs`` in yolox/models/yolo_head.py, ``
 yolox/utils/demo_utils.py): score = objectness × class probability; class-aware NMS decides each
 class on its own. Overlap is the plain continuous IoU, without the pixel that YOLOX's demo adds to
 widths and heights; that changes the verdict only for pairs of boxes a few pixels large.
-Boxes are not clipped: one that reaches beyond the image says how far the object does.
+Boxes are clipped to the image only if the thresholds ask for it, and then after suppression, so
+that the same objects are found either way.
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ class CpuPostprocessor:
         xyxy /= np.float32(box.scale)
         groups = None if thresholds.class_agnostic else class_id
         keep = nms(xyxy, thresholds.nms_iou, groups)[: thresholds.max_detections]
+        if thresholds.clip_boxes:
+            size = (box.source_width, box.source_height)
+            xyxy = np.clip(xyxy, 0, np.array(size * 2, np.float32))
         return Detections(xyxy[keep], score[keep], class_id[keep].astype(np.int32))
 
     def _head(

@@ -71,13 +71,7 @@ def decode_compressed(frame: Frame) -> np.ndarray:
     Raises:
         FrameError: ``undecodable``: damaged, truncated, or another size than its header says.
     """
-    # OpenCV fills what a cut JPEG lacks with grey, which a detector would take for a picture.
-    # Behind the end marker some drivers pad their buffer with zeros.
-    end = frame.data[-4096:].tobytes().rstrip(b'\0')[-64:]
-    if frame.encoding == 'jpeg' and b'\xff\xd9' not in end:
-        raise FrameError(
-            DropReason.UNDECODABLE, f'JPEG of {len(frame.data)} bytes has no end marker: truncated'
-        )
+    check_whole(frame)
     try:
         image = cv2.imdecode(frame.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -89,6 +83,20 @@ def decode_compressed(frame: Frame) -> np.ndarray:
             f'damaged {frame.encoding}: expected {frame.width}x{frame.height}, decoded {got}',
         )
     return image
+
+
+def check_whole(frame: Frame) -> None:
+    """Refuse a cut JPEG, what decoders fill with grey and a detector would take for a picture.
+
+    Raises:
+        FrameError: ``undecodable``: it has no end marker.
+    """
+    # Behind the end marker some drivers pad their buffer with zeros.
+    end = frame.data[-4096:].tobytes().rstrip(b'\0')[-64:]
+    if frame.encoding == 'jpeg' and b'\xff\xd9' not in end:
+        raise FrameError(
+            DropReason.UNDECODABLE, f'JPEG of {len(frame.data)} bytes has no end marker: truncated'
+        )
 
 
 class CpuPreprocessor:

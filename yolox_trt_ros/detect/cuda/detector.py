@@ -14,9 +14,10 @@ from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import FrameError, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
-from yolox_trt_ros.detect.cuda.runtime import Device
+from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
 from yolox_trt_ros.detect.cuda.staging import Source, Staging
 
 COPY_THREADS = 4
@@ -61,6 +62,7 @@ class CudaDetector:
         thresholds: asked for at every batch, so that they may change at run time.
         max_batch: most frames of one call.
         in_flight: most batches that are submitted and not waited for.
+        jpeg: decodes JPEG images on the device; ``None``: OpenCV does on a few threads.
 
     Raises:
         ConfigError: see :class:`CudaPreprocessor` and :class:`CudaPostprocessor`.
@@ -75,21 +77,25 @@ class CudaDetector:
         thresholds: Callable[[], Thresholds],
         max_batch: int = 1,
         in_flight: int = 1,
+        jpeg: GpuJpeg | None = None,
     ) -> None:
         self.max_batch = max_batch
         self._device, self._stream, self._backend = device, stream, backend
         self._copies = device.stream()
         self._pool = ThreadPoolExecutor(COPY_THREADS, 'images')
         self._thresholds = thresholds
-        with stream:
+        self._next = 0
+        self._decoded_ns = 0
+        with MAKING, stream:
             self._preprocessor = CudaPreprocessor(spec, device, backend.form)
             outputs = [device.address(output) for output in backend.outputs]
             self._postprocessor = CudaPostprocessor(
                 spec, device, outputs, backend.output_dtype, max_batch
             )
-        self._slots = [self._new_slot() for _ in range(in_flight)]
-        self._next = 0
-        self._decoded_ns = 0
+            self._slots = [self._new_slot(jpeg) for _ in range(in_flight)]
+            for slot in self._slots:  # a kernel's first launch loads it
+                self._enqueue([None] * max_batch, slot)
+            stream.synchronize()
 
     def submit(self, frames: Sequence[Frame]) -> CudaTicket:
         """Enqueue 1 to ``max_batch`` frames.
@@ -104,25 +110,15 @@ class CudaDetector:
                 'wait for a ticket first'
             )
         self._next = (self._next + 1) % len(self._slots)
-        device, mark = self._device, self._device.mark
         with self._stream:
-            with mark('upload'):
+            with self._device.mark('upload'):
                 slot.begun.record()
+                slot.uploading.record(self._copies)
                 submitted_ns = time.monotonic_ns()
                 sources = slot.staging.upload(frames)
-                slot.copied.record(self._copies)
-                self._stream.wait_event(slot.copied)
-            with mark('preprocess'):
-                usable = [None if isinstance(s, FrameError) else s for s in sources]
-                target = device.address(self._backend.input)
-                boxes = self._preprocessor.enqueue(usable, target)
-                slot.preprocessed.record()
-            with mark('infer'):
-                self._backend.infer(len(frames))
-                slot.inferred.record()
-            with mark('decode'):
-                self._postprocessor.enqueue(boxes, self._thresholds(), slot.result)
-                slot.decoded.record()
+                slot.uploaded.record(self._copies)
+                self._stream.wait_event(slot.uploaded)
+            self._enqueue([None if isinstance(s, FrameError) else s for s in sources], slot)
         slot.ticket = CudaTicket(self, slot, sources, submitted_ns)
         return slot.ticket
 
@@ -137,7 +133,7 @@ class CudaDetector:
             self._slots.clear()
 
     def collect(
-        self, slot: _Slot, sources: Sequence[Source | FrameError], submitted_ns: int
+        self, slot: Slot, sources: Sequence[Source | FrameError], submitted_ns: int
     ) -> list[FrameResult]:
         """Return the results of a batch; for its ticket."""
         running = not slot.decoded.done
@@ -165,20 +161,41 @@ class CudaDetector:
             for place, source in enumerate(sources)
         ]
 
-    def _new_slot(self) -> _Slot:
-        staging = Staging(self._device, self._copies, self._pool)
-        events = [self._device.event() for _ in range(5)]
-        return _Slot(staging, self._postprocessor.new_result(), *events)
+    def _enqueue(self, sources: Sequence[Source | None], slot: Slot) -> None:
+        """Enqueue everything behind the copies; ``None`` is a place without an image."""
+        mark = self._device.mark
+        with mark('preprocess'):
+            target = self._device.address(self._backend.input)
+            boxes = self._preprocessor.enqueue(sources, target)
+            slot.preprocessed.record()
+        with mark('infer'):
+            self._backend.infer(len(sources))
+            slot.inferred.record()
+        with mark('decode'):
+            self._postprocessor.enqueue(boxes, self._thresholds(), slot.result)
+            slot.decoded.record()
+
+    def _new_slot(self, jpeg: GpuJpeg | None) -> Slot:
+        staging = Staging(self._device, self._copies, self._pool, jpeg)
+        events = [self._device.event() for _ in range(6)]
+        return Slot(staging, self._postprocessor.new_result(), *events)
 
 
 @dataclass(slots=True, eq=False)
-class _Slot:
-    """What one batch in flight occupies."""
+class Slot:
+    """What one batch in flight occupies, with the events of its stages.
+
+    Attributes:
+        begun: the computing stream has finished the batch before.
+        uploading, uploaded: on the copying stream, around this batch's copies.
+        preprocessed, inferred, decoded: on the computing stream, after each stage.
+    """
 
     staging: Staging
     result: np.ndarray
     begun: Any
-    copied: Any
+    uploading: Any
+    uploaded: Any
     preprocessed: Any
     inferred: Any
     decoded: Any
@@ -186,21 +203,25 @@ class _Slot:
 
 
 class CudaTicket:
-    """A batch on the device."""
+    """A batch on the device.
+
+    Attributes:
+        slot: its events, until the detector's ``in_flight``-th batch after it is submitted.
+    """
 
     def __init__(
         self,
         detector: CudaDetector,
-        slot: _Slot,
+        slot: Slot,
         sources: Sequence[Source | FrameError],
         submitted_ns: int,
     ) -> None:
-        self._detector, self._slot = detector, slot
+        self._detector, self.slot = detector, slot
         self._sources, self._submitted_ns = sources, submitted_ns
         self._results: list[FrameResult] | None = None
 
     def wait(self) -> list[FrameResult]:
         """Sleep until the batch is decoded; see :class:`core.detector.Ticket`."""
         if self._results is None:
-            self._results = self._detector.collect(self._slot, self._sources, self._submitted_ns)
+            self._results = self._detector.collect(self.slot, self._sources, self._submitted_ns)
         return self._results

@@ -50,10 +50,11 @@ THRESHOLDS = np.dtype(
         ('iou', 'f4'),
         ('class_agnostic', 'i4'),
         ('max_detections', 'i4'),
+        ('clip', 'i4'),
     ],
     align=True,
 )
-LETTERBOXES = np.dtype([('scale', 'f4', MAX_IMAGES)])
+LETTERBOXES = np.dtype([(name, 'f4', MAX_IMAGES) for name in ('scale', 'width', 'height')])
 WORK = np.dtype(
     [
         (name, 'u8')
@@ -133,17 +134,19 @@ class CudaPostprocessor:
             result: of :meth:`new_result`; holds the detections once the stream has got there.
         """
         batch = len(boxes)
-        scales = np.zeros(1, LETTERBOXES)
-        scales['scale'][0, :batch] = [box.scale for box in boxes]
+        geometry = np.zeros(1, LETTERBOXES)
+        geometry['scale'][0, :batch] = [box.scale for box in boxes]
+        geometry['width'][0, :batch] = [box.source_width for box in boxes]
+        geometry['height'][0, :batch] = [box.source_height for box in boxes]
         limits = _limits(thresholds, self._spec)
         candidates, select_best, overlap, keep = self._kernels
         anchors = -(-self._spec.anchors // BLOCK)
-        candidates((anchors, batch), (BLOCK,), (self._head, limits, scales, self._work))
+        candidates((anchors, batch), (BLOCK,), (self._head, limits, geometry, self._work))
         select_best((batch,), (MAX_CANDIDATES,), (self._head, self._work))
         grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, batch)
         overlap(grid, (BLOCK,), (limits, self._work))
         address = np.uint64(self._device.address(result))
-        keep((batch,), (32,), (limits, self._work, address))
+        keep((batch,), (MAX_CANDIDATES,), (limits, geometry, self._work, address))
 
     @staticmethod
     def detections(result: np.ndarray, place: int) -> Detections:
@@ -195,4 +198,5 @@ def _limits(thresholds: Thresholds, spec: ModelSpec) -> np.ndarray:
     limits['iou'] = thresholds.nms_iou
     limits['class_agnostic'] = thresholds.class_agnostic
     limits['max_detections'] = min(thresholds.max_detections, MAX_CANDIDATES)
+    limits['clip'] = thresholds.clip_boxes
     return limits

@@ -15,13 +15,17 @@ from yolox_trt_ros.detect.cuda.runtime import Device
 
 LAUNCH_IMAGES = 16
 """Images of one launch; kBatch in letterbox.cu."""
-BLOCK = (32, 8)
+BLOCK = (32, 4)
+COLUMNS, ROWS = 2, 2
+"""Output pixels of a thread; kRows in letterbox.cu."""
 
+TAP = np.dtype([('first', 'i4'), ('weight', 'i4')])
 IMAGE = np.dtype(
     [
         ('data', 'u8'),
+        ('across', 'u8'),
+        ('down', 'u8'),
         ('scale', 'i8', 2),
-        ('offset', 'i8', 2),
         ('step', 'i4'),
         ('width', 'i4'),
         ('height', 'i4'),
@@ -104,7 +108,8 @@ class InputFormat:
 class CudaPreprocessor:
     """Colour, resize, letterbox, layout and type conversion of one model's input, fused.
 
-    Pixel arithmetic is OpenCV's (8-bit bilinear with half-pixel centres); see ``image.cuh``.
+    Pixel arithmetic is OpenCV's (8-bit bilinear with half-pixel centres); see ``image.cuh``. Each
+    size and encoding of image gets small tables on the device when it is first seen.
 
     Args:
         spec: the model; its input width must be even.
@@ -132,7 +137,8 @@ class CudaPreprocessor:
                 f'got {spec.width} pixels of {dtype.name}'
             )
         self._spec = spec
-        self._templates: dict[tuple[str, int, int, int], tuple[Any, Letterbox]] = {}
+        self._device = device
+        self._templates: dict[tuple[str, int, int, int], tuple[Any, Letterbox, list[Any]]] = {}
         kind, layout = _TYPES[dtype.name], _LAYOUTS[form.layout][0]
         name = f'letterbox<{kind}, {layout}, {str(antialias).lower()}>'
         (self._kernel,) = device.kernels('letterbox.cu', [name], ())
@@ -167,20 +173,20 @@ class CudaPreprocessor:
         images = batch['image'][0]
         boxes = []
         for place, source in enumerate(sources):
-            box = Letterbox(1.0, 0, 0)
+            box = Letterbox(1.0, 0, 0, 0, 0)
             if source is not None:
                 frame, address = source
-                images[place], box = self._template(frame)
+                images[place], box, _ = self._template(frame)
                 images['data'][place] = address
             boxes.append(box)
         self._target['data'] = target
-        columns, rows = BLOCK[0] * 2, BLOCK[1]
+        columns, rows = BLOCK[0] * COLUMNS, BLOCK[1] * ROWS
         grid = (-(-self._spec.width // columns), -(-self._spec.height // rows), len(sources))
         self._kernel(grid, BLOCK, (batch, self._target))
         return boxes
 
-    def _template(self, frame: Frame) -> tuple[Any, Letterbox]:
-        """Return the descriptor of all images like this one, but for their address."""
+    def _template(self, frame: Frame) -> tuple[Any, Letterbox, list[Any]]:
+        """Return what images like this one share: descriptor, letterbox, tables it points to."""
         key = (frame.encoding, frame.height, frame.width, frame.step)
         if key not in self._templates:
             box = Letterbox.fit(frame.height, frame.width, self._spec)
@@ -190,9 +196,44 @@ class CudaPreprocessor:
             image['swap'] = red_first != (self._spec.colour == 'rgb')
             image['step'], image['width'], image['height'] = frame.step, frame.width, frame.height
             image['out_width'], image['out_height'] = box.width, box.height
-            ratios = frame.width / box.width, frame.height / box.height
-            image['scale'] = [round(ratio * 2**32) for ratio in ratios]
-            # Half-pixel centres; half a step of the 11-bit weight makes truncation round.
-            image['offset'] = [round((ratio / 2 - 0.5) * 2**32) + 2**20 for ratio in ratios]
-            self._templates[key] = (image[()], box)
+            sizes = (frame.width, box.width), (frame.height, box.height)
+            image['scale'] = [round(size / out * 2**32) for size, out in sizes]
+            across, down = (taps(size, out) for size, out in sizes)
+            tables = [self._device.array(table) for table in (pairs(across, frame.width), down)]
+            image['across'], image['down'] = map(self._device.address, tables)
+            self._templates[key] = (image[()], box, tables)
         return self._templates[key]
+
+
+def taps(size: int, out: int) -> np.ndarray:
+    """Return the two source pixels behind each output pixel, and the second one's weight.
+
+    Rounded as in OpenCV's ``resize`` with INTER_LINEAR: positions to float32, weights to 1/2048.
+
+    Args:
+        size: source pixels of a row or column.
+        out: output pixels.
+
+    Returns:
+        ``TAP`` (``out``,): ``first`` is -1 to ``size`` - 1, so that one of ``first`` and
+        ``first`` + 1 may lie beyond an end and then stands for the pixel there.
+    """
+    ratio = 1 / (out / size)
+    at = ((np.arange(out) + 0.5) * ratio - 0.5).astype(np.float32)
+    table = np.empty(out, TAP)
+    table['first'] = first = np.floor(at)
+    table['weight'] = np.rint((at - first) * np.float32(2048))
+    return table
+
+
+def pairs(table: np.ndarray, size: int) -> np.ndarray:
+    """Return taps whose two pixels both lie in a row of ``size``, if that is more than one.
+
+    The row gets an even number of them, as kernels take two columns at a time.
+    """
+    first, last = table['first'], max(size - 2, 0)
+    inside = np.zeros(len(table) + len(table) % 2, TAP)
+    inside['first'][: len(table)] = np.clip(first, 0, last)
+    weight = np.where(first > last, 2048, table['weight'])
+    inside['weight'][: len(table)] = np.where((first < 0) | (size == 1), 0, weight)
+    return inside

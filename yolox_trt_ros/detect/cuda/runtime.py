@@ -7,6 +7,7 @@ Only :class:`CudaDevice` and the backends touch CuPy. Tests without a GPU put an
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,6 +18,10 @@ import numpy as np
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 
 KERNELS = Path(__file__).parent / 'kernels'
+
+MAKING = threading.Lock()
+"""Held while a backend or a detector is made. Loading kernels and a network's first run wait for
+the whole device, which breaks the recording of a CUDA graph on any other thread."""
 
 Launcher = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
 """Called with grid, block and arguments; enqueues on the current stream. Arguments are NumPy
@@ -39,6 +44,10 @@ class Device(Protocol):
         """Return an array on the device, written on the current stream."""
         ...
 
+    def array(self, data: np.ndarray) -> Any:
+        """Return a copy on the device, ready for what is then enqueued on the current stream."""
+        ...
+
     def page_locked(self, count: int, dtype: Any) -> np.ndarray:
         """Return an array (count,), count > 0, in host memory that kernels reach too."""
         ...
@@ -47,8 +56,12 @@ class Device(Protocol):
         """Return whether kernels and copy engines may read an array of the host where it lies."""
         ...
 
+    def mapped(self, data: np.ndarray) -> int:
+        """Return where kernels find page-locked memory that may be registered, not allocated."""
+        ...
+
     def address(self, array: Any) -> int:
-        """Return where an array of this device, or page-locked, lies for kernels."""
+        """Return where an array of this device, or :meth:`page_locked`, lies for kernels."""
         ...
 
     def stream(self) -> Any:
@@ -150,6 +163,10 @@ class CudaDevice:
         """Return a ``cupy.ndarray``."""
         return self._cupy.zeros(tuple(shape), dtype)
 
+    def array(self, data: np.ndarray) -> Any:
+        """Return a ``cupy.ndarray`` of the data's bytes."""
+        return self._cupy.asarray(data.view(np.uint8))
+
     def page_locked(self, count: int, dtype: Any) -> np.ndarray:
         """Return page-locked memory, which every device of the machine reaches; zeros."""
         memory = self._cupy.cuda.alloc_pinned_memory(count * np.dtype(dtype).itemsize)
@@ -162,6 +179,12 @@ class CudaDevice:
         runtime = self._cupy.cuda.runtime
         kind: int = runtime.pointerGetAttributes(data.ctypes.data).type
         return kind == runtime.memoryTypeHost
+
+    def mapped(self, data: np.ndarray) -> int:
+        """Return the address; some GPUs see registered memory at another one than the host."""
+        attributes = self._cupy.cuda.runtime.pointerGetAttributes(data.ctypes.data)
+        address: int = attributes.devicePointer
+        return address
 
     def address(self, array: Any) -> int:
         """Return the address; page-locked memory has the same one on host and device."""

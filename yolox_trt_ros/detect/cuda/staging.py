@@ -13,11 +13,15 @@ from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.cpu.preprocess import decode_compressed
+from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import Device
 
 ALIGNMENT = 256
 SLACK = 16
 """Bytes behind the last image: kernels read whole words."""
+
+LIMIT = 1 << 31
+"""Bytes of an image: kernels count them in 32 bits."""
 
 Source = tuple[Frame, int]
 
@@ -34,10 +38,14 @@ class Staging:
         device: where the kernels run.
         copies: stream for copies alone.
         pool: threads that copy and that decode compressed images.
+        jpeg: decodes JPEG images on the device instead, if there is one.
     """
 
-    def __init__(self, device: Device, copies: Any, pool: ThreadPoolExecutor) -> None:
-        self._device, self._copies, self._pool = device, copies, pool
+    def __init__(
+        self, device: Device, copies: Any, pool: ThreadPoolExecutor, jpeg: GpuJpeg | None = None
+    ) -> None:
+        self._device, self._copies, self._pool, self._jpeg = device, copies, pool, jpeg
+        self._images: list[Any] = []
         self._host = device.page_locked(1, np.uint8)
         self._on_device = device.zeros((1,), np.uint8)
         self._frames: Sequence[Frame] = ()
@@ -48,6 +56,17 @@ class Staging:
         Copies are enqueued on the copy stream; the frames' memory is kept until the next call.
         """
         self._frames = frames
+        if self._jpeg is None:
+            return self._upload(frames)
+        # Kernels read pixels in pairs; one in a column of its own would have foreign memory beside.
+        jpegs = [i for i, f in enumerate(frames) if f.encoding == 'jpeg' and f.width > 1]
+        others = [i for i in range(len(frames)) if i not in jpegs]
+        sources = dict(zip(others, self._upload([frames[i] for i in others]), strict=True))
+        decoded = self._jpeg.decode([frames[i] for i in jpegs], self._images, self._copies)
+        sources |= zip(jpegs, decoded, strict=True)
+        return [sources[i] for i in range(len(frames))]
+
+    def _upload(self, frames: Sequence[Frame]) -> list[Source | FrameError]:
         layouts = [_raw_layout(frame) for frame in frames]
         sizes = [0 if isinstance(f, FrameError) else f.step * _rows(f) + SLACK for f in layouts]
         places = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
@@ -62,7 +81,7 @@ class Staging:
         """Return page-locked bytes of a frame, or a promise of them."""
         if isinstance(layout, FrameError):
             return layout
-        # Kernels read pixels in pairs; one in a column of its own would have foreign memory beside.
+        # See above for images of one column.
         whole = not frame.compressed and frame.width > 1
         if whole and self._device.is_page_locked(frame.data):
             return frame.data[: frame.step * _rows(frame)]
@@ -83,7 +102,7 @@ class Staging:
         except FrameError as error:
             return error
         if self._device.integrated:
-            return layout, data.ctypes.data
+            return layout, self._device.mapped(data)
         target = self._device.address(self._on_device) + place
         self._device.upload(target, data, self._copies)
         return layout, target
@@ -105,6 +124,12 @@ def _raw_layout(frame: Frame) -> Frame | FrameError:
     """Return the frame as the kernels will find it: decoded, if it is compressed."""
     if frame.compressed:
         return replace(frame, encoding='bgr8', step=frame.width * 3)
+    if frame.step * _rows(frame) >= LIMIT:
+        return FrameError(
+            DropReason.UNSUPPORTED,
+            f'{frame.encoding} frame: expected less than {LIMIT} bytes, got {frame.step} × '
+            f'{_rows(frame)}',
+        )
     need = frame.step * (_rows(frame) - 1) + RAW[frame.encoding].min_step(frame.width)
     if len(frame.data) < need:
         return FrameError(

@@ -13,6 +13,7 @@ from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
 from yolox_trt_ros.tools._gpu_timing import replayed_us, timed_us
 
 CLASSES, OBJECTS, SETS = 80, 100, 4
+BOX = Letterbox(0.5, 640, 960, 1280, 1920)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def _ours(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream:
         CudaPostprocessor(spec, device, [o.data.ptr for o in one], np.float16, batch)
         for one in outputs
     ]
-    boxes = [Letterbox(0.5, 608, 960)] * batch
+    boxes = [BOX] * batch
     place = decoders[0].new_result()
     require_cupy().cuda.Device().synchronize()
 
@@ -74,7 +75,7 @@ def _ours(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream:
 def _found(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int) -> list[int]:
     decoder = CudaPostprocessor(spec, device, [o.data.ptr for o in outputs], np.float16, batch)
     place = decoder.new_result()
-    decoder.enqueue([Letterbox(0.5, 608, 960)] * batch, Thresholds(), place)
+    decoder.enqueue([BOX] * batch, Thresholds(), place)
     require_cupy().cuda.Device().synchronize()
     return [len(decoder.detections(place, i)) for i in range(batch)]
 

@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from yolox_trt_ros.tools._gpu_timing import timed_us
 
 IN_FLIGHT = 2
 CALLS = 30
+TIMELINE = 12
+"""Batches whose copies and computation are laid side by side."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,13 +54,16 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     images = _images(args.size[0], args.size[1], max(args.batches))
     result |= {'model': model.path.name, 'batches': {}}
     for size in args.batches:
-        rig = Rig(model, args.device, size)
+        # As an engine for just this size: recording every size up to it takes long.
+        fixed = replace(model, spec=replace(spec, batch=size))
+        rig = Rig(fixed, args.device, size)
         row = rig.measure(images[:size], args.seconds)
         rig.detector.close()
-        row['two_lanes_per_s'] = _two_lanes(model, args.device, images[:size], args.seconds)
+        row['two_lanes_per_s'] = _two_lanes(fixed, args.device, images[:size], args.seconds)
         if args.torchscript:
             row['pytorch_per_s'] = _pytorch(args.torchscript, spec, images[:size], args.seconds)
-        result['batches'][str(size)] = {key: round(value, 4) for key, value in row.items()}
+        row = {key: round(value, 4) for key, value in row.items()}
+        result['batches'][str(size)] = row | {'timeline_ms': rig.timeline}
     return result
 
 
@@ -69,7 +75,10 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         table += [
             (f'batch {size}: inference alone', f'{row["inference_ms"]:.2f} ms'),
             ('  whole batch, sustained', f'{row["batch_ms"]:.2f} ms = {extra:+.1%}'),
-            ('  its copy to the device', f'{row["copy_ms"]:.2f} ms'),
+            (
+                '  its copy to the device',
+                f'{row["copy_ms"]:.2f} ms, {row["copy_hidden"]:.0%} behind computation',
+            ),
             ('  host, page-locked images', f'{row["host_ms"]:.3f} ms'),
             (
                 '  images/s, one lane, two lanes',
@@ -103,6 +112,7 @@ class Rig:
         self.detector = CudaDetector(
             model.spec, self.device, self.stream, self.backend, Thresholds, batch, IN_FLIGHT
         )
+        self.timeline: list[dict[str, list[float]]] = []
 
     def measure(self, images: list[np.ndarray], seconds: float) -> dict[str, float]:
         """Return milliseconds per batch and images per second."""
@@ -113,6 +123,7 @@ class Rig:
         return {
             'inference_ms': inference / 1e3,
             'copy_ms': self._copy_ms(locked),
+            'copy_hidden': self._copy_hidden(locked),
             'batch_ms': self.batch / sustained.per_s * 1e3,
             'host_ms': sustained.host_ms,
             'per_s': sustained.per_s,
@@ -142,6 +153,34 @@ class Rig:
         memory[:] = image.reshape(-1)
         return _frame(memory.reshape(image.shape))
 
+    def _copy_hidden(self, frames: list[Frame]) -> float:
+        """Return which part of the copies ran while another batch was computed."""
+        base = self.device.event()
+        base.record(self.stream)
+        running: deque[Any] = deque()
+        for _ in range(TIMELINE):
+            running.append(self.detector.submit(frames))
+            if len(running) == IN_FLIGHT:
+                self.timeline.append(self._spans(base, running.popleft()))
+        for ticket in running:
+            self.timeline.append(self._spans(base, ticket))
+        computed = [span['computed'] for span in self.timeline]
+        copied = [span['copied'] for span in self.timeline[1:]]  # nothing runs beside the first
+        hidden = sum(
+            max(0.0, min(end, b) - max(begin, a)) for begin, end in copied for a, b in computed
+        )
+        return hidden / sum(end - begin for begin, end in copied)
+
+    def _spans(self, base: Any, ticket: Any) -> dict[str, list[float]]:
+        """Return when a batch was copied and computed, milliseconds after ``base``."""
+        ticket.wait()
+        slot = ticket.slot
+        begun, uploading, uploaded, decoded = (
+            round(self.device.elapsed_ns(base, event) / 1e6, 3)
+            for event in (slot.begun, slot.uploading, slot.uploaded, slot.decoded)
+        )
+        return {'copied': [uploading, uploaded], 'computed': [max(begun, uploaded), decoded]}
+
     def _copy_ms(self, frames: list[Frame]) -> float:
         with self.stream:
             target = self.device.zeros((max(frame.data.size for frame in frames),), np.uint8)
@@ -154,23 +193,24 @@ class Rig:
 
 
 def _two_lanes(model: Model, index: int, images: list[np.ndarray], seconds: float) -> float:
-    rates: list[float] = []
     ready = threading.Barrier(2)
 
-    def lane() -> None:
-        rig = Rig(model, index, len(images))
+    def lane() -> float:
+        try:
+            rig = Rig(model, index, len(images))
+        except Exception:
+            ready.abort()
+            raise
         frames = [rig.locked(image) for image in images]
         rig.detector.submit(frames).wait()
         ready.wait()
-        rates.append(rig.sustain(frames, seconds).per_s)
+        rate = rig.sustain(frames, seconds).per_s
         rig.detector.close()
+        return rate
 
-    threads = [threading.Thread(target=lane) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(rates)
+    with ThreadPoolExecutor(2) as threads:
+        lanes = [threads.submit(lane) for _ in range(2)]
+    return sum(future.result() for future in lanes)
 
 
 def _pytorch(path: Path, spec: ModelSpec, images: list[np.ndarray], seconds: float) -> float:

@@ -1,13 +1,14 @@
 // Head outputs to detections in four launches and no host synchronisation:
-//   candidates  anchors that may be detections, and their keys
-//   select      the best kCandidates keys, sorted
-//   overlap     which box would suppress which
-//   keep        greedy suppression; writes the result and leaves everything ready for a next batch
+//   candidates   anchors that may be detections, and their keys
+//   select_best  the best kCandidates keys, sorted
+//   overlap      which box would suppress which
+//   keep         greedy suppression; writes the result and leaves everything ready for a next batch
 #include "head.cuh"
 
-constexpr int kCandidates = 1024;        // boxes that enter suppression; cpu/postprocess.py agrees
+constexpr int kCandidates = 1024;         // boxes that enter suppression; cpu/postprocess.py agrees
 constexpr int kWords = kCandidates / 32;  // of a row of the overlap matrix
 constexpr int kBlock = 128;               // threads of candidates and of overlap
+constexpr int kAtOnce = 32;               // class scores that a thread reads before it looks at any
 constexpr unsigned kWholeWarp = 0xffffffffu;
 
 typedef unsigned long long Key;
@@ -20,7 +21,7 @@ struct Work {
   Box* best_boxes;     // [images, kCandidates]: sorted
   float* best_scores;  // likewise
   int* best_classes;   // likewise
-  unsigned* overlaps;  // [images, kCandidates, kWords]: bit j of row i: i suppresses j, j > i
+  unsigned* overlaps;  // [images, kCandidates, kWords]: bit j of row i: j suppresses i, j < i
 };
 
 // What the host reads; lies in page-locked host memory.
@@ -31,8 +32,10 @@ struct Result {
   int count, padding[3];
 };
 
+// How each image sits in the network's input.
 struct Letterboxes {
-  float scale[kImages];  // network pixels per source pixel
+  float scale[kImages];                  // network pixels per source pixel
+  float width[kImages], height[kImages];  // source pixels
 };
 
 DEVICE Key* keys_of(const Work& work, const Head& head, int image) {
@@ -43,63 +46,30 @@ DEVICE int selected(const Work& work, int image) {
   return min(work.counts[image], static_cast<unsigned>(kCandidates));
 }
 
-DEVICE Key smallest_of_warp(Key key) {
-  for (int distance = 16; distance > 0; distance /= 2) {
-    key = min(key, __shfl_xor_sync(kWholeWarp, key, distance));
-  }
-  return key;
-}
-
-// Gives every lane with `take` set a place of its own in the image's list of keys.
-DEVICE void append(Key* keys, unsigned* count, Key key, bool take, int lane) {
-  const unsigned takers = __ballot_sync(kWholeWarp, take);
-  unsigned first = 0;
-  if (lane == 0 && takers != 0) first = atomicAdd(count, __popc(takers));
-  first = __shfl_sync(kWholeWarp, first, 0);
-  if (take) keys[first + __popc(takers & ((1u << lane) - 1))] = key;
-}
-
-// One warp looks at one anchor that passed: its box, then its classes, a lane each.
-template <class T, int L>
-DEVICE void inspect(const Head& head, const Thresholds& thresholds, float letterbox,
-                    const Work& work, int image, int anchor, int lane) {
+// Calls visit(class, score) for each class of an anchor whose score exceeds the threshold; returns
+// whether any of its scores is undefined. Only classes that may pass are looked at closely.
+template <class T, int L, class Visit>
+DEVICE bool visit_classes(const Head& head, const Thresholds& thresholds, int l, int image,
+                          int anchor, float objectness, Visit visit) {
   typedef Reader<T, L> Read;
-  const int l = level_of(head, anchor);
-  float raw[4];
-  for (int k = 0; k < 4; ++k) {
-    raw[k] = Read::box(head, l, image, anchor, k);
-  }
-  bool ok;
-  const Box box = decode_box(head, l, anchor, raw, letterbox, ok);
-  if (!ok) return;
-  if (lane == 0) work.boxes[static_cast<long long>(image) * head.anchors + anchor] = box;
-
-  const float objectness = probability(head, Read::objectness(head, l, image, anchor));
-  Key* keys = keys_of(work, head, image);
-  const unsigned first = static_cast<unsigned>(anchor) * head.classes;
-  Key best = ~0ull;
+  const float least = least_class_score(head, thresholds.score / objectness);
   bool undefined = false;
-  for (int begin = 0; begin < head.classes; begin += 32) {
-    const int c = begin + lane;
-    float score = 0;
-    if (c < head.classes) {
-      score = objectness * probability(head, Read::score(head, l, image, anchor, c));
+  for (int begin = 0; begin < head.classes; begin += kAtOnce) {
+    unsigned promising = 0;
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int c = min(begin + k, head.classes - 1);
+      const float raw = Read::score(head, l, image, anchor, c);
+      undefined |= raw != raw;
+      promising |= static_cast<unsigned>(raw > least && begin + k < head.classes) << k;
     }
-    undefined |= score != score;
-    const bool take = score > thresholds.score;
-    const Key key = key_of(score, first + c);
-    if (!thresholds.class_agnostic) {
-      append(keys, work.counts + image, key, take, lane);
-    } else if (take && key < best) {
-      best = key;
+    for (; promising != 0; promising &= promising - 1) {
+      const int c = begin + __ffs(promising) - 1;
+      const float score = objectness * probability(head, Read::score(head, l, image, anchor, c));
+      if (score > thresholds.score) visit(c, score);
     }
   }
-  if (thresholds.class_agnostic) {
-    // An anchor with an undefined score has no best class.
-    undefined = __ballot_sync(kWholeWarp, undefined) != 0;
-    best = smallest_of_warp(best);
-    append(keys, work.counts + image, best, lane == 0 && best != ~0ull && !undefined, lane);
-  }
+  return undefined;
 }
 
 // Grid: x covers anchors, y images; kBlock threads.
@@ -107,22 +77,49 @@ template <class T, int L>
 __global__ void __launch_bounds__(kBlock)
     candidates(const Head head, const Thresholds thresholds, const Letterboxes letterboxes,
                const Work work) {
-  __shared__ int passed[kBlock];
-  __shared__ int count;
+  typedef Reader<T, L> Read;
   const int image = blockIdx.y, anchor = blockIdx.x * kBlock + threadIdx.x;
-  if (threadIdx.x == 0) count = 0;
-  __syncthreads();
-  if (anchor < head.anchors) {
-    const float objectness = Reader<T, L>::objectness(head, level_of(head, anchor), image, anchor);
-    if (objectness >= thresholds.objectness) passed[atomicAdd(&count, 1)] = anchor;
+  const int lane = threadIdx.x % 32, l = level_of(head, anchor);
+  const bool exists = anchor < head.anchors;
+  const float raw = exists ? Read::objectness(head, l, image, anchor) : 0;
+  const bool passes = exists && raw >= thresholds.objectness;
+  if (__ballot_sync(kWholeWarp, passes) == 0) return;
+
+  const float objectness = probability(head, raw);
+  const unsigned first_key = static_cast<unsigned>(anchor) * head.classes;
+  Key best = ~0ull;
+  unsigned count = 0;
+  if (passes) {
+    bool ok;
+    const Box box = decode_box<T, L>(head, l, image, anchor, letterboxes.scale[image], ok);
+    const auto look = [&](int c, float score) {
+      ++count;
+      best = min(best, key_of(score, first_key + c));
+    };
+    const bool undefined =
+        visit_classes<T, L>(head, thresholds, l, image, anchor, objectness, look);
+    // An anchor with an undefined score has no best class.
+    if (thresholds.class_agnostic) count = count > 0 && !undefined;
+    if (!ok) count = 0;
+    if (count > 0) work.boxes[static_cast<long long>(image) * head.anchors + anchor] = box;
   }
-  __syncthreads();
-  const int lane = threadIdx.x % 32;
-  for (int i = threadIdx.x / 32; i < count; i += kBlock / 32) {
-    inspect<T, L>(head, thresholds, letterboxes.scale[image], work, image, passed[i], lane);
+  unsigned upto = count;
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const unsigned left = __shfl_up_sync(kWholeWarp, upto, distance);
+    if (lane >= distance) upto += left;
+  }
+  unsigned place = 0;
+  if (lane == 31 && upto > 0) place = atomicAdd(work.counts + image, upto);
+  place = __shfl_sync(kWholeWarp, place, 31) + upto - count;
+  if (count == 0) return;
+  Key* keys = keys_of(work, head, image) + place;
+  if (thresholds.class_agnostic) {
+    *keys = best;
+  } else {
+    const auto write = [&](int c, float score) { *keys++ = key_of(score, first_key + c); };
+    visit_classes<T, L>(head, thresholds, l, image, anchor, objectness, write);
   }
 }
-
 // Finds the digit of the key with rank `need` among those counted in `histogram`, by one warp.
 DEVICE void find_digit(const unsigned* histogram, int lane, int& need, int& digit) {
   const unsigned wanted = need;
@@ -232,8 +229,8 @@ __global__ void __launch_bounds__(kBlock) overlap(const Thresholds thresholds, c
   __shared__ int classes[32];
   const int image = blockIdx.z, n = selected(work, image);
   const int thread = threadIdx.x, row = blockIdx.x * kBlock + thread, column = blockIdx.y * 32;
-  // The whole block lies outside or below the diagonal.
-  if (column >= n || row - thread >= min(n, column + 32)) return;
+  // The whole block lies outside or above the diagonal.
+  if (row - thread >= n || column >= row - thread + kBlock) return;
   const Box* best_boxes = work.best_boxes + image * kCandidates;
   const int* best_classes = work.best_classes + image * kCandidates;
   if (thread < 32 && column + thread < n) {
@@ -241,56 +238,78 @@ __global__ void __launch_bounds__(kBlock) overlap(const Thresholds thresholds, c
     classes[thread] = best_classes[column + thread];
   }
   __syncthreads();
-  if (row >= n) return;
+  if (row >= n || column > row) return;
   const Box box = best_boxes[row];
   const int class_id = best_classes[row];
   unsigned word = 0;
-  for (int j = max(0, row + 1 - column); j < min(32, n - column); ++j) {
+  for (int j = 0; j < min(32, row - column); ++j) {
     const bool rivals = thresholds.class_agnostic || classes[j] == class_id;
-    if (rivals && overlaps(box, boxes[j], thresholds.iou)) word |= 1u << j;
+    if (rivals && overlaps(boxes[j], box, thresholds.iou)) word |= 1u << j;
   }
   work.overlaps[(static_cast<long long>(image) * kCandidates + row) * kWords + blockIdx.y] = word;
 }
 
-// Grid: x images; one warp. Lane k knows which boxes of word k are suppressed so far.
-__global__ void __launch_bounds__(32) keep(const Thresholds thresholds, const Work work,
-                                           Result* results) {
-  const int image = blockIdx.x, lane = threadIdx.x, n = selected(work, image);
-  const unsigned* rows =
-      work.overlaps + static_cast<long long>(image) * kCandidates * kWords + lane;
-  Result& result = results[image];
-  unsigned suppressed = 0;
-  int kept = 0;
-  for (int first = 0; first < n && kept < thresholds.max_detections; first += 32) {
-    const int word = first / 32, count = min(32, n - first);
-    unsigned row[32];
-#pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      // Words below the diagonal are never written, those behind the last box neither.
-      row[i] = i < count && lane >= word && lane * 32 < n ? rows[(first + i) * kWords] : 0;
-    }
-    unsigned alive = ~__shfl_sync(kWholeWarp, suppressed, word);
-    if (count < 32) alive &= (1u << count) - 1;
-#pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      const unsigned inside = __shfl_sync(kWholeWarp, row[i], word);
-      if (alive >> i & 1) alive &= ~inside;
-    }
-#pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      if (alive >> i & 1) suppressed |= row[i];
-    }
-    const int place = kept + __popc(alive & ((1u << lane) - 1));
-    if ((alive >> lane & 1) && place < thresholds.max_detections) {
-      const int from = image * kCandidates + first + lane;
-      result.box[place] = work.best_boxes[from];
-      result.score[place] = work.best_scores[from];
-      result.class_id[place] = work.best_classes[from];
-    }
-    kept += __popc(alive);
+// Returns which boxes of a warp are kept; bit j of `rivals` says that lane j < lane suppresses this
+// one. Each round decides all boxes whose rivals are decided.
+DEVICE unsigned keep_of_warp(bool alive, unsigned rivals) {
+  unsigned open = __ballot_sync(kWholeWarp, alive), kept = 0;
+  while (open != 0) {
+    const bool loses = (rivals & kept) != 0, wins = !loses && (rivals & open) == 0;
+    const unsigned losers = __ballot_sync(kWholeWarp, loses);
+    const unsigned winners = __ballot_sync(kWholeWarp, alive && wins);
+    kept |= winners;
+    open &= ~(winners | losers);
   }
-  if (lane == 0) {
-    result.count = min(kept, thresholds.max_detections);
+  return kept;
+}
+
+DEVICE Box clipped(const Box& box, float width, float height) {
+  return {fminf(fmaxf(box.x1, 0.0f), width), fminf(fmaxf(box.y1, 0.0f), height),
+          fminf(fmaxf(box.x2, 0.0f), width), fminf(fmaxf(box.y2, 0.0f), height)};
+}
+
+// Grid: x images; kCandidates threads, one for each box. Warp after warp decides on its own boxes
+// and tells those behind it.
+__global__ void __launch_bounds__(kCandidates)
+    keep(const Thresholds thresholds, const Letterboxes letterboxes, const Work work,
+         Result* results) {
+  __shared__ unsigned kept[kWords];
+  const int image = blockIdx.x, i = threadIdx.x, lane = i % 32, warp = i / 32;
+  const int n = selected(work, image), from = image * kCandidates + i;
+  const unsigned* row = work.overlaps + static_cast<long long>(from) * kWords;
+  unsigned rivals[kWords];
+#pragma unroll
+  for (int w = 0; w < kWords; ++w) {
+    rivals[w] = i < n && w <= warp ? row[w] : 0;  // words above the diagonal are never written
+  }
+  bool alive = i < n;
+  int before = 0;  // kept boxes of the warps before this one
+#pragma unroll
+  for (int w = 0; w < kWords; ++w) {
+    if (w * 32 >= n) break;
+    if (w == warp) {
+      const unsigned mine = keep_of_warp(alive, rivals[w]);
+      if (lane == 0) kept[w] = mine;
+      alive = mine >> lane & 1;
+    }
+    __syncthreads();
+    if (w < warp) {
+      alive = alive && (rivals[w] & kept[w]) == 0;
+      before += __popc(kept[w]);
+    }
+  }
+  Result& result = results[image];
+  const int place = before + (warp * 32 < n ? __popc(kept[warp] & ((1u << lane) - 1)) : 0);
+  if (alive && place < thresholds.max_detections) {
+    const Box box = work.best_boxes[from];
+    const float width = letterboxes.width[image], height = letterboxes.height[image];
+    result.box[place] = thresholds.clip ? clipped(box, width, height) : box;
+    result.score[place] = work.best_scores[from];
+    result.class_id[place] = work.best_classes[from];
+  }
+  // The last thread's place is the number of kept boxes before it.
+  if (i == kCandidates - 1) {
+    result.count = min(place + alive, thresholds.max_detections);
     work.counts[image] = 0;
   }
 }

@@ -6,6 +6,7 @@
 #include "device.cuh"
 
 constexpr int kLevels = 4, kImages = 64;
+constexpr float kFarthest = 1e6f;  // input pixels; FARTHEST in cpu/postprocess.py
 
 // One stride of the head; postprocess.py holds the same layout as a NumPy type.
 struct Level {
@@ -30,6 +31,7 @@ struct Thresholds {
   float iou;
   int class_agnostic;
   int max_detections;
+  int clip;  // boxes end at the image's border
 };
 
 struct alignas(16) Box {
@@ -83,10 +85,19 @@ DEVICE float probability(const Head& head, float score) {
   return head.logits ? 1.0f / (1.0f + expf(-score)) : score;
 }
 
-// Returns the box in source pixels; `ok` is false if the network's box is not finite.
-DEVICE Box decode_box(const Head& head, int l, int anchor, const float (&raw)[4], float letterbox,
-                      bool& ok) {
-  float x = raw[0], y = raw[1], width = raw[2], height = raw[3];
+// A little less than the least number for a class in the network's own terms whose probability
+// reaches `share`; what rounding may do to it is far less than that.
+DEVICE float least_class_score(const Head& head, float share) {
+  const float low = share * (1 - 1e-5f);
+  return head.logits ? logf(low / fmaxf(1 - low, 0.0f)) : low;
+}
+
+// Returns the box in source pixels; `ok` is false if it is undefined or so large that it is none.
+template <class T, int L>
+DEVICE Box decode_box(const Head& head, int l, int image, int anchor, float letterbox, bool& ok) {
+  typedef Reader<T, L> Read;
+  float x = Read::box(head, l, image, anchor, 0), y = Read::box(head, l, image, anchor, 1);
+  float width = Read::box(head, l, image, anchor, 2), height = Read::box(head, l, image, anchor, 3);
   if (head.grid) {
     const Level& level = head.level[l];
     const int cell = anchor - level.first, row = cell / level.columns;
@@ -95,7 +106,8 @@ DEVICE Box decode_box(const Head& head, int l, int anchor, const float (&raw)[4]
     width = expf(width) * level.stride;
     height = expf(height) * level.stride;
   }
-  ok = isfinite(x) && isfinite(y) && isfinite(width) && isfinite(height);
+  ok = fabsf(x) < kFarthest && fabsf(y) < kFarthest && fabsf(width) < kFarthest &&
+       fabsf(height) < kFarthest;
   const float half_width = width / 2, half_height = height / 2;
   return {(x - half_width) / letterbox, (y - half_height) / letterbox,
           (x + half_width) / letterbox, (y + half_height) / letterbox};

@@ -1,6 +1,6 @@
 // Reading camera images: any supported encoding, any size, any alignment.
 //
-// Arithmetic is that of OpenCV 4 on 8-bit images, integer for integer: BT.601 video range in 20
+// Arithmetic is that of OpenCV on 8-bit images, integer for integer: BT.601 video range in 20
 // fractional bits, two-tap demosaicing, bilinear weights of 11 bits. A detector that was tuned on
 // one path then sees the same pixels on the other.
 #pragma once
@@ -8,16 +8,23 @@
 
 enum Format { kPacked3, kPacked4, kMono, kUyvy, kYuyv, kNv12, kBayer };
 
+// Two neighbouring source positions, and the second one's weight in 1/2048.
+struct alignas(8) Tap {
+  int first;
+  int weight;
+};
+
 // One image of a batch; preprocess.py holds the same layout as a NumPy type.
 struct Image {
   const unsigned char* data;
-  long long scale_x, scale_y;    // source pixels per output pixel, 32 fractional bits
-  long long offset_x, offset_y;  // source position of output pixel 0, with half a weight step added
-  int step, width, height;       // bytes, pixels
-  int out_width, out_height;     // pixels that the image covers in the network's input
+  const Tap* across;           // of each output column, an even number of them, all in the image
+  const Tap* down;             // of each output row; the first or the last may be half outside
+  long long scale_x, scale_y;  // source pixels per output pixel, 32 fractional bits
+  int step, width, height;     // bytes, pixels
+  int out_width, out_height;   // pixels that the image covers in the network's input
   int format;
-  int red;                       // Bayer: where red sits, x in bit 0, y in bit 1
-  int swap;                      // channel order is the reverse of the network's
+  int red;                     // Bayer: where red sits, x in bit 0, y in bit 1
+  int swap;                    // channel order is the reverse of the network's
 };
 
 // Channels of two neighbouring pixels: byte 0 is the left one's, byte 1 the right one's; the upper
@@ -34,16 +41,16 @@ struct Bytes {
   unsigned lo, hi;
 };
 
-// Returns `count` bytes from any address, at most 8, by aligned words; no word is touched that
-// holds none of them. Bytes above `count` are undefined.
-DEVICE Bytes load_bytes(const unsigned char* address, int count) {
-  const unsigned long long at = reinterpret_cast<unsigned long long>(address);
-  const int skip = static_cast<int>(at & 3);
-  const unsigned* word = reinterpret_cast<const unsigned*>(at - skip);
+// Returns `count` bytes behind an offset from the image's first, at most 8, by aligned words; no
+// word is touched that holds none of them. Bytes above `count` are undefined.
+DEVICE Bytes load_bytes(const Image& image, unsigned offset, int count) {
+  const unsigned long long data = reinterpret_cast<unsigned long long>(image.data);
+  const unsigned at = static_cast<unsigned>(data & 3) + offset, skip = at & 3;
+  const unsigned* word = reinterpret_cast<const unsigned*>((data & ~3ull) + (at & ~3u));
   const unsigned first = __ldg(word);
   const unsigned second = skip + count > 4 ? __ldg(word + 1) : 0;
   const unsigned third = skip + count > 8 ? __ldg(word + 2) : 0;
-  return {__funnelshift_r(first, second, skip * 8), __funnelshift_r(second, third, skip * 8)};
+  return {__funnelshift_r(first, second, at * 8), __funnelshift_r(second, third, at * 8)};
 }
 
 DEVICE int clamp(int value, int low, int high) { return min(max(value, low), high); }
@@ -73,27 +80,26 @@ DEVICE Colour bgr_of_yuv(int y, int u, int v) {
 template <int F> DEVICE Pair fetch(const Image& image, int x, int y);
 
 template <> DEVICE Pair fetch<kPacked3>(const Image& image, int x, int y) {
-  const Bytes b = load_bytes(image.data + static_cast<long long>(y) * image.step + 3 * x, 6);
+  const Bytes b = load_bytes(image, y * image.step + 3 * x, 6);
   return {__byte_perm(b.lo, b.hi, 0x30), __byte_perm(b.lo, b.hi, 0x41),
           __byte_perm(b.lo, b.hi, 0x52)};
 }
 
 template <> DEVICE Pair fetch<kPacked4>(const Image& image, int x, int y) {
-  const Bytes b = load_bytes(image.data + static_cast<long long>(y) * image.step + 4 * x, 8);
+  const Bytes b = load_bytes(image, y * image.step + 4 * x, 8);
   return {__byte_perm(b.lo, b.hi, 0x40), __byte_perm(b.lo, b.hi, 0x51),
           __byte_perm(b.lo, b.hi, 0x62)};
 }
 
 template <> DEVICE Pair fetch<kMono>(const Image& image, int x, int y) {
-  const unsigned grey = load_bytes(image.data + static_cast<long long>(y) * image.step + x, 2).lo;
+  const unsigned grey = load_bytes(image, y * image.step + x, 2).lo;
   return {grey, grey, grey};
 }
 
 // 4:2:2 with two pixels in four bytes; `luma` and `u` are the places of Y and U among them.
 DEVICE Pair fetch_yuv422(const Image& image, int x, int y, int luma, int u) {
-  const unsigned char* row = image.data + static_cast<long long>(y) * image.step;
   const bool odd = x & 1;
-  const Bytes b = load_bytes(row + 2 * (x - odd), odd ? 8 : 4);
+  const Bytes b = load_bytes(image, y * image.step + 2 * (x - odd), odd ? 8 : 4);
   const unsigned right = odd ? b.hi : b.lo;
   return pair_of(
       bgr_of_yuv(byte_of(b.lo, luma + 2 * odd), byte_of(b.lo, u), byte_of(b.lo, u + 2)),
@@ -109,11 +115,10 @@ template <> DEVICE Pair fetch<kYuyv>(const Image& image, int x, int y) {
 }
 
 template <> DEVICE Pair fetch<kNv12>(const Image& image, int x, int y) {
-  const long long step = image.step;
-  const unsigned luma = load_bytes(image.data + y * step + x, 2).lo;
+  const unsigned luma = load_bytes(image, y * image.step + x, 2).lo;
   const bool odd = x & 1;
-  const unsigned char* chroma = image.data + (image.height + y / 2) * step + (x - odd);
-  const unsigned uv = load_bytes(chroma, odd ? 4 : 2).lo;
+  const int chroma = (image.height + y / 2) * image.step + (x - odd);
+  const unsigned uv = load_bytes(image, chroma, odd ? 4 : 2).lo;
   const int right = odd ? 2 : 0;
   return pair_of(bgr_of_yuv(byte_of(luma, 0), byte_of(uv, 0), byte_of(uv, 1)),
                  bgr_of_yuv(byte_of(luma, 1), byte_of(uv, right), byte_of(uv, right + 1)));
@@ -139,37 +144,19 @@ DEVICE Colour demosaic(unsigned above, unsigned row, unsigned below, int at, boo
 template <> DEVICE Pair fetch<kBayer>(const Image& image, int x, int y) {
   const int left = clamp(x, 1, image.width - 2), right = clamp(x + 1, 1, image.width - 2);
   const int middle = clamp(y, 1, image.height - 2);
-  const unsigned char* row = image.data + static_cast<long long>(middle) * image.step + left - 1;
-  const int count = right - left + 3;
-  const unsigned above = load_bytes(row - image.step, count).lo;
-  const unsigned centre = load_bytes(row, count).lo;
-  const unsigned below = load_bytes(row + image.step, count).lo;
+  const int row = middle * image.step + left - 1, count = right - left + 3;
+  const unsigned above = load_bytes(image, row - image.step, count).lo;
+  const unsigned centre = load_bytes(image, row, count).lo;
+  const unsigned below = load_bytes(image, row + image.step, count).lo;
   const bool red_y = ((middle ^ (image.red >> 1)) & 1) == 0;
   return pair_of(
       demosaic(above, centre, below, 0, ((left ^ image.red) & 1) == 0, red_y),
       demosaic(above, centre, below, right - left, ((right ^ image.red) & 1) == 0, red_y));
 }
 
-// Two neighbouring source positions, and the second one's weight in 1/2048.
-struct Tap {
-  int first;
-  int weight;
-};
-
-DEVICE Tap tap(long long scale, long long offset, int out, int size) {
-  const long long at = out * scale + offset;
-  const int first = static_cast<int>(at >> 32), last = max(size - 2, 0);
-  // Before the first pixel's centre it counts alone, and so does the last one behind its own.
-  const int inside = static_cast<int>(static_cast<unsigned>(at) >> 21);
-  const int weight = first > last ? 2048 : inside;
-  return {clamp(first, 0, last), first < 0 || size == 1 ? 0 : weight};
-}
-
-// Bilinear interpolation at output pixel (x, y), channels in source order.
-template <int F> DEVICE Colour bilinear(const Image& image, int x, int y) {
-  const Tap across = tap(image.scale_x, image.offset_x, x, image.width);
-  const Tap down = tap(image.scale_y, image.offset_y, y, image.height);
-  const Pair upper = fetch<F>(image, across.first, down.first);
+// Bilinear interpolation between two taps, channels in source order.
+template <int F> DEVICE Colour bilinear(const Image& image, const Tap& across, const Tap& down) {
+  const Pair upper = fetch<F>(image, across.first, max(down.first, 0));
   const Pair lower = fetch<F>(image, across.first, min(down.first + 1, image.height - 1));
   const unsigned weights = (2048 - across.weight) | across.weight << 16;
   Colour colour;

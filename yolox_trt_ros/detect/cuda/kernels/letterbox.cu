@@ -3,6 +3,7 @@
 #include "image.cuh"
 
 constexpr int kBatch = 16;  // images of one launch; preprocess.py splits larger batches
+constexpr int kRows = 2;    // output rows of a thread, which also has two columns
 
 enum Layout { kPlanar, kBlocks16, kBlocks32, kInterleaved4 };
 
@@ -55,18 +56,27 @@ template <class T> struct Store<T, kBlocks16> : StoreBlocks<T, 16> {};
 template <class T> struct Store<T, kBlocks32> : StoreBlocks<T, 32> {};
 template <class T> struct Store<T, kInterleaved4> : StoreBlocks<T, 4> {};
 
-// Both pixels of a thread in one go, so that all their loads are under way together. With `Area`,
-// images that shrink by more than two are averaged.
-template <int F, bool Area> DEVICE void sample(const Image& image, int x, int y, Colour (&out)[2]) {
+typedef Colour Patch[kRows][2];
+
+// All pixels of a thread in one go, so that their loads are under way together. With `Area`, images
+// that shrink by more than two are averaged.
+template <int F, bool Area> DEVICE void sample(const Image& image, int x, int y, Patch& out) {
+  const Tap across[2] = {image.across[x], image.across[x + 1]};
   const bool shrinks = max(image.scale_x, image.scale_y) > 2LL << 32;
 #pragma unroll
-  for (int p = 0; p < 2; ++p) {
-    const int column = min(x + p, image.out_width - 1);
-    out[p] = Area && shrinks ? area<F>(image, column, y) : bilinear<F>(image, column, y);
+  for (int r = 0; r < kRows; ++r) {
+    const int row = min(y + r, image.out_height - 1);
+    const Tap down = image.down[row];
+#pragma unroll
+    for (int p = 0; p < 2; ++p) {
+      const int column = min(x + p, image.out_width - 1);
+      out[r][p] = Area && shrinks ? area<F>(image, column, row)
+                                  : bilinear<F>(image, across[p], down);
+    }
   }
 }
 
-template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Colour (&out)[2]) {
+template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Patch& out) {
   switch (image.format) {
     case kPacked3: return sample<kPacked3, Area>(image, x, y, out);
     case kPacked4: return sample<kPacked4, Area>(image, x, y, out);
@@ -78,22 +88,27 @@ template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Co
   }
 }
 
-// Grid: x covers pairs of columns, y rows, z images.
+// Grid: x covers pairs of columns, y groups of kRows rows, z images.
 template <class T, int L, bool Area>
-__global__ void __launch_bounds__(256) letterbox(const Batch batch, const Target target) {
+__global__ void __launch_bounds__(128) letterbox(const Batch batch, const Target target) {
   const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
-  const int y = blockIdx.y * blockDim.y + threadIdx.y;
-  if (x >= target.width || y >= target.height) return;
+  const int y = kRows * (blockIdx.y * blockDim.y + threadIdx.y);
+  if (x >= target.width) return;
   const Image& image = batch.image[blockIdx.z];
-  Colour colour[2] = {};
-  if (x < image.out_width && y < image.out_height) sample_any<Area>(image, x, y, colour);
-  float value[2][3];
-  for (int p = 0; p < 2; ++p) {
-    const bool inside = x + p < image.out_width && y < image.out_height;
-    for (int c = 0; c < 3; ++c) {
-      const int from = image.swap ? colour[p].channel[2 - c] : colour[p].channel[c];
-      value[p][c] = (inside ? from : target.pad) * target.multiply[c] + target.add[c];
+  Patch patch = {};
+  if (x < image.out_width && y < image.out_height) sample_any<Area>(image, x, y, patch);
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    if (y + r >= target.height) return;
+    float value[2][3];
+    for (int p = 0; p < 2; ++p) {
+      const bool inside = x + p < image.out_width && y + r < image.out_height;
+      for (int c = 0; c < 3; ++c) {
+        const Colour& colour = patch[r][p];
+        const int from = image.swap ? colour.channel[2 - c] : colour.channel[c];
+        value[p][c] = (inside ? from : target.pad) * target.multiply[c] + target.add[c];
+      }
     }
+    Store<T, L>::write(target, blockIdx.z, x, y + r, value);
   }
-  Store<T, L>::write(target, blockIdx.z, x, y, value);
 }

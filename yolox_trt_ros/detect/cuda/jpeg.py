@@ -1,0 +1,98 @@
+"""JPEG images to pixels on a CUDA device: nvJPEG, through NVIDIA's nvImageCodec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.detect.cpu.preprocess import check_whole
+
+_INSTALL = 'pip install "yolox_trt_ros[jpeg]" (nvidia-nvimgcodec-cu13 and nvidia-nvjpeg)'
+# Baseline images go to the GPU's own JPEG engines where it has some, others to kernels.
+_OPTIONS = ':fancy_upsampling=1'  # as libjpeg and with it OpenCV do
+
+
+class GpuJpeg:
+    """Decodes JPEG images into device memory; one for all batches of a detector.
+
+    Args:
+        index: the N of ``cuda:N``.
+
+    Attributes:
+        name: of the library, for the log.
+
+    Raises:
+        MissingDependencyError: nvImageCodec or nvJPEG is not installed, or cannot use the device.
+    """
+
+    def __init__(self, index: int) -> None:
+        try:
+            from nvidia import nvimgcodec
+        except ImportError as error:
+            raise MissingDependencyError(f'nvImageCodec is not installed: {_INSTALL}') from error
+        kinds = nvimgcodec.BackendKind
+        backends = [
+            nvimgcodec.Backend(kind)
+            for kind in (kinds.HW_GPU_ONLY, kinds.GPU_ONLY, kinds.HYBRID_CPU_GPU)
+        ]
+        self.name = f'nvJPEG (nvImageCodec {nvimgcodec.__version__})'
+        self._codec = nvimgcodec
+        self._decoder = nvimgcodec.Decoder(device_id=index, backends=backends, options=_OPTIONS)
+        self._parameters = nvimgcodec.DecodeParams(
+            apply_exif_orientation=False, sample_format=nvimgcodec.SampleFormat.I_BGR
+        )
+        small = cv2.imencode('.jpg', np.zeros((16, 16, 3), np.uint8))[1].reshape(-1)
+        if self._decoder.decode(nvimgcodec.CodeStream(small), params=self._parameters) is None:
+            raise MissingDependencyError(f'nvImageCodec finds no nvJPEG on this GPU: {_INSTALL}')
+
+    def decode(
+        self, frames: Sequence[Frame], images: list[Any], stream: Any
+    ) -> list[tuple[Frame, int] | FrameError]:
+        """Return decoded frames with the device addresses of their pixels, or what is wrong.
+
+        Args:
+            frames: ``jpeg`` ones.
+            images: of the last call, whose memory is used again; it then holds this call's.
+            stream: what is enqueued there afterwards finds the pixels.
+        """
+        whole = [self._stream_of(frame) for frame in frames]
+        streams = [stream for stream in whole if not isinstance(stream, FrameError)]
+        reusable = images if len(images) == len(streams) and None not in images else None
+        images[:] = (
+            self._decoder.decode(
+                streams, images=reusable, params=self._parameters, cuda_stream=stream.ptr
+            )
+            if streams
+            else []
+        )
+        decoded = iter(images)
+        return [
+            error if isinstance(error, FrameError) else _source(frame, next(decoded))
+            for frame, error in zip(frames, whole, strict=True)
+        ]
+
+    def _stream_of(self, frame: Frame) -> Any:
+        try:
+            check_whole(frame)
+            return self._codec.CodeStream(frame.data)
+        except FrameError as error:
+            return error
+        except RuntimeError as error:
+            return FrameError(DropReason.UNDECODABLE, f'damaged jpeg: {error}')
+
+
+def _source(frame: Frame, image: Any) -> tuple[Frame, int] | FrameError:
+    shape = None if image is None else tuple(image.shape)
+    if shape != (frame.height, frame.width, 3):
+        return FrameError(
+            DropReason.UNDECODABLE,
+            f'damaged jpeg: expected {frame.width}x{frame.height}, decoded {shape}',
+        )
+    pixels = replace(frame, encoding='bgr8', step=image.strides[0])
+    return pixels, image.__cuda_array_interface__['data'][0]
