@@ -58,6 +58,11 @@ def install(name: str, folder: Path) -> None:
     half.rename(folder)
 
 
+def rtx_environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a process that shall find TensorRT-RTX."""
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(folder)])}
+
+
 @pytest.fixture(scope='session')
 def rtx_folder() -> Path:
     """Return where TensorRT-RTX is installed, for ``PYTHONPATH`` of other processes."""

@@ -81,6 +81,7 @@ class EngineTensor:
         return (
             self.components == 1
             and self.dtype != np.int8
+            and self.size == np.prod(self.shape)
             and all(self.strides[axis] == dense[axis] for axis in moving)
         )
 
