@@ -109,9 +109,10 @@ def test_the_mosaic_holds_every_camera_and_their_states(rig: Rig) -> None:
     message = image_message(np.full((240, 320, 3), 255, np.uint8), rig.next_stamp())
     rig.answer(message)
     # Two cameras without a rig side by side; the white one is the first.
-    white = rig.peer.until(
-        lambda: next((p for p in map(pixels, mosaics) if (p == 255).mean() > 0.2), None), 'mosaic'
+    found: list[np.ndarray] = rig.peer.until(
+        lambda: [p for p in map(pixels, mosaics) if (p == 255).mean() > 0.2], 'mosaic'
     )
+    white = found[0]
     assert white.shape == (640, 1920, 3)
     assert (white[:, 960:] == 255).mean() < 0.05
     look_away(rig, subscription)

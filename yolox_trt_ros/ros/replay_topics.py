@@ -13,6 +13,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from yolox_trt_ros.bags.reader import Bag, Topic, listed
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError
+from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 
@@ -37,15 +38,6 @@ class Played:
     recorded: Topic
     name: str
     camera: str = ''
-
-
-def absolute(topic: str, node: str) -> str:
-    """Return a topic's full name as the node ``node`` (fully qualified) resolves it."""
-    if topic.startswith('/'):
-        return topic
-    if topic.startswith('~'):
-        return f'{node}/{topic.lstrip("~/")}'
-    return f'{node.rpartition("/")[0]}/{topic}'
 
 
 def choose_topics(

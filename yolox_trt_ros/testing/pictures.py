@@ -1,0 +1,106 @@
+"""A picture of what changed: the images that differ most, golden boxes beside found ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from yolox_trt_ros.bags.reader import Bag
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.detect.cpu.preprocess import bgr_image
+from yolox_trt_ros.detect.draw import Colour, draw_tag, text_size
+from yolox_trt_ros.detect.mosaic import fit_into
+from yolox_trt_ros.ros.codecs import READERS, Arrival
+from yolox_trt_ros.testing.golden import Comparison, FrameDifference
+from yolox_trt_ros.testing.results import Replayed
+
+MOST_IMAGES = 6
+TILE = (800, 534)
+SAME: Colour = (170, 170, 170)
+MISSING: Colour = (60, 200, 60)
+EXTRA: Colour = (60, 60, 240)
+
+
+def draw_comparison(comparison: Comparison, replayed: Replayed, file: Path) -> Path | None:
+    """Write the picture and return its path; None where no image can be shown.
+
+    Each row is one image: left the golden boxes, those without a partner green; right the found
+    boxes, those without a partner red; what both have is grey.
+    """
+    worst = comparison.frames[:MOST_IMAGES]
+    images = _images(replayed, worst)
+    rows = [
+        _row(f, images[f.camera, f.stamp_ns], comparison)
+        for f in worst
+        if (f.camera, f.stamp_ns) in images
+    ]
+    if not rows:
+        return None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(file), np.vstack(rows)):
+        raise YoloxTrtRosError(f'{file}: cannot be written')
+    return file
+
+
+def _row(f: FrameDifference, image: np.ndarray, comparison: Comparison) -> np.ndarray:
+    labels = comparison.labels
+    where = f'{f.camera} at {f.stamp_ns / 1e9:.3f}'
+    halves = (
+        _half(image, f.golden, f.missing, MISSING, f'{where}: golden, missing green', labels),
+        _half(image, f.found, f.extra, EXTRA, f'{where}: found, extra red', labels),
+    )
+    return np.hstack(halves)
+
+
+def _half(
+    image: np.ndarray,
+    golden_or_found: Detections | None,
+    alone: tuple[int, ...],
+    colour: Colour,
+    title: str,
+    labels: tuple[str, ...],
+) -> np.ndarray:
+    drawn = image.copy()
+    size = text_size(drawn)
+    boxes = Detections.empty() if golden_or_found is None else golden_or_found
+    for i in range(len(boxes)):
+        x1, y1, x2, y2 = (round(float(v)) for v in boxes.xyxy[i])
+        chosen = colour if i in alone else SAME
+        cv2.rectangle(drawn, (x1, y1), (x2, y2), chosen, max(1, round(3 * size)))
+        name = labels[boxes.class_id[i]]
+        draw_tag(drawn, f'{name} {boxes.score[i]:.2f}', (x1, y1), chosen, size)
+    tile = np.zeros((TILE[1], TILE[0], 3), np.uint8)
+    fitted = fit_into(drawn, TILE)
+    tile[: fitted.shape[0], : fitted.shape[1]] = fitted
+    told = title if golden_or_found is not None else f'{title}: no result'
+    draw_tag(tile, told, (0, TILE[1]), (40, 40, 40), 0.6)
+    return tile
+
+
+def _images(
+    replayed: Replayed, frames: tuple[FrameDifference, ...]
+) -> Mapping[tuple[str, int], np.ndarray]:
+    """Return images by camera and stamp; those that cannot be read are left out."""
+    wanted = {(f.camera, f.stamp_ns) for f in frames}
+    cameras = {topic: camera for camera, topic in replayed.topics.items()}
+    found: dict[tuple[str, int], np.ndarray] = {}
+    with Bag(replayed.bag) as bag:
+        topics = [t for t in cameras if t in bag.topics and cameras[t] in {c for c, _ in wanted}]
+        for message in bag.messages(topics):
+            camera = cameras[message.topic]
+            try:
+                frame: Frame = READERS[replayed.transports[camera]](
+                    message.cdr, Arrival(camera, 0, 0)
+                )
+                if (camera, frame.stamp_ns) in wanted:
+                    found[camera, frame.stamp_ns] = bgr_image(frame)
+            except FrameError:
+                continue  # it has no result either, which is told
+            if len(found) == len(wanted):
+                break
+    return found

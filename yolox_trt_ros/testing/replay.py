@@ -1,0 +1,221 @@
+"""Run a recorded drive through the detector and collect what it finds."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from yolox_trt_ros.bags.reader import Bag
+from yolox_trt_ros.compose import (
+    VEHICLE_SUFFIX,
+    Model,
+    lane_specs,
+    load_model,
+    load_vehicle,
+    vehicle_parameters,
+)
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
+from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.ros.codecs import READERS, Arrival
+from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
+from yolox_trt_ros.testing.results import Replayed, Result
+
+DETECTOR = '/detector'
+FLUSH_S = 5.0
+DOMAINS = range(1, 101)
+"""Higher ones may use ports of others."""
+WAYS = ('topics', 'pipeline')
+
+Found = tuple[dict[str, dict[int, Detections]], dict[str, Counter[str]]]
+"""Detections by camera and stamp, and counts of what gave none, by camera and reason."""
+
+
+def replay(
+    bag: str | Path,
+    vehicle: str | Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    remap: Mapping[str, str] | None = None,
+    through: str = 'topics',
+    timeout_s: float = 60.0,
+) -> Replayed:
+    """Return what the detector finds in every image of a bag.
+
+    Args:
+        bag: the recording; the images of every camera of the vehicle must be in it.
+        vehicle: parameter file, or name of a packaged one.
+        parameters: put above those of the file, such as ``{'model.path': 'mine.onnx'}``.
+        remap: recorded topics to the vehicle's.
+        through: ``topics``: a detector node in a process and ROS domain of its own gets the
+            messages in lockstep, as on the vehicle; ``pipeline``: the same pipeline in this
+            process gets the frames, which is quicker and needs no ROS.
+        timeout_s: longest wait for the node, at its start and for one answer.
+
+    Raises:
+        BagError: the bag is damaged, or a camera's images are not in it.
+        ConfigError: the vehicle is wrong.
+        YoloxTrtRosError: the node ended, or an image was not answered.
+    """
+    if through not in WAYS:
+        raise ValueError(f'through: expected one of {", ".join(WAYS)}, got "{through}"')
+    file = find_resource('config/vehicles', str(vehicle), VEHICLE_SUFFIX)
+    load_vehicle(str(vehicle))  # tells what is wrong with the file itself
+    flat = {**vehicle_parameters(file), **(parameters or {}), 'lockstep': True}
+    config = Config.from_parameters(flat)
+    model = load_model(config.model)
+    with Bag(bag) as opened:
+        topics = image_topics(opened, config, remap or {})
+        if through == 'topics':
+            parameters = _for_the_node(flat)
+            found, dropped = _through_topics(opened, config, parameters, remap or {}, timeout_s)
+        else:
+            found, dropped = _through_pipeline(opened, config, model, topics, timeout_s)
+    cameras = {
+        name: [Result(stamp, results[stamp]) for stamp in sorted(results)]
+        for name, results in found.items()
+    }
+    transports = {camera.name: camera.transport for camera in config.cameras}
+    labels = tuple(model.spec.labels)
+    return Replayed(opened.path, labels, cameras, topics, transports, dropped)
+
+
+def image_topics(bag: Bag, config: Config, remap: Mapping[str, str]) -> dict[str, str]:
+    """Return the recorded topic of every camera's images.
+
+    Raises:
+        BagError: one is not in the bag.
+    """
+    recorded = {remap.get(name, name): name for name in bag.topics}
+    wanted = {c.name: absolute(c.image_topic, DETECTOR) for c in config.cameras}
+    bag.require([recorded.get(topic, topic) for topic in wanted.values()])
+    return {camera: recorded[topic] for camera, topic in wanted.items()}
+
+
+# -- the node, as on the vehicle ---------------------------------------------------------------
+
+
+def _through_topics(
+    bag: Bag,
+    config: Config,
+    parameters: dict[str, Any],
+    remap: Mapping[str, str],
+    timeout_s: float,
+) -> Found:
+    from vision_msgs.msg import Detection2DArray
+
+    from yolox_trt_ros.ros.replay import Replay, ReplayOptions
+    from yolox_trt_ros.tools._processes import NodeProcess
+    from yolox_trt_ros.tools._watcher import Watcher
+
+    found: dict[str, dict[int, Detections]] = {c.name: {} for c in config.cameras}
+    options = ReplayOptions(remap=remap, lockstep=True, timeout_s=timeout_s, detector=DETECTOR)
+    warnings: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, _own_domain():
+        log = Path(folder, 'detector.log')
+        with (
+            NodeProcess('yolox_trt_ros.ros.detector_node', [], parameters, log) as node,
+            Watcher('replay') as watcher,
+        ):
+            player = Replay(watcher.node, bag, options, config, warnings.append)
+            for camera in found:
+                watcher.node.create_subscription(
+                    Detection2DArray,
+                    f'{DETECTOR}/{camera}/detections',
+                    lambda m, into=found[camera]: into.update({stamp_ns_of(m): detections_of(m)}),
+                    1000,
+                )
+            watcher.executor.wake()
+            try:
+                for _ in player.play():
+                    node.check()
+            except YoloxTrtRosError as error:
+                raise YoloxTrtRosError(f'{error}\n{node.tail()}') from error
+            assert player.lockstep
+            outcomes = player.lockstep.outcomes
+            answered = {name: outcome.answered for name, outcome in outcomes.items()}
+            _flush(found, answered)
+            told = node.tail()
+    wrong = {n: o for n, o in outcomes.items() if o.lost or o.unseen or o.answered > len(found[n])}
+    if wrong:
+        raise YoloxTrtRosError(f'images without an answer: {wrong}; {warnings}\n{told}')
+    return found, {name: outcome.dropped for name, outcome in outcomes.items()}
+
+
+def _for_the_node(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters with which the node starts by itself and loses no image."""
+    cameras = {
+        f'cameras.{name}.{key}': value
+        for name in flat['camera_names']
+        for key, value in (('reliability', 'reliable'), ('depth', 10))
+    }
+    own = {'autostart': True, 'class_id_format': 'index', 'ingest': 'auto'}
+    return {**flat, **own, **cameras}
+
+
+def _flush(found: Mapping[str, Mapping[int, Detections]], answered: Mapping[str, int]) -> None:
+    """Wait for the typed messages of answers that the player has seen as bytes."""
+    end = time.monotonic() + FLUSH_S
+    while any(len(found[n]) < answered[n] for n in found) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@contextmanager
+def _own_domain() -> Iterator[None]:
+    """Keep topics off the network and away from whatever else runs here."""
+    from yolox_trt_ros.ros import dds
+
+    settings = {
+        'ROS_DOMAIN_ID': str(random.choice(DOMAINS)),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+    }
+    with mock.patch.dict(os.environ, {**settings, **dds.environment()}):
+        yield
+
+
+# -- the pipeline, without ROS -----------------------------------------------------------------
+
+
+def _through_pipeline(
+    bag: Bag,
+    config: Config,
+    model: Model,
+    topics: Mapping[str, str],
+    timeout_s: float,
+) -> Found:
+    found: dict[str, dict[int, Detections]] = {c.name: {} for c in config.cameras}
+
+    def sink(frame: Frame, detections: Detections, trace: FrameTrace) -> None:
+        found[frame.camera][frame.stamp_ns] = detections
+
+    readers = {topics[c.name]: (c.name, READERS[c.transport]) for c in config.cameras}
+    options = PipelineOptions(lockstep=True)
+    with Pipeline(config.cameras, lane_specs(config, model), sink, options=options) as pipeline:
+        for message in bag.messages(list(readers)):
+            camera, read = readers[message.topic]
+            arrival = Arrival(camera, pipeline.next_sequence(camera), time.monotonic_ns())
+            try:
+                pipeline.offer(read(message.cdr, arrival))
+            except FrameError as error:
+                pipeline.reject(camera, error.reason)
+        if not pipeline.drain(timeout_s):
+            raise YoloxTrtRosError(f'frames were still in flight after {timeout_s:g} s')
+        counts = pipeline.snapshot()
+    dropped = {
+        c.name: Counter({reason.value: n for reason, n in c.dropped.items() if n})
+        for c in counts.cameras
+    }
+    return found, dropped
