@@ -6,7 +6,9 @@ The detector is a lifecycle node that configures and activates itself; with ``au
 it waits for ``ros2 lifecycle set /detector configure`` or for the vehicle's lifecycle manager.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
@@ -70,10 +72,25 @@ ARGUMENTS = [
         "the detector's own process (simulated); empty: as the vehicle file says.",
     ),
     DeclareLaunchArgument(
+        'lockstep',
+        default_value='',
+        choices=['', *SWITCH],
+        description='Whether every image is processed and none dropped for a newer one, as in the '
+        'replay of a recording; empty: as the vehicle file says.',
+    ),
+    DeclareLaunchArgument(
         'overlay',
         default_value='false',
-        choices=['false'],
-        description='Images with drawn boxes: off, the one choice of this version.',
+        choices=SWITCH,
+        description='Whether the overlay node runs, which draws what was found while somebody '
+        'looks: <camera>/overlay and overlay below the detector, and their /compressed twins.',
+    ),
+    DeclareLaunchArgument(
+        'rviz',
+        default_value='false',
+        choices=SWITCH,
+        description='Whether RViz opens with the overlays of all cameras, laid out as on the car; '
+        'starts the overlay node too. For the cameras of orin_8cam, without a namespace.',
     ),
     DeclareLaunchArgument(
         'log_level', default_value='info', choices=LEVELS, description='Least severity logged.'
@@ -94,22 +111,43 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         'use_sim_time': chosen['use_sim_time'] == 'true',
         'autostart': chosen['autostart'] == 'true',
     }
+    if chosen['lockstep']:
+        overrides['lockstep'] = chosen['lockstep'] == 'true'
     for argument, parameter in PARAMETERS.items():
         if chosen.get(argument):
             overrides[parameter] = chosen[argument]
-    logger = '.'.join([*filter(None, chosen['namespace'].split('/')), 'detector'])
-    detector = Node(
+    settings = environment(chosen['dds'], context.environment)
+    actions: list[LaunchDescriptionEntity] = [
+        *(SetEnvironmentVariable(*item) for item in settings.items()),
+        own_node(chosen, 'detector_node', 'detector', overrides),
+    ]
+    rviz = chosen['rviz'] == 'true'
+    if rviz or chosen['overlay'] == 'true':
+        time = {'use_sim_time': overrides['use_sim_time']}
+        actions.append(own_node(chosen, 'overlay', 'overlay', time))
+    if rviz:
+        layout = find_resource('config/rviz', 'orin_8cam', '.rviz').absolute()
+        actions.append(
+            Node(package='rviz2', executable='rviz2', name='rviz2', arguments=['-d', str(layout)])
+        )
+    return actions
+
+
+def own_node(
+    chosen: Mapping[str, str], executable: str, name: str, overrides: Mapping[str, Any]
+) -> Node:
+    """Return a node of this package that reads the vehicle's file."""
+    logger = '.'.join([*filter(None, chosen['namespace'].split('/')), name])
+    return Node(
         package='yolox_trt_ros',
-        executable='detector_node',
-        name='detector',
+        executable=executable,
+        name=name,
         namespace=chosen['namespace'],
         parameters=[str(vehicle_file(chosen['vehicle'])), overrides],
         arguments=['--ros-args', '--log-level', f'{logger}:={chosen["log_level"]}'],
         output='screen',
         emulate_tty=True,
     )
-    settings = environment(chosen['dds'], context.environment)
-    return [*(SetEnvironmentVariable(*item) for item in settings.items()), detector]
 
 
 def vehicle_file(vehicle: str) -> Path:

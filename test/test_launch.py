@@ -20,17 +20,17 @@ pytest.importorskip('launch', reason=REASON)
 pytest.importorskip('launch_ros', reason=REASON)
 
 from launch import LaunchContext, LaunchDescription  # noqa: E402
-from launch.actions import DeclareLaunchArgument  # noqa: E402
+from launch.actions import DeclareLaunchArgument, ExecuteProcess  # noqa: E402
 from launch.launch_description_sources import (  # noqa: E402
     get_launch_description_from_python_launch_file,
 )
 from launch_ros.actions import Node  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parents[1] / 'launch'
-FILES = ('orin_8cam', 'sim_8cam')
+FILES = ('orin_8cam', 'sim_8cam', 'replay')
 ASKED_FOR = {
     'vehicle', 'model', 'labels', 'namespace', 'use_sim_time', 'autostart', 'overlay',
-    'log_level', 'dds', 'ingest',
+    'log_level', 'dds', 'ingest', 'rviz', 'lockstep',
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ class Recorded(Node):
     def __init__(self, **made_of: Any) -> None:
         super().__init__(**made_of)
         self.made_of = made_of
-        self.file, self.overrides = made_of['parameters']
+        self.file, self.overrides = made_of.get('parameters') or ('', {})
 
 
 @pytest.fixture(autouse=True)
@@ -58,15 +58,15 @@ def _record(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def started(name: str, **chosen: str) -> tuple[LaunchContext, list[Recorded]]:
+def started(name: str, **chosen: str) -> tuple[LaunchContext, list[Any]]:
     """Return the context, and the nodes that the file leads to with these arguments."""
     context = LaunchContext()
     context.launch_configurations.update(chosen)
-    nodes: list[Recorded] = []
+    nodes: list[Any] = []
     todo = list(description(name).entities)
     while todo:
         entity = todo.pop(0)
-        if isinstance(entity, Recorded):
+        if isinstance(entity, Recorded) or type(entity) is ExecuteProcess:
             nodes.append(entity)
         else:
             todo = list(entity.visit(context) or ()) + todo
@@ -79,9 +79,8 @@ def test_every_argument_is_declared_with_a_description(name: str) -> None:
     assert set(declared) >= ASKED_FOR
     for argument in declared.values():
         assert len(argument.description.split()) > 3, argument.name
-    for switch in ('use_sim_time', 'autostart'):
+    for switch in ('use_sim_time', 'autostart', 'overlay', 'rviz'):
         assert declared[switch].choices == ['true', 'false']
-    assert declared['overlay'].choices == ['false']
 
 
 def test_detector_gets_what_the_arguments_say() -> None:
@@ -132,6 +131,44 @@ def test_cameras_can_play_inside_the_detector() -> None:
     assert detector.made_of['executable'] == 'detector_node'
     assert detector.overrides['ingest'] == 'simulated'
     assert detector.overrides['sim.source'] == '/pictures'
+
+
+def test_overlay_reads_the_detectors_vehicle() -> None:
+    _, (detector, overlay) = started('orin_8cam', overlay='true', namespace='car')
+    assert overlay.made_of['executable'] == 'overlay'
+    assert (overlay.made_of['name'], overlay.made_of['namespace']) == ('overlay', 'car')
+    assert overlay.file == detector.file
+    assert overlay.overrides == {'use_sim_time': False}
+
+
+def test_rviz_brings_the_overlay_along() -> None:
+    executables = []
+    for words in ({'rviz': 'true'}, {'rviz': 'true', 'overlay': 'true'}):
+        _, nodes = started('orin_8cam', **words)
+        executables.append([node.made_of['executable'] for node in nodes])
+        assert Path(nodes[-1].made_of['arguments'][-1]).is_file()
+    assert executables == [['detector_node', 'overlay', 'rviz2']] * 2
+
+
+def test_replay_plays_the_bag_to_a_detector_in_lockstep() -> None:
+    _, (detector, player) = started('replay', bag='/bags/town', vehicle='laptop_8cam')
+    assert detector.overrides == {'use_sim_time': True, 'autostart': True, 'lockstep': True}
+    words = [part.text for word in player.cmd for part in word]
+    assert words[0].endswith('lib/yolox_trt_ros/replay')
+    assert words[1:4] == ['/bags/town', '--vehicle', detector.file]
+    assert words[-2:] == ['--lockstep', '--clock']
+    assert words[words.index('--detector') + 1] == '/detector'
+
+
+def test_replay_can_go_at_its_own_pace() -> None:
+    _, (detector, player) = started(
+        'replay', bag='town', lockstep='false', rate='0.5', loop='true', start='3',
+        use_sim_time='false', namespace='car', remap='/a:=/b /c:=/d',
+    )  # fmt: skip
+    assert detector.overrides == {'use_sim_time': False, 'autostart': True, 'lockstep': False}
+    words = ' '.join(part.text for word in player.cmd for part in word)
+    assert '--detector /car/detector --start 3 --duration inf --rate 0.5 --loop --remap' in words
+    assert words.endswith('--remap /a:=/b /c:=/d')
 
 
 def test_unknown_vehicle_and_profile_are_told() -> None:
