@@ -96,12 +96,23 @@ class Gatherer:
             source=source,
             cameras=tuple(self._camera(name) for name in self._names()),
             lanes=tuple(self._lanes),
-            statuses=tuple(sorted(self._statuses, key=lambda status: status.time_ns)),
+            statuses=tuple(self._in_time()),
             limits=limits,
             limits_from='the vehicle file' if self._config else 'the defaults, no vehicle given',
             samples=tuple(samples),
             quality=tuple(quality),
         )
+
+    def _in_time(self) -> list[StatusRecord]:
+        """Return the status messages by time, without those of a clock that stands still.
+
+        A node on simulated time has the time 0 until a replay begins, and the last one after it.
+        """
+        by_time: dict[int, StatusRecord] = {}
+        for status in self._statuses:
+            if status.time_ns > 0:
+                by_time.setdefault(status.time_ns, status)
+        return [by_time[time_ns] for time_ns in sorted(by_time)]
 
     def _names(self) -> list[str]:
         names = [camera.name for camera in self._config.cameras] if self._config else []

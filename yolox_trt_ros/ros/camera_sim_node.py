@@ -102,7 +102,7 @@ class CameraOutput:
 
     def _info(self, height: int, width: int) -> np.ndarray:
         rig = self._camera.rig
-        focal = rig.width / 2 / math.tan(math.radians(rig.hfov_deg) / 2)
+        focal = focal_px(self._camera)
         scaled = (focal * width / rig.width, focal * height / rig.height)
         message = camera_info(self._frame_id, height, width, scaled if self._calibrated else None)
         return np.frombuffer(bytearray(serialize_message(message)), np.uint8)
@@ -185,9 +185,30 @@ def truth_message(
     xyxy = (truth.xyxy * np.tile(scale, 2)).astype(np.float32)
     found = Detections(xyxy, np.where(truth.ignored, 0, 1).astype(np.float32), truth.class_id)
     message = detections_message(to_frame(shot, shot.tick, stamp_ns, shot.due_ns), found, names)
-    for detection, track in zip(message.detections, truth.track_id, strict=True):
-        detection.id = str(track)
+    places = _places(truth, camera)
+    for item, track, place in zip(message.detections, truth.track_id, places, strict=True):
+        item.id = str(track)
+        position = item.results[0].pose.pose.position
+        position.x, position.y, position.z = place
     return message
+
+
+def _places(truth: GroundTruth, camera: CameraConfig) -> list[list[float]]:
+    """Return x, y, z in metres: at each road user's distance, behind the centre of its box.
+
+    The frame is the camera's optical one: x right, y down, z forward.
+    """
+    rig = camera.rig
+    centre = (truth.xyxy[:, :2] + truth.xyxy[:, 2:]) / 2 - (rig.width / 2, rig.height / 2)
+    focal = np.full((len(truth), 1), focal_px(camera))
+    ray = np.hstack([centre, focal])
+    places = ray * (truth.distance_m / np.linalg.norm(ray, axis=1))[:, None]
+    return [[float(v) for v in place] for place in places]
+
+
+def focal_px(camera: CameraConfig) -> float:
+    """Return the focal length of a camera's rig in pixels of the rendered picture."""
+    return camera.rig.width / 2 / math.tan(math.radians(camera.rig.hfov_deg) / 2)
 
 
 def _indices(labels: Sequence[str]) -> list[str]:

@@ -30,6 +30,11 @@ class Labels:
     class_id: np.ndarray
     ignored: np.ndarray
 
+    def ignoring_below(self, height: float) -> Labels:
+        """Return the same labels, those less than this many pixels high ignored."""
+        low = self.xyxy[:, 3] - self.xyxy[:, 1] < height
+        return Labels(self.xyxy, self.class_id, self.ignored | low)
+
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Detections of one picture: xyxy (n, 4) pixels, score (n,), class_id (n,)."""

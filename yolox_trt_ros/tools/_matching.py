@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.report.recording import Quality
 
 MIN_IOU = 0.5
 
@@ -67,38 +68,61 @@ class Tally:
     wrong: int = 0
 
     def add(self, found: Detections, truth: Detections) -> None:
-        """Compare one image; a true box with score 0 is neither asked for nor held against.
-
-        Detections claim labelled objects of their class best score first, at an IoU of at least
-        :data:`MIN_IOU`, as COCO's evaluation does.
-        """
+        """Compare one image, see :func:`match`."""
+        claimed, wrong = match(found, truth)
         self.images += 1
-        overlap = iou(found.xyxy, truth.xyxy)
-        asked = truth.score > 0
-        free = asked.copy()
-        for row, class_id in zip(overlap, found.class_id, strict=True):
-            fits = np.where(free & (truth.class_id == class_id), row, 0.0)
-            if fits.max(initial=0.0) >= MIN_IOU:
-                free[fits.argmax()] = False
-            elif row[~asked].max(initial=0.0) < MIN_IOU:
-                self.wrong += 1
-        self.right += int(asked.sum() - free.sum())
-        self.missed += int(free.sum())
+        self.right += int(claimed.sum())
+        self.wrong += int(wrong.sum())
+        self.missed += int((truth.score > 0).sum() - claimed.sum())
 
     def __iadd__(self, other: Tally) -> Tally:
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         return self
 
-    def report(self) -> dict[str, float | int | None]:
-        """Return recall and precision with the counts behind them; ``None`` of nothing."""
+    def quality(self, camera: str) -> Quality:
+        """Return recall and precision, of one camera."""
         labelled, detections = self.right + self.missed, self.right + self.wrong
-        return {
-            'images': self.images,
-            'labelled': labelled,
-            'recall': round(self.right / labelled, 4) if labelled else None,
-            'precision': round(self.right / detections, 4) if detections else None,
-        }
+        return Quality(
+            camera,
+            self.images,
+            labelled,
+            round(self.right / labelled, 4) if labelled else None,
+            round(self.right / detections, 4) if detections else None,
+        )
+
+    def report(self) -> dict[str, float | int | None]:
+        """Return images, labelled objects, recall and precision; shares are None without basis."""
+        told = asdict(self.quality(''))
+        del told['camera']
+        return told
+
+
+def match(found: Detections, truth: Detections) -> tuple[np.ndarray, np.ndarray]:
+    """Return which labelled objects of one image were found, and which detections are wrong.
+
+    Detections claim labelled objects of their class best score first, at an IoU of at least
+    :data:`MIN_IOU`, as COCO's evaluation does. A true box with score 0 is neither asked for nor
+    held against.
+
+    Args:
+        found: n detections.
+        truth: m true boxes; score 0: not asked for.
+
+    Returns:
+        bool (m,) and bool (n,).
+    """
+    overlap = iou(found.xyxy, truth.xyxy)
+    asked = truth.score > 0
+    claimed, wrong = np.zeros(len(truth), bool), np.zeros(len(found), bool)
+    for i in np.argsort(-found.score, kind='stable'):
+        free = asked & ~claimed & (truth.class_id == found.class_id[i])
+        fits = np.where(free, overlap[i], 0.0)
+        if fits.max(initial=0.0) >= MIN_IOU:
+            claimed[fits.argmax()] = True
+        else:
+            wrong[i] = overlap[i][~asked].max(initial=0.0) < MIN_IOU
+    return claimed, wrong
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from vision_msgs.msg import Detection2DArray
 
-from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
+from yolox_trt_ros.core.messages import stamp_ns_of
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
+from yolox_trt_ros.report.gather import Gatherer
+from yolox_trt_ros.report.recording import Recording, Sample
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.tools._bag_results import sample
+from yolox_trt_ros.tools._judge import read
 from yolox_trt_ros.tools._matching import SharedClasses, StampPairs, Tally
 from yolox_trt_ros.tools._watcher import Watcher
 
@@ -69,26 +73,26 @@ class Observer(Watcher):
     """Subscribes to a detector's results in a thread of its own.
 
     Args:
-        cameras: the vehicle's cameras.
+        config: the vehicle.
         labels: the model's class names, to compare its detections with the rendered world's
-            ground truth; both nodes publish class ids as indices.
+            ground truth.
         detector: fully qualified name of the detector node.
+
+    Attributes:
+        gathered: everything seen, for a report.
     """
 
-    def __init__(
-        self,
-        cameras: tuple[CameraConfig, ...],
-        labels: Sequence[str],
-        detector: str = '/detector',
-    ) -> None:
+    def __init__(self, config: Config, labels: Sequence[str], detector: str = '/detector') -> None:
         super().__init__('observer')
         self.classes = SharedClasses(labels, CLASSES)
         self.seen: dict[str, Seen] = defaultdict(Seen)
         self.status: PipelineStatus | None = None
-        self._cameras = cameras
+        self.gathered = Gatherer(config, labels)
+        self._labels = labels
+        self._cameras = config.cameras
         self._watching: list[object] = []
         self.node.create_subscription(PipelineStatus, f'{detector}/status', self._on_status, 5)
-        for camera in cameras:
+        for camera in config.cameras:
             base = f'{detector}/{camera.name}'
             self._subscribe(Detection2DArray, f'{base}/detections', camera, self._on_detections)
             self._subscribe(CameraLatency, f'{base}/latency', camera, self._on_latency)
@@ -118,6 +122,16 @@ class Observer(Watcher):
                 return {name: pair for name, pair in pairs.items() if pair}
             time.sleep(0.05)
 
+    def samples(self, pairs: Mapping[str, tuple[Frame, Detections]]) -> list[Sample]:
+        """Return pictures of images with their detections."""
+        return [sample(name, *pair, self._labels) for name, pair in pairs.items()]
+
+    def recording(self, source: str, samples: Sequence[Sample]) -> Recording:
+        """Return everything seen, and how it compares with ground truth."""
+        tallies = {c.name: self.seen[c.name].tally for c in self._cameras}
+        quality = [tally.quality(name) for name, tally in tallies.items() if tally.images]
+        return self.gathered.recording(source, samples, quality)
+
     def _subscribe(
         self,
         kind: type,
@@ -130,19 +144,22 @@ class Observer(Watcher):
 
     def _on_status(self, message: PipelineStatus) -> None:
         self.status = message
+        self.gathered.add_status(message)
 
     def _on_latency(self, camera: CameraConfig, message: CameraLatency) -> None:
         self.seen[camera.name].latencies_ms.append(message.age_ns / 1e6)
+        self.gathered.add_latency(message)
 
     def _on_detections(self, camera: CameraConfig, message: Detection2DArray) -> None:
         seen = self.seen[camera.name]
-        stamp, found = stamp_ns_of(message), detections_of(message)
+        stamp, found = stamp_ns_of(message), read(message, self._labels)
+        self.gathered.add_detections(camera.name, message)
         seen.detections.append((stamp, found))
         self._judge(seen, seen.judged.first(stamp, self.classes.found(found)))
 
     def _on_truth(self, camera: CameraConfig, message: Detection2DArray) -> None:
         seen = self.seen[camera.name]
-        truth = self.classes.truth(detections_of(message))
+        truth = self.classes.truth(read(message, CLASSES))
         self._judge(seen, seen.judged.second(stamp_ns_of(message), truth))
 
     def _judge(self, seen: Seen, pair: tuple[Detections, Detections] | None) -> None:

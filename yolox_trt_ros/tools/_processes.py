@@ -73,6 +73,10 @@ class NodeProcess:
         fields = stat.rpartition(')')[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
+    def running(self) -> bool:
+        """Return whether the process has not ended yet."""
+        return self._process.poll() is None
+
     def check(self) -> None:
         """Raise if the node has ended by itself.
 

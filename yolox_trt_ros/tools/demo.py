@@ -1,8 +1,8 @@
 """Show eight simulated cameras going through the node: live table, report and mosaic.
 
 camera_sim and the detector node run as processes of their own, as on a vehicle. At the end
-OUT/report.json holds what each camera and lane did, and OUT/mosaic.png one picture of every camera
-with its boxes.
+OUT/report.html (and .png) tells what each camera and lane did, OUT/report.json has the same as
+numbers, and OUT/mosaic.png is one picture of every camera with its boxes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.tools._matching import Tally
 from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
+from yolox_trt_ros.tools.report import write
 
 START_S = 60.0
 """Longest time in which neither node writes a line while both start."""
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     isolate()
     console.print(f'model {model.path.name}, vehicle {vehicle.name}; logs in {args.out}/')
-    observer = Observer(config.cameras, model.spec.labels)
+    observer = Observer(config, model.spec.labels)
     with observer, _nodes(vehicle, chosen, args.out) as nodes:
         _wait_until_running(observer, nodes, console)
         started = time.monotonic()
@@ -78,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         observer.watch_images()
         pairs = observer.wait_for_pairs(timeout_s=10)
     _write(args.out, report, mosaic(config, model, pairs), console)
+    title = f'demo, {vehicle.name.removesuffix(VEHICLE_SUFFIX)}'
+    write(observer.recording(title, observer.samples(pairs)), args.out / 'report.html', console)
     silent = [name for name, camera in report['cameras'].items() if not camera['published']]
     if silent:
         console.print(f'no result from {", ".join(silent)}: see {args.out}/detector.log')
@@ -283,4 +286,4 @@ def _write(out: Path, report: dict[str, Any], picture: np.ndarray, console: Cons
             f'({", ".join(truth["classes"])}): '
             f'recall {_percent(truth["recall"])}, precision {_percent(truth["precision"])}'
         )
-    console.print(f'report {out}/report.json, picture {out}/mosaic.png')
+    console.print(f'numbers {out}/report.json, picture {out}/mosaic.png')

@@ -1,0 +1,232 @@
+"""Find and read a detector's results, the ground truth and the images in a bag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from yolox_trt_ros.bags.reader import Bag, Recorded
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import BagError, ConfigError, FrameError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.detect.cpu.preprocess import bgr_image
+from yolox_trt_ros.detect.draw import draw_detections
+from yolox_trt_ros.report.gather import Gatherer
+from yolox_trt_ros.report.recording import Sample
+from yolox_trt_ros.ros.codecs import READERS, Arrival
+from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.tools._judge import Judge
+
+DETECTIONS = 'vision_msgs/msg/Detection2DArray'
+LATENCY = 'yolox_trt_ros/msg/CameraLatency'
+IMAGES = {'sensor_msgs/msg/Image': 'raw', 'sensor_msgs/msg/CompressedImage': 'compressed'}
+SAMPLE_WIDTH, SAMPLE_QUALITY = 640, 78
+SEARCHED_NS = 5_000_000_000
+"""How far from its stamp an image is looked for in a bag."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultTopics:
+    """Where a bag has what.
+
+    Attributes:
+        detector: name of the detector node, such as ``/detector``.
+        cameras: names.
+        detections, latency, truth: topic by camera; only those that are there.
+    """
+
+    detector: str
+    cameras: tuple[str, ...]
+    detections: dict[str, str]
+    latency: dict[str, str]
+    truth: dict[str, str]
+
+
+def find_topics(bag: Bag, config: Config | None, detector: str, truth_topic: str) -> ResultTopics:
+    """Return the results of a detector that are in a bag.
+
+    Args:
+        bag: the bag.
+        config: the vehicle, if it is known; then only its cameras.
+        detector: the node's name; empty: the only one in the bag.
+        truth_topic: with ``{camera}`` for its name; empty: ``ground_truth`` beside the images.
+
+    Raises:
+        BagError: there are none, or of several detectors; the message lists the topics.
+    """
+    names: dict[str, dict[str, None]] = {}
+    for topic in bag.topics.values():
+        base, _, last = topic.name.rpartition('/')
+        if (last, topic.type) in (('detections', DETECTIONS), ('latency', LATENCY)):
+            node, _, camera = base.rpartition('/')
+            known = config is None or camera in {c.name for c in config.cameras}
+            if known and topic.count and (not detector or node == detector):
+                names.setdefault(node, {})[camera] = None
+    if len(names) != 1:
+        all_topics = ', '.join(f'{t.name} ({t.type})' for t in bag.topics.values())
+        asked = f' of {detector}' if detector else ''
+        what = f'results of {", ".join(sorted(names))}: choose with --detector' if names else (
+            f'no results{asked}: expected topics like /detector/front/detections and '
+            '/detector/front/latency; record them with the record tool'
+        )  # fmt: skip
+        raise BagError(f'{bag.path}: has {what}. It has {all_topics or "nothing"}')
+    ((node, found),) = names.items()
+    order = [c.name for c in config.cameras] if config else []
+    cameras = tuple(dict.fromkeys([*(n for n in order if n in found), *found]))
+    latency = {c: f'{node}/{c}/latency' for c in cameras}
+    detections = {c: f'{node}/{c}/detections' for c in cameras}
+    truth = {c: _truth_topic(c, config, truth_topic) for c in cameras}
+    there = bag.topics
+    return ResultTopics(
+        node,
+        cameras,
+        *(
+            {c: t for c, t in topics.items() if t in there}
+            for topics in (detections, latency, truth)
+        ),
+    )
+
+
+def _truth_topic(camera: str, config: Config | None, pattern: str) -> str:
+    if pattern:
+        return pattern.replace('{camera}', camera)
+    for one in config.cameras if config else ():
+        if one.name == camera:
+            return one.sibling_topic('ground_truth')
+    return f'/{camera}/ground_truth'
+
+
+def labels_in(bag: Bag, topics: ResultTopics) -> tuple[str, ...]:
+    """Return the class names that the recorded detector told; empty if it did not."""
+    name = f'{topics.detector}/label_info'
+    names: dict[int, str] = {}
+    for message in bag.messages([name]) if name in bag.topics else ():
+        names |= {int(c.class_id): c.class_name for c in bag.parse(message).class_map}
+    return tuple(names.get(i, f'class {i}') for i in range(max(names, default=-1) + 1))
+
+
+def read_labels(file: Path | None) -> tuple[str, ...]:
+    """Return the names in a text file, one a line; none without a file.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if file is None:
+        return ()
+    try:
+        return tuple(line.strip() for line in file.read_text('utf-8').splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f'{file}: expected a text file, one class name a line: {error}'
+        ) from error
+
+
+def judge_bag(
+    bag: Bag, topics: ResultTopics, labels: Sequence[str], truth_labels: Sequence[str]
+) -> Judge:
+    """Return the detections and the ground truth in a bag.
+
+    Args:
+        bag: the bag.
+        topics: where they are.
+        labels: names of the detections' classes; empty: as the recorded detector told.
+        truth_labels: those of the ground truth's; empty: those of the rendered world.
+
+    Raises:
+        ConfigError: a class id has no name.
+    """
+    judge = Judge(labels or labels_in(bag, topics), truth_labels or CLASSES)
+    if not judge.labels:
+        raise ConfigError(f'{bag.path}: the detector’s classes have no names: give --labels')
+    add = {t: (judge.add_found, c) for c, t in topics.detections.items()}
+    add |= {t: (judge.add_truth, c) for c, t in topics.truth.items()}
+    for message in bag.messages(list(add)):
+        take, camera = add[message.topic]
+        take(camera, bag.parse(message))
+    return judge
+
+
+def gather_bag(
+    bag: Bag, topics: ResultTopics, config: Config | None, labels: Sequence[str]
+) -> Gatherer:
+    """Return everything a report is made of; labels as for :func:`judge_bag`."""
+    gatherer = Gatherer(config, labels or labels_in(bag, topics))
+    camera_of = {t: c for c, t in topics.detections.items()}
+    status = f'{topics.detector}/status'
+    wanted = [*topics.latency.values(), *camera_of, *([status] if status in bag.topics else [])]
+    for message in bag.messages(wanted):
+        parsed = bag.parse(message)
+        if message.topic == status:
+            gatherer.add_status(parsed)
+        elif message.topic in camera_of:
+            gatherer.add_detections(camera_of[message.topic], parsed)
+        else:
+            gatherer.add_latency(parsed)
+    return gatherer
+
+
+def samples(images: Bag, config: Config | None, judge: Judge) -> list[Sample]:
+    """Return one image of each camera with its detections, from the middle of the recording.
+
+    Args:
+        images: with the images: the bag of the results, or the one that was replayed.
+        config: tells the image topics; without it the camera's name has to be part of them.
+        judge: the detections.
+    """
+    found = []
+    for camera in judge.found:
+        topic = image_topic(images, camera, config)
+        stamps = sorted(judge.found[camera])
+        if topic and stamps:
+            seen_at = judge.found[camera]
+            middle = stamps[len(stamps) // 3 : len(stamps) // 3 * 2 + 1]
+            best = [stamp for _, stamp in sorted((-len(seen_at[s]), s) for s in middle)]
+            frame = _frame(images, topic, camera, best)
+            if frame is not None:
+                seen = seen_at[frame.stamp_ns]
+                found.append(sample(camera, frame, seen, judge.labels))
+    return found
+
+
+def image_topic(bag: Bag, camera: str, config: Config | None) -> str:
+    """Return the topic of a camera's images in a bag; empty if there is none."""
+    for one in config.cameras if config else ():
+        if one.name == camera and one.image_topic in bag.topics:
+            return one.image_topic
+    there = [t.name for t in bag.topics.values() if t.type in IMAGES]
+    return next((name for name in there if camera in name.split('/')), '')
+
+
+def _frame(images: Bag, topic: str, camera: str, stamps: list[int]) -> Frame | None:
+    """Return the image with the first of the stamps that is there, looking near each of them."""
+    for stamp in stamps[:5]:
+        inside = images.start_ns <= stamp <= images.end_ns
+        # A replay in the node's own time has stamps of the recording, which may be anywhere.
+        near = (stamp - SEARCHED_NS, stamp + SEARCHED_NS) if inside else (None, None)
+        for message in images.messages([topic], *near):
+            frame = _read(message, camera)
+            if frame is not None and frame.stamp_ns == stamp:
+                return frame
+    return None
+
+
+def _read(message: Recorded, camera: str) -> Frame | None:
+    try:
+        return READERS[IMAGES[message.type]](message.cdr, Arrival(camera, 0, message.t_ns))
+    except FrameError:
+        return None  # it has no detections either
+
+
+def sample(camera: str, frame: Frame, found: Detections, labels: Sequence[str]) -> Sample:
+    """Return an image with its detections drawn on it, as a small JPEG."""
+    drawn = draw_detections(bgr_image(frame), found, labels)
+    height = round(SAMPLE_WIDTH * drawn.shape[0] / drawn.shape[1])
+    small: Any = cv2.resize(drawn, (SAMPLE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, SAMPLE_QUALITY])
+    return Sample(camera, frame.stamp_ns, len(found), np.asarray(jpeg).tobytes())

@@ -1,0 +1,184 @@
+"""Compare published detections with ground truth: average precision, recall by camera, distance."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
+from yolox_trt_ros.report.recording import Quality
+from yolox_trt_ros.tools._coco_metrics import Labels, average_precision
+from yolox_trt_ros.tools._matching import SharedClasses, Tally, match
+
+DISTANCES_M = (0.0, 10.0, 20.0, 30.0, 50.0, 80.0, np.inf)
+"""Edges of the bins that recall is told for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """The labelled objects of one image.
+
+    Attributes:
+        boxes: classes numbered as in the names of the ground truth; score 0: not asked for.
+        distance_m: float64 (n,) from the camera; NaN where the ground truth does not tell.
+    """
+
+    boxes: Detections
+    distance_m: np.ndarray
+
+
+@dataclass(slots=True)
+class Judge:
+    """Collects detections and ground truth in any order, and compares what has the same stamp.
+
+    Attributes:
+        labels: names of the detections' classes, by number.
+        truth_labels: those of the ground truth's.
+        found, truth: by camera and header stamp, nanoseconds.
+    """
+
+    labels: Sequence[str]
+    truth_labels: Sequence[str]
+    found: dict[str, dict[int, Detections]] = field(default_factory=lambda: defaultdict(dict))
+    truth: dict[str, dict[int, Truth]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add_found(self, camera: str, message: Any) -> None:
+        """Take in a ``Detection2DArray`` of the detector.
+
+        Raises:
+            ConfigError: a class id is neither a number nor a label.
+        """
+        self.found[camera][stamp_ns_of(message)] = read(message, self.labels)
+
+    def add_truth(self, camera: str, message: Any) -> None:
+        """Take in a ``Detection2DArray`` of labelled objects; score 0 means: not asked for.
+
+        The distance is the length of the hypothesis' position, as camera_sim publishes it.
+
+        Raises:
+            ConfigError: a class id is neither a number nor a label.
+        """
+        distance = np.full(len(message.detections), np.nan)
+        for i, item in enumerate(message.detections):
+            p = item.results[0].pose.pose.position
+            length = float(np.sqrt(p.x**2 + p.y**2 + p.z**2))
+            distance[i] = length if length > 0 else np.nan
+        self.truth[camera][stamp_ns_of(message)] = Truth(read(message, self.truth_labels), distance)
+
+    def pairs(self, camera: str) -> list[tuple[Detections, Truth]]:
+        """Return detections and ground truth of the images that have both, oldest first."""
+        found, truth = self.found.get(camera, {}), self.truth.get(camera, {})
+        return [(found[stamp], truth[stamp]) for stamp in sorted(found.keys() & truth.keys())]
+
+    def cameras(self) -> list[str]:
+        """Return the cameras that have both."""
+        return [camera for camera in self.found if self.pairs(camera)]
+
+    def quality(self) -> list[Quality]:
+        """Return recall and precision of each camera."""
+        classes, rows = SharedClasses(self.labels, self.truth_labels), []
+        for camera in self.cameras():
+            tally = Tally()
+            for found, truth in self.pairs(camera):
+                tally.add(classes.found(found), classes.truth(truth.boxes))
+            rows.append(tally.quality(camera))
+        return rows
+
+    def report(self) -> dict[str, Any]:
+        """Return everything as plain data.
+
+        Returns:
+            The keys of :func:`_coco_metrics.average_precision` over all cameras; ``images``;
+            ``cameras``: for each ``images``, ``labelled``, ``recall``, ``precision``; and
+            ``by_distance``: rows of ``from_m``, ``to_m`` (None: no end), ``labelled``, ``recall``;
+            empty where the ground truth tells no distances.
+
+        Raises:
+            ConfigError: nothing can be compared; the message says why.
+            MissingDependencyError: faster-coco-eval is not installed.
+        """
+        classes = SharedClasses(self.labels, self.truth_labels)
+        if not classes.names:
+            raise ConfigError(
+                f'the detections are of {", ".join(self.labels)}; none of these is labelled: '
+                f'{", ".join(self.truth_labels)}'
+            )
+        pairs = [pair for camera in self.cameras() for pair in self.pairs(camera)]
+        if not pairs:
+            raise ConfigError(self._nothing())
+        labels, results = [], []
+        for found, truth in pairs:
+            known, boxes = classes.found(found), classes.truth(truth.boxes)
+            kept = boxes.class_id >= 0
+            ignored = boxes.score[kept] <= 0
+            labels.append(Labels(boxes.xyxy[kept], boxes.class_id[kept], ignored))
+            results.append((known.xyxy, known.score, known.class_id))
+        return {
+            **average_precision(labels, results, classes.names),
+            'images': len(pairs),
+            'cameras': {q.camera: told(q) for q in self.quality()},
+            'by_distance': _by_distance(pairs, classes),
+        }
+
+    def _nothing(self) -> str:
+        found, truth = (sum(map(len, side.values())) for side in (self.found, self.truth))
+        if found and truth:
+            return (
+                f'{found} detection and {truth} ground truth messages, but no two of one camera '
+                'have the same header stamp'
+            )
+        missing = 'ground truth' if found else 'detections'
+        return f'there are {found} messages of detections and {truth} of ground truth: no {missing}'
+
+
+def told(quality: Quality) -> dict[str, Any]:
+    """Return a camera's quality as plain data, without its name."""
+    return {name: value for name, value in asdict(quality).items() if name != 'camera'}
+
+
+def read(message: Any, labels: Sequence[str]) -> Detections:
+    """Return the detections of a message whose class ids are indices or names of labels.
+
+    Raises:
+        ConfigError: a class id is neither.
+    """
+    ids: Mapping[str, int] = {
+        **{str(i): i for i in range(len(labels))},
+        **{name: i for i, name in enumerate(labels)},
+    }
+    return detections_of(message, ids)
+
+
+def _by_distance(
+    pairs: Sequence[tuple[Detections, Truth]], classes: SharedClasses
+) -> list[dict[str, float | int | None]]:
+    distances, hits = [], []
+    for found, truth in pairs:
+        boxes = classes.truth(truth.boxes)
+        asked = (boxes.score > 0) & np.isfinite(truth.distance_m)
+        claimed, _ = match(classes.found(found), boxes)
+        distances.append(truth.distance_m[asked])
+        hits.append(claimed[asked])
+    where, right = np.concatenate(distances), np.concatenate(hits)
+    if not len(where):
+        return []
+    rows: list[dict[str, float | int | None]] = []
+    for low, high in pairwise(DISTANCES_M):
+        inside = (where >= low) & (where < high)
+        count = int(inside.sum())
+        rows.append(
+            {
+                'from_m': low,
+                'to_m': None if np.isinf(high) else high,
+                'labelled': count,
+                'recall': round(float(right[inside].mean()), 4) if count else None,
+            }
+        )
+    return rows

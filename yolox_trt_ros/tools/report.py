@@ -1,0 +1,125 @@
+"""Make one page of a recorded bag, of a running detector or of a replay: HTML that needs nothing.
+
+Three sources: BAG, a recording of the record tool (with --images for pictures); --live S, a running
+detector for S seconds; --replay BAG, images of any origin, played to the detector on this machine
+at the pace of their recording. Beside the HTML file, a PNG picture of the same name is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from rich.console import Console
+
+from yolox_trt_ros.bags.reader import Bag
+from yolox_trt_ros.compose import load_vehicle
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.report.findings import findings, headline
+from yolox_trt_ros.report.page import html
+from yolox_trt_ros.report.picture import png
+from yolox_trt_ros.report.recording import Recording
+from yolox_trt_ros.tools._bag_results import (
+    find_topics,
+    gather_bag,
+    judge_bag,
+    labels_in,
+    read_labels,
+    samples,
+)
+
+PAIRS_S = 10.0
+"""Longest time in which each camera of a running detector gives an image with its detections."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('bag', nargs='?', type=Path, help='recorded results')
+    what.add_argument('--live', type=float, metavar='S', help='a running detector, for S seconds')
+    what.add_argument('--replay', type=Path, metavar='BAG', help='images, played to the detector')
+    parser.add_argument('--vehicle', default='', help='vehicle file or packaged name')
+    parser.add_argument('--model', default='', help='with --replay: ONNX file or packaged name')
+    parser.add_argument('--labels', type=Path, help='text file, one class name a line')
+    parser.add_argument('--detector', default='', help='name of the detector node')
+    parser.add_argument(
+        '--images', type=Path, metavar='BAG', help='with BAG: where the images are, if elsewhere'
+    )
+    parser.add_argument('--out', type=Path, default=Path('report.html'), help='HTML file to write')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool; 1 if the recording has no result."""
+    if args.out.suffix not in ('.html', '.htm'):
+        raise ConfigError(f'--out: expected a name that ends in .html, got {args.out}')
+    if not args.bag and not args.vehicle:
+        raise ConfigError('--live and --replay need --vehicle, which names the topics')
+    config = load_vehicle(args.vehicle) if args.vehicle else None
+    args.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    if args.bag:
+        recording = from_bag(args, config)
+    elif config and args.replay:
+        from yolox_trt_ros.tools._replayed import from_replay
+
+        recording = from_replay(args, config)
+    else:
+        assert config
+        recording = from_live(args, config)
+    console = Console()
+    write(recording, args.out, console)
+    return 0 if any(len(camera.results) for camera in recording.cameras) else 1
+
+
+def from_bag(args: argparse.Namespace, config: Config | None) -> Recording:
+    """Return what a bag recorded of a detector."""
+    labels = read_labels(args.labels)
+    with contextlib.ExitStack() as stack:
+        bag = stack.enter_context(Bag(args.bag))
+        images = stack.enter_context(Bag(args.images)) if args.images else bag
+        topics = find_topics(bag, config, args.detector, '')
+        labels = labels or labels_in(bag, topics)
+        with Console(stderr=True).status(f'reading {args.bag} …'):
+            gatherer = gather_bag(bag, topics, config, labels)
+            if not labels:
+                return gatherer.recording(args.bag.name)
+            judge = judge_bag(bag, topics, labels, ())
+            pictures = samples(images, config, judge)
+        return gatherer.recording(args.bag.name, pictures, judge.quality())
+
+
+def from_live(args: argparse.Namespace, config: Config) -> Recording:
+    """Return what a running detector does now."""
+    from yolox_trt_ros.tools._live_results import label_names, listen
+    from yolox_trt_ros.tools._observer import Observer
+
+    if not args.live > 0:
+        raise ConfigError(f'--live: expected more than 0 s, got {args.live:g}')
+    detector = args.detector or '/detector'
+    observer = Observer(config, label_names(read_labels(args.labels), detector), detector)
+    with observer:
+        listen(args.live, 'listening')
+        observer.watch_images()
+        pairs = observer.wait_for_pairs(PAIRS_S)
+    return observer.recording(f'{detector}, live', observer.samples(pairs))
+
+
+def write(recording: Recording, out: Path, console: Console) -> None:
+    """Write the page and the picture beside it, and say where and what they say.
+
+    Args:
+        recording: what they are about.
+        out: the HTML file; the picture gets the suffix ``.png``.
+        console: where it is said.
+    """
+    picture = out.with_suffix('.png')
+    with console.status('drawing …'):
+        out.write_text(html(recording), encoding='utf-8')
+        picture.write_bytes(png(recording))
+    found = findings(recording)
+    console.print(f'{headline(found)[1]}:')
+    for finding in found:
+        mark = {'ok': '[green]ok[/]', 'warn': '[yellow]!![/]', 'error': '[red]!![/]'}[finding.level]
+        console.print(f' {mark} {finding.text}', highlight=False)
+    console.print(f'report {out}, picture {picture}', highlight=False, soft_wrap=True)
