@@ -178,14 +178,15 @@ def _lane_engine(
 
     return lane_engine(
         lane,
-        _lane_model(lane, model),
+        lane_model(lane, model),
         engines,
         lambda fraction, phase: report(fraction, lane.name),
         lambda message: on_event(f'lane {lane.name}: {message}'),
     )
 
 
-def _lane_model(lane: LaneConfig, model: Model) -> Path:
+def lane_model(lane: LaneConfig, model: Model) -> Path:
+    """Return the ONNX file that a lane runs."""
     return find_resource('models', lane.model, '.onnx') if lane.model else model.path
 
 
@@ -197,7 +198,7 @@ def _lane_spec(lane: LaneConfig, model: Model) -> ModelSpec:
     """
     if not lane.model:
         return model.spec
-    spec = load_model_spec(_lane_model(lane, model))
+    spec = load_model_spec(lane_model(lane, model))
     if spec.labels != model.spec.labels:
         raise ConfigError(
             f'lanes.{lane.name}.model: expected the classes of {model.path.name} '

@@ -1,0 +1,84 @@
+"""What a check found, and what the machine is wanted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import YoloxTrtRosError
+
+
+class Level(str, Enum):
+    """How bad it is. The value is what users see."""
+
+    OK = 'OK'
+    WARN = 'WARN'
+    """It runs, but loses images, time or accuracy."""
+    FAIL = 'FAIL'
+    """It does not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        level: how bad it is.
+        topic: what was looked at, a word or two.
+        told: what was found.
+        remedy: what to do; '' where nothing has to be done.
+    """
+
+    level: Level
+    topic: str
+    told: str
+    remedy: str = ''
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the machine is to do.
+
+    Attributes:
+        config: the vehicle; None if none was given.
+        gpu, tensorrt, dla: whether a lane needs it.
+    """
+
+    config: Config | None = None
+    gpu: bool = False
+    tensorrt: bool = False
+    dla: bool = False
+
+    @classmethod
+    def of(cls, config: Config | None) -> Wanted:
+        """Return what the lanes of a vehicle need."""
+        lanes = [lane for lane in config.lanes if lane.backend != 'simulated'] if config else []
+        return cls(
+            config,
+            any(lane.device != 'cpu' for lane in lanes),
+            any(lane.backend == 'tensorrt' for lane in lanes),
+            any(lane.device.startswith('dla') for lane in lanes),
+        )
+
+    def lacking(self, needed: bool) -> Level:
+        """Return how bad it is that something is missing."""
+        return Level.FAIL if needed else Level.OK
+
+
+Check = Callable[[Wanted], Iterable[Finding]]
+
+
+def examine(checks: Iterable[Check], wanted: Wanted) -> Iterator[Finding]:
+    """Yield the findings of all checks; one that breaks down is a finding, too."""
+    for check in checks:
+        topic = check.__name__.replace('_', ' ')
+        try:
+            yield from check(wanted)
+        except YoloxTrtRosError as error:
+            yield Finding(Level.FAIL, topic, str(error))
+        except Exception as error:
+            yield Finding(
+                Level.FAIL, topic, f'the check itself failed: {error!r}', 'report this, please'
+            )
