@@ -60,8 +60,7 @@ def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
         MissingDependencyError: the ``onnx`` package is not installed.
     """
     graph, metadata = _read(path)
-    given = {**metadata, **_sidecar(path)}
-    _check_sidecar(path, given)
+    given = _given(path, metadata)
     name, batch, height, width = _input(path, graph)
     outputs = {o.name: _shape(o) for o in graph.output}
     read_head = _concatenated if len(outputs) == 1 else _per_level
@@ -83,7 +82,7 @@ def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
         batch=batch,
         height=height,
         width=width,
-        labels=_labels(path, labels, given.get('labels'), classes),
+        labels=read_labels(path, labels, given.get('labels'), classes),
         **head,
     )
     if spec.layout == 'concatenated' and spec.anchors != outputs[spec.outputs[0]][1]:
@@ -92,6 +91,22 @@ def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
             f'{width}x{height}, but the output has {outputs[spec.outputs[0]][1]}'
         )
     return spec
+
+
+def description(path: Path) -> dict[str, Any]:
+    """Return what metadata and sidecar say of a model: some of the keys :data:`SIDECAR_KEYS`.
+
+    Raises:
+        ModelError: the file is missing or not ONNX, or a key or a value is wrong.
+        MissingDependencyError: the ``onnx`` package is not installed.
+    """
+    return _given(path, _read(path)[1])
+
+
+def _given(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    given = {**metadata, **_sidecar(path)}
+    _check_sidecar(path, given)
+    return given
 
 
 def _concatenated(
@@ -151,7 +166,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
         raise ModelError(f'model file {path} does not exist{near}')
     try:
         model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(str(path))  # by its path: weights may lie in a file beside it
     except Exception as error:
         raise ModelError(
             f'{path}: expected an ONNX model, got a file that does not read as one ({error})'
@@ -260,9 +275,14 @@ def _not_yolox(path: Path, outputs: Outputs) -> ModelError:
     )
 
 
-def _labels(
+def read_labels(
     path: Path, file: Path | None, given: Sequence[str] | None, classes: int
 ) -> tuple[str, ...]:
+    """Return a model's class names: of the file, else as given, else of ``labels.txt`` beside it.
+
+    Raises:
+        ModelError: there are none, or not one for each class.
+    """
     if file is None and given is None and (path.parent / 'labels.txt').is_file():
         file = path.parent / 'labels.txt'
     if file is not None:

@@ -1,0 +1,305 @@
+"""The surgery: what it makes of a YOLOX, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from generated_yolox import PATCHES, write_yolox
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matching import differences
+from onnx import TensorProto, helper, numpy_helper
+from tiny_models import write_identity
+from tiny_models import write_yolox as write_tiny
+
+from yolox_trt_ros.__main__ import main
+from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.engine.dla_rules import forces_gpu, judge
+from yolox_trt_ros.engine.onnx_file import read_onnx
+from yolox_trt_ros.engine.onnx_run import OnnxRun
+from yolox_trt_ros.engine.surgery.optimize import RENAMED_KEY, operate
+from yolox_trt_ros.engine.surgery.proof import prove
+from yolox_trt_ros.tools.detect import as_rows, frame_of
+
+ROOT = Path(__file__).resolve().parents[2]
+MAPS = [f'{part}_{stride}' for stride in (8, 16, 32) for part in ('reg', 'obj', 'cls')]
+
+
+def random_pictures(shape: tuple[int, ...], count: int = 2) -> list[np.ndarray]:
+    rng = np.random.default_rng(5)
+    return [rng.uniform(0, 255, shape[1:]).astype(np.float32) for _ in range(count)]
+
+
+def detections(path: Path, pictures: list[np.ndarray], score: float = 0.3) -> list[list]:
+    detector = CpuDetector(path, load_model_spec(path), lambda: Thresholds(score), threads=2)
+    found = []
+    for i, picture in enumerate(pictures):
+        (result,) = detector.submit([frame_of(picture, i)]).wait()
+        found.append(as_rows(result.detections))
+    return found
+
+
+@pytest.mark.parametrize('size', ['tiny', 's'])
+def test_a_generated_yolox_fits_a_dla_and_detects_the_same(tmp_path, capsys, size):
+    before, after = (
+        write_yolox(tmp_path / f'{size}.onnx', size, height=96, width=128),
+        tmp_path / 'out' / 'fit.onnx',
+    )
+    assert len(forces_gpu(judge(read_onnx(before)))) == 8 + 2 + 3 + 1 + 1
+    assert main(['optimize', str(before), '--check-dla']) == 3
+    assert main(['optimize', str(before), '--check-dla', '--output', str(after)]) == 0
+    assert '0 force the GPU' in capsys.readouterr().out
+    model = read_onnx(after)
+    assert [o.name for o in model.graph.output] == MAPS
+    kinds = {n.op_type for n in model.graph.node}
+    assert kinds == {'Conv', 'Sigmoid', 'Mul', 'Add', 'Concat', 'MaxPool', 'Resize'}
+    assert sum(n.op_type == 'MaxPool' for n in model.graph.node) == 3
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (120, 150, 3), np.uint8) for _ in range(3)]
+    old, new = detections(before, pictures, 0.1), detections(after, pictures, 0.1)
+    assert sum(map(len, old)) > 20
+    assert [differences(n, o) for n, o in zip(new, old, strict=True)] == [[]] * 3
+
+
+def test_the_coco_model_detects_the_same_on_all_photographs(real, tmp_path):
+    out, json_file = tmp_path / 'nano.onnx', tmp_path / 'nano.json'
+    labels = ['--labels', str(real / 'coco_classes.txt')]
+    few = tmp_path / 'few'
+    few.mkdir()
+    for file in sorted((real / 'images').iterdir())[:6]:
+        (few / file.name).symlink_to(file)
+    proof = ['--images', str(few), '--json', str(json_file), '--check-dla']
+    model = str(real / 'yolox_nano_coco.onnx')
+    code = main(['optimize', model, *labels, *proof, '--output', str(out)])
+    report = json.loads(json_file.read_text())
+    assert code == 0 and {v['device'] for v in report['layers']} == {'dla'}
+    assert max(m['relative'] for m in report['maps']) < 1e-4
+    found = tmp_path / 'found.json'
+    images = ['--images', str(real / 'images')]
+    assert main(['detect', '--model', str(out), *images, '--json', str(found)]) == 0
+    rows = json.loads(found.read_text())['images']
+    reference = json.loads((real / 'reference_detections.json').read_text())['images']
+    assert len(rows) == 50
+    for name, image in reference.items():
+        assert not differences(rows[name]['detections'], image['class_aware']), name
+
+
+def test_the_packaged_models_stay_as_they_are(tmp_path):
+    out = tmp_path / 'edge_n.onnx'
+    assert main(['optimize', str(ROOT / 'models/edge_n.onnx'), '--output', str(out)]) == 0
+    made, packaged = read_onnx(out), read_onnx(ROOT / 'models/edge_n_cut.onnx')
+    assert [n.op_type for n in made.graph.node] == [n.op_type for n in packaged.graph.node]
+    (picture,) = random_pictures((1, 3, 320, 480), 1)
+    ours, theirs = OnnxRun(made)(picture[None]), OnnxRun(packaged)(picture[None])
+    for name in MAPS:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    spec = load_model_spec(out)
+    assert spec.labels[0] == 'car' and (spec.layout, spec.scores) == ('per_level', 'logit')
+
+
+@pytest.mark.parametrize('resize', ['scales', 'sizes', 'half_pixel'])
+@pytest.mark.parametrize('decoded', [False, True])
+def test_exports_of_every_kind(tmp_path, resize, decoded):
+    path = write_yolox(
+        tmp_path / 'm.onnx', 'nano', resize=resize, decoded=decoded, sigmoid=not decoded,
+        height=96, width=64,
+    )  # fmt: skip
+    original = read_onnx(path)
+    surgery = operate(original)
+    proof = prove(original, surgery, random_pictures(surgery.shape))
+    assert not forces_gpu(judge(surgery.final))
+    assert proof.boxes == ('pixel' if decoded else 'grid')
+    assert proof.scores == ('logit' if decoded else 'probability')
+    assert list(surgery.counts.values()) == [1, 2, 0 if resize == 'scales' else 2]
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.permutations(PATCHES))
+def test_the_order_of_the_focus_patches_is_read_from_the_graph(tmp_path_factory, order):
+    folder = tmp_path_factory.mktemp('order')
+    path = write_yolox(folder / 'm.onnx', 'nano', order=order, height=64, width=64)
+    original = read_onnx(path)
+    surgery = operate(original)
+    assert surgery.counts['Focus and convolution → one convolution'] == 1
+    prove(original, surgery, random_pictures(surgery.shape, 1))
+
+
+def test_patches_that_are_not_focus_stay(tmp_path):
+    order = ((0, 0), (0, 0), (1, 0), (1, 1))
+    original = read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', order=order, height=64, width=64))
+    surgery = operate(original)
+    assert surgery.counts['Focus and convolution → one convolution'] == 0
+    assert {v.op for v in forces_gpu(judge(surgery.final))} == {'Slice'}
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.sampled_from([9, 11, 13, 15, 17, 21]), st.integers(6, 24), st.integers(6, 24))
+def test_chains_of_narrow_pools_are_the_wide_pool_bit_for_bit(window, height, width):
+    from onnxscript import ir
+
+    from yolox_trt_ros.engine.surgery.rules import WidePoolToChain
+
+    node = helper.make_node(
+        'MaxPool', ['x'], ['y'], kernel_shape=[window] * 2, pads=[window // 2] * 4
+    )
+    value = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2, height, width]) for n in 'xy'
+    ]
+    graph = helper.make_graph([node], 'pool', value[:1], value[1:])
+    wide = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8)
+    narrow = ir.from_proto(wide)
+    assert WidePoolToChain.rule().apply_to_model(narrow) == 1
+    x = np.random.default_rng(window).normal(size=(1, 2, height, width)).astype(np.float32)
+    chain = ir.to_proto(narrow)
+    assert not forces_gpu(judge(chain))
+    np.testing.assert_array_equal(OnnxRun(wide)(x)['y'], OnnxRun(chain)(x)['y'])
+
+
+def test_batch_and_size_are_fixed(tmp_path):
+    path = write_yolox(tmp_path / 'm.onnx', 'nano', dims=['batch', 3, 160, 192])
+    out = tmp_path / 'fit.onnx'
+    options = ['--batch', '2', '--size', '256x128', '--output', str(out)]
+    assert main(['optimize', str(path), *options, '--check-dla']) == 0
+    spec = load_model_spec(out)
+    assert (spec.batch, spec.height, spec.width) == (2, 128, 256)
+    maps = OnnxRun(read_onnx(out))(np.zeros((2, 3, 128, 256), np.float32))
+    assert maps['cls_16'].shape == (2, 3, 8, 16)
+
+
+def test_an_open_size_has_to_be_given(tmp_path):
+    path = write_yolox(tmp_path / 'm.onnx', 'nano', dims=['n', 3, 'h', 'w'])
+    with pytest.raises(ModelError, match='--size 640x640'):
+        operate(read_onnx(path))
+    surgery = operate(read_onnx(path), size=(160, 192))
+    prove(read_onnx(path), surgery, random_pictures(surgery.shape, 1))
+    assert not forces_gpu(judge(surgery.final))
+
+
+def test_relu6_only_when_asked_and_loudly(tmp_path, capsys):
+    path = write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)
+    out = tmp_path / 'fit.onnx'
+    assert main(['optimize', str(path), '--relu6', '--output', str(out)]) == 0
+    kinds = {n.op_type for n in read_onnx(out).graph.node}
+    assert 'Sigmoid' not in kinds and 'Clip' in kinds
+    assert 'RETRAINED' in capsys.readouterr().err
+
+
+def test_the_original_names_of_the_maps_are_kept(tmp_path):
+    original = read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64))
+    props = {e.key: e.value for e in operate(original).final.metadata_props}
+    renamed = json.loads(props[RENAMED_KEY])
+    produced = {name for node in original.graph.node for name in node.output}
+    assert list(renamed) == MAPS and set(renamed.values()) <= produced
+
+
+def test_a_difference_is_refused(tmp_path):
+    original = read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64))
+    surgery = operate(original)
+    (kernel,) = (w for w in surgery.same.graph.initializer if list(w.dims[1:]) == [3, 6, 6])
+    # The patches' rows and columns exchanged: what reading YOLOX's order wrongly would give.
+    wrong = numpy_helper.to_array(kernel).reshape(-1, 3, 3, 2, 3, 2).transpose(0, 1, 2, 5, 4, 3)
+    wrong = np.ascontiguousarray(wrong).reshape(kernel.dims)
+    kernel.CopyFrom(numpy_helper.from_array(wrong, kernel.name))
+    with pytest.raises(ModelError, match='differs'):
+        prove(original, surgery, random_pictures(surgery.shape, 1))
+
+
+def test_another_tail_is_refused(tmp_path):
+    original = read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64))
+    last = original.graph.node[-1]
+    last.output[0] = 'before'
+    original.graph.node.append(helper.make_node('Tanh', ['before'], ['after']))
+    original.graph.output[0].name = 'after'
+    surgery = operate(original)
+    with pytest.raises(ModelError, match='not the concatenated maps'):
+        prove(original, surgery, random_pictures(surgery.shape, 1))
+
+
+def test_models_that_are_no_yolox(tmp_path, capsys):
+    shape = {'images': [1, 3, 32, 32]}
+    path = write_identity(tmp_path / 'id.onnx', shape, {'y': [1, 3, 32, 32]})
+    assert main(['optimize', str(path), '--output', str(tmp_path / 'o.onnx')]) == 1
+    assert 'not a YOLOX head' in capsys.readouterr().err
+    # The verdict is given on any ONNX all the same.
+    assert main(['optimize', str(path), '--check-dla']) == 0
+
+
+@pytest.mark.parametrize(
+    ('damage', 'told'),
+    [
+        (lambda b: b'', 'expected an ONNX model'),
+        (lambda b: b'\x89PNG' + b[:500], 'expected an ONNX model'),
+        (lambda b: b[: len(b) // 2], 'expected an ONNX model'),
+    ],
+)
+def test_damaged_files(tmp_path, capsys, damage, told):
+    path = write_tiny(tmp_path / 'm.onnx')
+    path.write_bytes(damage(path.read_bytes()))
+    assert main(['optimize', str(path), '--check-dla']) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_missing_files_are_named(tmp_path, capsys):
+    write_tiny(tmp_path / 'model.onnx')
+    assert main(['optimize', str(tmp_path / 'modell.onnx'), '--check-dla']) == 1
+    assert 'did you mean "model.onnx"' in capsys.readouterr().err
+
+
+def test_external_weights(tmp_path, capsys):
+    model = onnx.load(str(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)))
+    path = tmp_path / 'split.onnx'
+    onnx.save(model, str(path), save_as_external_data=True, location='split.bin', size_threshold=0)
+    assert main(['optimize', str(path), '--output', str(tmp_path / 'o.onnx'), '--check-dla']) == 0
+    (tmp_path / 'split.bin').unlink()
+    assert main(['optimize', str(path), '--check-dla']) == 1
+    assert 'its weights lie in a file beside it' in capsys.readouterr().err
+
+
+def test_operators_nobody_knows(tmp_path, capsys):
+    path = write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)
+    model = onnx.load(str(path))
+    model.opset_import.append(helper.make_opsetid('trt', 1))
+    model.graph.node[-1].output[0] = 'rows'
+    node = helper.make_node('EfficientNMS_TRT', ['rows'], ['output'], domain='trt')
+    model.graph.node.append(node)
+    model.graph.output[0].name = 'output'
+    onnx.save(model, str(path))
+    assert main(['optimize', str(path), '--check-dla']) == 3
+    assert 'EfficientNMS_TRT' in capsys.readouterr().out
+    assert main(['optimize', str(path), '--output', str(tmp_path / 'o.onnx')]) == 1
+    assert 'EfficientNMS_TRT' in capsys.readouterr().err
+
+
+def test_a_sidecar_that_would_overrule_the_output_is_told_of(tmp_path, capsys):
+    path = write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)
+    (tmp_path / 'o.yaml').write_text('scores: probability\n')
+    assert main(['optimize', str(path), '--output', str(tmp_path / 'o.onnx')]) == 1
+    assert 'o.yaml lies beside the output' in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written(tmp_path, capsys):
+    path = write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)
+    (tmp_path / 'file').write_text('')
+    assert main(['optimize', str(path), '--output', str(tmp_path / 'file' / 'o.onnx')]) == 1
+    assert 'cannot be written' in capsys.readouterr().err
+
+
+def test_the_verdict_needs_neither_onnxruntime_nor_tensorrt(tmp_path):
+    path = write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)
+    program = (
+        'import sys\n'
+        'for name in ("onnxruntime", "onnxscript", "onnx_ir", "tensorrt"):\n'
+        '    sys.modules[name] = None\n'
+        'from yolox_trt_ros.__main__ import main\n'
+        f'sys.exit(main(["optimize", {str(path)!r}, "--check-dla"]))'
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 3, done.stderr
+    assert '15 force the GPU' in done.stdout

@@ -1,0 +1,101 @@
+"""Read and write ONNX files, with errors that say what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yolox_trt_ros.core.errors import MissingDependencyError, ModelError, did_you_mean
+
+try:
+    import onnx
+except ImportError as error:
+    raise MissingDependencyError(
+        'work on a model needs the package "onnx": pip install onnx'
+    ) from error
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def read_onnx(path: Path) -> ModelProto:
+    """Return a checked model with its weights, external ones too.
+
+    Raises:
+        ModelError: the file is missing, not ONNX, cut off, or without its external data.
+    """
+    if not path.is_file():
+        near = did_you_mean(path.name, (p.name for p in path.parent.glob('*.onnx')))
+        raise ModelError(f'model file {path} does not exist{near}')
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        if not model.graph.node:
+            raise ValueError('it holds no graph')
+    except Exception as error:
+        raise ModelError(
+            f'{path}: expected an ONNX model, got {path.stat().st_size} bytes that do not read as '
+            f'one ({error})'
+        ) from error
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:
+        raise ModelError(
+            f'{path}: its weights lie in a file beside it that cannot be read ({error}): copy that '
+            'file along with the model'
+        ) from error
+    check_onnx(model, path)
+    return model
+
+
+def check_onnx(model: ModelProto, path: Path) -> None:
+    """Refuse a model that contradicts the ONNX standard.
+
+    Raises:
+        ModelError: the checker's verdict, with the file's name.
+    """
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise ModelError(f'{path}: the ONNX checker refuses it: {error}') from error
+
+
+def write_onnx(model: ModelProto, path: Path) -> None:
+    """Write a model whole or not at all, its weights inside.
+
+    Raises:
+        ModelError: the folder or the file cannot be written, or the model exceeds 2 GiB.
+    """
+    try:
+        write_whole(path, model.SerializeToString())
+    except ValueError as error:
+        raise ModelError(f'{path}: a model beyond 2 GiB cannot be one file: {error}') from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: nobody ever reads half of it.
+
+    Raises:
+        ModelError: the folder or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    except OSError as error:
+        raise ModelError(f'{path}: cannot be written: {error}') from error
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            file.write(content)
+        mode = 0o666 & ~_umask()
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except OSError as error:
+        os.unlink(name)
+        raise ModelError(f'{path}: cannot be written: {error}') from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

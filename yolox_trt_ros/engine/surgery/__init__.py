@@ -1,0 +1,1 @@
+"""Rewrite a YOLOX for DLA without changing what it computes."""

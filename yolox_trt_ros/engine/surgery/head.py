@@ -1,0 +1,117 @@
+"""Find a YOLOX head's prediction maps, and end the graph there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
+
+try:
+    from onnxscript import ir
+except ImportError as error:
+    raise MissingDependencyError(
+        'rewriting a model needs the package "onnxscript": pip install onnxscript'
+    ) from error
+
+PARTS = ('reg', 'obj', 'cls')
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMap:
+    """One prediction map of the head.
+
+    Attributes:
+        name: as it is called after the cut: ``reg_8``, ``obj_8``, ``cls_8``, ``reg_16``, …
+        original: the tensor's name in the model it comes from.
+        stride: input pixels per cell.
+    """
+
+    name: str
+    original: str
+    stride: int
+
+
+def find_head(model: ir.Model) -> list[HeadMap]:
+    """Return the head's maps, finest level first, box, objectness and class of each in turn.
+
+    They are the convolutions first met on the way back from the outputs; the order in which the
+    graph joins them tells box, objectness and class apart.
+
+    Raises:
+        ModelError: these are not three maps a level with 4, 1 and equally many channels.
+    """
+    (image,) = [i for i in model.graph.inputs if i.name not in model.graph.initializers]
+    height = _shape(image)[2]
+    levels: dict[tuple[int, ...], list[ir.Value]] = {}
+    for value in _last_convolutions(model.graph):
+        levels.setdefault(_shape(value)[2:], []).append(value)
+    maps = []
+    for cells in sorted(levels, reverse=True):
+        stride = height // cells[0]
+        named = zip(PARTS, _ordered(levels[cells], _describe(levels)), strict=True)
+        maps += [HeadMap(f'{part}_{stride}', str(value.name), stride) for part, value in named]
+    classes = {channels for v in levels.values() for channels in (_shape(v[-1])[1],)}
+    if not maps or len(classes) != 1:
+        raise ModelError(_describe(levels))
+    return maps
+
+
+def cut_head(model: ir.Model, maps: list[HeadMap]) -> None:
+    """Make the maps the graph's outputs; what followed them falls away."""
+    graph = model.graph
+    values = {value.name: value for node in graph for value in node.outputs}
+    taken = {m.name for m in maps} & set(values)
+    for name in taken - {m.original for m in maps}:
+        values[name].name = f'{name}_before'
+    heads = [values[m.original] for m in maps]
+    graph.outputs.clear()
+    graph.outputs.extend(heads)
+    for value, m in zip(heads, maps, strict=True):
+        value.name = m.name
+
+
+def _last_convolutions(graph: ir.Graph) -> Iterator[ir.Value]:
+    seen: set[int] = set()
+    waiting = list(reversed(graph.outputs))
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if node is None or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if node.op_type == 'Conv':
+            yield value
+        else:
+            waiting += [i for i in reversed(node.inputs) if i is not None]
+
+
+def _ordered(values: list[ir.Value], problem: str) -> list[ir.Value]:
+    channels = [_shape(v)[1] for v in values]
+    if len(values) != 3 or 4 not in channels or 1 not in channels:
+        raise ModelError(problem)
+    if channels[:2] == [4, 1]:
+        return values
+    box = channels.index(4)
+    objectness = next((i for i, c in enumerate(channels) if c == 1 and i != box), -1)
+    if objectness < 0:
+        raise ModelError(problem)
+    return [values[box], values[objectness], values[3 - box - objectness]]
+
+
+def _shape(value: ir.Value) -> tuple[int, ...]:
+    dims = tuple(d if isinstance(d, int) else 0 for d in value.shape or ())
+    if len(dims) != 4 or not all(dims):
+        raise ModelError(
+            f'tensor {value.name}: expected a map [batch, channels, height, width] of static '
+            f'size, got {value.shape}'
+        )
+    return dims
+
+
+def _describe(levels: dict[tuple[int, ...], list[ir.Value]]) -> str:
+    found = ', '.join(f'{v.name} {list(_shape(v))}' for values in levels.values() for v in values)
+    return (
+        'not a YOLOX head: expected per stride three convolutions with 4, 1 and one channel per '
+        f'class before the outputs, got {found or "none"}'
+    )

@@ -1,0 +1,200 @@
+"""Make a YOLOX fit for DLA without changing what it computes, or judge any ONNX.
+
+Focus and convolution become one 6x6 convolution, pools of 9 and 13 chains of 5x5, the head ends in
+nine maps; constants are folded, batch and size fixed. Both models run in ONNX Runtime, on random
+pictures and on --images, and one that differs by more than 1e-4 is refused. Then every layer is
+listed with the device that runs it.
+
+With --check-dla the exit code is 0 only if no layer forces the GPU, and 3 otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.engine.dla_rules import LayerVerdict, forces_gpu, judge
+from yolox_trt_ros.engine.onnx_file import check_onnx, read_onnx, write_onnx
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from yolox_trt_ros.engine.surgery.optimize import Surgery
+    from yolox_trt_ros.engine.surgery.proof import Proof
+
+NOT_FIT = 3
+"""Exit code where the answer is no."""
+RANDOM_PICTURES = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('model', type=Path, help='ONNX file')
+    parser.add_argument('--output', type=Path, help='write the rewritten model here')
+    parser.add_argument(
+        '--check-dla', action='store_true', help='exit with 0 only if no layer forces the GPU'
+    )
+    parser.add_argument('--batch', type=int, default=0, help='images of one inference')
+    parser.add_argument('--size', default='', metavar='WxH', help='input, such as 960x608')
+    parser.add_argument('--labels', type=Path, help='text file, one class name a line')
+    parser.add_argument('--images', type=Path, help='folder of pictures to compare both models on')
+    parser.add_argument(
+        '--relu6', action='store_true', help='SiLU → ReLU6: the model then NEEDS RETRAINING'
+    )
+    parser.add_argument('--json', type=Path, help='write verdicts and differences here as well')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool and return its exit code."""
+    if not (args.output or args.check_dla):
+        raise ConfigError('nothing to do: give --output OUT.onnx, --check-dla, or both')
+    if args.batch < 0:
+        raise ConfigError(f'--batch: expected at least 1, got {args.batch}')
+    model = read_onnx(args.model)
+    report: dict[str, Any] = {'model': args.model.name}
+    if args.output:
+        model, report['changes'], report['maps'] = _rewrite(args, model)
+    verdicts = judge(model)
+    _print_layers(verdicts)
+    if args.json:
+        report['layers'] = [
+            {'name': v.name, 'op': v.op, 'shape': v.shape, 'device': v.device, 'reason': v.reason}
+            for v in verdicts
+        ]
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    return NOT_FIT if args.check_dla and forces_gpu(verdicts) else 0
+
+
+def _rewrite(
+    args: argparse.Namespace, original: ModelProto
+) -> tuple[ModelProto, dict[str, int], list[dict[str, Any]]]:
+    """Write the rewritten model; return it, what was changed, and how far its maps are off."""
+    from yolox_trt_ros.engine.surgery.optimize import operate
+
+    sidecar = args.output.with_suffix('.yaml')
+    if sidecar.is_file() and args.output.resolve() != args.model.resolve():
+        raise ConfigError(f'{sidecar} lies beside the output and would overrule it: remove it')
+    surgery = operate(original, args.batch, _size(args.size), args.relu6)
+    proof, about = _compare(args, original, surgery)
+    _print_changes(surgery, proof)
+    final = surgery.final
+    _describe(final, about)
+    check_onnx(final, args.output)
+    write_onnx(final, args.output)
+    if 'labels' not in about:
+        print('no class names are known: put a labels.txt beside it, or give --labels')
+    if args.relu6:
+        print(
+            'ReLU6 IS NOT SiLU: these weights are worthless until the model is RETRAINED with '
+            'ReLU6; what was proven holds for everything else',
+            file=sys.stderr,
+        )
+    print(f'written: {args.output}')
+    maps = [{'name': m.name, 'absolute': m.absolute, 'relative': m.relative} for m in proof.maps]
+    return final, dict(surgery.counts), maps
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    width, x, height = text.partition('x')
+    if not (x and width.isdigit() and height.isdigit()):
+        raise ConfigError(f'--size: expected width x height such as 960x608, got "{text}"')
+    return int(height), int(width)
+
+
+def _compare(
+    args: argparse.Namespace, original: ModelProto, surgery: Surgery
+) -> tuple[Proof, dict[str, Any]]:
+    """Return the proof of equality, and what has to be known of the new model."""
+    from yolox_trt_ros.detect.model import description, read_labels
+    from yolox_trt_ros.engine.surgery.proof import prove
+    from yolox_trt_ros.tools._pictures import folder_pictures, random_inputs
+
+    about = description(args.model)
+    classes = _shape(surgery.final, surgery.maps[2].name)[1]
+    if args.labels or 'labels' in about or (args.model.parent / 'labels.txt').is_file():
+        names = read_labels(args.model, args.labels, about.get('labels'), classes)
+        about['labels'] = list(names)
+    about |= {
+        'strides': list(dict.fromkeys(m.stride for m in surgery.maps)),
+        'scores': 'logit',
+        'boxes': 'grid',
+    }
+    spec = _spec(surgery, about)
+    pictures = random_inputs(spec, RANDOM_PICTURES)
+    if args.images:
+        real = folder_pictures(args.images, 1000)
+        pictures = chain(pictures, real.inputs(spec))
+    return prove(original, surgery, pictures), about
+
+
+def _spec(surgery: Surgery, about: dict[str, Any]) -> ModelSpec:
+    batch, _, height, width = surgery.shape
+    spec = ModelSpec(
+        input_name=surgery.final.graph.input[0].name,
+        batch=batch,
+        height=height,
+        width=width,
+        strides=tuple(about['strides']),
+        labels=tuple(about.get('labels', ())),
+        layout='per_level',
+        outputs=tuple(m.name for m in surgery.maps),
+        scores='logit',
+        boxes='grid',
+    )
+    return replace(spec, **{k: about[k] for k in ('colour', 'pad', 'scale') if k in about})
+
+
+def _describe(model: ModelProto, about: dict[str, Any]) -> None:
+    """Write into the model what the detector has to know of it."""
+    from yolox_trt_ros.detect.model import METADATA_KEY
+
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = json.dumps(about)
+            return
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(about))
+
+
+def _shape(model: ModelProto, output: str) -> list[int]:
+    (found,) = (o for o in model.graph.output if o.name == output)
+    return [d.dim_value for d in found.type.tensor_type.shape.dim]
+
+
+def _print_changes(surgery: Surgery, proof: Proof) -> None:
+    for what, count in surgery.counts.items():
+        print(f'{count:4d} x {what}')
+    worst = max(proof.maps, key=lambda m: m.relative)
+    print(
+        f'compared on {proof.pictures} pictures: largest error {worst.absolute:.3g}, '
+        f'{worst.relative:.2g} of the largest magnitude ({worst.name}); the original ends in '
+        f'{proof.scores} scores and {proof.boxes} boxes, the new one in logits and grid boxes'
+    )
+
+
+def _print_layers(verdicts: Sequence[LayerVerdict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table('layer', 'operator', 'output', 'device', 'why', box=None, pad_edge=False)
+    for v in verdicts:
+        shape = 'x'.join(str(d) if d else '?' for d in v.shape)
+        device = {'gpu': '[red]GPU[/red]', 'dla': 'DLA', 'none': '–'}[v.device]
+        table.add_row(v.name, v.op, shape, device, v.reason)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    forcing = forces_gpu(verdicts)
+    dla = sum(v.device == 'dla' for v in verdicts)
+    print(f'{dla} layers fit a DLA, {len(forcing)} force the GPU')
+    for v in forcing:
+        print(f'  {v.op} {v.name}: {v.reason}')
