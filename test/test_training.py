@@ -1,4 +1,4 @@
-"""The training extra: assignment, augmentation and design, where PyTorch is installed."""
+"""The training extra: losses, augmentation, steps and design, where PyTorch is installed."""
 
 import numpy as np
 import pytest
@@ -8,44 +8,90 @@ pytest.importorskip('yolox', reason='pip install -r training/requirements.txt')
 
 from yolox.models.yolo_head import YoloxHead  # noqa: E402
 
-from training import loss as losses  # noqa: E402
-from training.data import HEIGHT, SLOTS, WIDTH, Batches  # noqa: E402
-from training.network import EDGE_N, EdgeYolox, Pool, decode, gflops  # noqa: E402
+from training.data import CHANCES, HEIGHT, SLOTS, WIDTH, Pictures, augment  # noqa: E402
+from training.loss import YoloxLoss  # noqa: E402
+from training.network import EDGE_N, STRIDES, EdgeYolox, Pool, decode, gflops  # noqa: E402
+from training.step import Step  # noqa: E402
+from training.train import WARMUP_STEPS, Order, rate  # noqa: E402
 
 SIZE = (EDGE_N.height, EDGE_N.width)
+LOSSES = ('total', 'iou', 'obj', 'cls', 'l1')
+ONE, NONE = torch.ones(()), torch.zeros(())
 
 
 def random_labels(rng: np.random.Generator, pictures: int) -> torch.Tensor:
     rows = np.full((pictures, SLOTS, 6), -1, np.float32)
     for picture in range(pictures):
         n = int(rng.integers(0, 12))
-        corner = rng.uniform(0, 1, (n, 2)) * (SIZE[1] - 40, SIZE[0] - 40)
+        corner = rng.uniform(0, 1, (n, 2)) * (SIZE[1] - 90, SIZE[0] - 90)
+        corner[1::2] = corner[: n // 2 * 2 : 2] + 6  # in pairs, which want the same anchors
         rows[picture, :n, 0] = rng.integers(0, 6, n)
         rows[picture, :n, 1:3] = corner
-        rows[picture, :n, 3:5] = corner + rng.uniform(6, 40, (n, 2))
-        rows[picture, :n, 5] = rng.random(n) < 0.2
+        rows[picture, :n, 3:5] = corner + rng.uniform(6, 80, (n, 2))
+        rows[picture, :n, 5] = 0
     return torch.from_numpy(rows)
 
 
 def random_maps(pictures: int) -> list[tuple[torch.Tensor, ...]]:
-    h, w = SIZE
-    return [
-        tuple(torch.randn(pictures, c, h // s, w // s) * 0.5 for c in (4, 1, 6))
-        for s in (8, 16, 32)
-    ]
+    """Return raw maps whose boxes are about as large as the labels, so that many overlap."""
+    maps = []
+    for s in STRIDES:
+        reg, obj, cls = (torch.randn(pictures, c, SIZE[0] // s, SIZE[1] // s) for c in (4, 1, 6))
+        reg[:, 2:] = np.log(40 / s) + 0.4 * reg[:, 2:]
+        maps.append((reg, obj, cls))
+    return maps
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_many_pictures_at_once_are_assigned_as_the_library_assigns_one_by_one(seed, monkeypatch):
+def raw_boxes(maps: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:
+    return torch.cat([m[0].flatten(2) for m in maps], 2).permute(0, 2, 1)
+
+
+def losses_of_the_library(
+    maps: list[tuple[torch.Tensor, ...]], labels: torch.Tensor
+) -> tuple[float, ...]:
+    library = YoloxHead(6, width=1 / 256, in_channels=[256] * 3)
+    library.use_l1 = True
+    low, high = labels[..., 1:3], labels[..., 3:5]
+    rows = torch.cat([labels[..., :1], (low + high) / 2, high - low], -1)
+    rows[labels[..., 0] < 0] = 0
+    x, y, strides = [], [], []
+    for s in STRIDES:
+        row, column = torch.meshgrid(
+            torch.arange(SIZE[0] // s), torch.arange(SIZE[1] // s), indexing='ij'
+        )
+        x.append(column.reshape(1, -1).float())
+        y.append(row.reshape(1, -1).float())
+        strides.append(torch.full_like(x[-1], s))
+    given = (None, x, y, strides, rows, decode(maps), [raw_boxes(maps)], torch.float32)
+    return tuple(float(v) for v in library.get_losses(*given)[:5])
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_losses_are_the_librarys(seed):
     torch.manual_seed(seed)
     labels, maps = random_labels(np.random.default_rng(seed), 6), random_maps(6)
-    raw = torch.cat([m[0].flatten(2) for m in maps], 2).permute(0, 2, 1)
-    together = losses.YoloxLoss(6, SIZE, 'cpu')(decode(maps), raw, labels, use_l1=True)
-    monkeypatch.setattr(losses.Assigner, 'simota_matching', YoloxHead.simota_matching)
-    monkeypatch.setattr(losses, '_GROUP', 1)
-    single = losses.YoloxLoss(6, SIZE, 'cpu')(decode(maps), raw, labels, use_l1=True)
-    for name, value in together.items():
-        assert torch.isclose(value, single[name], rtol=1e-4), name
+    found = YoloxLoss(SIZE, 'cpu')(decode(maps), raw_boxes(maps), labels, ONE)
+    expected = losses_of_the_library(maps, labels)
+    assert [float(found[name]) for name in LOSSES] == pytest.approx(expected, rel=1e-4)
+
+
+def test_pictures_without_labels_teach_that_nothing_is_there():
+    torch.manual_seed(0)
+    maps, labels = random_maps(2), torch.full((2, SLOTS, 6), -1.0)
+    found = YoloxLoss(SIZE, 'cpu')(decode(maps), raw_boxes(maps), labels, ONE)
+    assert float(found['obj']) > 0
+    assert [float(found[name]) for name in ('iou', 'cls', 'l1')] == [0, 0, 0]
+
+
+def test_ignored_boxes_teach_nothing():
+    torch.manual_seed(0)
+    maps, labels = random_maps(1), torch.full((1, SLOTS, 6), -1.0)
+    loss = YoloxLoss(SIZE, 'cpu')
+    empty = loss(decode(maps), raw_boxes(maps), labels, ONE)['obj']
+    labels[0, 0] = torch.tensor([2, 0, 0, SIZE[1], SIZE[0], 1])
+    assert float(loss(decode(maps), raw_boxes(maps), labels, ONE)['total']) == 0
+    labels[0, 0, 3] = SIZE[1] / 2
+    assert 0 < float(loss(decode(maps), raw_boxes(maps), labels, ONE)['obj']) < float(empty)
 
 
 def test_chained_pools_are_the_wide_pools():
@@ -68,18 +114,22 @@ def test_every_design_has_the_same_outputs(changes):
     assert gflops(EDGE_N, 6) <= 2.5
 
 
-def test_augmented_labels_stay_on_their_objects(tmp_path):
-    """A bright square in a dark picture must be where its label says after every augmentation."""
-    rng, n = np.random.default_rng(0), 16
+def squares(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return dark pictures with one bright square each, and its label."""
+    rng = np.random.default_rng(0)
     images = np.zeros((n, HEIGHT, WIDTH, 3), np.uint8)
     labels = np.full((n, SLOTS, 6), -1, np.float32)
     for k in range(n):
         x, y = int(rng.integers(300, 560)), int(rng.integers(200, 360))
         images[k, y : y + 80, x : x + 100] = 255
         labels[k, 0] = (0, x, y, x + 100, y + 80, 0)
-    np.save(tmp_path / 'train_images.npy', images)
-    np.save(tmp_path / 'train_labels.npy', labels)
-    picture, moved = Batches(tmp_path, 'train', SIZE, n, 'cpu', seed=1).take()
+    return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def test_augmented_labels_stay_on_their_objects():
+    """A bright square in a dark picture must be where its label says after every augmentation."""
+    chance = torch.rand(16, CHANCES, generator=torch.Generator().manual_seed(1))
+    picture, moved = augment(*squares(16), chance, ONE, SIZE)
     asked = 0
     for one, row in zip(picture, moved[:, 0], strict=True):
         if row[0] >= 0 and row[5] == 0:
@@ -87,4 +137,49 @@ def test_augmented_labels_stay_on_their_objects(tmp_path):
             (top, left), (bottom, right) = bright.min(0).values, bright.max(0).values + 1
             assert (torch.stack([left, top, right, bottom]) - row[1:5]).abs().max() <= 2.5
             asked += 1
-    assert asked > n // 2
+    assert asked > 8
+
+
+def test_the_last_part_of_the_training_sees_pictures_as_the_node_does(tmp_path):
+    images, labels = squares(4)
+    np.save(tmp_path / 'val_images.npy', images.numpy())
+    np.save(tmp_path / 'val_labels.npy', labels.numpy())
+    chance = torch.rand(4, CHANCES)
+    chance[:, 4:] = 1.0  # no flip
+    chance[:, 5:] = torch.tensor([5 / 11, 0.5, 0.5, 0.5, 0.5, 0.5])  # no tint
+    picture, moved = augment(images, labels, chance, NONE, SIZE)
+    plain, rows = Pictures(tmp_path, 'val', SIZE, 'cpu').plain(0, 4)
+    assert torch.allclose(picture, plain, atol=0.5)
+    assert torch.equal(moved[:, 0, 1:5], rows[:, 0, 1:5] / 2)
+
+
+def test_every_picture_comes_before_any_comes_again():
+    order = Order(10, 5, 'cpu', torch.Generator().manual_seed(0))
+    for _ in range(3):
+        assert sorted(torch.cat([order.take(), order.take()]).tolist()) == list(range(10))
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    rates = [rate(k, 1000) for k in range(1000)]
+    assert rates[:WARMUP_STEPS] == sorted(rates[:WARMUP_STEPS])
+    assert rates[WARMUP_STEPS:] == sorted(rates[WARMUP_STEPS:], reverse=True)
+    assert max(rates) == 1.0 and rates[-1] < 0.03
+
+
+def test_steps_learn_and_repeat(tmp_path):
+    images, labels = squares(4)
+    np.save(tmp_path / 'train_images.npy', images.numpy())
+    np.save(tmp_path / 'train_labels.npy', labels.numpy())
+    data = Pictures(tmp_path, 'train', (128, 192), 'cpu')
+    seen = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        step = Step(EdgeYolox(EDGE_N, 6), data, 4, eager=True)
+        random = torch.Generator().manual_seed(0)
+        totals = []
+        for _ in range(12):
+            step.run(torch.arange(4), random, rate=2e-3, l1=1.0, zoom=0.0)
+            totals.append(float(step.losses['total']))
+        seen.append(totals)
+    assert seen[0] == seen[1]
+    assert max(seen[0][-2:]) < 0.85 * min(seen[0][:2])

@@ -17,6 +17,8 @@ from yolox_trt_ros.sim.world.truth import MIN_HEIGHT
 
 HEIGHT, WIDTH, SLOTS = 640, 960, 48
 """Rendered picture size, and how many boxes a picture's label row holds."""
+UNMOVED, ZOOM, CHANCES = 0.4, (0.75, 1.5), 11
+"""Share of pictures without zoom and shift, range of the zoom, random numbers a picture takes."""
 
 
 def _render(job: tuple[str, int, str]) -> int:
@@ -59,27 +61,18 @@ def render(split: str, worlds: int, folder: Path, workers: int | None = None) ->
                 print(f'{split}: {done}/{worlds} worlds rendered in {took:.0f} s', flush=True)
 
 
-class Batches:
-    """Endless augmented batches of a rendered split, made on one device.
+class Pictures:
+    """A rendered split, held on one device.
 
     Args:
         folder, split: what :func:`render` wrote.
         size: (height, width) of the network's input.
-        batch: pictures per batch.
         device: holds all pictures.
-        seed: of order and augmentation.
         limit: use only this many pictures; 0: all.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        split: str,
-        size: tuple[int, int],
-        batch: int,
-        device: str,
-        seed: int,
-        limit: int = 0,
+        self, folder: Path, split: str, size: tuple[int, int], device: str, limit: int = 0
     ) -> None:
         images = np.load(folder / f'{split}_images.npy', mmap_mode='r')
         labels = np.load(folder / f'{split}_labels.npy')
@@ -88,23 +81,10 @@ class Batches:
         for k in range(0, n, 256):
             self.images[k : k + 256] = torch.from_numpy(np.array(images[k : min(k + 256, n)]))
         self.labels = torch.from_numpy(labels[:n]).to(device)
-        self.size, self.batch, self.device = size, batch, device
-        self._random = torch.Generator(device).manual_seed(seed)
-        self._order = torch.empty(0, dtype=torch.long, device=device)
+        self.size, self.device = size, device
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self._random, device=self.device) * (high - low) + low
-
-    def take(self) -> tuple[Tensor, Tensor]:
-        """Return float32 (b, 3, h, w) BGR 0 to 255 and labels (b, 48, 6) in input pixels."""
-        if len(self._order) < self.batch:
-            self._order = torch.randperm(len(self), generator=self._random, device=self.device)
-        index, self._order = self._order[: self.batch], self._order[self.batch :]
-        picture = self.images[index].permute(0, 3, 1, 2).float()
-        return self._move(picture, self.labels[index].clone())
 
     def plain(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Return pictures letterboxed as at run time, and their labels in source pixels."""
@@ -118,50 +98,67 @@ class Batches:
         out[:, :, : small.shape[2], : small.shape[3]] = small
         return out, self.labels[start:stop]
 
-    def _move(self, picture: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        b, (h, w) = len(picture), self.size
-        base = min(h / HEIGHT, w / WIDTH)
-        zoom = self._uniform(0.75, 1.5, b)
-        zoom = torch.where(self._uniform(0, 1, b) < 0.4, torch.ones_like(zoom), zoom)
-        scale = base * zoom
-        room_x, room_y = w - WIDTH * scale, h - HEIGHT * scale
-        still = zoom == 1
-        dx = torch.where(still, torch.zeros_like(scale), self._uniform(0, 1, b) * room_x)
-        dy = torch.where(still, torch.zeros_like(scale), self._uniform(0, 1, b) * room_y)
-        flip = self._uniform(0, 1, b) < 0.5
-        # grid_sample wants, for each output pixel, the source position in −1 to 1.
-        ax, ay = w / (WIDTH * scale), h / (HEIGHT * scale)
-        bx = (w - 2 * dx) / (WIDTH * scale) - 1
-        by = (h - 2 * dy) / (HEIGHT * scale) - 1
-        sign = torch.where(flip, -1.0, 1.0)
-        zero = torch.zeros_like(ax)
-        theta = torch.stack([sign * ax, zero, sign * bx, zero, ay, by], 1).view(b, 2, 3)
-        grid = nnf.affine_grid(theta, [b, 3, h, w], align_corners=False)
-        out = nnf.grid_sample(picture - 114, grid, padding_mode='zeros', align_corners=False) + 114
-        box = labels[..., 1:5]
-        left = torch.where(flip[:, None], WIDTH - box[..., 2], box[..., 0])
-        right = torch.where(flip[:, None], WIDTH - box[..., 0], box[..., 2])
-        s = scale[:, None]
-        x = torch.stack([left, right]) * s + dx[:, None]
-        y = torch.stack([box[..., 1], box[..., 3]]) * s + dy[:, None]
-        whole = (x[1] - x[0]) * (y[1] - y[0])
-        x, y = x.clamp(0, w), y.clamp(0, h)
-        part = (x[1] - x[0]) * (y[1] - y[0])
-        gone = (x[1] - x[0] < 2) | (y[1] - y[0] < 3)
-        poor = (part < 0.25 * whole) | (y[1] - y[0] < HEIGHT * MIN_HEIGHT * base * 0.8)
-        labels[..., 1:5] = torch.stack([x[0], y[0], x[1], y[1]], -1)
-        labels[..., 5] = torch.maximum(labels[..., 5], poor.float())
-        labels[..., 0] = torch.where(gone, torch.full_like(labels[..., 0], -1), labels[..., 0])
-        return self._tint(out), labels
 
-    def _tint(self, picture: Tensor) -> Tensor:
-        b = len(picture)
-        gain = self._uniform(0.75, 1.3, b, 1, 1, 1) * self._uniform(0.93, 1.07, b, 3, 1, 1)
-        grey = picture.mean(1, keepdim=True)
-        picture = grey + (picture - grey) * self._uniform(0.6, 1.4, b, 1, 1, 1)
-        middle = picture.mean((1, 2, 3), keepdim=True)
-        picture = middle + (picture - middle) * self._uniform(0.8, 1.2, b, 1, 1, 1)
-        return (picture * gain).clamp(0, 255)
+def augment(
+    image: Tensor, labels: Tensor, chance: Tensor, zoom: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Flip, zoom, shift and tint pictures and move their labels along.
+
+    Args:
+        image: uint8 (b, 640, 960, 3).
+        labels: (b, 48, 6) in pixels of the rendered picture.
+        chance: (b, CHANCES), uniform in 0 to 1: all that is random about the result.
+        zoom: 1: zoom and shift as well; 0: place the pictures as at run time.
+        size: (height, width) of the network's input.
+
+    Returns:
+        float32 (b, 3, h, w), BGR, 0 to 255; labels (b, 48, 6) in input pixels.
+    """
+    b, (h, w) = len(image), size
+    base = min(h / HEIGHT, w / WIDTH)
+    still = chance[:, 0] < UNMOVED
+    factor = 1 + zoom * torch.where(still, 0.0, _between(chance[:, 1], *ZOOM) - 1)
+    scale = base * factor
+    dx = torch.where(still, 0.0, chance[:, 2] * (w - WIDTH * scale)) * zoom
+    dy = torch.where(still, 0.0, chance[:, 3] * (h - HEIGHT * scale)) * zoom
+    flip = chance[:, 4] < 0.5
+    # grid_sample wants, for each output pixel, the source position in −1 to 1.
+    ax, ay = w / (WIDTH * scale), h / (HEIGHT * scale)
+    bx = (w - 2 * dx) / (WIDTH * scale) - 1
+    by = (h - 2 * dy) / (HEIGHT * scale) - 1
+    sign = torch.where(flip, -1.0, 1.0)
+    zero = torch.zeros_like(ax)
+    theta = torch.stack([sign * ax, zero, sign * bx, zero, ay, by], 1).view(b, 2, 3)
+    grid = nnf.affine_grid(theta, [b, 3, h, w], align_corners=False)
+    picture = image.permute(0, 3, 1, 2).float() - 114
+    out = nnf.grid_sample(picture, grid, padding_mode='zeros', align_corners=False) + 114
+    box = labels[..., 1:5]
+    left = torch.where(flip[:, None], WIDTH - box[..., 2], box[..., 0])
+    right = torch.where(flip[:, None], WIDTH - box[..., 0], box[..., 2])
+    s = scale[:, None]
+    x = torch.stack([left, right]) * s + dx[:, None]
+    y = torch.stack([box[..., 1], box[..., 3]]) * s + dy[:, None]
+    whole = (x[1] - x[0]) * (y[1] - y[0])
+    x, y = x.clamp(0, w), y.clamp(0, h)
+    wide, high = x[1] - x[0], y[1] - y[0]
+    poor = (wide * high < 0.25 * whole) | (high < HEIGHT * MIN_HEIGHT * base * 0.8)
+    class_id = torch.where((wide < 2) | (high < 3), -1.0, labels[..., 0])
+    ignored = torch.maximum(labels[..., 5], poor.float())
+    moved = torch.stack([class_id, x[0], y[0], x[1], y[1], ignored], -1)
+    return _tint(out, chance[:, 5:, None, None, None]), moved
+
+
+def _tint(picture: Tensor, chance: Tensor) -> Tensor:
+    gain = _between(chance[:, 0], 0.75, 1.3) * _between(chance[:, 1:4, 0], 0.93, 1.07)
+    grey = picture.mean(1, keepdim=True)
+    picture = grey + (picture - grey) * _between(chance[:, 4], 0.6, 1.4)
+    middle = picture.mean((1, 2, 3), keepdim=True)
+    picture = middle + (picture - middle) * _between(chance[:, 5], 0.8, 1.2)
+    return (picture * gain).clamp(0, 255)
+
+
+def _between(chance: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * chance
 
 
 if __name__ == '__main__':

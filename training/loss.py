@@ -1,8 +1,8 @@
-"""YOLOX's loss with the label assignment of pixeltable-yolox (Apache-2.0), many pictures at once.
+"""YOLOX's loss and SimOTA label assignment, a whole batch at once, in tensors of fixed shape.
 
-The library assigns labels picture by picture, which leaves a GPU idle for a small network. Its
-SimOTA looks at one plane of anchors and boxes only; so pictures are laid out side by side on one
-large plane, too far apart to touch, and assigned in a single call.
+pixeltable-yolox (Apache-2.0) assigns labels picture by picture, with shapes that depend on the
+data: a loop over boxes, hundreds of waits for the GPU a batch. Fixed shapes let one CUDA graph hold
+a whole training step. The tests compare every loss with the library's own.
 """
 
 from __future__ import annotations
@@ -10,63 +10,38 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
-from yolox.models.yolo_head import YoloxHead
+from yolox.models.losses import IouLoss
 
 from training.network import STRIDES
 
-_GROUP, _COLUMNS = 16, 4
-
-
-class Assigner(YoloxHead):
-    """The library's label assignment, its loop over boxes replaced by one operation on all.
-
-    The loop costs a synchronisation of the GPU per box, several hundred a batch.
-    """
-
-    def simota_matching(
-        self, cost: Tensor, pair_wise_ious: Tensor, gt_classes: Tensor, num_gt: int, fg_mask: Tensor
-    ) -> tuple[int, Tensor, Tensor, Tensor]:
-        candidates = min(10, cost.shape[1])
-        wanted = pair_wise_ious.topk(candidates, 1).values.sum(1).int().clamp(min=1)
-        cheapest = cost.topk(candidates, 1, largest=False).indices
-        taken = torch.arange(candidates, device=cost.device) < wanted[:, None]
-        matching = torch.zeros_like(cost, dtype=torch.bool).scatter_(1, cheapest, taken)
-        # An anchor that several boxes want goes to the one it costs least.
-        best = torch.zeros_like(matching).scatter_(0, cost.argmin(0, keepdim=True), True)
-        matching = torch.where(matching.sum(0) > 1, best, matching)
-        used = matching.any(0)
-        fg_mask[fg_mask.clone()] = used
-        index = matching[:, used].float().argmax(0)
-        overlap = (matching * pair_wise_ious).sum(0)[used]
-        return len(index), gt_classes[index], overlap, index
+CANDIDATES, RADIUS, FAR = 10, 1.5, 1e6
+"""Of SimOTA: anchors that vote on how many a box gets; its centre's surroundings in strides; the
+cost of an anchor outside them."""
 
 
 class YoloxLoss:
-    """IoU, objectness, class and (late) L1 loss, weighted as in YOLOX (arXiv:2107.08430).
+    """IoU, objectness, class and L1 loss, weighted as in YOLOX (arXiv:2107.08430).
 
     Args:
-        classes: how many.
         size: (height, width) of the input.
         device: of the tensors.
     """
 
-    def __init__(self, classes: int, size: tuple[int, int], device: str) -> None:
-        # One-channel layers that are never run: only the assignment and the losses are used.
-        self._library = Assigner(classes, width=1 / 256, in_channels=[256, 256, 256])
-        self._classes = classes
-        self._pitch = max(size) + 256
-        centres, strides = [], []
+    def __init__(self, size: tuple[int, int], device: str) -> None:
+        self._iou_loss = IouLoss(reduction='none')
+        cells, strides = [], []
         for s in STRIDES:
             y, x = torch.meshgrid(
                 torch.arange(size[0] // s), torch.arange(size[1] // s), indexing='ij'
             )
-            centres.append(torch.stack([x, y], -1).reshape(-1, 2))
-            strides.append(torch.full((len(centres[-1]),), s))
-        self._shift = torch.cat(centres).float().to(device)
+            cells.append(torch.stack([x, y], -1).reshape(-1, 2))
+            strides.append(torch.full((len(cells[-1]), 1), s))
+        self._cell = torch.cat(cells).float().to(device)
         self._stride = torch.cat(strides).float().to(device)
+        self._centre = (self._cell + 0.5) * self._stride
 
     def __call__(
-        self, predicted: Tensor, raw: Tensor, labels: Tensor, use_l1: bool
+        self, predicted: Tensor, raw: Tensor, labels: Tensor, l1_weight: Tensor
     ) -> dict[str, Tensor]:
         """Return the losses, ``total`` among them.
 
@@ -74,87 +49,85 @@ class YoloxLoss:
             predicted: (b, anchors, 5 + classes), boxes decoded to input pixels, logits.
             raw: (b, anchors, 4), the boxes before decoding.
             labels: (b, n, 6): class (−1: none), left, top, right, bottom, ignored.
-            use_l1: add the L1 loss of the raw boxes.
+            l1_weight: of the L1 loss of the raw boxes.
         """
-        b, anchors, _ = predicted.shape
-        box = labels[..., 1:5]
-        boxes = torch.cat([(box[..., :2] + box[..., 2:]) / 2, box[..., 2:] - box[..., :2]], -1)
+        corners = labels[..., 1:5]
+        boxes = torch.cat(
+            [(corners[..., :2] + corners[..., 2:]) / 2, corners[..., 2:] - corners[..., :2]], -1
+        )
         wanted = (labels[..., 0] >= 0) & (labels[..., 5] == 0)
-        positive = torch.zeros(b, anchors, dtype=torch.bool, device=predicted.device)
-        target_box, target_cls = [], []
-        for start in range(0, b, _GROUP):
-            part = slice(start, min(start + _GROUP, b))
-            fg, at, score = self._assign(
-                predicted[part], boxes[part], labels[part, :, 0], wanted[part]
-            )
-            positive[part] = fg
-            target_box.append(at)
-            target_cls.append(score)
-        at, score = torch.cat(target_box), torch.cat(target_cls)
-        count = max(len(at), 1)
-        found = predicted[positive]
+        class_id = labels[..., 0].long().clamp(min=0)
+        matching, overlap = self._assign(predicted.detach(), boxes, class_id, wanted)
+        positive, box_of = matching.any(1), matching.float().argmax(1)
+        # Anchors without a box get some box here, and no weight below.
+        target = boxes.gather(1, box_of[..., None].expand(-1, -1, 4))
+        score = nnf.one_hot(class_id.gather(1, box_of), predicted.shape[2] - 5)
+        score = score * (overlap * matching).sum(1)[..., None]
+        weight = positive.float()
         counted = positive | ~self._inside_ignored(labels)
+        goal = torch.cat(
+            [
+                target[..., :2] / self._stride - self._cell,
+                torch.log(target[..., 2:] / self._stride + 1e-8),
+            ],
+            -1,
+        )
+        iou = self._iou_loss(predicted[..., :4].reshape(-1, 4), target.reshape(-1, 4))
+        obj = nnf.binary_cross_entropy_with_logits(predicted[..., 4], weight, reduction='none')
+        cls = nnf.binary_cross_entropy_with_logits(predicted[..., 5:], score, reduction='none')
+        count = weight.sum().clamp(min=1)
         losses = {
-            'iou': 5.0 * self._library.iou_loss(found[:, :4], at).sum() / count,
-            'obj': nnf.binary_cross_entropy_with_logits(
-                predicted[..., 4][counted], positive[counted].float(), reduction='sum'
-            )
-            / count,
-            'cls': nnf.binary_cross_entropy_with_logits(found[:, 5:], score, reduction='sum')
-            / count,
+            'iou': 5.0 * (iou * weight.flatten()).sum() / count,
+            'obj': (obj * counted).sum() / count,
+            'cls': (cls.sum(-1) * weight).sum() / count,
+            'l1': l1_weight * ((raw - goal).abs().sum(-1) * weight).sum() / count,
         }
-        if use_l1:
-            where = positive.nonzero()[:, 1]
-            stride, shift = self._stride[where], self._shift[where]
-            goal = self._library.get_l1_target(
-                torch.zeros_like(at), at, stride, shift[:, 0], shift[:, 1]
-            )
-            losses['l1'] = (raw[positive] - goal).abs().sum() / count
         losses['total'] = torch.stack(list(losses.values())).sum()
         return losses
 
     @torch.no_grad()
     def _assign(
-        self, predicted: Tensor, boxes: Tensor, classes: Tensor, wanted: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return foreground (b, anchors), and box and class target of each foreground anchor."""
-        b, anchors, _ = predicted.shape
-        k = torch.arange(b, device=predicted.device)
-        origin = torch.stack([k % _COLUMNS, k // _COLUMNS], -1).float() * self._pitch
-        if not wanted.any():
-            none = torch.zeros(b, anchors, dtype=torch.bool, device=predicted.device)
-            return none, predicted.new_zeros(0, 4), predicted.new_zeros(0, self._classes)
-        flat = predicted.detach().reshape(b * anchors, -1).clone()
-        flat[:, :2] += origin.repeat_interleave(anchors, 0)
-        goal = boxes.clone()
-        goal[..., :2] += origin[:, None]
-        stride = self._stride.repeat(b)
-        shift = self._shift.repeat(b, 1) + origin.repeat_interleave(anchors, 0) / stride[:, None]
-        gt = goal[wanted]
-        matched, fg, overlap, index, _ = self._library.get_assignments(
-            0,
-            len(gt),
-            gt,
-            classes[wanted],
-            flat[:, :4],
-            stride[None],
-            shift[None, :, 0],
-            shift[None, :, 1],
-            flat[None, :, 5:],
-            flat[None, :, 4:5],
-        )
-        score = nnf.one_hot(matched.long(), self._classes) * overlap[:, None]
-        return fg.view(b, anchors), boxes[wanted][index], score
+        self, predicted: Tensor, boxes: Tensor, class_id: Tensor, wanted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return which box each anchor learns, bool (b, boxes, anchors), and their overlaps.
+
+        SimOTA (OTA, arXiv:2103.14259, as simplified in YOLOX): each box takes as many of its
+        cheapest anchors as its ten best overlaps add up to; an anchor that several boxes want
+        serves the one it costs least.
+        """
+        offset = (self._centre - boxes[:, :, None, :2]).abs()
+        near = (offset < RADIUS * self._stride).all(-1) & wanted[..., None]
+        possible = near.any(1, keepdim=True) & wanted[..., None]
+        overlap = torch.where(possible, pairwise_iou(boxes, predicted[..., :4]), 0.0)
+        cost = self._class_cost(predicted, class_id) - 3.0 * torch.log(overlap + 1e-8)
+        cost = torch.where(possible, cost + FAR * ~near, torch.inf)
+        wish = overlap.topk(CANDIDATES, 2).values.sum(2).int().clamp(min=1)
+        price, cheapest = cost.topk(CANDIDATES, 2, largest=False)
+        taken = torch.arange(CANDIDATES, device=cost.device) < wish[..., None]
+        matching = torch.zeros_like(near).scatter(2, cheapest, taken & price.isfinite())
+        best = torch.zeros_like(near).scatter(1, cost.argmin(1, keepdim=True), True)
+        return torch.where(matching.sum(1, keepdim=True) > 1, best, matching), overlap
+
+    def _class_cost(self, predicted: Tensor, class_id: Tensor) -> Tensor:
+        """Return (b, boxes, anchors): cross entropy of √(class · objectness) and a box's class."""
+        logit = nnf.logsigmoid(predicted[..., 5:]) + nnf.logsigmoid(predicted[..., 4:5])
+        yes = (0.5 * logit).clamp(min=-100).transpose(1, 2)
+        no = torch.log1p(-(0.5 * logit).exp()).clamp(min=-100).transpose(1, 2)
+        index = class_id[..., None].expand(-1, -1, predicted.shape[1])
+        return (no - yes).gather(1, index) - no.sum(1, keepdim=True)
 
     def _inside_ignored(self, labels: Tensor) -> Tensor:
         """Return (b, anchors): the anchor's centre lies in a box that is not asked for."""
-        centre = (self._shift + 0.5) * self._stride[:, None]
-        box = labels[..., 1:5][:, None]
-        inside = (
-            (centre[None, :, None, 0] > box[..., 0])
-            & (centre[None, :, None, 0] < box[..., 2])
-            & (centre[None, :, None, 1] > box[..., 1])
-            & (centre[None, :, None, 1] < box[..., 3])
-        )
+        box = labels[..., None, 1:5]
+        inside = (self._centre > box[..., :2]) & (self._centre < box[..., 2:])
         skip = (labels[..., 0] >= 0) & (labels[..., 5] > 0)
-        return (inside & skip[:, None]).any(2)
+        return (inside.all(-1) & skip[..., None]).any(1)
+
+
+def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return (b, n, m): overlaps of (b, n, 4) and (b, m, 4), centre x, y, width, height."""
+    a, b = boxes[:, :, None], others[:, None]
+    low = torch.maximum(a[..., :2] - a[..., 2:] / 2, b[..., :2] - b[..., 2:] / 2)
+    high = torch.minimum(a[..., :2] + a[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2)
+    shared = (high - low).clamp(min=0).prod(-1)
+    return shared / (a[..., 2:].prod(-1) + b[..., 2:].prod(-1) - shared)

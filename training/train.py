@@ -3,106 +3,112 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import math
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from training.data import HEIGHT, WIDTH, Batches
+from training.data import Pictures
 from training.export import export
-from training.loss import YoloxLoss
-from training.network import DESIGNS, EdgeYolox, decode, gflops
+from training.network import DESIGNS, EdgeYolox, gflops
+from training.score import evaluate
+from training.step import Step
 from yolox_trt_ros.sim.world.bodies import CLASSES
-from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 
 WARMUP_STEPS = 400
-SCORE, NMS_IOU = 0.01, 0.65
+L1_FROM, PLAIN_FROM = 0.7, 0.85
+"""Shares of the training after which the L1 loss counts, and zoom and shift end."""
+SPEED_STEPS = (200, 380)
+"""Between these steps the speed is measured that decides how many steps fit in the time."""
 
 
-class Average:
-    """Exponential moving average of a network's weights, quick at first."""
+def rate(step: int, steps: int) -> float:
+    """Return the learning rate of a step as a share of the highest: warm-up, then cosine."""
+    if step < WARMUP_STEPS:
+        return (step + 1) / WARMUP_STEPS
+    done = (step - WARMUP_STEPS) / max(1, steps - WARMUP_STEPS)
+    return 0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2
 
-    def __init__(self, network: nn.Module, decay: float = 0.9997) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self._decay, self._steps = decay, 0
 
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        self._steps += 1
-        decay = self._decay * (1 - math.exp(-self._steps / 1000))
-        mine, theirs = self.network.state_dict(), network.state_dict()
-        for name, value in mine.items():
-            if value.dtype.is_floating_point:
-                value.lerp_(theirs[name].to(value.dtype), 1 - decay)
-            else:
-                value.copy_(theirs[name])
+class Order:
+    """Endless batches of indices; each picture once before any comes again."""
+
+    def __init__(self, pictures: int, batch: int, device: str, random: torch.Generator) -> None:
+        self._pictures, self._batch, self._device = pictures, batch, device
+        self._random = random
+        self._left = torch.empty(0, dtype=torch.long, device=device)
+
+    def take(self) -> Tensor:
+        if len(self._left) < self._batch:
+            self._left = torch.randperm(self._pictures, generator=self._random, device=self._device)
+        out, self._left = self._left[: self._batch], self._left[self._batch :]
+        return out
 
 
 def train(args: argparse.Namespace) -> dict[str, object]:
+    """Train, write the checkpoint every minute and at the end, and return what was done."""
+    began = time.monotonic()
     torch.manual_seed(args.seed)
-    torch.backends.cudnn.benchmark = True
     design = DESIGNS[args.design].with_(**json.loads(args.changes))
-    size, device = (design.height, design.width), args.device
-    data = Batches(args.data, 'train', size, args.batch, device, args.seed, args.limit)
-    network = EdgeYolox(design, len(CLASSES)).to(device, memory_format=torch.channels_last)
-    average = Average(network)
-    loss_of = YoloxLoss(len(CLASSES), size, device)
-    plain = [p for p in network.parameters() if p.ndim < 2]
-    decayed = [p for p in network.parameters() if p.ndim >= 2]
-    optimiser = torch.optim.AdamW(
-        [{'params': plain, 'weight_decay': 0.0}, {'params': decayed, 'weight_decay': 0.03}],
-        lr=args.lr,
-    )
-    start = lap = time.monotonic()
-    for step in range(args.steps):
-        rate = args.lr * min(1.0, (step + 1) / WARMUP_STEPS)
-        if step > WARMUP_STEPS:
-            done = (step - WARMUP_STEPS) / max(1, args.steps - WARMUP_STEPS)
-            rate *= 0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2
-        for group in optimiser.param_groups:
-            group['lr'] = rate
-        picture, labels = data.take()
-        with torch.autocast(device.split(':')[0], torch.bfloat16):
-            maps = network(picture.contiguous(memory_format=torch.channels_last))
-        raw = torch.cat([m[0].flatten(2) for m in maps], 2).permute(0, 2, 1).float()
-        losses = loss_of(decode(maps), raw, labels, use_l1=step > 0.7 * args.steps)
-        optimiser.zero_grad(set_to_none=True)
-        losses['total'].backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 35.0)
-        optimiser.step()
-        average.update(network)
-        if (step + 1) % args.log == 0:
-            seen = {k: round(v.item(), 3) for k, v in losses.items()}
-            speed, lap = args.log * args.batch / (time.monotonic() - lap), time.monotonic()
-            print(
-                f'{args.name} step {step + 1}/{args.steps} {speed:.0f} pictures/s {seen}',
-                flush=True,
-            )
-        if (step + 1) % args.save == 0 or step + 1 == args.steps:
-            save(average.network, args)
-    result = {
+    data = Pictures(args.data, 'train', (design.height, design.width), args.device, args.limit)
+    network = EdgeYolox(design, len(CLASSES)).to(args.device, memory_format=torch.channels_last)
+    step = Step(network, data, args.batch, args.eager)
+    random = torch.Generator(args.device).manual_seed(args.seed)
+    order = Order(len(data), args.batch, args.device, random)
+    steps = args.steps
+    saved = lap = time.monotonic()
+    for k in range(args.steps):
+        if k == steps:
+            break
+        step.run(
+            order.take(),
+            random,
+            rate=args.lr * rate(k, steps),
+            l1=float(k >= L1_FROM * steps),
+            zoom=float(k < PLAIN_FROM * steps),
+        )
+        if k + 1 in SPEED_STEPS and args.minutes:
+            steps = _affordable(steps, k + 1, lap, began + 60 * args.minutes, args.device)
+            lap = time.monotonic()
+        elif (k + 1) % args.log == 0:
+            seen = {name: round(v.item(), 3) for name, v in step.losses.items()}
+            took = (time.monotonic() - began) / 60
+            print(f'{args.name} step {k + 1}/{steps} {took:.2f} min {seen}', flush=True)
+        if time.monotonic() - saved > 60:
+            save(step.average.network, args)
+            saved = time.monotonic()
+    save(step.average.network, args)
+    return {
         'name': args.name,
         'design': design.as_dict(),
         'gflops': round(gflops(design, len(CLASSES)), 2),
         'parameters': sum(p.numel() for p in network.parameters()),
-        'steps': args.steps,
+        'steps': steps,
         'batch': args.batch,
         'pictures': len(data),
-        'minutes': round((time.monotonic() - start) / 60, 2),
-        'val': evaluate(average.network, args, size, device),
+        'minutes': round((time.monotonic() - began) / 60, 2),
+        'device': torch.cuda.get_device_name() if args.device != 'cpu' else 'cpu',
+        'torch': torch.__version__,
     }
-    (args.out / f'{args.name}.json').write_text(json.dumps(result, indent=1))
-    print(json.dumps({k: result[k] for k in ('name', 'gflops', 'minutes', 'val')}), flush=True)
-    return result
 
 
-def save(network: nn.Module, args: argparse.Namespace) -> None:
+def _affordable(steps: int, done: int, lap: float, end: float, device: str) -> int:
+    """Return how many steps the whole training takes so that it ends in time."""
+    if device != 'cpu':
+        torch.cuda.synchronize()
+    if done == SPEED_STEPS[0]:
+        return steps
+    now = time.monotonic()
+    each = (now - lap) / (SPEED_STEPS[1] - SPEED_STEPS[0])
+    steps = min(steps, done + max(1, int((end - now) / each)))
+    print(f'{1e3 * each:.2f} ms a step: {steps} steps', flush=True)
+    return steps
+
+
+def save(network: torch.nn.Module, args: argparse.Namespace) -> None:
     state = {
         k: v.half() if v.dtype.is_floating_point else v for k, v in network.state_dict().items()
     }
@@ -122,45 +128,6 @@ def load(path: Path) -> EdgeYolox:
     return network.eval()
 
 
-@torch.no_grad()
-def evaluate(
-    network: nn.Module, args: argparse.Namespace, size: tuple[int, int], device: str
-) -> dict[str, object]:
-    """Return COCO metrics on the validation split, which must be rendered."""
-    data = Batches(args.data, 'val', size, 32, device, 0)
-    labels: list[Labels] = []
-    found: list[Found] = []
-    scale = min(size[0] / HEIGHT, size[1] / WIDTH)
-    for start in range(0, len(data), 32):
-        picture, rows = data.plain(start, start + 32)
-        with torch.autocast(device.split(':')[0], torch.bfloat16, enabled=device != 'cpu'):
-            predicted = decode(network(picture))
-        for one, row in zip(predicted, rows.cpu().numpy(), strict=True):
-            found.append(suppress(one, scale))
-            row = row[row[:, 0] >= 0]
-            labels.append(Labels(row[:, 1:5], row[:, 0].astype(int), row[:, 5] > 0))
-    return average_precision(labels, found, CLASSES)
-
-
-def suppress(predicted: Tensor, scale: float) -> Found:
-    """Return one picture's detections in source pixels, after non-maximum suppression."""
-    score = predicted[:, 4:5].sigmoid() * predicted[:, 5:].sigmoid()
-    anchor, class_id = (score > SCORE).nonzero(as_tuple=True)
-    kept = score[anchor, class_id]
-    if len(kept) > 2000:
-        kept, best = kept.topk(2000)
-        anchor, class_id = anchor[best], class_id[best]
-    box = predicted[anchor, :4]
-    corner = torch.cat([box[:, :2] - box[:, 2:] / 2, box[:, 2:]], 1).cpu().numpy() / scale
-    scores, ids = kept.cpu().numpy(), class_id.cpu().numpy()
-    if not len(scores):
-        return np.zeros((0, 4)), scores, ids
-    keep = cv2.dnn.NMSBoxesBatched(corner.tolist(), scores.tolist(), ids.tolist(), SCORE, NMS_IOU)
-    keep = np.asarray(keep, int).reshape(-1)[:100]
-    corner[:, 2:] += corner[:, :2]
-    return corner[keep], scores[keep], ids[keep]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data', type=Path, required=True, help='folder of the rendered splits')
@@ -169,22 +136,31 @@ def main() -> None:
     parser.add_argument('--design', choices=sorted(DESIGNS), required=True)
     parser.add_argument('--changes', default='{}', help='JSON object of changes to the design')
     parser.add_argument('--steps', type=int, required=True)
+    parser.add_argument(
+        '--minutes', type=float, default=0, help='fewer steps on a slow machine; 0: all of them'
+    )
     parser.add_argument('--batch', type=int, default=64)
     parser.add_argument('--lr', type=float, default=2e-3)
     parser.add_argument('--limit', type=int, default=0, help='use this many pictures; 0: all')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--device', default='cuda')
-    parser.add_argument('--log', type=int, default=100, help='steps between progress lines')
-    parser.add_argument('--save', type=int, default=1000, help='steps between checkpoints')
+    parser.add_argument(
+        '--eager', action='store_true', help='without torch.compile and CUDA graph: slower'
+    )
+    parser.add_argument('--log', type=int, default=500, help='steps between progress lines')
     parser.add_argument(
         '--onnx', type=Path, help='write <path>.onnx and <path>_cut.onnx at the end'
     )
     parser.add_argument('--half', action='store_true', help='store the ONNX weights as FP16')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    train(args)
+    result = train(args)
+    network = load(args.out / f'{args.name}.pt')
     if args.onnx:
-        export(load(args.out / f'{args.name}.pt'), args.onnx, args.half)
+        export(network, args.onnx, args.half)
+    result['val'] = evaluate(network.to(args.device), args.data, args.device)
+    (args.out / f'{args.name}.json').write_text(json.dumps(result, indent=1))
+    print(json.dumps({k: v for k, v in result.items() if k != 'design'}), flush=True)
 
 
 if __name__ == '__main__':
