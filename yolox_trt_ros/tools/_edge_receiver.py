@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import MessageInfo
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.compose import load_vehicle
@@ -25,6 +27,7 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.detector_node import DetectorNode
 from yolox_trt_ros.ros.ingest import open_ingest
+from yolox_trt_ros.ros.intake import IngestNotes
 from yolox_trt_ros.ros.process import interrupt_on_signals, keep_large_buffers
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 
@@ -34,17 +37,18 @@ SETTLE_S = 2.0
 
 
 class Meter:
-    """Counts frames and their ages where a pipeline would take them.
+    """Counts frames and how long they took, where a pipeline would take them.
 
-    Args:
-        cameras: their rates tell from the stamps how many images are missing.
+    Three clocks run for each image. ``age`` begins at its stamp, so that what the camera itself
+    needs is in it. ``transit`` begins when the publisher handed it to the middleware, which stamps
+    it then. ``behind`` begins when the receiver's middleware had all of it.
     """
 
-    def __init__(self, cameras: tuple[CameraConfig, ...]) -> None:
-        self._period_ns = {camera.name: 1e9 / camera.rate_hz for camera in cameras}
-        self._stamps: dict[str, list[int]] = {camera.name: [] for camera in cameras}
-        self.latency_ms: list[float] = []
-        self.rejected: Counter[str] = Counter()
+    def __init__(self) -> None:
+        self.notes: Mapping[str, IngestNotes] = {}
+        self.times_ms: dict[str, list[float]] = {'age': [], 'transit': [], 'behind': []}
+        self.replaced = 0
+        self.heard: set[str] = set()
 
     def next_sequence(self, camera: str) -> int:
         """Return 0: nobody asks for the order."""
@@ -52,86 +56,123 @@ class Meter:
 
     def offer(self, frame: Frame) -> None:
         """Measure a frame."""
-        self.arrived(frame.camera, frame.stamp_ns)
+        notes = self.notes.get(frame.camera)
+        transit_ns = (notes and notes.transit_ns) or 0
+        behind_ns = time.monotonic_ns() - frame.received_ns
+        self.arrived(frame.camera, time.time_ns() - frame.stamp_ns, transit_ns, behind_ns)
 
     def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
-        """Count messages that never became frames."""
-        self.rejected[reason.value] += n
+        """Count messages that were passed over."""
+        self.replaced += n
 
-    def arrived(self, camera: str, stamp_ns: int) -> None:
-        """Measure an image by its stamp."""
-        self.latency_ms.append((time.time_ns() - stamp_ns) / 1e6)
-        self._stamps[camera].append(stamp_ns)
+    def arrived(self, camera: str, *times_ns: int) -> None:
+        """Measure an image: age, transit and what of it was behind the middleware."""
+        self.heard.add(camera)
+        for times_ms, time_ns in zip(self.times_ms.values(), times_ns, strict=True):
+            times_ms.append(time_ns / 1e6)
 
     def restart(self) -> None:
         """Forget everything so far."""
-        for stamps in self._stamps.values():
-            stamps.clear()
-        self.latency_ms.clear()
-        self.rejected.clear()
+        for times_ms in self.times_ms.values():
+            times_ms.clear()
+        self.replaced = 0
 
-    @property
-    def complete(self) -> bool:
-        """Whether every camera has been heard."""
-        return all(self._stamps.values())
-
-    @property
-    def missing(self) -> int:
-        """How many images are missing between each camera's first and its newest."""
-        return sum(
-            round((stamps[-1] - stamps[0]) / self._period_ns[camera]) + 1 - len(stamps)
-            for camera, stamps in self._stamps.items()
-            if stamps
-        )
+    def result(self) -> dict[str, Any]:
+        """Return percentiles and counts."""
+        numbers: dict[str, Any] = {'count': len(self.times_ms['age']), 'replaced': self.replaced}
+        for name, times_ms in self.times_ms.items():
+            for percent in (50, 99):
+                numbers[f'{name}_p{percent}_ms'] = float(np.percentile(times_ms, percent))
+        return numbers
 
 
-def receive_typed(node: Node, cameras: tuple[CameraConfig, ...], meter: Meter) -> None:
-    """Subscribe as any rclpy node does, with message objects."""
+class TypedReceiver:
+    """Subscriptions as any rclpy node makes them, with message objects.
 
-    def subscribe(camera: CameraConfig) -> None:
-        def received(message: Any) -> None:
+    Attributes:
+        lost: messages missing in the numbering of their publishers.
+    """
+
+    way = 'typed'
+
+    def __init__(self, node: Node, cameras: tuple[CameraConfig, ...], meter: Meter) -> None:
+        self.lost = 0
+        for camera in cameras:
+            self._subscribe(node, camera, meter)
+
+    def _subscribe(self, node: Node, camera: CameraConfig, meter: Meter) -> None:
+        newest = 0
+
+        def received(message: Any, info: MessageInfo) -> None:
+            nonlocal newest
             np.frombuffer(message.data, np.uint8)
-            stamp = message.header.stamp
-            meter.arrived(camera.name, stamp.sec * 1_000_000_000 + stamp.nanosec)
+            stamp, number = message.header.stamp, info['publication_sequence_number']
+            begins = (
+                stamp.sec * 1_000_000_000 + stamp.nanosec,
+                info['source_timestamp'],
+                info['received_timestamp'],
+            )
+            now_ns = time.time_ns()
+            meter.arrived(camera.name, *(now_ns - begin_ns for begin_ns in begins))
+            self.lost += number - newest - 1 if newest else 0
+            newest = number
 
         reliability = ReliabilityPolicy[camera.reliability.upper()]
         qos = QoSProfile(depth=camera.depth, reliability=reliability)
         kind = MESSAGE_TYPES[camera.transport]
         node.create_subscription(kind, camera.image_topic, received, qos)
 
-    for camera in cameras:
-        subscribe(camera)
+    def close(self) -> None:
+        """Leave the subscriptions to their node."""
+
+
+class IngestReceiver:
+    """One of the package's own ways of receiving."""
+
+    def __init__(self, node: Node, config: Config, meter: Meter) -> None:
+        self._ingest = open_ingest(node, config, meter)
+        self.way = self._ingest.way
+        meter.notes = self._ingest.notes
+
+    @property
+    def lost(self) -> int | None:
+        """Messages missing in the numbering of their publishers; None where nobody tells."""
+        counts = [notes.lost for notes in self._ingest.notes.values()]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def close(self) -> None:
+        """Take no further image."""
+        self._ingest.close()
 
 
 def measure_ingest(way: str, config: Config, seconds: float) -> dict[str, Any]:
-    """Return rate, CPU time, ages and losses of receiving all cameras one way."""
+    """Return rate, CPU time, times on the way and losses of receiving all cameras one way."""
     node = Node('edge_receiver')
-    meter = Meter(config.cameras)
+    meter = Meter()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    ingest = None
+    receiver: TypedReceiver | IngestReceiver
     if way == 'typed':
-        receive_typed(node, config.cameras, meter)
+        receiver = TypedReceiver(node, config.cameras, meter)
     else:
-        ingest = open_ingest(node, config, meter)
-    spin_until(executor, lambda: meter.complete)
+        receiver = IngestReceiver(node, config, meter)
+    spin_until(executor, lambda: len(meter.heard) == len(config.cameras))
     spin_for(executor, SETTLE_S)
     meter.restart()
-    cpu, start = time.process_time(), time.monotonic()
+    cpu, start, lost = time.process_time(), time.monotonic(), receiver.lost
     spin_for(executor, seconds)
     cpu, passed = time.process_time() - cpu, time.monotonic() - start
-    count = len(meter.latency_ms)
-    p50, p99 = np.percentile(meter.latency_ms, (50, 99))
-    if ingest is not None:
-        ingest.close()
+    result = meter.result()
+    if way == 'plain':  # its callbacks are not told when the middleware had the message
+        result |= {'behind_p50_ms': None, 'behind_p99_ms': None}
+    now_lost = receiver.lost
+    receiver.close()
     return {
-        'way': ingest.way if ingest is not None else way,
-        'images_per_s': count / passed,
-        'cpu_ms_per_image': cpu * 1e3 / count,
-        'latency_p50_ms': float(p50),
-        'latency_p99_ms': float(p99),
-        'missing': meter.missing,
-        'rejected': dict(meter.rejected),
+        'way': receiver.way,
+        'images_per_s': result['count'] / passed,
+        'cpu_ms_per_image': cpu * 1e3 / result['count'],
+        'lost': None if now_lost is None else now_lost - (lost or 0),
+        **result,
     }
 
 

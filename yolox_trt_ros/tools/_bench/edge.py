@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -31,7 +32,26 @@ from yolox_trt_ros.tools._processes import NodeProcess
 
 CAMERAS = tuple(f'cam{i}' for i in range(8))
 RECEIVER = 'yolox_trt_ros.tools._edge_receiver'
+TRIGGERS = ('staggered', 'together')
 INGEST_WAYS = {'typed': 'plain', 'plain': 'plain', 'native': 'auto'}
+FIELDS = {
+    'images_per_s': ('images/s', False),
+    'cpu_ms_per_image': ('CPU, ms/image', True),
+    'transit_p50_ms': ('on the way p50, ms', True),
+    'transit_p99_ms': ('on the way p99, ms', True),
+    'behind_p50_ms': ('of it behind the middleware p50, ms', True),
+    'behind_p99_ms': ('of it behind the middleware p99, ms', True),
+    'age_p99_ms': ('age on arrival p99, ms', True),
+    'lost': ('lost', False),
+    'replaced': ('passed over, a newer one was there', False),
+    'never_sent': ('never sent: cameras short of CPU', False),
+}
+"""What is measured, how the table calls it, and whether its ratio to typed messages means anything.
+
+"On the way" begins when the publisher hands the image to its middleware and ends where a pipeline
+takes the frame; the age begins at the image's stamp, and the camera's own time is in it.
+"""
+
 OUTPUTS: tuple[type[CameraOutput], ...] = (TypedOutput, TemplateOutput)
 PACES = {'warm': 0.0, 'paced': 0.005}
 """Seconds between two results; after a pause caches and branch predictors are cold."""
@@ -44,8 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('--size', type=int, nargs=2, default=(1920, 1280), metavar=('W', 'H'))
     parser.add_argument('--rates', type=float, nargs='+', default=[10.0, 20.0], help='Hz a camera')
+    parser.add_argument('--triggers', nargs='+', default=TRIGGERS, choices=TRIGGERS)
     parser.add_argument('--seconds', type=float, default=10.0, help='length of each measurement')
-    parser.add_argument('--detections', type=int, default=100, help='boxes in one array')
+    parser.add_argument('--rounds', type=int, default=1, help='times each is repeated; medians')
+    parser.add_argument('--detections', type=int, default=100, help='boxes in one array; 0: none')
     parser.add_argument('--profile-rate', type=float, default=30.0, help='Hz; 0: no profile')
     parser.add_argument('--model', default='', help='ONNX file for the profile of the node')
     parser.add_argument('--labels', default='', help='its class names')
@@ -62,11 +84,18 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         pictures.mkdir()
         write_picture(pictures / 'picture.png', *args.size)
         result: dict[str, Any] = {'image': list(args.size), 'cameras': len(CAMERAS)}
-        for rate in args.rates:
-            result[f'{rate:g} Hz'] = {
-                way: ingest(folder, rate, way, args.seconds) for way in INGEST_WAYS
+        for rate, trigger in itertools.product(args.rates, args.triggers):
+            # The ways take turns, so that a busy minute of the machine hits all of them.
+            rounds = [
+                {way: ingest(folder, rate, trigger, way, args.seconds) for way in INGEST_WAYS}
+                for _ in range(args.rounds)
+            ]
+            result[f'{rate:g} Hz {trigger}'] = {
+                way: {field: middle([turn[way][field] for turn in rounds]) for field in FIELDS}
+                for way in INGEST_WAYS
             }
-        result['publication'] = publication(args.detections)
+        if args.detections:
+            result['publication'] = publication(args.detections)
         if args.profile_rate:
             model = {'model.path': args.model, 'model.labels': args.labels}
             result['profile'] = profile(folder, args.profile_rate, args.seconds, model)
@@ -76,32 +105,30 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the table of a result; ratios are against typed messages."""
     lines: list[tuple[str, ...]] = [('', 'typed', 'rclpy bytes', 'native', 'native / typed')]
-    for key in (key for key in result if key.endswith(' Hz')):
-        for field, text in (
-            ('images_per_s', 'images/s'),
-            ('cpu_ms_per_image', 'CPU, ms/image'),
-            ('latency_p50_ms', 'age on arrival p50, ms'),
-            ('latency_p99_ms', 'age on arrival p99, ms'),
-            ('missing', 'images missing'),
-            ('never_sent', 'never sent: cameras short of CPU'),
-        ):
+    for key in (key for key in result if ' Hz ' in key):
+        for field, (text, of_typed) in FIELDS.items():
             values = [result[key][way][field] for way in INGEST_WAYS]
-            ratio = (
-                f'{values[-1] / values[0]:.2f}' if field not in ('missing', 'never_sent') else ''
-            )
-            lines.append((f'8 × {key}: {text}', *(f'{v:.4g}' for v in values), ratio))
-    sent = result['publication']
-    for name, pause_s in PACES.items():
-        typed, templates = sent[f'typed_{name}_us'], sent[f'templates_{name}_us']
-        label = f'{sent["detections"]} detections every {pause_s * 1e3:g} ms, CPU µs'
-        ratio = f'1 / {typed / templates:.1f}'
-        lines.append((label, f'{typed:.0f}', '–', f'{templates:.0f}', ratio))
+            shown = ('–' if value is None else f'{value:.4g}' for value in values)
+            ratio = f'{values[-1] / values[0]:.2f}' if of_typed else ''
+            lines.append((f'8 × {key}: {text}', *shown, ratio))
+    lines += publication_rows(result['publication']) if 'publication' in result else []
     node = result.get('profile')
     if node:
         rates = f'{node["received_per_s"]:.0f} in, {node["published_per_s"]:.0f} out'
         lines.append(('whole node, images/s', '', '', rates, ''))
         for name, share in list(node['threads'].items())[:8]:
             lines.append((f'its thread {name}: share of a core', '', '', f'{share:.3f}', ''))
+    return lines
+
+
+def publication_rows(sent: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the table's lines on publication."""
+    lines: list[tuple[str, ...]] = []
+    for name, pause_s in PACES.items():
+        typed, templates = sent[f'typed_{name}_us'], sent[f'templates_{name}_us']
+        label = f'{sent["detections"]} detections every {pause_s * 1e3:g} ms, CPU µs'
+        ratio = f'1 / {typed / templates:.1f}'
+        lines.append((label, f'{typed:.0f}', '–', f'{templates:.0f}', ratio))
     return lines
 
 
@@ -126,11 +153,15 @@ def write_vehicle(path: Path, pictures: Path, rate: float, **more: Any) -> Path:
     return path
 
 
-def ingest(folder: Path, rate: float, way: str, seconds: float) -> dict[str, Any]:
+def middle(values: list[Any]) -> Any:
+    """Return the median; None if nobody tells."""
+    return None if None in values else median(values)
+
+
+def ingest(folder: Path, rate: float, trigger: str, way: str, seconds: float) -> dict[str, Any]:
     """Measure one way of receiving, in a process of its own."""
-    vehicle = write_vehicle(
-        folder / f'{way}.param.yaml', folder / 'pictures', rate, ingest=INGEST_WAYS[way]
-    )
+    more = {'ingest': INGEST_WAYS[way], 'sim.trigger': trigger}
+    vehicle = write_vehicle(folder / f'{way}.param.yaml', folder / 'pictures', rate, **more)
     with camera_sim(vehicle) as source:
         measured = receiver('--way', way, '--vehicle', str(vehicle), '--seconds', str(seconds))
     # Told when it ends; of the whole run, so more than was skipped during the measurement.
