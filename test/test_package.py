@@ -20,6 +20,7 @@ PACKAGES = {
     'PIL': 'pillow',
     'cv2': 'python3-opencv',
     'numpy': 'python3-numpy',
+    'pytest': 'python3-pytest',
     'yaml': 'python3-yaml',
 }
 # Modules of the accelerator: taken where they are, named by an error where they are missing.
@@ -87,6 +88,7 @@ def test_cmake_finds_what_package_xml_declares(description):
 def test_every_import_is_declared(description):
     declared = {d.name for d in description.exec_depends}
     known = declared | ACCELERATOR | COMPARED | requirements('runtime.in') | {'yolox_trt_ros'}
+    for_tests = known | {d.name for d in description.test_depends}
     for path in [*ROOT.glob('yolox_trt_ros/**/*.py'), *ROOT.glob('launch/*.py')]:
         for node in ast.walk(ast.parse(path.read_text())):
             modules = []
@@ -95,7 +97,8 @@ def test_every_import_is_declared(description):
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 modules = [node.module or '']
             for module in {m.partition('.')[0] for m in modules} - sys.stdlib_module_names:
-                assert PACKAGES.get(module, module) in known, (
+                allowed = for_tests if 'testing' in path.parts else known
+                assert PACKAGES.get(module, module) in allowed, (
                     f'{path.relative_to(ROOT)}:{node.lineno} imports {module}, which neither '
                     f'package.xml nor setup_env/runtime.in names'
                 )
