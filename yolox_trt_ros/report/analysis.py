@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -63,12 +64,21 @@ def age_bins(results: Results, edges_ns: np.ndarray) -> tuple[np.ndarray, np.nda
     inside = (where >= 0) & (where < bins)
     np.minimum.at(low, where[inside], ages[inside])
     np.maximum.at(high, where[inside], ages[inside])
-    before = np.searchsorted(published, edges_ns, side='right') - 1
-    at_edge = np.where(before >= 0, edges_ns - newest[np.maximum(before, 0)], np.nan)
-    low, high = np.fmin(low, at_edge[:-1]), np.fmax(high, at_edge[1:])
+    # A bin begins with what is published at its left edge, and ends just before its right one.
+    begins = _age_at(edges_ns[:-1], published, newest, 'right')
+    ends = _age_at(edges_ns[1:], published, newest, 'left')
+    low, high = np.fmin(low, begins), np.fmax(high, ends)
     nothing = ~np.isfinite(high)
     low[nothing] = high[nothing] = np.nan
     return low, high
+
+
+def _age_at(
+    times_ns: np.ndarray, published: np.ndarray, newest: np.ndarray, side: Literal['left', 'right']
+) -> np.ndarray:
+    """Return the age at (``right``) or just before (``left``) some times; NaN without result."""
+    last = np.searchsorted(published, times_ns, side=side) - 1
+    return np.where(last >= 0, times_ns - newest[np.maximum(last, 0)], np.nan)
 
 
 def drops_per_step(recording: Recording) -> tuple[np.ndarray, dict[str, np.ndarray]]:

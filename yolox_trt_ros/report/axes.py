@@ -88,16 +88,18 @@ class Row:
     bottom: float
     narrow: bool
 
-    def title(self, drawing: Drawing, name: str, figures: str, colour: str = 'ink') -> None:
+    def title(self, drawing: Drawing, name: str, figures: str = '') -> None:
         """Write the row's name and figures."""
         if self.narrow:
             base = self.top - 5
-            drawing.add(Text(self.left, base, name, 12, colour, bold=True))
-            drawing.add(Text(self.right, base, figures, SMALL, 'soft', 'end'))
+            drawing.add(Text(self.left, base, name, 12, 'ink', bold=True))
+            place = Text(self.right, base, figures, SMALL, 'soft', 'end')
         else:
             base = (self.top + self.bottom) / 2 + 4
-            drawing.add(Text(self.left - 12, base, name, 13, colour, 'end'))
-            drawing.add(Text(self.right + 12, base, figures, 12, 'soft'))
+            drawing.add(Text(self.left - 12, base, name, 13, 'ink', 'end'))
+            place = Text(self.right + 12, base, figures, 12, 'soft')
+        if figures:
+            drawing.add(place)
 
 
 def rows(

@@ -98,7 +98,7 @@ def draw_runs(
     scale = Scale(start_ns, start_ns + span_ns, places[0].left, places[0].right)
     seconds = Scale(0, span_ns / 1e6, places[0].left, places[0].right)
     bottom_axis(drawing, seconds, places[0].top, places[-1].bottom + 4, 'ms')
-    places[0].title(drawing, 'arrivals', '')
+    places[0].title(drawing, 'arrivals')
     end_ns = start_ns + span_ns
     for run in shown:
         if start_ns <= run.arrived_ns <= end_ns:
@@ -107,7 +107,7 @@ def draw_runs(
             box = Box(x, places[0].top + 6, 3, tall - 6, colours[run.camera], tip=tip)
             drawing.add(box)
     for row, lane in zip(places[1:], lanes, strict=True):
-        row.title(drawing, lane, '')
+        row.title(drawing, lane)
         drawing.add(Box(row.left, row.top, row.right - row.left, row.bottom - row.top, 'track'))
         _lane_runs(
             drawing,
@@ -171,7 +171,7 @@ def timeline(recording: Recording, width: float) -> Drawing:
     bottom_axis(drawing, seconds, places[0].top - 4, places[-1].bottom + 4, 's')
     ends = [status.time_ns for status in statuses[1:]] + [last]
     for row, name in zip(places, [*lanes, *cameras], strict=True):
-        row.title(drawing, name, '')
+        row.title(drawing, name)
         drawing.add(Box(row.left, row.top, row.right - row.left, row.bottom - row.top, 'track'))
         if name in lanes:
             for status, end in zip(statuses, ends, strict=True):
