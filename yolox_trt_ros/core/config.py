@@ -246,7 +246,7 @@ class Config:
         if not self.lanes:
             problems.append('lane_names: expected at least one lane, got none')
         for lane in self.lanes:
-            problems += _lane_problems(lane)
+            problems += lane_problems(lane)
         names = [lane.name for lane in self.lanes]
         topics: dict[str, str] = {}
         for camera in self.cameras:
@@ -276,7 +276,8 @@ class Config:
         return problems
 
 
-def _lane_problems(lane: LaneConfig) -> list[str]:
+def lane_problems(lane: LaneConfig) -> list[str]:
+    """Return what contradicts itself in a lane, each with what would be right."""
     where = f'lanes.{lane.name}'
     problems = []
     if not DEVICE.fullmatch(lane.device):

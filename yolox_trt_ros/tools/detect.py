@@ -17,13 +17,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
+from yolox_trt_ros.compose import Model, load_model, make_detector
 from yolox_trt_ros.core.config import LaneConfig, ModelConfig
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.draw import draw_detections
+from yolox_trt_ros.tools import _one_lane
+from yolox_trt_ros.tools._one_lane import lane_of
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--class-agnostic', action='store_true', help='NMS across classes')
     parser.add_argument('--json', type=Path, help='write results here (default: standard output)')
     parser.add_argument('--draw', type=Path, help='write drawn copies into this folder')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda:N (default: cpu)')
+    _one_lane.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     images: dict[str, object] = {}
     failures = 0
-    for file, image, found in detect_files(files, model, args.device):
+    for file, image, found in detect_files(files, model, lane_of(args, 'detect')):
         if isinstance(found, FrameError):
             failures += 1
             print(f'{file}: {found}', file=sys.stderr)
@@ -88,13 +90,12 @@ def image_files(path: Path) -> list[Path]:
 
 
 def detect_files(
-    files: list[Path], model: Model, device: str
+    files: list[Path], model: Model, lane: LaneConfig
 ) -> Iterator[tuple[Path, np.ndarray, Detections | FrameError]]:
     """Yield each file with its pixels (BGR) and what was found in it, showing progress."""
     from rich.console import Console
     from rich.progress import track
 
-    lane = LaneConfig('detect', device=device, threads=available_cores())
     detector = make_detector(lane, model)
     try:
         for i, file in enumerate(

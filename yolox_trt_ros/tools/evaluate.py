@@ -18,13 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
+from yolox_trt_ros.compose import Model, load_model, make_detector
 from yolox_trt_ros.core.config import LaneConfig, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.parameters import build
-from yolox_trt_ros.tools import _evaluate_published
+from yolox_trt_ros.tools import _evaluate_published, _one_lane
 from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 from yolox_trt_ros.tools._matching import numbering
+from yolox_trt_ros.tools._one_lane import lane_of
 from yolox_trt_ros.tools.detect import frame_of
 
 MAX_DETECTIONS = 100
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--min-height', type=float, default=0, help='pixels; lower labels are ignored (default: 0)'
     )
-    parser.add_argument('--device', default='cpu', help='cpu or cuda:N (default: cpu)')
+    _one_lane.add_arguments(parser)
     parser.add_argument('--score', type=float, default=0.01, help='lowest score (default: 0.01)')
     parser.add_argument('--nms-iou', type=float, default=0.65, help='NMS overlap (default: 0.65)')
     parser.add_argument('--json', type=Path, help='write the figures here as well')
@@ -85,12 +86,13 @@ def run(args: argparse.Namespace) -> int:
         )
     for name in sorted(set(classes) - set(shared)):
         print(f'labels of class "{name}" are left out: the model does not know it', file=sys.stderr)
-    labels, found = detect(model, args.device, shared, classes, samples, count)
+    labels, found = detect(model, lane_of(args, 'evaluate'), shared, classes, samples, count)
     labels = [one.ignoring_below(args.min_height) for one in labels]
     report: dict[str, Any] = {
         **average_precision(labels, found, shared),
         'model': model.path.name,
         'device': args.device,
+        'backend': args.backend,
         'images': len(labels),
         'score': args.score,
         'nms_iou': args.nms_iou,
@@ -160,7 +162,7 @@ def coco_samples(folder: Path, annotations: Path) -> tuple[list[str], int, Itera
 
 def detect(
     model: Model,
-    device: str,
+    lane: LaneConfig,
     shared: list[str],
     classes: list[str],
     samples: Iterator[Sample],
@@ -174,9 +176,7 @@ def detect(
     of_model = numbering(model.spec.labels, shared)
     labels: list[Labels] = []
     found: list[Found] = []
-    detector = make_detector(
-        LaneConfig('evaluate', device=device, threads=available_cores()), model
-    )
+    detector = make_detector(lane, model)
     console = Console(stderr=True)
     try:
         for image, truth in track(samples, 'measuring', count, console=console, transient=True):
