@@ -347,6 +347,8 @@ def _set_formats(
                 quanta[tensor.name] = options.calibration.quantum(tensor.name)
         if kind is not None:
             tensor.dtype = kind
+        if tensor.dtype == module.float32:  # no format of a DLA holds it
+            layout = formats.LINEAR
         tensor.allowed_formats = 1 << int(layout)
     return tuple(
         TensorFacts(

@@ -22,13 +22,14 @@ def computes_in_half(model: Any) -> bool:
     )
 
 
-def to_half(model: Any) -> Any:
-    """Return the model with float16 weights, input and outputs.
+def to_half(model: Any, *, float32_borders: bool = False) -> Any:
+    """Return the model with float16 weights and activations.
 
     Numbers that float16 cannot hold are moved to its nearest, as every conversion does.
 
     Args:
         model: ``onnx.ModelProto`` with float32 weights; it is changed.
+        float32_borders: leave inputs and outputs in float32, with a Cast each.
 
     Raises:
         MissingDependencyError: ONNX Runtime, whose converter this is, is not installed.
@@ -39,7 +40,7 @@ def to_half(model: Any) -> Any:
         raise MissingDependencyError(
             'converting a model to float16 needs ONNX Runtime: pip install onnxruntime'
         ) from error
-    return convert_float_to_float16(model, keep_io_types=False)
+    return convert_float_to_float16(model, keep_io_types=float32_borders)
 
 
 def widen_weights(model: Any) -> None:

@@ -1,11 +1,12 @@
-"""The lane of a tool that detects without a vehicle: where, by what, how precisely."""
+"""The detector of a tool that needs no vehicle: where, by what, how precisely."""
 
 from __future__ import annotations
 
 import argparse
 
-from yolox_trt_ros.compose import available_cores
-from yolox_trt_ros.core.config import LaneConfig, lane_problems
+from yolox_trt_ros.compose import Model, available_cores, make_detector
+from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, lane_problems
+from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
 
 
@@ -20,14 +21,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--precision', choices=('fp32', 'fp16', 'int8'), default='fp16',
         help='of a tensorrt engine (default: fp16)',
     )  # fmt: skip
+    parser.add_argument(
+        '--ranges', default='', help='of an int8 tensorrt engine without Q/DQ nodes'
+    )
 
 
-def lane_of(args: argparse.Namespace, name: str) -> LaneConfig:
-    """Return the lane that the arguments describe.
+def detector_of(args: argparse.Namespace, name: str, model: Model) -> Detector:
+    """Return the detector that the arguments describe; builds a missing engine.
 
     Raises:
         ConfigError: there is no such device, or the backend does not run on it.
+        MissingDependencyError: a package or a GPU is missing.
     """
+    lane = _lane(args, name)
+    if lane.backend != 'tensorrt':
+        return make_detector(lane, model)
+    from rich.console import Console
+
+    from yolox_trt_ros.engine.lanes import lane_engine
+
+    with Console(stderr=True).status('looking for the engine …') as status:
+        engine = lane_engine(
+            lane,
+            model.path,
+            EnginesConfig(ranges=args.ranges),
+            lambda fraction, _: status.update(f'building the engine: {fraction:.0%}'),
+        )
+    return make_detector(lane, model, engine)
+
+
+def _lane(args: argparse.Namespace, name: str) -> LaneConfig:
     lane = LaneConfig(
         name,
         device=args.device,

@@ -17,15 +17,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from yolox_trt_ros.compose import Model, load_model, make_detector
-from yolox_trt_ros.core.config import LaneConfig, ModelConfig
+from yolox_trt_ros.compose import Model, load_model
+from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.draw import draw_detections
 from yolox_trt_ros.tools import _one_lane
-from yolox_trt_ros.tools._one_lane import lane_of
+from yolox_trt_ros.tools._one_lane import detector_of
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     images: dict[str, object] = {}
     failures = 0
-    for file, image, found in detect_files(files, model, lane_of(args, 'detect')):
+    for file, image, found in detect_files(files, detector_of(args, 'detect', model)):
         if isinstance(found, FrameError):
             failures += 1
             print(f'{file}: {found}', file=sys.stderr)
@@ -90,13 +91,12 @@ def image_files(path: Path) -> list[Path]:
 
 
 def detect_files(
-    files: list[Path], model: Model, lane: LaneConfig
+    files: list[Path], detector: Detector
 ) -> Iterator[tuple[Path, np.ndarray, Detections | FrameError]]:
     """Yield each file with its pixels (BGR) and what was found in it, showing progress."""
     from rich.console import Console
     from rich.progress import track
 
-    detector = make_detector(lane, model)
     try:
         for i, file in enumerate(
             track(files, 'detecting', console=Console(stderr=True), transient=True)

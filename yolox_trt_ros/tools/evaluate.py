@@ -18,14 +18,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolox_trt_ros.compose import Model, load_model, make_detector
-from yolox_trt_ros.core.config import LaneConfig, ModelConfig
+from yolox_trt_ros.compose import Model, load_model
+from yolox_trt_ros.core.config import ModelConfig
+from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.tools import _evaluate_published, _one_lane
 from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 from yolox_trt_ros.tools._matching import numbering
-from yolox_trt_ros.tools._one_lane import lane_of
+from yolox_trt_ros.tools._one_lane import detector_of
 from yolox_trt_ros.tools.detect import frame_of
 
 MAX_DETECTIONS = 100
@@ -86,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
         )
     for name in sorted(set(classes) - set(shared)):
         print(f'labels of class "{name}" are left out: the model does not know it', file=sys.stderr)
-    labels, found = detect(model, lane_of(args, 'evaluate'), shared, classes, samples, count)
+    labels, found = detect(
+        model, detector_of(args, 'evaluate', model), shared, classes, samples, count
+    )
     labels = [one.ignoring_below(args.min_height) for one in labels]
     report: dict[str, Any] = {
         **average_precision(labels, found, shared),
@@ -162,13 +165,16 @@ def coco_samples(folder: Path, annotations: Path) -> tuple[list[str], int, Itera
 
 def detect(
     model: Model,
-    lane: LaneConfig,
+    detector: Detector,
     shared: list[str],
     classes: list[str],
     samples: Iterator[Sample],
     count: int,
 ) -> tuple[list[Labels], list[Found]]:
-    """Return labels and detections of every image, classes numbered as in ``shared``."""
+    """Return labels and detections of every image, classes numbered as in ``shared``.
+
+    The detector is closed at the end.
+    """
     from rich.console import Console
     from rich.progress import track
 
@@ -176,7 +182,6 @@ def detect(
     of_model = numbering(model.spec.labels, shared)
     labels: list[Labels] = []
     found: list[Found] = []
-    detector = make_detector(lane, model)
     console = Console(stderr=True)
     try:
         for image, truth in track(samples, 'measuring', count, console=console, transient=True):
