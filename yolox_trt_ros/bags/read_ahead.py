@@ -24,6 +24,7 @@ class ReadAhead(Generic[Item]):
         self._items = items
         self._queue: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(ahead)
         self._stopped = threading.Event()
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name='read_ahead', daemon=True)
 
     def __enter__(self) -> ReadAhead[Item]:
@@ -35,6 +36,10 @@ class ReadAhead(Generic[Item]):
         while not self._queue.empty():  # whoever waits for room sees that it is over
             self._queue.get_nowait()
         self._thread.join()
+
+    def fill(self) -> None:
+        """Wait until as many items are held as may be, or all there are."""
+        self._ready.wait()
 
     def __iter__(self) -> Iterator[Item]:
         while (found := self._queue.get()) is not None:
@@ -56,6 +61,9 @@ class ReadAhead(Generic[Item]):
     def _put(self, what: tuple[Item] | BaseException | None) -> None:
         while not self._stopped.is_set():
             try:
-                return self._queue.put(what, timeout=0.1)
+                self._queue.put(what, timeout=0.1)
             except queue.Full:
                 continue
+            if self._queue.full() or not isinstance(what, tuple):
+                self._ready.set()
+            return

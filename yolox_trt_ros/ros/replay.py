@@ -160,23 +160,24 @@ class Replay:
                 the middleware refused a message.
         """
         self._wait_for_detector()
-        begun_s = time.monotonic()
         first_ns, stop_ns = self.span_ns()
         names = list(self._publishers)
+        begun_s = None
         while True:
-            start_s = time.monotonic()
             with ReadAhead(self._bag.messages(names, first_ns, stop_ns)) as messages:
+                messages.fill()
+                start_s = time.monotonic()
+                begun_s = begun_s or start_s
                 for message in messages:
-                    self._wait(
-                        message, start_s + (message.t_ns - first_ns) / 1e9 / self._options.rate
-                    )
+                    after_s = (message.t_ns - first_ns) / 1e9 / self._options.rate
+                    self._wait(message, start_s + after_s)
                     self._send(message)
                     self.sent.elapsed_s = time.monotonic() - begun_s
                     yield message
             self._wait_for_answers(lambda lockstep: lockstep.idle)
+            self.sent.elapsed_s = time.monotonic() - begun_s
             if not self._options.loop:
-                break
-        self.sent.elapsed_s = time.monotonic() - begun_s
+                return
 
     def _wait_for_detector(self) -> None:
         """Wait until the detector listens to every camera, and in lockstep can be heard."""

@@ -1,0 +1,73 @@
+"""A process that takes the images of a vehicle as the detector does, and only counts them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from yolox_trt_ros.compose import load_vehicle
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.ros.ingest import open_ingest
+from yolox_trt_ros.ros.process import interrupt_on_signals, keep_large_buffers
+
+START_S = 120.0
+QUIET_S = 2.0
+"""Silence after which everything has come."""
+
+
+class Count:
+    """Counts frames where a pipeline would take them."""
+
+    def __init__(self) -> None:
+        self.received: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+        self.last_s = float('inf')
+
+    def next_sequence(self, camera: str) -> int:
+        """Return the number of the next frame."""
+        return self.received[camera]
+
+    def offer(self, frame: Frame) -> None:
+        """Count a frame."""
+        self.received[frame.camera] += 1
+        self.last_s = time.monotonic()
+
+    def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
+        """Count what never became a frame."""
+        self.rejected[f'{camera}, {reason.value}'] += n
+
+
+def main(args: list[str] | None = None) -> int:
+    """Count until nothing comes any more, and write the counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('vehicle')
+    parser.add_argument('out', type=Path)
+    given = parser.parse_args(args)
+    keep_large_buffers()
+    rclpy.init()
+    interrupt_on_signals()
+    node, count, executor = Node('image_counter'), Count(), SingleThreadedExecutor()
+    executor.add_node(node)
+    ingest = open_ingest(node, load_vehicle(given.vehicle), count)
+    end = time.monotonic() + START_S
+    while time.monotonic() < min(end, count.last_s + QUIET_S):
+        executor.spin_once(timeout_sec=0.1)
+        end = float('inf') if count.received else end
+    ingest.close()
+    lost = {name: notes.lost for name, notes in ingest.notes.items()}
+    told = {'received': count.received, 'rejected': count.rejected, 'lost': lost, 'way': ingest.way}
+    given.out.write_text(json.dumps({**told, 'cpu_s': time.process_time()}))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
