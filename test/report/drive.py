@@ -60,9 +60,12 @@ def status(time_ns: int, received: int, replaced: int, **more: Any) -> PipelineS
     for name in CAMERAS:
         camera = CameraStatus(name=name, lane='gpu', received=received, message='fine')
         camera.published = received - replaced
-        camera.drop_reasons, camera.drop_counts = ['replaced'], [replaced]
+        camera.drop_reasons, camera.drop_counts = ['replaced', 'hopeless'], [replaced, 0]
+        camera.stages, zeros = ['total'], [0]
+        camera.p50_ns = camera.p95_ns = camera.p99_ns = camera.max_ns = zeros
         message.cameras.append(camera)
     lane = LaneStatus(name='gpu', device='cuda:0', state=more.get('state', 'running'))
+    lane.cost_batch_sizes, lane.cost_ns = [0], [0]
     lane.utilisation, lane.failures, lane.note = 0.5, more.get('failures', 0), more.get('note', '')
     message.lanes.append(lane)
     message.cameras[0].level = more.get('level', 0)

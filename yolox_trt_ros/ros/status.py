@@ -20,9 +20,8 @@ PREFIX = 'yolox_trt_ros: '
 def camera_status(report: CameraReport, notes: IngestNotes, now_ns: int) -> CameraStatus:
     """Return one camera's part of ``~/status``."""
     s = report.snapshot
-    happened = [(reason.value, n) for reason, n in s.dropped.items() if n]
+    # No empty sequences of 8-byte numbers: Fast CDR pads behind them and other readers do not.
     latencies = [*((name, report.stages[name]) for name in STAGES), ('total', report.total)]
-    counted = [(name, p) for name, p in latencies if p.count]
     message = CameraStatus(
         name=s.name,
         level=int(report.health.level),
@@ -36,16 +35,16 @@ def camera_status(report: CameraReport, notes: IngestNotes, now_ns: int) -> Came
         published=s.published,
         waiting=s.waiting,
         in_flight=s.in_flight,
-        drop_reasons=[name for name, _ in happened],
-        drop_counts=[n for _, n in happened],
+        drop_reasons=[reason.value for reason in s.dropped],
+        drop_counts=list(s.dropped.values()),
         deadline_misses=s.late,
         stamp_jumps=notes.stamp_jumps,
         age_ns=-1 if notes.published_stamp_ns is None else now_ns - notes.published_stamp_ns,
-        stages=[name for name, _ in counted],
-        p50_ns=[int(p.p50_ns) for _, p in counted],
-        p95_ns=[int(p.p95_ns) for _, p in counted],
-        p99_ns=[int(p.p99_ns) for _, p in counted],
-        max_ns=[int(p.max_ns) for _, p in counted],
+        stages=[name for name, _ in latencies],
+        p50_ns=[int(p.p50_ns) for _, p in latencies],
+        p95_ns=[int(p.p95_ns) for _, p in latencies],
+        p99_ns=[int(p.p99_ns) for _, p in latencies],
+        max_ns=[int(p.max_ns) for _, p in latencies],
     )
     message.last_stamp = time_message(notes.published_stamp_ns or 0)
     return message
@@ -67,8 +66,8 @@ def lane_status(report: LaneReport) -> LaneStatus:
         mean_batch=report.mean_batch,
         failures=s.failures,
         restarts=s.restarts,
-        cost_batch_sizes=list(s.cost_ns),
-        cost_ns=[int(cost) for cost in s.cost_ns.values()],
+        cost_batch_sizes=list(s.cost_ns) or [0],
+        cost_ns=[int(cost) for cost in s.cost_ns.values()] or [0],
     )
 
 

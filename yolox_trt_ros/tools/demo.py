@@ -169,8 +169,8 @@ def status_table(status: PipelineStatus, left_s: float) -> Table:
     for column in ('camera', 'lane', 'in Hz', 'out Hz', 'age ms', 'p50 ms', 'p95 ms', 'dropped'):
         table.add_column(column, justify='left' if column in ('camera', 'lane') else 'right')
     for c in status.cameras:
-        at = list(c.stages).index('total') if 'total' in c.stages else None
-        p50, p95 = ('–', '–') if at is None else (_ms(c.p50_ns[at]), _ms(c.p95_ns[at]))
+        at = list(c.stages).index('total')
+        p50, p95 = (_ms(c.p50_ns[at]), _ms(c.p95_ns[at])) if c.published else ('–', '–')
         table.add_row(
             c.name, c.lane, f'{c.rate_in_hz:.1f}', f'{c.rate_out_hz:.1f}', _ms(c.age_ns),
             p50, p95, str(sum(c.drop_counts)),
