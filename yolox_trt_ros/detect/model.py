@@ -103,6 +103,15 @@ def description(path: Path) -> dict[str, Any]:
     return _given(path, _read(path)[1])
 
 
+def describe(model: Any, about: dict[str, Any]) -> None:
+    """Write into an ``onnx.ModelProto``'s metadata what :func:`load_model_spec` reads there."""
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = json.dumps(about)
+            return
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(about))
+
+
 def _given(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     given = {**metadata, **_sidecar(path)}
     _check_sidecar(path, given)

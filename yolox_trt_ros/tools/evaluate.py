@@ -9,9 +9,10 @@ labels that are lower than this, as benchmarks of driving do (KITTI: from 25 or 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,9 @@ def run(args: argparse.Namespace) -> int:
         classes, count, samples = world_samples(args.world, args.worlds)
     else:
         classes, count, samples = coco_samples(*args.coco)
-    shared = [name for name in classes if name in model.spec.labels]
-    if not shared:
-        raise ConfigError(
-            f'the model knows {", ".join(model.spec.labels)}; none of these is labelled here: '
-            f'{", ".join(classes)}'
-        )
-    for name in sorted(set(classes) - set(shared)):
-        print(f'labels of class "{name}" are left out: the model does not know it', file=sys.stderr)
-    labels, found = detect(
-        model, detector_of(args, 'evaluate', model), shared, classes, samples, count
-    )
+    shared = shared_classes(model, classes)
+    detector = detector_of(args, 'evaluate', model)
+    labels, (found,) = detect([(model, detector)], shared, classes, samples, count)
     labels = [one.ignoring_below(args.min_height) for one in labels]
     report: dict[str, Any] = {
         **average_precision(labels, found, shared),
@@ -106,6 +99,23 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
     return 0
+
+
+def shared_classes(model: Model, classes: Sequence[str]) -> list[str]:
+    """Return the labelled classes that a model knows; the others are told of.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    shared = [name for name in classes if name in model.spec.labels]
+    if not shared:
+        raise ConfigError(
+            f'the model knows {", ".join(model.spec.labels)}; none of these is labelled here: '
+            f'{", ".join(classes)}'
+        )
+    for name in sorted(set(classes) - set(shared)):
+        print(f'labels of class "{name}" are left out: the model does not know it', file=sys.stderr)
+    return shared
 
 
 def world_samples(split: str, worlds: int) -> tuple[list[str], int, Iterator[Sample]]:
@@ -164,37 +174,38 @@ def coco_samples(folder: Path, annotations: Path) -> tuple[list[str], int, Itera
 
 
 def detect(
-    model: Model,
-    detector: Detector,
+    pairs: Sequence[tuple[Model, Detector]],
     shared: list[str],
     classes: list[str],
     samples: Iterator[Sample],
     count: int,
-) -> tuple[list[Labels], list[Found]]:
-    """Return labels and detections of every image, classes numbered as in ``shared``.
+) -> tuple[list[Labels], list[list[Found]]]:
+    """Return each image's labels, and for each model what it finds; classes as in ``shared``.
 
-    The detector is closed at the end.
+    All models see the same images. The detectors are closed at the end.
     """
     from rich.console import Console
     from rich.progress import track
 
     of_label = numbering(classes, shared)
-    of_model = numbering(model.spec.labels, shared)
+    of_model = [numbering(model.spec.labels, shared) for model, _ in pairs]
     labels: list[Labels] = []
-    found: list[Found] = []
+    found: list[list[Found]] = [[] for _ in pairs]
     console = Console(stderr=True)
-    try:
+    with contextlib.ExitStack() as stack:
+        for _, detector in pairs:
+            stack.callback(detector.close)
         for image, truth in track(samples, 'measuring', count, console=console, transient=True):
-            (result,) = detector.submit([frame_of(image, len(labels))]).wait()
-            if isinstance(result, Exception):
-                raise result
-            ours, theirs = of_label[truth.class_id], of_model[result.detections.class_id]
-            kept, told = ours >= 0, theirs >= 0
+            frame, ours = frame_of(image, len(labels)), of_label[truth.class_id]
+            kept = ours >= 0
             labels.append(Labels(truth.xyxy[kept], ours[kept], truth.ignored[kept]))
-            boxes = result.detections
-            found.append((boxes.xyxy[told], boxes.score[told], theirs[told]))
-    finally:
-        detector.close()
+            for (_, detector), of_class, results in zip(pairs, of_model, found, strict=True):
+                (result,) = detector.submit([frame]).wait()
+                if isinstance(result, Exception):
+                    raise result
+                boxes, theirs = result.detections, of_class[result.detections.class_id]
+                told = theirs >= 0
+                results.append((boxes.xyxy[told], boxes.score[told], theirs[told]))
     return labels, found
 
 

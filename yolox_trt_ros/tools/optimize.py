@@ -78,6 +78,7 @@ def _rewrite(
     args: argparse.Namespace, original: ModelProto
 ) -> tuple[ModelProto, dict[str, int], list[dict[str, Any]]]:
     """Write the rewritten model; return it, what was changed, and how far its maps are off."""
+    from yolox_trt_ros.detect.model import describe
     from yolox_trt_ros.engine.surgery.optimize import operate
 
     sidecar = args.output.with_suffix('.yaml')
@@ -87,7 +88,7 @@ def _rewrite(
     proof, about = _compare(args, original, surgery)
     _print_changes(surgery, proof)
     final = surgery.final
-    _describe(final, about)
+    describe(final, about)
     check_onnx(final, args.output)
     write_onnx(final, args.output)
     if 'labels' not in about:
@@ -153,17 +154,6 @@ def _spec(surgery: Surgery, about: dict[str, Any]) -> ModelSpec:
         boxes='grid',
     )
     return replace(spec, **{k: about[k] for k in ('colour', 'pad', 'scale') if k in about})
-
-
-def _describe(model: ModelProto, about: dict[str, Any]) -> None:
-    """Write into the model what the detector has to know of it."""
-    from yolox_trt_ros.detect.model import METADATA_KEY
-
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            entry.value = json.dumps(about)
-            return
-    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(about))
 
 
 def _shape(model: ModelProto, output: str) -> list[int]:
