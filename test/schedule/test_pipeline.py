@@ -14,6 +14,7 @@ from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule import dispatcher as dispatcher_module
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
+from yolox_trt_ros.schedule.rhythm import NEVER_NS
 
 SMALL = PipelineOptions(warmup_height=8, warmup_width=8)
 
@@ -400,6 +401,21 @@ def test_priorities_and_deadlines_change_while_it_runs():
         account = pipeline.snapshot().cameras[0]
     assert (account.priority, account.deadline_ms) == (5.0, 0.001)
     assert account.dropped[DropReason.HOPELESS] == 1
+
+
+def test_a_lane_kept_for_a_frame_that_does_not_come_is_used_after_a_moment():
+    published = Published()
+    cameras = [camera('small'), camera('big', priority=100.0)]
+    with make_pipeline(cameras, {'cpu': SleepingDetector(0.02)}, published) as pipeline:
+        pipeline.offer(frame('big', 0))
+        assert pipeline.drain(20.0)
+        with pipeline.lock:
+            pipeline.dispatcher.cameras['big'].rhythm.next_ns = pipeline.clock() + 15_000_000
+            pipeline.offer(frame('small', 0))
+            kept = pipeline.snapshot().cameras[0].waiting
+        assert pipeline.drain(20.0)
+    assert (kept, published.sequences['small']) == (1, [0])
+    assert pipeline.dispatcher.ask_ns == NEVER_NS
 
 
 def test_a_slow_frame_is_not_published_after_a_newer_one():

@@ -7,7 +7,9 @@ from schedule_helpers import camera, frame, lane
 
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.mailbox import NewestFrame
-from yolox_trt_ros.schedule.policy import Decision, decide
+from yolox_trt_ros.schedule.order import AHEAD, CREDIT, GRACE_NS, Turns, by_age
+from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
+from yolox_trt_ros.schedule.rhythm import NEVER_NS, Rhythm
 from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
 MS = 1_000_000
@@ -34,20 +36,20 @@ def make_camera(
     return made
 
 
-def by_age(camera: Camera) -> float:
-    return -camera.weighted_age(NOW)
+def expected_camera(name: str, home: Lane | None, *, in_ms: float, **values) -> Camera:
+    made = make_camera(name, home, **values)
+    made.mailbox.take()
+    made.rhythm.next_ns = NOW + round(in_ms * MS)
+    return made
 
 
-def by_share(camera: Camera) -> float:
-    return camera.weighted_share(NOW)
-
-
-def run(cameras, lanes, costs_ms, *, proven=True, order=by_age) -> Decision:
-    def cost(lane: Lane, batch: int) -> int:
+def run(cameras, lanes, costs_ms, *, proven=True, drag=0.0, order=None) -> Decision:
+    def cost(lane: Lane):
         per_call = costs_ms[lane.config.name]
-        return round((per_call[batch - 1] if isinstance(per_call, list) else per_call) * MS)
+        return lambda n: round((per_call[n - 1] if isinstance(per_call, list) else per_call) * MS)
 
-    return decide(NOW, cameras, lanes, cost, lambda lane: proven, order)
+    line = by_age(cameras, NOW, NOW + 20 * MS) if order is None else order(cameras)
+    return decide(NOW, line, [LanePlan(lane, NOW, cost(lane), drag, proven) for lane in lanes])
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:
@@ -167,9 +169,83 @@ def test_a_lane_that_runs_a_batch_takes_only_a_full_one_in_advance():
     assert taken(run([first, second], [gpu], {'gpu': [4, 6]})) == {'gpu': ['a', 'b']}
 
 
-def test_the_caller_says_which_order_counts():
+def test_a_lane_is_kept_for_a_weightier_frame_that_is_about_to_come():
+    gpu, dla = make_lane('gpu'), make_lane('dla')
+    small = make_camera('small', gpu)
+    big = expected_camera('big', gpu, in_ms=1, priority=4.0)
+    # Now, it is done after 4 ms and makes the other one wait 3 ms, which weigh four times as much;
+    # after the other one it is done after 9 ms.
+    decision = run([small, big], [gpu], {'gpu': 4})
+    assert (taken(decision), decision.ask_ns) == ({}, NOW + 1 * MS + GRACE_NS)
+    # A lane that helps is better still if it is done before that.
+    decision = run([small, big], [gpu, dla], {'gpu': 4, 'dla': 8})
+    assert (taken(decision), decision.ask_ns) == ({'dla': ['small']}, NEVER_NS)
+    # It is not worth while for a frame that weighs no more, or comes when the lane is nearly free.
+    equal = expected_camera('equal', gpu, in_ms=1)
+    assert taken(run([small, equal], [gpu], {'gpu': 4})) == {'gpu': ['small']}
+    big.rhythm.next_ns = NOW + 3 * MS
+    assert taken(run([small, big], [gpu], {'gpu': 4})) == {'gpu': ['small']}
+
+
+def test_a_lane_is_not_kept_when_it_can_ill_afford_it_or_a_deadline_would_pass():
     gpu = make_lane('gpu')
-    often = make_camera('a', gpu, age_ms=90, share=6.0, share_ns=NOW, priority=2.0)
-    seldom = make_camera('b', gpu, age_ms=10, share=2.0, share_ns=NOW)
-    assert taken(run([often, seldom], [gpu], {'gpu': 4})) == {'gpu': ['a']}
-    assert taken(run([often, seldom], [gpu], {'gpu': 4}, order=by_share)) == {'gpu': ['b']}
+    big = expected_camera('big', gpu, in_ms=1, priority=4.0)
+    small = make_camera('small', gpu, deadline_ms=8)
+    assert taken(run([small, big], [gpu], {'gpu': 4})) == {'gpu': ['small']}
+    small.deadline_ns = 0
+    assert taken(run([small, big], [gpu], {'gpu': 4})) == {}
+    gpu.utilisation = 0.9
+    assert taken(run([small, big], [gpu], {'gpu': 4})) == {'gpu': ['small']}
+
+
+def test_a_frame_that_does_not_come_is_expected_no_longer_than_the_grace():
+    gpu = make_lane('gpu')
+    small = make_camera('small', gpu)
+    big = expected_camera('big', gpu, in_ms=-0.5, priority=4.0)
+    assert taken(run([small, big], [gpu], {'gpu': 4})) == {}
+    big.rhythm.next_ns = NOW - GRACE_NS
+    assert taken(run([small, big], [gpu], {'gpu': 4})) == {'gpu': ['small']}
+
+
+def test_who_comes_first_counts_when_a_frame_would_wait():
+    gpu, dla = make_lane('gpu', busy_ms=3), make_lane('dla')
+    small = make_camera('small', gpu)
+    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 8})) == {}
+    big = expected_camera('big', gpu, in_ms=2, priority=4.0)
+    assert taken(run([small, big], [gpu, dla], {'gpu': 4, 'dla': 8})) == {'dla': ['small']}
+
+
+def test_a_lane_that_slows_the_busy_ones_down_helps_only_if_that_pays():
+    gpu, dla = make_lane('gpu', busy_ms=9), make_lane('dla')
+    gpu.running.append(Batch('gpu', (), NOW, 0, 9 * MS, NOW))
+    small = make_camera('small', gpu)
+    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11})) == {'dla': ['small']}
+    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11}, drag=0.2)) == {}
+
+
+def test_under_overload_the_least_served_goes_first_and_the_freshest_of_about_equal_ones():
+    gpu = make_lane('gpu')
+    turns = Turns()
+
+    def first(*cameras):
+        return taken(run(cameras, [gpu], {'gpu': 4}, order=turns.line))['gpu']
+
+    old = make_camera('old', gpu, waits_ms=90, turn=0.0, priority=2.0)
+    fresh = make_camera('fresh', gpu, waits_ms=1, turn=AHEAD / 2 - 0.1)
+    assert first(old, fresh) == ['fresh']
+    fresh.turn = AHEAD / 2
+    assert first(old, fresh) == ['old']
+    long_gone = make_camera('gone', gpu, turn=-100.0)
+    assert first(old, fresh, long_gone) == ['gone']
+    assert long_gone.turn == -CREDIT
+
+
+def test_a_regular_camera_is_expected_and_an_irregular_one_is_not():
+    rhythm = Rhythm()
+    for second in (0.0, 0.1, 0.2, 0.301):
+        rhythm.arrived(round(second * 1e9))
+    assert rhythm.next_ns == 401_000_000
+    rhythm.arrived(650_000_000)
+    assert rhythm.next_ns == NEVER_NS
+    rhythm.arrived(750_000_000)
+    assert rhythm.next_ns == 850_000_000

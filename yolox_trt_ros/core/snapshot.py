@@ -33,6 +33,7 @@ class CameraSnapshot:
     Attributes:
         name: the camera.
         lane: lane it is placed on; empty while no lane runs.
+        ran: frames that each lane has run, its home or one that helped.
         priority: its weight against the other cameras.
         deadline_ms: oldest useful result, arrival to publication; 0: none.
         received: messages that arrived, unusable ones included.
@@ -49,6 +50,7 @@ class CameraSnapshot:
 
     name: str
     lane: str
+    ran: Mapping[str, int]
     priority: float
     deadline_ms: float
     received: int

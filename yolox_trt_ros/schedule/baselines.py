@@ -1,6 +1,7 @@
 """Other ways to share lanes, to compare with; each runs in the same simulation.
 
-They are given the same advantages: newest-frame mailboxes, exact accounts, results in order.
+They are given the same advantages: newest-frame mailboxes, exact accounts, order by weighted age,
+results in order.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from yolox_trt_ros.schedule.simulation import Scenario
 from yolox_trt_ros.schedule.state import Batch
 
 
-class RoundRobin(Dispatcher):
+class Plain(Dispatcher):
+    """Takes frames as they come, the weightiest first, and expects none."""
+
+    foresees = False
+
+
+class RoundRobin(Plain):
     """Frames go to the lanes in turn as they arrive; each lane runs its own in order of arrival."""
 
     def __init__(self, cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> None:

@@ -45,7 +45,7 @@ class CostModel:
 
     def __init__(self) -> None:
         self._cells: dict[str, dict[int, dict[int, RollingMedian]]] = {}
-        self._expected: dict[tuple[str, int, int], int] = {}
+        self._expected: dict[str, dict[tuple[int, int], int]] = {}
         self._known: dict[str, list[int]] = {}
 
     def observe(self, lane: str, batch: int, load: int, cost_ns: int) -> None:
@@ -55,15 +55,10 @@ class CostModel:
         if cell is None:
             cell = loads[load] = RollingMedian()
             self._known[lane] = sorted(self._cells[lane])
-            self._forget_expected(lane)
         before = cell.value if len(cell) else None
         cell.add(max(1, cost_ns))
         if cell.value != before:
-            self._forget_expected(lane)
-
-    def _forget_expected(self, lane: str) -> None:
-        for key in [key for key in self._expected if key[0] == lane]:
-            del self._expected[key]
+            self._expected[lane] = {}
 
     def expect(self, lane: str, batch: int, load: int = 0) -> int:
         """Return the expected time of one call in nanoseconds.
@@ -71,11 +66,15 @@ class CostModel:
         Raises:
             KeyError: ``lane`` was never measured.
         """
-        key = (lane, batch, load)
-        cost = self._expected.get(key)
+        known = self._expected[lane]
+        cost = known.get((batch, load))
         if cost is None:
-            cost = self._expected[key] = self._estimate(lane, batch, load)
+            cost = known[batch, load] = self._estimate(lane, batch, load)
         return cost
+
+    def slowdown(self, lane: str, load: int) -> float:
+        """Return how much longer a call takes if one more lane is busy, as a part of it."""
+        return max(0.0, self.expect(lane, 1, load + 1) / self.expect(lane, 1, load) - 1)
 
     def _estimate(self, lane: str, batch: int, load: int) -> int:
         known = self._known[lane]

@@ -7,7 +7,7 @@ takes ``now_ns`` (monotonic, never decreasing) where it matters and returns at o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
@@ -17,7 +17,9 @@ from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.costs import CostModel
 from yolox_trt_ros.schedule.homes import Homes
 from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
-from yolox_trt_ros.schedule.policy import decide
+from yolox_trt_ros.schedule.order import Entry, Turns, by_age, by_stamp
+from yolox_trt_ros.schedule.policy import LanePlan, decide
+from yolox_trt_ros.schedule.rhythm import NEVER_NS
 from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
 PROVEN_NS = 1_000_000_000
@@ -48,8 +50,8 @@ class Dispatcher:
 
     Frames are taken in this order: the camera with the largest priority-weighted age of information
     first; its age counts from the newest frame that a lane has already taken. Under overload, when
-    frames are replaced before any lane takes them, the camera that has had the least for its
-    priority first: then shares are in proportion to priorities, whatever lane does the work.
+    frames are replaced before any lane takes them, in the order of :class:`schedule.order.Turns`:
+    then shares are in proportion to priorities, whatever lane does the work.
 
     In lockstep, for replay, every frame is kept until it is taken, by its camera's own lane, alone,
     in the order of stamps; homes do not depend on measured costs, and no deadline drops a frame. So
@@ -60,9 +62,16 @@ class Dispatcher:
         lanes: at least one, with distinct names; each starts in ``LaneState.STARTING``.
         lockstep: see above.
 
+    Attributes:
+        ask_ns: when :meth:`dispatch` is to be called even if nothing happens until then, because a
+            lane is kept free for a frame that is expected; ``NEVER_NS``: not needed.
+        foresees: whether frames that are expected soon count.
+
     Raises:
         ValueError: a name appears twice, or a camera is pinned to an unknown lane.
     """
+
+    foresees = True
 
     def __init__(
         self,
@@ -81,7 +90,10 @@ class Dispatcher:
         }
         self.lanes = {config.name: Lane(config) for config in lanes}
         self.costs = CostModel()
+        self.ask_ns = NEVER_NS
         self._replaced = 0.0
+        self._overloaded = False
+        self._turns = Turns()
         for kind, named, given in (
             ('camera', self.cameras, cameras),
             ('lane', self.lanes, lanes),
@@ -119,6 +131,7 @@ class Dispatcher:
             camera.reference_ns = frame.received_ns
         camera.received += 1
         camera.last_received_ns = frame.received_ns
+        camera.rhythm.arrived(frame.received_ns)
         replaced = camera.mailbox.put(frame) is not None
         if replaced:
             camera.drop(DropReason.REPLACED)
@@ -133,39 +146,52 @@ class Dispatcher:
 
     def dispatch(self, now_ns: int) -> list[Batch]:
         """Let every free lane take what the policy gives it."""
-        if not any(lane.free for lane in self.lanes.values()):
-            return []
+        self.ask_ns = NEVER_NS
         running = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
-        busy = sum(lane.busy for lane in running)
-
-        def cost(lane: Lane, batch: int) -> int:
-            return self.costs.expect(lane.config.name, batch, busy - lane.busy)
-
-        def proven(lane: Lane) -> bool:
-            return now_ns < lane.measured_ns + PROVEN_NS
-
-        order = self._order(now_ns)
-        decision = decide(now_ns, self.cameras.values(), running, cost, proven, order)
+        if not [lane for lane in running if lane.free]:
+            return []
+        busy = len([lane for lane in running if lane.running])
+        loads = [busy - bool(lane.running) for lane in running]
+        plans = [self._plan(lane, load, now_ns) for lane, load in zip(running, loads, strict=True)]
+        decision = decide(now_ns, self._line(now_ns, plans), plans)
+        self.ask_ns = decision.ask_ns
         for camera in decision.hopeless:
             camera.mailbox.take()
             camera.drop(DropReason.HOPELESS)
         return [
-            self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
+            self._take(lane, members, busy - bool(lane.running), now_ns)
+            for lane, members in decision.takes
         ]
 
-    def _order(self, now_ns: int) -> Callable[[Camera], float]:
+    def _plan(self, lane: Lane, load: int, now_ns: int) -> LanePlan:
+        name, expect = lane.config.name, self.costs.expect
+        return LanePlan(
+            lane,
+            now_ns,
+            lambda size: expect(name, size, load),
+            self.costs.slowdown(name, load),
+            now_ns < lane.measured_ns + PROVEN_NS,
+        )
+
+    def _line(self, now_ns: int, plans: Sequence[LanePlan]) -> list[Entry]:
+        cameras = self.cameras.values()
         if self._lockstep:
-            return lambda camera: camera.stamp_ns()
+            return by_stamp(cameras)
         if self._replaced > OVERLOAD:
-            return lambda camera: camera.weighted_share(now_ns)
-        return lambda camera: -camera.weighted_age(now_ns)
+            if not self._overloaded:
+                self._overloaded = True
+                self._turns.reset(cameras)
+            return self._turns.line(cameras)
+        self._overloaded = False
+        longest_ns = max([plan.single_ns for plan in plans])
+        return by_age(cameras, now_ns, now_ns + longest_ns if self.foresees else 0)
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         expected = self.costs.expect(lane.config.name, len(cameras), load)
         started = max(now_ns, lane.busy_until_ns) if lane.running else now_ns
         frames = []
         for camera in cameras:
-            frames.append(camera.take(now_ns))
+            frames.append(camera.take())
             camera.running_until_ns = started + expected
         batch = Batch(lane.config.name, tuple(frames), now_ns, load, expected, started)
         lane.running.append(batch)
@@ -188,6 +214,9 @@ class Dispatcher:
         self.costs.observe(batch.lane, len(batch.frames), batch.load, cost_ns)
         lane.used(cost_ns, now_ns)
         lane.processed += len(batch.frames)
+        for frame in batch.frames:
+            ran = self.cameras[frame.camera].ran
+            ran[batch.lane] = ran.get(batch.lane, 0) + 1
         lane.batches += 1
         lane.publishing = True
         lane.busy_until_ns = now_ns

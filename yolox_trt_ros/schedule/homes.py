@@ -69,9 +69,8 @@ class Homes:
         load = len(running) - 1
         capacities = []
         for name, lane in running.items():
-            costs_ns = {
-                size: self._costs.expect(name, size, load) for size in range(1, lane.max_batch + 1)
-            }
+            sizes = range(1, lane.config.max_batch + 1)
+            costs_ns = {size: self._costs.expect(name, size, load) for size in sizes}
             cheapest_ns = min(cost_ns // size for size, cost_ns in costs_ns.items())
             capacities.append(Capacity(name, costs_ns[1], max(1, cheapest_ns)))
         demands = [

@@ -224,6 +224,7 @@ class Pipeline:
             worker.wake.notify()
             if self._lockstep:
                 self.changed.notify_all()
+        self._supervisor.wake_at(self.dispatcher.ask_ns)
 
     # ------------------------------------------------- called by lane workers
 

@@ -20,6 +20,7 @@ from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.snapshot import PipelineSnapshot
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.placement import place
+from yolox_trt_ros.schedule.rhythm import NEVER_NS
 from yolox_trt_ros.schedule.state import Batch
 from yolox_trt_ros.schedule.warmup import TIMED_RUNS, sizes_to_measure
 
@@ -133,6 +134,7 @@ class Simulation:
         self._record = Record(round(scenario.duration_s * 1e9))
         self._events: list[tuple[int, int, Callable[[int], None]]] = []
         self._scheduled = 0
+        self._asked_ns = NEVER_NS
         self._running: dict[int, tuple[Job, Batch]] = {}
         self._lane_ends: dict[str, int] = {}
 
@@ -209,6 +211,9 @@ class Simulation:
                 self._running[id(job)] = (job, batch)
             if not batches:
                 break
+        if self._dispatcher.ask_ns != self._asked_ns:
+            self._asked_ns = self._dispatcher.ask_ns
+            self._at(self._asked_ns, self._dispatch)
         for lane in self._dispatcher.lanes.values():
             # A lane's thread that has nothing more to submit waits for its device.
             lane.accepts = not lane.running

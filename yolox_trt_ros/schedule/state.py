@@ -12,12 +12,10 @@ from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState
 from yolox_trt_ros.schedule.mailbox import Mailbox
+from yolox_trt_ros.schedule.rhythm import Rhythm
 
-SHARE_MEMORY_NS = 1_000_000_000
-"""How far back a camera's share of the lanes is remembered."""
 USE_MEMORY_NS = 500_000_000
 """How far back a lane's utilisation is remembered."""
-NEVER_NS = 1 << 62
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +33,10 @@ class Camera:
         running_until_ns: when its newest running frame is expected to finish; 0: none runs.
         offered_sequence, taken_sequence, published_sequence, retried_sequence: newest frame that
             arrived, was taken, was published, was given back by a failed lane; -1: none.
-        share, share_ns: frames taken lately, as of that time.
+        turn: frames taken since overload began, divided by the priority; see
+            :class:`schedule.order.Turns`.
+        rhythm: when its next frame is expected.
+        ran: frames that each lane has run.
         drops: frames without a result since the last published one.
     """
 
@@ -57,40 +58,20 @@ class Camera:
     late: int = 0
     drops: int = 0
     dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
-    share: float = 0.0
-    share_ns: int = 0
+    turn: float = 0.0
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    ran: dict[str, int] = field(default_factory=dict)
     newest_ns: int | None = None
     last_received_ns: int | None = None
     last_published_ns: int | None = None
 
-    def weighted_age(self, now_ns: int) -> float:
-        """Return the age of its information times its priority."""
-        return self.priority * (now_ns - self.reference_ns)
-
-    def weighted_share(self, now_ns: int) -> float:
-        """Return the frames taken lately, older ones counting less, divided by its priority."""
-        return self.share * math.exp((self.share_ns - now_ns) / SHARE_MEMORY_NS) / self.priority
-
-    def due_ns(self) -> int:
-        """Return when the result of the next waiting frame is of no use any more."""
-        frame = self.mailbox.peek()
-        if frame is None or not self.deadline_ns:
-            return NEVER_NS
-        return frame.received_ns + self.deadline_ns
-
-    def stamp_ns(self) -> int:
-        """Return the header stamp of the next waiting frame."""
-        frame = self.mailbox.peek()
-        return NEVER_NS if frame is None else frame.stamp_ns
-
-    def take(self, now_ns: int) -> Frame:
+    def take(self) -> Frame:
         """Give the next waiting frame to a lane."""
         frame = self.mailbox.take()
         self.in_flight += 1
         self.taken_sequence = frame.sequence
         self.reference_ns = frame.received_ns
-        self.share = self.priority * self.weighted_share(now_ns) + 1.0
-        self.share_ns = now_ns
+        self.turn += 1 / self.priority
         return frame
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
@@ -103,6 +84,7 @@ class Camera:
         return CameraSnapshot(
             name=self.config.name,
             lane=self.home.config.name if self.home else '',
+            ran=dict(self.ran),
             priority=self.priority,
             deadline_ms=self.deadline_ns / 1e6,
             received=self.received,
@@ -182,11 +164,6 @@ class Lane:
         self.busy_ns += cost_ns
         weight = 1 - math.exp(-since_ns / USE_MEMORY_NS)
         self.utilisation += weight * (cost_ns / since_ns - self.utilisation)
-
-    @property
-    def max_batch(self) -> int:
-        """Return the most frames of one call."""
-        return self.config.max_batch
 
     @property
     def free(self) -> bool:

@@ -13,7 +13,7 @@ from yolox_trt_ros.schedule.placement import place
 if TYPE_CHECKING:
     from yolox_trt_ros.schedule.pipeline import Pipeline
 
-WATCH_S = 0.1
+WATCH_NS = 100_000_000
 """How often hanging lanes are looked for."""
 DRIFT_CHECK_NS = 1_000_000_000
 """How often it is asked whether costs have drifted."""
@@ -32,6 +32,7 @@ class Supervisor:
         self._due = threading.Condition(pipeline.lock)
         self._because = ''
         self._checked_ns = 0
+        self._sleeps_until_ns = 0
         self._thread = threading.Thread(target=self._run, name='supervisor', daemon=True)
 
     def start(self) -> None:
@@ -49,6 +50,12 @@ class Supervisor:
         """Have the cameras placed anew soon. The lock is held."""
         self._because = why
         self._due.notify_all()
+
+    def wake_at(self, time_ns: int) -> None:
+        """Have the lanes ask for frames again at this time, if not before. The lock is held."""
+        if time_ns < self._sleeps_until_ns:
+            self._sleeps_until_ns = time_ns
+            self._due.notify_all()
 
     def lane_up(self, name: str) -> None:
         """Let a built and measured lane take frames. The lock is held."""
@@ -113,8 +120,7 @@ class Supervisor:
         pipeline = self._pipeline
         while True:
             with pipeline.lock:
-                if not self._because and not pipeline.stopping:
-                    self._due.wait(WATCH_S)
+                self._sleep()
                 if pipeline.stopping:
                     return
                 why, self._because = self._because or self._drift(), ''
@@ -128,6 +134,16 @@ class Supervisor:
                 self.lane_failed(worker, error)
             if why:
                 self.place(why)
+
+    def _sleep(self) -> None:
+        """Wait until something is due. The lock is held."""
+        pipeline = self._pipeline
+        self._sleeps_until_ns = min(pipeline.clock() + WATCH_NS, pipeline.dispatcher.ask_ns)
+        while not self._because and not pipeline.stopping:
+            left_ns = self._sleeps_until_ns - pipeline.clock()
+            if left_ns <= 0:
+                break
+            self._due.wait(left_ns / 1e9)
 
     def _drift(self) -> str:
         now_ns = self._pipeline.clock()
