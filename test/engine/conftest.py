@@ -1,66 +1,18 @@
-"""TensorRT where no TensorRT is: TensorRT-RTX, which builds without a GPU, and real bindings.
-
-The wheels are test dependencies, small enough for every run (RTX 90 MB, bindings 1 MB each). They
-are installed from ``wheels/*.txt``, with hashes, when a test first asks for them, into ``build/``.
-"""
+"""Fixtures of the engine tests; see :mod:`tensorrt_wheels`."""
 
 from __future__ import annotations
 
-import fcntl
 import importlib
-import os
-import platform
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tensorrt_wheels import ROOT, RTX, installed
 
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
-ROOT = Path(__file__).resolve().parents[2]
-WHEELS = Path(__file__).parent / 'wheels'
 MODELS = ROOT / 'models'
-RTX = 'tensorrt_rtx-1.7.1'
-CERTIFICATES = Path('/etc/ssl/certs/ca-certificates.crt')
-
-
-def installed(name: str) -> Path:
-    """Return the folder that the packages of ``wheels/<name>.txt`` are installed in."""
-    folder = ROOT / 'build' / 'tensorrt' / f'{name}-{sys.implementation.cache_tag}'
-    if sys.platform != 'linux' or platform.machine() != 'x86_64':
-        pytest.skip(f'{name}: its wheels are for Linux on x86-64, this is {platform.machine()}')
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f'{name}.lock').open('w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            install(name, folder)
-    return folder
-
-
-def install(name: str, folder: Path) -> None:
-    uv = shutil.which('uv', path=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}')
-    if uv is None:
-        pytest.skip(f'{name}: there is no uv to install it with')
-    environ = dict(os.environ)
-    if CERTIFICATES.exists():
-        environ.setdefault('SSL_CERT_FILE', str(CERTIFICATES))
-    half = folder.with_suffix('.part')
-    shutil.rmtree(half, ignore_errors=True)
-    command = [uv, 'pip', 'install', '--quiet', '--no-deps', '--require-hashes', '--only-binary']
-    command += [':all:', '--python', sys.executable, '--target', str(half)]
-    command += ['-r', str(WHEELS / f'{name}.txt')]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100)
-    if done.returncode:
-        pytest.skip(f'{name} cannot be installed: {" ".join(done.stderr.split())[-300:]}')
-    half.rename(folder)
-
-
-def rtx_environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a process that shall find TensorRT-RTX."""
-    return {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(folder)])}
 
 
 @pytest.fixture(scope='session')

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -272,12 +273,16 @@ def test_full_disk(rtx_folder: Path, tmp_path: Path) -> None:
     assert [f.suffix for f in folder.iterdir()] == ['.lock']
 
 
-def test_read_only_folder(rtx_folder: Path, tmp_path: Path) -> None:
+def test_read_only_folder(rtx_folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as place:  # which others may enter, unlike pytest's own
+        os.chmod(place, 0o755)
+        read_only_folder(rtx_folder, Path(place))
+
+
+def read_only_folder(rtx_folder: Path, tmp_path: Path) -> None:
     model = write_yolox(tmp_path / 'm.onnx', layout='per_level')
     folder = tmp_path / 'engines'
     folder.mkdir()
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
     folder.chmod(0o555)
     try:
         reader = child(rtx_folder, model, folder, 'nobody')
@@ -289,6 +294,10 @@ def test_read_only_folder(rtx_folder: Path, tmp_path: Path) -> None:
         reader = child(rtx_folder, model, folder, 'nobody')
         out, err = reader.communicate('\n', timeout=60)
         assert 'found' in out, err
+        folder.chmod(0o600)
+        reader = child(rtx_folder, model, folder, 'nobody')
+        out, err = reader.communicate('\n', timeout=60)
+        assert 'cannot be read: Permission denied' in err or 'cannot be written' in err, out + err
     finally:
         folder.chmod(0o755)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, rtx_environment
+from tensorrt_wheels import ROOT, rtx_environment
 from tiny_models import write_yolox
 
 from yolox_trt_ros.compose import lane_specs, load_model

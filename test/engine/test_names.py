@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from bindings import ask, empty_libraries
-from conftest import ROOT, WHEELS, installed
+from tensorrt_wheels import ROOT, WHEELS, installed
 
 PACKAGE = ROOT / 'yolox_trt_ros'
 # Which expression is an object of which class, in each file that talks to TensorRT.

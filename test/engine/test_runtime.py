@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, rtx_environment
 from host_tensorrt import COMPONENTS, DTYPES, HostEngine, engine_of, host_tensorrt, strides_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorrt_wheels import ROOT, rtx_environment
 from tiny_models import HEIGHT, WIDTH, write_yolox
 
 from yolox_trt_ros.core.errors import ConfigError, EngineError, ModelError

@@ -167,7 +167,7 @@ class EngineCache:
 
     def _why(self, key: EngineKey, error: EngineError) -> str:
         """Return why the engine of a key cannot be used; names a stale one if there is one."""
-        if self.path(key).exists():
+        if not isinstance(error.__cause__, FileNotFoundError) or self.path(key).exists():
             return str(error)
         stale = ''
         for file in sorted(self.folder.glob(f'{key.stem().rpartition("-b")[0]}-*.engine')):
