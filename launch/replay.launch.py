@@ -77,8 +77,7 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         ExecuteProcess(
             cmd=words,
             name='replay',
-            output='screen',
-            emulate_tty=True,
+            output='screen',  # not as a terminal: its progress bar is for those
             on_exit=Shutdown(reason='the bag ended'),
         )
     ]

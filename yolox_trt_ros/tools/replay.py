@@ -17,9 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -64,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     config = load_vehicle(args.vehicle) if args.vehicle else None
     console = Console(stderr=True)
     keep_large_buffers()
+    # The thread that reads ahead holds the interpreter only briefly; sending must not wait for it.
+    sys.setswitchinterval(0.0005)
     with Bag(args.bag) as bag, Watcher('replay') as watcher:
         replay = Replay(watcher.node, bag, options, config, warn=console.print)
         watcher.executor.wake()  # it waits without the new subscriptions otherwise
@@ -118,18 +118,17 @@ def _play(replay: Replay, console: Console) -> None:
     columns = (
         TextColumn('{task.description}'),
         BarColumn(),
-        TextColumn('{task.fields[at]:.1f} s'),
-        MofNCompleteColumn(),
+        TextColumn('{task.completed:.1f} of {task.total:.1f} s, {task.fields[messages]} messages'),
         TimeElapsedColumn(),
     )
     with Progress(
         *columns, console=console, transient=True, disable=not sys.stderr.isatty()
     ) as bar:
-        task: TaskID = bar.add_task('waiting for listeners', total=None, at=0.0)
-        for message in replay.play():
+        span_s = (stop_ns - first_ns) / 1e9
+        task = bar.add_task('waiting for listeners', total=span_s, messages=0)
+        for count, message in enumerate(replay.play(), 1):
             at_s = (message.t_ns - first_ns) / 1e9
-            bar.update(task, description='playing', advance=1, at=at_s)
-    del stop_ns
+            bar.update(task, description='playing', completed=at_s, messages=count)
 
 
 def _tell(replay: Replay, console: Console) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import resource
 import subprocess
@@ -55,6 +56,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         vehicle = _vehicle(folder, args)
         for kind, how in KINDS.items():
             bag = _record(folder / 'bag', args, *how)
+            os.sync()  # a bag is seldom still being written to the disk while it is played
             results['paced'][kind] = _paced(bag, vehicle, folder, args)
             if kind == 'mcap' and args.model:
                 results['lockstep'] = _lockstep(bag, vehicle, folder)
