@@ -354,13 +354,14 @@ def vehicle_parameters(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f'{path}: expected a ROS parameter file with "/**: ros__parameters:", got {error!r}'
         ) from error
-    return dict(_flatten('', parameters))
+    return dict(flatten('', parameters))
 
 
-def _flatten(prefix: str, value: Any) -> list[tuple[str, Any]]:
+def flatten(prefix: str, value: Any) -> list[tuple[str, Any]]:
+    """Return the dotted names and the values of nested dictionaries."""
     if not isinstance(value, dict):
         return [(prefix, value)]
     rows = []
     for key, inner in value.items():
-        rows += _flatten(f'{prefix}.{key}' if prefix else str(key), inner)
+        rows += flatten(f'{prefix}.{key}' if prefix else str(key), inner)
     return rows

@@ -1,0 +1,117 @@
+"""The documents say what the code does, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, LimitsConfig, RigConfig
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState, PipelineSnapshot
+from yolox_trt_ros.core.trace import STAGES
+from yolox_trt_ros.ros.intake import IngestNotes
+from yolox_trt_ros.ros.status import PREFIX, camera_diagnostic, lane_diagnostic
+from yolox_trt_ros.telemetry.health import CameraNumbers, camera_health, lane_health
+from yolox_trt_ros.telemetry.report import Telemetry
+from yolox_trt_ros.tools.parameters import reference
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+DIAGNOSTICS = (ROOT / 'docs' / 'diagnostics.md').read_text()
+
+
+def test_parameters_are_those_of_the_code() -> None:
+    written = (ROOT / 'docs' / 'parameters.md').read_text()
+    assert written == reference(), (
+        'write it again: python -m yolox_trt_ros parameters > docs/parameters.md'
+    )
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    text = re.sub(r'```.*?```', '', document.read_text(), flags=re.DOTALL)
+    for target in re.findall(r'\]\(([^)#\s]+)[^)]*\)', text):
+        if not target.startswith(('http://', 'https://')):
+            assert (document.parent / target).exists(), f'{document.name} links to {target}'
+
+
+def section(title: str) -> list[list[str]]:
+    """Return the rows of the table below a heading of docs/diagnostics.md."""
+    body = DIAGNOSTICS.partition(f'## {title}\n')[2].partition('\n## ')[0]
+    lines = [line for line in body.splitlines() if line.startswith('| ')]
+    return [[cell.strip() for cell in line.strip('|').split(' | ')] for line in lines[1:]]
+
+
+def keys(title: str) -> set[str]:
+    """Return the names in code in the first column of a table."""
+    return {name for row in section(title) for name in re.findall(r'`([^`]+)`', row[0])}
+
+
+def empty(cls: type, **given: Any) -> Any:
+    nothing = {'str': '', 'int': 0, 'float': 0.0, 'int | None': None, 'tuple[str, ...]': ()}
+    return cls(**{f.name: given.get(f.name, nothing.get(str(f.type), {})) for f in fields(cls)})
+
+
+def statuses() -> tuple[DiagnosticStatus, DiagnosticStatus]:
+    camera = empty(CameraSnapshot, name='a', dropped=dict.fromkeys(DropReason, 0))
+    lane = empty(LaneSnapshot, name='gpu', state=LaneState.RUNNING, cost_ns={4: 7})
+    config = CameraConfig('a', RigConfig(), CameraSimConfig())
+    snapshot = PipelineSnapshot(1, (camera,), (lane,), 'reason')
+    report = Telemetry([config], LimitsConfig()).report(snapshot)
+    return camera_diagnostic(report.cameras[0], IngestNotes()), lane_diagnostic(report.lanes[0])
+
+
+def test_every_name_and_key_of_the_diagnostics_is_explained() -> None:
+    camera, lane = statuses()
+    named = {name.replace('<camera>', 'a').replace('<lane>', 'gpu') for name in keys_of_names()}
+    assert named == {camera.name, lane.name, f'{PREFIX}node'}
+    documented = keys('Values of a camera') - {*STAGES}
+    documented -= {'dropped, <reason>', '<stage> p50/p95/p99 (ms)'}
+    documented |= {f'dropped, {reason}' for reason in keys('Why an image was dropped')}
+    documented |= {f'{stage} p50/p95/p99 (ms)' for stage in STAGES}
+    assert documented == {value.key for value in camera.values}
+    of_lane = {key.replace('<n>', '4') for key in keys('Values of a lane')}
+    assert of_lane == {value.key for value in lane.values}
+
+
+def keys_of_names() -> list[str]:
+    return re.findall(r'^\| `(yolox_trt_ros: [^`]+)` \|', DIAGNOSTICS, re.MULTILINE)
+
+
+FINE = CameraNumbers(
+    10.0, 2000.0, 50.0, True, 5.0, 10.0, 10.0, 50, dict.fromkeys(DropReason, 0), 23.1, 0.0, 0, 'gpu'
+)
+LATE = {'late': 4, 'deadline_ms': 100.0}
+CASES = [
+    {'silent_ms': 3200.0},
+    {'lane': ''},
+    {'p95_ms': 1250.0},
+    {'p95_ms': 250.0},
+    {'received': 44, 'dropped': {DropReason.REPLACED: 41}},
+    {'received': 49, 'dropped': {DropReason.REPLACED: 17}},
+    {'rate_in_hz': 6.1},
+    LATE,
+    {},
+]
+
+
+def test_levels_of_a_camera_are_as_the_table_says() -> None:
+    rows = section('Level of a camera')
+    assert len(rows) == len(CASES)
+    for (level, _, message), case in zip(rows, CASES, strict=True):
+        health = camera_health(replace(FINE, **case), LimitsConfig())
+        assert health.level.name == level
+        assert message.strip('`') in health.message
+
+
+def test_levels_of_a_lane_are_as_the_table_says() -> None:
+    table = {row[1].strip('`'): row[0] for row in section('Level of a lane')}
+    assert table == {
+        state.value: lane_health(empty(LaneSnapshot, state=state), 0.5).level.name
+        for state in LaneState
+    }
