@@ -144,6 +144,20 @@ def test_what_cannot_be_played_is_told(peer: Peer, tmp_path: Path) -> None:
             Replay(peer.node, opened, ReplayOptions(topics=('/sad',)))
 
 
+def test_a_type_that_was_defined_otherwise_is_told(peer: Peer, tmp_path: Path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag._connections['/said'] = bag._writer.add_connection(
+            '/said', STRING, msgdef='string text\n', rihs01='RIHS01_' + '0' * 64
+        )
+        bag.write('/said', T0, serialize_message(String(data='x')))
+    told: list[str] = []
+    with Bag(tmp_path / 'bag') as opened:
+        Replay(peer.node, opened, ReplayOptions(), warn=told.append)
+    assert [sentence.partition(' than')[0] for sentence in told] == [
+        f'{STRING} was recorded with another definition'
+    ]
+
+
 # -- with a detector -----------------------------------------------------------------------------
 
 

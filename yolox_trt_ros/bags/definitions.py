@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class Definitions:
     """
 
     def __init__(self) -> None:
-        self._store = typesys.get_typestore(typesys.Stores.LATEST)
+        self._store = typesys.get_typestore(typesys.Stores.EMPTY)
         self._given: dict[str, interfaces.MessageDefinition] = {}
         self._ready: set[str] = set()
 
@@ -75,36 +76,44 @@ class Definitions:
         return text, self._store.hash_rihs01(name)
 
     def _prepare(self, msgtype: str) -> str:
-        name = full_name(msgtype)
-        if name in self._ready:
-            return name
-        if definition := self._given.get(name):
-            self._register(name, Parser[definition.format](definition.data, name))
-        else:
-            self._find(name)
-        self._ready.add(name)
-        return name
-
-    def _find(self, name: str) -> None:
-        todo, done = [name], set()
+        """Make a type and all it refers to known, and return its full name."""
+        todo, name = [full_name(msgtype)], full_name(msgtype)
         while todo:
             wanted = todo.pop()
-            file = installed_definition(wanted)
-            if file:
-                self._register(wanted, typesys.get_types_from_msg(file.read_text(), wanted))
-            elif wanted not in self._store.fielddefs:
-                raise BagError(
-                    f'the type {wanted} is not known: neither the bag nor an installed package '
-                    f'defines it; install {wanted.partition("/")[0]} and source it'
-                )
-            done.add(wanted)
-            todo += set(_parts(self._store.fielddefs[wanted][1])) - done
+            if wanted in self._ready:
+                continue
+            if wanted not in self._store.fielddefs:
+                self._register(wanted, self._find(wanted))
+            self._ready.add(wanted)
+            todo += _parts(self._store.fielddefs[wanted][1])
+        return name
+
+    def _find(self, name: str) -> Any:
+        """Return a type's parsed definition, perhaps with those of types that it refers to."""
+        definition, file = self._given.get(name), installed_definition(name)
+        if definition:
+            return Parser[definition.format](definition.data, name)
+        if file:
+            return typesys.get_types_from_msg(file.read_text(), name)
+        if name in (shipped := _shipped()):
+            return {name: shipped[name]}
+        raise BagError(
+            f'the type {name} is not known: neither the bag nor an installed package defines it; '
+            f'install {name.partition("/")[0]} and source it'
+        )
 
     def _register(self, name: str, types: Any) -> None:
         try:
             self._store.register(types)
         except typesys.TypesysError as error:
             raise BagError(f'{name}: {error}') from error
+
+
+@cache
+def _shipped() -> Mapping[str, Any]:
+    """Return the definitions that the rosbags library brings."""
+    fields: Mapping[str, Any] = typesys.get_typestore(typesys.Stores.LATEST).fielddefs
+    return fields
 
 
 def installed_definition(name: str) -> Path | None:

@@ -23,7 +23,12 @@ from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.lockstep import TIMEOUT_S, Account, Lockstep
 from yolox_trt_ros.ros.messages import time_message
-from yolox_trt_ros.ros.replay_topics import Played, choose_topics, open_publishers
+from yolox_trt_ros.ros.replay_topics import (
+    Played,
+    choose_topics,
+    open_publishers,
+    other_definitions,
+)
 
 CLOCK_PERIOD_S = 0.02
 LATE_S = 0.005
@@ -128,6 +133,12 @@ class Replay:
         )
         for sentence in left_out:
             warn(sentence)
+        types = (self._played[name].recorded.type for name in self._publishers)
+        for msgtype in other_definitions(bag, types):
+            warn(
+                f'{msgtype} was recorded with another definition than the installed one: '
+                'subscribers will misread it'
+            )
         self._clock: Publisher[Clock] | None = None
         if options.clock:
             self._clock = node.create_publisher(Clock, '/clock', 10)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from yolox_trt_ros.bags.definitions import Definitions
 from yolox_trt_ros.bags.reader import Bag, Topic, listed
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError
@@ -140,6 +141,21 @@ def recorded_qos(topic: Topic, reliability: str = '') -> QoSProfile:
 
 
 _POLICIES = ('reliability', 'durability', 'history')
+
+
+def other_definitions(bag: Bag, msgtypes: Iterable[str]) -> list[str]:
+    """Return the types that the bag defines otherwise than the installed packages do.
+
+    Their messages go out unparsed, so that subscribers would read nonsense without noticing.
+    """
+    here, found = Definitions(), []
+    for msgtype in sorted(set(msgtypes)):
+        try:
+            if bag.definitions.text_and_hash(msgtype)[1] != here.text_and_hash(msgtype)[1]:
+                found.append(msgtype)
+        except BagError:  # known to one of the two only: nothing to compare
+            continue
+    return found
 
 
 def open_publishers(
