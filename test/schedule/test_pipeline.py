@@ -12,6 +12,7 @@ from schedule_helpers import SleepingDetector, accounted, camera, frame, lane
 from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError, ModelError
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule import dispatcher as dispatcher_module
+from yolox_trt_ros.schedule import supervisor as supervisor_module
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.schedule.rhythm import NEVER_NS
@@ -26,6 +27,7 @@ class Published:
         self.sequences: dict[str, list[int]] = defaultdict(list)
         self.traces = []
         self.events: list[tuple[str, str]] = []
+        self.problems: list[tuple[str, str]] = []
         self.fails_for: set[str] = set()
 
     def sink(self, frame, detections, trace) -> None:
@@ -39,6 +41,9 @@ class Published:
 
     def on_event(self, level: str, message: str) -> None:
         self.events.append((level, message))
+
+    def on_problem(self, camera: str, message: str) -> None:
+        self.problems.append((camera, message))
 
 
 def make_pipeline(cameras, detectors, published, **lane_values) -> Pipeline:
@@ -55,6 +60,7 @@ def make_pipeline(cameras, detectors, published, **lane_values) -> Pipeline:
         published.sink,
         on_trace=published.on_trace,
         on_event=published.on_event,
+        on_problem=published.on_problem,
         options=SMALL,
     )
 
@@ -149,6 +155,7 @@ def test_a_bad_frame_fails_alone():
     good, bad = pipeline.snapshot().cameras
     assert (good.published, bad.dropped[DropReason.UNDECODABLE]) == (1, 1)
     assert ('warn', 'bad: truncated JPEG') in published.events
+    assert published.problems == [('bad', 'truncated JPEG')]
     assert pipeline.snapshot().lanes[0].failures == 0
 
 
@@ -193,6 +200,7 @@ def test_a_failed_lane_gives_its_frame_to_another_and_comes_back(monkeypatch, fa
         pipeline.offer(frame('a', 0))
         wait_until(lambda: published.sequences['a'] == [0])
         assert published.traces == [] or published.traces[0].lane == 'cpu'
+        assert pipeline.snapshot().cameras[0].ran == {'cpu': 1}
         sick.clear()
         wait_until(lambda: pipeline.snapshot().lanes[0].restarts == 1)
         wait_until(lambda: pipeline.snapshot().cameras[0].lane == 'gpu')
@@ -333,6 +341,81 @@ def test_start_fails_if_no_lane_comes_up():
 
     with pytest.raises(LaneError, match=r'no lane came up: dla0: .*the device is not there'):
         make_pipeline(['a'], {'dla0': broken}, Published()).start()
+
+
+@pytest.mark.parametrize('hangs_in', ['building', 'measuring'])
+def test_a_lane_that_never_gets_ready_is_given_up_and_the_others_go_on(monkeypatch, hangs_in):
+    monkeypatch.setattr(supervisor_module, 'PROGRESS_NS', 20_000_000)
+    monkeypatch.setattr(dispatcher_module, 'BACKOFF_NS', 1_000_000)
+    published = Published()
+    gate = threading.Event()
+    made = []
+
+    def factory():
+        made.append(SleepingDetector(answer=lambda frames: hang() if len(made) == 1 else None))
+        if hangs_in == 'building':
+            hang()
+        return made[-1]
+
+    def hang():
+        if len(made) == 1:
+            gate.wait(60)
+
+    def good():
+        wait_until(lambda: made)  # the sick lane is the first to be measured, if it is at all
+        time.sleep(0.05)
+        return SleepingDetector()
+
+    pipeline = Pipeline(
+        [camera('a')],
+        [LaneSpec(lane('sick'), factory), LaneSpec(lane('good'), good)],
+        published.sink,
+        on_event=published.on_event,
+        options=PipelineOptions(8, 8, build_timeout_s=0.4),
+    )
+    with pipeline:
+        sick = pipeline.snapshot().lanes[0]
+        assert sick.failures == 1
+        pipeline.offer(frame('a', 0))
+        assert pipeline.drain(20.0)
+        assert published.sequences['a'] == [0]
+        wait_until(lambda: pipeline.snapshot().lanes[0].state is LaneState.RUNNING)
+        gate.set()
+        wait_until(lambda: made[0].closed == 1 or hangs_in == 'building')
+    told = [message for _, message in published.events]
+    assert any(f'lane sick: {hangs_in} its detector for 0 s, limit 0.4 s' in m for m in told)
+    assert any(f'still {hangs_in} its detector after 0 s, limit 0.4 s' in m for m in told)
+
+
+def test_start_does_not_wait_for_ever_for_the_only_lane():
+    gate = threading.Event()
+
+    def factory():
+        gate.wait(60)
+        return SleepingDetector()
+
+    pipeline = Pipeline(
+        [camera('a')],
+        [LaneSpec(lane('sick'), factory)],
+        Published().sink,
+        options=PipelineOptions(8, 8, build_timeout_s=0.1),
+    )
+    seen = []
+    watcher = threading.Thread(
+        target=lambda: wait_until(
+            lambda: seen.append(pipeline.snapshot().lanes[0].note) or seen[-1]
+        )
+    )
+    watcher.start()
+    try:
+        with pytest.raises(
+            LaneError, match=r'no lane came up: sick: TimeoutError.*build_timeout_s'
+        ):
+            pipeline.start()
+    finally:
+        gate.set()
+        watcher.join()
+    assert seen[-1] == 'building its detector for 0 s'
 
 
 def test_a_detector_with_too_small_batches_is_refused():

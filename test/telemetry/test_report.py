@@ -43,6 +43,7 @@ def test_rates_age_and_utilisation_over_the_window(telemetry):
     assert (camera.rate_in_hz, camera.rate_out_hz) == (10.0, 8.0)
     assert camera.dropped_in_window[DropReason.REPLACED] == 6
     assert camera.age_ns == 40 * MS
+    assert camera.ran == {'gpu': 24}
     assert lane.utilisation == pytest.approx(0.16)
     assert (lane.rate_hz, lane.mean_batch) == (8.0, 2.0)
     assert camera.health.level is lane.health.level is Level.OK

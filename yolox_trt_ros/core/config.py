@@ -154,7 +154,9 @@ class ModelConfig:
         300, 'Most detections of one image.', low=1, high=10000, runtime=True
     )
     clip_boxes: bool = parameter(
-        False, 'Whether boxes end at the image’s border, or as far beyond as the object.', runtime=True
+        False,
+        'Whether boxes end at the image’s border, or as far beyond as the object.',
+        runtime=True,
     )
 
 
@@ -211,9 +213,16 @@ class Config:
     )
     ingest: str = parameter(
         'auto',
-        'How images come in: auto (C++ where it is built, else rclpy), plain (rclpy), or simulated '
-        '(camera_sim inside the node, without messages).',
-        choices=('auto', 'plain', 'simulated'),
+        'How images come in: auto (C++ where it is built, else rclpy), plain (rclpy), or without '
+        'messages: simulated (camera_sim inside the node) or replayed (a bag inside the node).',
+        choices=('auto', 'plain', 'simulated', 'replayed'),
+    )
+    bag: str = parameter('', 'Recorded drive that is played inside the node: ingest replayed.')
+    build_timeout_s: float = parameter(
+        1800.0,
+        'Longest time in which a lane must have built, and again have measured, its detector.',
+        low=1.0,
+        high=86400.0,
     )
     lockstep: bool = parameter(
         False, 'Whether every frame is processed, in stamp order: for replay, not for driving.'

@@ -154,7 +154,10 @@ class DetectorNode(LifecycleNode):
             self._results.detections,
             on_trace=self._on_trace,
             on_event=self._on_event,
-            options=PipelineOptions(lockstep=config.lockstep),
+            on_problem=self._on_problem,
+            options=PipelineOptions(
+                build_timeout_s=config.build_timeout_s, lockstep=config.lockstep
+            ),
         )
         self._pipeline.start()
 
@@ -192,6 +195,9 @@ class DetectorNode(LifecycleNode):
             logger.warning(message)
         else:
             logger.info(message)
+
+    def _on_problem(self, camera: str, problem: str) -> None:
+        self._notes[camera].last_problem = problem
 
     def _report(self) -> tuple[PipelineReport, dict[str, IngestNotes]] | str:
         pipeline, telemetry = self._pipeline, self._telemetry

@@ -14,6 +14,9 @@ from yolox_trt_ros.ros.codecs import Arrival
 
 Message = TypeVar('Message')
 
+MANY = 20
+"""Images that may be lost while publisher and node are still finding each other."""
+
 
 @dataclass(slots=True)
 class IngestNotes:
@@ -24,7 +27,8 @@ class IngestNotes:
         last_stamp_ns: header stamp of the newest frame, or None.
         published_stamp_ns: header stamp of the newest published result, or None.
         stamp_jumps: stamps earlier than the one before.
-        last_problem: why the last unusable message was unusable; empty if there was none.
+        last_problem: why the last frame without a result had none, whoever found that out: taking
+            its message, decoding it on a lane, publishing; empty if there was none.
         lost: messages of the camera's publisher that never reached this node; None where the
             way of taking them does not tell.
         transit_ns: from the publisher's hand-over to its middleware until the newest frame was
@@ -88,6 +92,8 @@ class Intake:
         self.notes = IngestNotes(way)
         self._pipeline = pipeline
         self._warn = warn
+        self._received = 0
+        self._told = False
 
     def receive(
         self,
@@ -106,6 +112,7 @@ class Intake:
                 0 if nobody tells.
         """
         name, notes = self.name, self.notes
+        self._received += 1
         arrival = Arrival(name, self._pipeline.next_sequence(name), received_ns)
         try:
             frame = read(message, arrival)
@@ -127,5 +134,12 @@ class Intake:
             self._pipeline.reject(self.name, DropReason.REPLACED, count)
 
     def lost(self, count: int) -> None:
-        """Note messages that were published and never came."""
-        self.notes.lost = (self.notes.lost or 0) + count
+        """Note messages that were published and never came; say so if they are the most."""
+        lost = self.notes.lost = (self.notes.lost or 0) + count
+        if count and lost >= MANY and lost > self._received and not self._told:
+            self._told = True
+            self._warn(
+                f'{self.name}: {lost} images were lost on the way here, {self._received} came: a '
+                'camera driver on this machine needs the DDS settings of this package too, or a '
+                'larger segment (docs/dds.md); from another machine send compressed images'
+            )

@@ -76,6 +76,7 @@ def camera_diagnostic(report: CameraReport, notes: IngestNotes) -> DiagnosticSta
     s, transit = report.snapshot, notes.transit_ns
     values = {
         'lane': s.lane or 'none',
+        'ran on': ', '.join(f'{lane} {n}' for lane, n in report.ran.items()) or 'none',
         'ingest': notes.way or 'none',
         'results': notes.results or 'none',
         'lost on the way here': 'unknown' if notes.lost is None else notes.lost,

@@ -317,7 +317,7 @@ class Dispatcher:
         is_open = lane.failures_in_row >= CIRCUIT_FAILURES
         lane.state = LaneState.OPEN if is_open else LaneState.QUARANTINED
         lane.accepts = lane.publishing = False
-        lane.note = why
+        lane.note, lane.doing = why, ''
         while lane.running:
             batch = lane.running.pop()
             batch.valid = False
@@ -364,6 +364,6 @@ class Dispatcher:
         lanes = []
         for name, lane in self.lanes.items():
             cameras = [n for n, camera in self.cameras.items() if camera.home is lane]
-            lanes.append(lane.snapshot(cameras, self.costs.table(name, busy - lane.busy)))
+            lanes.append(lane.snapshot(cameras, self.costs.table(name, busy - lane.busy), now_ns))
         accounts = tuple(camera.snapshot() for camera in self.cameras.values())
         return PipelineSnapshot(now_ns, accounts, tuple(lanes), self.homes.reason)

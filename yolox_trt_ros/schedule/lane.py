@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,23 @@ class LaneWorker:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Let the supervisor know what may take long, or for ever."""
+        with self._pipeline.lock:
+            self._pipeline.lane_does(self, what)
+        try:
+            yield
+        finally:
+            with self._pipeline.lock:
+                self._pipeline.lane_does(self, '')
+
     def _live(self) -> None:
         detector: Detector | None = None
         try:
             if self._rest():
-                detector = self.spec.factory()
+                with self.doing('building its detector'):
+                    detector = self.spec.factory()
                 self._check(detector)
                 self._pipeline.warm_up(self, detector)
                 self._serve(detector)

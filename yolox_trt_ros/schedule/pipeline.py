@@ -23,7 +23,7 @@ from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
 from yolox_trt_ros.schedule.state import Batch
-from yolox_trt_ros.schedule.supervisor import Supervisor
+from yolox_trt_ros.schedule.supervisor import WATCH_NS, Supervisor
 from yolox_trt_ros.schedule.warmup import WarmUp
 
 Sink = Callable[[Frame, Detections, FrameTrace], None]
@@ -40,12 +40,15 @@ class PipelineOptions:
 
     Attributes:
         warmup_height, warmup_width: pixels of the image that detectors are measured with.
+        build_timeout_s: longest time in which a lane must have built, and again have measured, its
+            detector; one that takes longer has failed.
         lockstep: process every frame, as a replay needs it; see
             :class:`schedule.dispatcher.Dispatcher`.
     """
 
     warmup_height: int = 720
     warmup_width: int = 1280
+    build_timeout_s: float = 1800.0
     lockstep: bool = False
 
 
@@ -64,6 +67,7 @@ class Pipeline:
             and in arrival order. The trace is a draft whose ``published_ns`` equals ``decoded_ns``.
         on_trace: gets the finished trace after each publication.
         on_event: gets ('info' | 'warn' | 'error', message) for what an operator should know.
+        on_problem: gets (camera, message) for each frame of which a lane could make nothing.
         options: see :class:`PipelineOptions`.
         clock: monotonic nanoseconds; the clock of ``Frame.received_ns`` and of the detectors.
 
@@ -79,6 +83,7 @@ class Pipeline:
         *,
         on_trace: TraceCallback | None = None,
         on_event: EventCallback | None = None,
+        on_problem: EventCallback | None = None,
         options: PipelineOptions = DEFAULTS,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -94,8 +99,9 @@ class Pipeline:
         self._sink = sink
         self._on_trace = on_trace
         self._on_event = on_event
+        self._on_problem = on_problem
         self._publish_locks = {camera.name: threading.Lock() for camera in cameras}
-        self._supervisor = Supervisor(self)
+        self._supervisor = Supervisor(self, round(options.build_timeout_s * 1e9))
         self._warm_up = WarmUp(self, options.warmup_height, options.warmup_width)
         self._told_ns: dict[str, int] = {}
         self._started = False
@@ -118,9 +124,9 @@ class Pipeline:
             for worker in self.workers.values():
                 worker.start()
             lanes = self.dispatcher.lanes.values()
-            self.changed.wait_for(
-                lambda: all(lane.state is not LaneState.STARTING for lane in lanes)
-            )
+            while any(lane.state is LaneState.STARTING for lane in lanes):
+                self.changed.wait(WATCH_NS / 1e9)
+                self._supervisor.watch_builds()
             running = any(lane.state is LaneState.RUNNING for lane in lanes)
         errors = self._supervisor.first_errors
         wrong = [e for e in errors.values() if isinstance(e, YoloxTrtRosError)]
@@ -244,6 +250,12 @@ class Pipeline:
         if not worker.first:
             self.dispatcher.lanes[worker.name].state = LaneState.PROBING
 
+    def lane_does(self, worker: LaneWorker, what: str) -> None:
+        """Note what the worker is at before it serves; empty: nothing. The lock is held."""
+        if self.wants(worker):
+            lane = self.dispatcher.lanes[worker.name]
+            lane.doing, lane.doing_since_ns = what, self.clock()
+
     def lane_failed(self, worker: LaneWorker, error: Exception) -> None:
         """Give up the worker, unless that has been done, and plan its lane's next life."""
         self._supervisor.lane_failed(worker, error)
@@ -283,7 +295,7 @@ class Pipeline:
         if isinstance(result, FrameError):
             with self.lock:
                 self.dispatcher.drop(frame, result.reason)
-            self._complain(f'{frame.camera}: {result}')
+            self._complain(frame.camera, str(result))
             return
         with self._publish_locks[frame.camera]:
             with self.lock:
@@ -314,7 +326,7 @@ class Pipeline:
         except Exception as error:
             with self.lock:
                 self.dispatcher.drop(frame, DropReason.UNPUBLISHED)
-            self._complain(f'{frame.camera}: publishing failed: {error!r}')
+            self._complain(frame.camera, f'publishing failed: {error!r}')
             return
         with self.lock:
             published_ns = self.clock()
@@ -323,9 +335,12 @@ class Pipeline:
             try:
                 self._on_trace(frame, trace(published_ns, drops))
             except Exception as error:
-                self._complain(f'{frame.camera}: the trace was not taken: {error!r}')
+                self._complain(frame.camera, f'the trace was not taken: {error!r}')
 
-    def _complain(self, message: str) -> None:
+    def _complain(self, camera: str, problem: str) -> None:
+        if self._on_problem is not None:
+            self._on_problem(camera, problem)
+        message = f'{camera}: {problem}'
         now_ns = self.clock()
         if now_ns >= self._told_ns.get(message, -COMPLAINT_NS) + COMPLAINT_NS:
             self._told_ns = {m: t for m, t in self._told_ns.items() if now_ns < t + COMPLAINT_NS}

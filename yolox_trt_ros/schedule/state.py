@@ -138,6 +138,8 @@ class Lane:
         failures_in_row: failures without a long run between them.
         up_ns: when it last came up.
         note: what happened to it last.
+        doing, doing_since_ns: what its thread is at before it takes frames, and since when; empty
+            if it waits or serves.
     """
 
     config: LaneConfig
@@ -156,6 +158,8 @@ class Lane:
     up_ns: int = 0
     utilisation: float = 0.0
     note: str = ''
+    doing: str = ''
+    doing_since_ns: int = 0
 
     def used(self, cost_ns: int, now_ns: int) -> None:
         """Take in that the lane has just been busy for ``cost_ns``."""
@@ -179,8 +183,13 @@ class Lane:
         """Return whether a batch runs on the lane."""
         return bool(self.running)
 
-    def snapshot(self, cameras: Sequence[str], cost_ns: dict[int, int]) -> LaneSnapshot:
+    def snapshot(
+        self, cameras: Sequence[str], cost_ns: dict[int, int], now_ns: int
+    ) -> LaneSnapshot:
         """Return the account as it stands."""
+        notes = [self.note] if self.note else []
+        if self.doing:
+            notes.append(f'{self.doing} for {(now_ns - self.doing_since_ns) / 1e9:.0f} s')
         return LaneSnapshot(
             name=self.config.name,
             device=self.config.device,
@@ -193,5 +202,5 @@ class Lane:
             failures=self.failures,
             restarts=self.restarts,
             cost_ns=cost_ns,
-            note=self.note,
+            note='; '.join(notes),
         )

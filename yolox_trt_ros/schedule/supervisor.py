@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WATCH_NS = 100_000_000
 """How often hanging lanes are looked for."""
+PROGRESS_NS = 30_000_000_000
+"""How often a lane that builds or measures its detector says so."""
 DRIFT_CHECK_NS = 1_000_000_000
 """How often it is asked whether costs have drifted."""
 
@@ -24,13 +26,16 @@ class Supervisor:
 
     Args:
         pipeline: whose lanes are watched; its lock guards everything here too.
+        build_timeout_ns: longest time for building, and for measuring, a detector.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, build_timeout_ns: int) -> None:
         self.first_errors: dict[str, Exception] = {}
         self._pipeline = pipeline
         self._due = threading.Condition(pipeline.lock)
         self._because = ''
+        self._build_timeout_ns = build_timeout_ns
+        self._told_ns: dict[str, int] = {}
         self._checked_ns = 0
         self._sleeps_until_ns = 0
         self._thread = threading.Thread(target=self._run, name='supervisor', daemon=True)
@@ -94,6 +99,31 @@ class Supervisor:
             f'next attempt in {(retry_ns - now_ns) / 1e9:.1f} s',
         )
 
+    def watch_builds(self) -> None:
+        """Tell what lanes are at before they serve, and give up those that never end."""
+        pipeline = self._pipeline
+        late = []
+        with pipeline.lock:
+            now_ns = pipeline.clock()
+            for name, lane in pipeline.dispatcher.lanes.items():
+                if not lane.doing:
+                    continue
+                spent_ns = now_ns - lane.doing_since_ns
+                limit = f'limit {self._build_timeout_ns / 1e9:g} s (build_timeout_s)'
+                told_ns = max(self._told_ns.get(name, 0), lane.doing_since_ns)
+                if spent_ns > self._build_timeout_ns:
+                    error = TimeoutError(
+                        f'still {lane.doing} after {spent_ns / 1e9:.0f} s, {limit}'
+                    )
+                    late.append((pipeline.workers[name], error))
+                elif now_ns >= told_ns + PROGRESS_NS:
+                    self._told_ns[name] = now_ns
+                    pipeline.event(
+                        'info', f'lane {name}: {lane.doing} for {spent_ns / 1e9:.0f} s, {limit}'
+                    )
+        for worker, error in late:
+            self.lane_failed(worker, error)
+
     def place(self, why: str) -> None:
         """Compute and adopt a placement; the search runs without the lock."""
         pipeline = self._pipeline
@@ -132,6 +162,7 @@ class Supervisor:
                 pipeline.dispatch()
             for worker, error in hung:
                 self.lane_failed(worker, error)
+            self.watch_builds()
             if why:
                 self.place(why)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +36,7 @@ class WarmUp:
     def __init__(self, pipeline: Pipeline, height: int, width: int) -> None:
         self._pipeline = pipeline
         self._frame = warmup_frame(height, width)
-        self._alone = threading.Lock()
+        self._turn: LaneWorker | None = None
         self._measured: set[str] = set()
 
     def run(self, worker: LaneWorker, detector: Detector) -> None:
@@ -46,7 +46,7 @@ class WarmUp:
             LaneError: it does not answer every frame.
         """
         if worker.first:
-            with self._alone:
+            with self._alone(worker):
                 self._learn(worker, detector, 0)
             self._wait_for_the_others(worker)
             load = len(self._measured) - 1
@@ -55,7 +55,28 @@ class WarmUp:
         else:
             self._learn(worker, detector, len(self._lanes(LaneState.RUNNING)))
 
+    @contextmanager
+    def _alone(self, worker: LaneWorker) -> Iterator[None]:
+        """Wait until no other lane is measured; one that was given up meanwhile does not count."""
+        pipeline = self._pipeline
+        with pipeline.lock:
+            pipeline.changed.wait_for(
+                lambda: pipeline.stopping or self._turn is None or not pipeline.wants(self._turn)
+            )
+            self._turn = worker
+        try:
+            yield
+        finally:
+            with pipeline.lock:
+                if self._turn is worker:
+                    self._turn = None
+                pipeline.changed.notify_all()
+
     def _learn(self, worker: LaneWorker, detector: Detector, load: int) -> None:
+        with worker.doing('measuring its detector'):
+            self._measure(worker, detector, load)
+
+    def _measure(self, worker: LaneWorker, detector: Detector, load: int) -> None:
         pipeline = self._pipeline
         sizes = sizes_to_measure(worker.spec.config.max_batch)
         for size, cost_ns in measure(detector, sizes, self._frame, pipeline.clock):

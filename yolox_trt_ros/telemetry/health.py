@@ -118,5 +118,6 @@ def lane_health(lane: LaneSnapshot, utilisation: float) -> Health:
         LaneState.PROBING: Level.WARN,
         LaneState.STOPPED: Level.STALE,
     }.get(lane.state, Level.ERROR)
-    tail = f' after {lane.failures} failures: {lane.note}' if lane.note else ''
-    return Health(level, f'{lane.state.value}{tail}')
+    failed = f' after {lane.failures} failures' if lane.failures else ''
+    tail = f': {lane.note}' if lane.note else ''
+    return Health(level, f'{lane.state.value}{failed}{tail}')

@@ -20,6 +20,7 @@ class CameraReport:
     Attributes:
         snapshot: its totals.
         rate_in_hz, rate_out_hz: messages that arrived and results that were published.
+        ran: frames that each lane has run, its home or one that helped; lanes without are left out.
         dropped_in_window: frames without a result, by reason.
         age_ns: time since the arrival of the newest frame whose result is published, or None.
         total: arrival to publication.
@@ -30,6 +31,7 @@ class CameraReport:
     snapshot: CameraSnapshot
     rate_in_hz: float
     rate_out_hz: float
+    ran: Mapping[str, int]
     dropped_in_window: Mapping[DropReason, int]
     age_ns: int | None
     total: Percentiles
@@ -110,6 +112,7 @@ class Telemetry:
         for name in ('received', 'published', 'late'):
             counters[name] = getattr(camera, name)
         span_s, added = self._read('camera', camera.name, now_ns, counters)
+        _, ran = self._read('lanes of', camera.name, now_ns, camera.ran)
         dropped = {reason: added[reason.value] for reason in camera.dropped}
         rate_in_hz = rate(added['received'], span_s)
         rate_out_hz = rate(added['published'], span_s)
@@ -134,6 +137,7 @@ class Telemetry:
             snapshot=camera,
             rate_in_hz=rate_in_hz,
             rate_out_hz=rate_out_hz,
+            ran={lane: count for lane, count in ran.items() if count},
             dropped_in_window=dropped,
             age_ns=None if camera.newest_ns is None else now_ns - camera.newest_ns,
             total=total,
