@@ -22,10 +22,11 @@ from tiny_models import Graph, write_model, write_yolox
 
 from yolox_trt_ros.core.errors import ConfigError, EngineError, ModelError
 from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.engine.builder import build_engine, in_background, model_facts
+from yolox_trt_ros.engine.builder import build_engine, in_background
 from yolox_trt_ros.engine.calibration import Calibration, read_calibration
 from yolox_trt_ros.engine.flops import gflops
-from yolox_trt_ros.engine.options import BuildOptions, ModelFacts, strongly_typed
+from yolox_trt_ros.engine.model_facts import ModelFacts, model_facts
+from yolox_trt_ros.engine.options import BuildOptions, strongly_typed
 from yolox_trt_ros.engine.progress import Phases
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
@@ -73,6 +74,7 @@ def test_batches(rtx: TensorRT, tmp_path: Path) -> None:
     model = model_facts(write_yolox(tmp_path / 'm.onnx', layout='per_level', batch=1))
     fixed = build_engine(rtx, model, BuildOptions(batch=3))
     assert {t.shape[0] for t in fixed.tensors} == {3}
+    assert {t.layout for t in fixed.tensors} == {'linear'}
     free = build_engine(rtx, model, BuildOptions(batch=4, dynamic=True))
     assert {t.shape[0] for t in free.tensors} == {-1}
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from tiny_models import write_yolox
 
 from yolox_trt_ros.core.errors import EngineError
-from yolox_trt_ros.engine.builder import model_facts
 from yolox_trt_ros.engine.cache import CachedEngine, EngineCache, EngineKey
+from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import BuildOptions
 from yolox_trt_ros.engine.provide import EngineRequest, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
@@ -195,7 +195,7 @@ CHILD = """
     import os, resource, sys
     from pathlib import Path
     from yolox_trt_ros.core.errors import EngineError
-    from yolox_trt_ros.engine.builder import model_facts
+    from yolox_trt_ros.engine.model_facts import model_facts
     from yolox_trt_ros.engine.cache import EngineCache
     from yolox_trt_ros.engine.options import BuildOptions
     from yolox_trt_ros.engine.provide import EngineRequest, provide

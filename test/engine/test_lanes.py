@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from yolox_trt_ros.core.errors import ConfigError, EngineError, MissingDependenc
 from yolox_trt_ros.engine import lanes, provide
 from yolox_trt_ros.engine.cuda_devices import CudaDeviceInfo, CudaDriver
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
+from yolox_trt_ros.tools import build
 
 CARD = CudaDriver('12.8', (CudaDeviceInfo(0, 'NVIDIA GeForce RTX 4090', '8.9', 24 << 30, False),))
 
@@ -111,6 +113,26 @@ def test_wrong_parameters(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         config_of(**parameters)
+
+
+def test_command_for_a_vehicle(
+    config_of: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> int:
+        parser = argparse.ArgumentParser()
+        build.add_arguments(parser)
+        return build.run(parser.parse_args(arguments))
+
+    monkeypatch.setattr(build, 'load_vehicle', lambda name: config_of())
+    assert run('--vehicle', 'mine') == 0
+    assert len(list((tmp_path / 'engines').glob('*.engine'))) == 1
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match='no lane of laptop_8cam has the backend tensorrt'):
+        run('--vehicle', 'laptop_8cam')
+    with pytest.raises(ConfigError, match='expected either a MODEL or --vehicle'):
+        run()
+    with pytest.raises(ConfigError, match='--device: expected cuda:N or dla:N, got "cpu"'):
+        run('edge_n', '--device', 'cpu')
 
 
 VEHICLE = """

@@ -29,11 +29,15 @@ OBJECTS = {
     },
     'engine/builder.py': {
         'module': '', 'tensorrt.module': '', 'builder': 'Builder', 'network': 'INetworkDefinition',
+        'config': 'IBuilderConfig', 'x': 'ILayer', 'cache': 'ITimingCache', 'flags': 'BuilderFlag',
+        'pools': 'MemoryPoolType',
+    },
+    'engine/network.py': {
+        'module': '', 'tensorrt.module': '', 'builder': 'Builder', 'network': 'INetworkDefinition',
         'config': 'IBuilderConfig', 'parser': 'OnnxParser', 'profile': 'IOptimizationProfile',
         'image': 'ITensor', 'tensor': 'ITensor', 'output': 'ITensor', 'layer': 'ILayer',
-        'x': 'ILayer', 'x.get_output(0)': 'ITensor', 'cache': 'ITimingCache',
-        'error': 'ParserError', 'flags': 'BuilderFlag', 'formats': 'TensorFormat',
-        'pools': 'MemoryPoolType',
+        'x': 'ILayer', 'x.get_output(0)': 'ITensor', 'error': 'ParserError',
+        'formats': 'TensorFormat',
     },
     'detect/backends/tensorrt.py': {
         'self._module': '', 'engine.module': '', 'self._engine': 'ICudaEngine',

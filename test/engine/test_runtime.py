@@ -282,7 +282,8 @@ from pathlib import Path
 from yolox_trt_ros.core.errors import EngineError
 from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
 from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.engine.builder import build_engine, model_facts
+from yolox_trt_ros.engine.builder import build_engine
+from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import BuildOptions
 from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
 tensorrt, path = load_tensorrt(), Path(sys.argv[1])

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from yolox_trt_ros.core.errors import ConfigError, EngineError, ModelError
-from yolox_trt_ros.engine.half import computes_in_half, to_half, widen_weights
-from yolox_trt_ros.engine.onnx_file import read_onnx
-from yolox_trt_ros.engine.options import BuildOptions, ModelFacts, strongly_typed
+from yolox_trt_ros.core.errors import ConfigError, EngineError
+from yolox_trt_ros.engine.model_facts import ModelFacts
+from yolox_trt_ros.engine.network import (
+    TensorFacts,
+    parse,
+    set_formats,
+    set_ranges,
+    set_shapes,
+)
+from yolox_trt_ros.engine.options import BuildOptions, strongly_typed
 from yolox_trt_ros.engine.placement_report import Placement, parse_build_log
 from yolox_trt_ros.engine.progress import Phases, Progress
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
 MIB, KIB = 1 << 20, 1 << 10
 GRACE_S = 5.0
-_DTYPES = {'FLOAT': 'float32', 'HALF': 'float16'}
-
-
-@dataclass(frozen=True, slots=True)
-class TensorFacts:
-    """An input or output of an engine.
-
-    Attributes:
-        name: as in the ONNX.
-        output: whether it is one.
-        dtype: such as ``float16``; shape: -1 stands for a free batch.
-        quantum: for int8, the value of one step; otherwise 1.
-    """
-
-    name: str
-    output: bool
-    dtype: str
-    shape: tuple[int, ...]
-    quantum: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +47,6 @@ class Built:
     strongly_typed: bool
     timing_cache: bytes
     warnings: tuple[str, ...]
-
-
-def model_facts(path: Path) -> ModelFacts:
-    """Return what decides about a build of an ONNX file.
-
-    Raises:
-        ModelError: it is missing, not ONNX, or has no single input with a batch axis.
-    """
-    model = read_onnx(path)
-    weights = {w.name for w in model.graph.initializer}
-    inputs = [i for i in model.graph.input if i.name not in weights]
-    if len(inputs) != 1 or not inputs[0].type.tensor_type.shape.dim:
-        raise ModelError(
-            f'{path}: expected one image input, got {[i.name for i in inputs] or "none"}'
-        )
-    return ModelFacts(
-        path,
-        _sha256(path),
-        any(node.op_type == 'DequantizeLinear' for node in model.graph.node),
-        computes_in_half(model),
-    )
-
-
-def _sha256(path: Path) -> str:
-    """Return the hash of an ONNX file and of the files that hold weights for it."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    outside = {
-        entry.value
-        for weight in model.graph.initializer
-        for entry in weight.external_data
-        if entry.key == 'location'
-    }
-    state = hashlib.sha256(path.read_bytes())
-    for name in sorted(outside):
-        state.update((path.parent / name).read_bytes())
-    return state.hexdigest()
 
 
 def build_engine(
@@ -132,13 +79,13 @@ def build_engine(
         builder = tensorrt.builder()
         _check_core(tensorrt, builder, options)
         network = tensorrt.network(builder, strong)
-        parser = _parse(tensorrt, network, model, options, strong)
+        parser = parse(tensorrt, network, model, options, strong)
         config = builder.create_builder_config()
         config.profiling_verbosity = tensorrt.module.ProfilingVerbosity.DETAILED
-        _set_shapes(tensorrt, builder, config, network, options)
+        set_shapes(tensorrt, builder, config, network, options)
         _set_device(tensorrt, config, network, options)
         keep = _set_precision(tensorrt, config, network, model, options, strong)
-        tensors = _set_formats(tensorrt, network, options, strong)
+        tensors = set_formats(tensorrt, network, options, strong)
         _set_memory(tensorrt, config, options)
         cache = _set_timing_cache(config, timing_cache) if tensorrt.keeps_timings else None
         if tensorrt.reports_progress:
@@ -200,65 +147,6 @@ def _check_core(tensorrt: TensorRT, builder: Any, options: BuildOptions) -> None
         )
 
 
-def _parse(
-    tensorrt: TensorRT, network: Any, model: ModelFacts, options: BuildOptions, strong: bool
-) -> Any:
-    graph = read_onnx(model.path)
-    widen_weights(graph)
-    if strong and options.precision == 'fp16' and not model.half:
-        graph = to_half(graph)
-    content = graph.SerializeToString()
-    parser = tensorrt.module.OnnxParser(network, tensorrt.logger)
-    if not parser.parse(content, str(model.path)):
-        errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        told = '; '.join(_told(graph, error) for error in errors) or 'no reason given'
-        raise ModelError(f'{model.path}: {tensorrt} cannot read it: {told}')
-    return parser
-
-
-def _told(graph: Any, error: Any) -> str:
-    """Return a parser's error with the node that it is about."""
-    index = error.node()
-    if not 0 <= index < len(graph.graph.node):
-        return str(error.desc())
-    node = graph.graph.node[index]
-    return f'{node.op_type} "{node.name or node.output[0]}": {error.desc()}'
-
-
-def _set_shapes(
-    tensorrt: TensorRT, builder: Any, config: Any, network: Any, options: BuildOptions
-) -> None:
-    image = network.get_input(0)
-    most = options.batch
-    _, *rest = image.shape
-    if not options.dynamic:
-        image.shape = (most, *rest)
-        _check_outputs(network, most, options)
-        return
-    image.shape = (-1, *rest)
-    _check_outputs(network, -1, options)
-    # At run time each batch size has a context of its own; where these cannot share a profile,
-    # each gets one.
-    ranges = [(1, most)] if tensorrt.shares_profiles else [(n, n) for n in range(1, most + 1)]
-    if tensorrt.profile_sharing is not None:
-        config.set_preview_feature(tensorrt.profile_sharing, True)
-    for low, high in ranges:
-        profile = builder.create_optimization_profile()
-        profile.set_shape(image.name, (low, *rest), (high, *rest), (high, *rest))
-        config.add_optimization_profile(profile)
-
-
-def _check_outputs(network: Any, batch: int, options: BuildOptions) -> None:
-    """Refuse a model in which the batch size of the file is built in, by a reshape mostly."""
-    for i in range(network.num_outputs):
-        output = network.get_output(i)
-        if tuple(output.shape)[:1] != (batch,):
-            raise ConfigError(
-                f'batch: the model does not take batches of {options.batch}: with them its output '
-                f'"{output.name}" is {tuple(output.shape)}; export it with a free batch size'
-            )
-
-
 def _set_device(tensorrt: TensorRT, config: Any, network: Any, options: BuildOptions) -> None:
     module = tensorrt.module
     if options.sparsity:
@@ -302,64 +190,8 @@ def _set_precision(
     if calibration.cache:
         config.int8_calibrator = calibrator = tensorrt.calibrator(calibration.cache)
         return calibrator
-    _set_ranges(tensorrt, config, network, options)
+    set_ranges(tensorrt, config, network, options)
     return None
-
-
-def _set_ranges(tensorrt: TensorRT, config: Any, network: Any, options: BuildOptions) -> None:
-    calibration, module = options.calibration, tensorrt.module
-    assert calibration
-    layers = [network.get_layer(i) for i in range(network.num_layers)]
-    constant = module.LayerType.CONSTANT
-    made = [x.get_output(i) for x in layers if x.type != constant for i in range(x.num_outputs)]
-    tensors = [network.get_input(0), *made]
-    # The parser makes tensors of its own, which no table can know; they keep their precision.
-    known = [tensor for tensor in tensors if not tensor.name.startswith('(Unnamed Layer')]
-    calibration.check_covers(tensor.name for tensor in known)
-    for tensor in known:
-        most = calibration.ranges[tensor.name]
-        tensor.dynamic_range = (-most, most)
-    kept = [x for x in layers if x.get_output(0) and x.get_output(0).name in calibration.keep_fp16]
-    for layer in kept:
-        layer.precision = module.float16
-        layer.set_output_type(0, module.float16)
-    if kept:
-        config.set_flag(module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
-
-
-def _set_formats(
-    tensorrt: TensorRT, network: Any, options: BuildOptions, strong: bool
-) -> tuple[TensorFacts, ...]:
-    """Choose types and layouts of inputs and outputs; return them as they then are."""
-    module = tensorrt.module
-    formats = module.TensorFormat
-    image = network.get_input(0)
-    outputs = [network.get_output(i) for i in range(network.num_outputs)]
-    quanta: dict[str, float] = {}
-    for tensor in (image, *outputs):
-        kind, layout = None, formats.LINEAR
-        if not strong and options.precision != 'fp32':
-            kind = module.float16
-        if options.dla_core is not None and (tensor is image or options.native_outputs):
-            layout = formats.CHW16
-            if options.precision == 'int8' and options.calibration is not None:
-                kind, layout = module.int8, formats.CHW32
-                quanta[tensor.name] = options.calibration.quantum(tensor.name)
-        if kind is not None:
-            tensor.dtype = kind
-        if tensor.dtype == module.float32:  # no format of a DLA holds it
-            layout = formats.LINEAR
-        tensor.allowed_formats = 1 << int(layout)
-    return tuple(
-        TensorFacts(
-            tensor.name,
-            tensor is not image,
-            _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower()),
-            tuple(tensor.shape),
-            quanta.get(tensor.name, 1.0),
-        )
-        for tensor in (image, *outputs)
-    )
 
 
 def _set_memory(tensorrt: TensorRT, config: Any, options: BuildOptions) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig
 from yolox_trt_ros.core.errors import MissingDependencyError
-from yolox_trt_ros.engine.builder import model_facts
 from yolox_trt_ros.engine.cache import CachedEngine, EngineCache, EngineKey
 from yolox_trt_ros.engine.calibration import read_calibration
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
+from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.engine.calibration import Calibration
+from yolox_trt_ros.engine.model_facts import ModelFacts
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
 Precision = Literal['fp32', 'fp16', 'int8']
@@ -69,23 +69,6 @@ class BuildOptions:
     def flags(self) -> dict[str, Any]:
         """Return what else tells one engine from another, for the cache's key."""
         return {name: getattr(self, name) for name in _FLAGS}
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What decides about a build and stands in the ONNX file.
-
-    Attributes:
-        path: the file.
-        sha256: of its content.
-        quantised: whether it has Q/DQ nodes.
-        half: whether it computes in float16.
-    """
-
-    path: Path
-    sha256: str
-    quantised: bool
-    half: bool
 
 
 def strongly_typed(tensorrt: TensorRT, model: ModelFacts, options: BuildOptions) -> bool:

@@ -20,7 +20,8 @@ from yolox_trt_ros.engine.cache import (
     write_atomically,
 )
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
-from yolox_trt_ros.engine.options import BuildOptions, ModelFacts, strongly_typed
+from yolox_trt_ros.engine.model_facts import ModelFacts
+from yolox_trt_ros.engine.options import BuildOptions, strongly_typed
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 

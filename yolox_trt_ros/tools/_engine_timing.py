@@ -23,7 +23,7 @@ class Timing:
 
     Attributes:
         median_ms, p99_ms: of one call of the largest batch, between two events on the stream.
-        borders: type and layout of each input and output.
+        borders: layout of each input and output, as the engine has it.
         layers: how many the engine has, by the engine inspector.
         layer_times: (name, milliseconds) by TensorRT's profiler, if asked for.
     """
@@ -73,7 +73,7 @@ def time_engine(
         return Timing(
             median,
             p99,
-            {tensor.name: f'{tensor.dtype} {tensor.format}' for tensor in backend.tensors},
+            {tensor.name: tensor.format.lower() for tensor in backend.tensors},
             backend.layers(),
             backend.layer_times() if per_layer else [],
         )

@@ -23,10 +23,10 @@ from yolox_trt_ros.compose import lane_specs, load_model, load_vehicle
 from yolox_trt_ros.core.config import DEVICE
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource
-from yolox_trt_ros.engine.builder import model_facts
 from yolox_trt_ros.engine.cache import CachedEngine, EngineCache
 from yolox_trt_ros.engine.calibration import read_calibration
 from yolox_trt_ros.engine.flops import gflops
+from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
 from yolox_trt_ros.engine.placement_report import Placement
 from yolox_trt_ros.engine.progress import Progress
@@ -176,9 +176,9 @@ def show(console: Console, tensorrt: TensorRT, facts: dict[str, Any]) -> None:
     for tensor in facts['tensors'][:SHOWN]:
         shape = 'x'.join(map(str, tensor['shape']))
         step = f', one step is {tensor["quantum"]:g}' if tensor['dtype'] == 'int8' else ''
-        border = facts.get('borders', {}).get(tensor['name'], '')
         kind = 'output' if tensor['output'] else 'input'
-        add(kind, f'{tensor["name"]} {tensor["dtype"]} {shape} {border}{step}')
+        layout = facts.get('borders', {}).get(tensor['name'], tensor['layout'])
+        add(kind, f'{tensor["name"]} {tensor["dtype"]} {shape} {layout}{step}')
     for line in placement_lines(Placement(**facts['placement'])):
         add('placement', line)
     add('work', f'{facts["gflops"]:g} GFLOPs a call')
