@@ -46,6 +46,7 @@ class CostModel:
     def __init__(self) -> None:
         self._cells: dict[str, dict[int, dict[int, RollingMedian]]] = {}
         self._expected: dict[str, dict[tuple[int, int], int]] = {}
+        self._slowdown: dict[str, dict[int, float]] = {}
         self._known: dict[str, list[int]] = {}
 
     def observe(self, lane: str, batch: int, load: int, cost_ns: int) -> None:
@@ -58,7 +59,7 @@ class CostModel:
         before = cell.value if len(cell) else None
         cell.add(max(1, cost_ns))
         if cell.value != before:
-            self._expected[lane] = {}
+            self._expected[lane], self._slowdown[lane] = {}, {}
 
     def expect(self, lane: str, batch: int, load: int = 0) -> int:
         """Return the expected time of one call in nanoseconds.
@@ -74,7 +75,12 @@ class CostModel:
 
     def slowdown(self, lane: str, load: int) -> float:
         """Return how much longer a call takes if one more lane is busy, as a part of it."""
-        return max(0.0, self.expect(lane, 1, load + 1) / self.expect(lane, 1, load) - 1)
+        known = self._slowdown[lane]
+        part = known.get(load)
+        if part is None:
+            more_ns, now_ns = self.expect(lane, 1, load + 1), self.expect(lane, 1, load)
+            part = known[load] = max(0.0, more_ns / now_ns - 1)
+        return part
 
     def _estimate(self, lane: str, batch: int, load: int) -> int:
         known = self._known[lane]

@@ -30,14 +30,12 @@ def by_age(cameras: Iterable[Camera], now_ns: int, horizon_ns: int) -> list[Entr
     """Return the waiting frames and those expected before the horizon, the weightiest first.
 
     A frame weighs what its camera's priority times the age of the camera's information is, now or
-    when the frame arrives. If nothing waits, nothing is returned.
+    when the frame arrives. The last one is one that waits: what is expected behind it is left out.
     """
     line = []
-    waits = False
     for camera in cameras:
         frame = camera.mailbox.peek()
         if frame is not None:
-            waits = True
             at_ns, arrival_ns = now_ns, min(frame.received_ns, now_ns)
         else:
             at_ns = camera.rhythm.next_ns
@@ -47,7 +45,9 @@ def by_age(cameras: Iterable[Camera], now_ns: int, horizon_ns: int) -> list[Entr
         age_ns = max(1, at_ns - camera.reference_ns)
         line.append((camera, camera.priority * age_ns, arrival_ns))
     line.sort(key=itemgetter(1), reverse=True)
-    return line if waits else []
+    while line and line[-1][2] > now_ns:
+        line.pop()
+    return line
 
 
 class Turns:

@@ -65,10 +65,12 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
         if arrival_ns > now_ns:
             _expect(able, weight, arrival_ns)
             continue
-        due_ns = arrival_ns + camera.deadline_ns if camera.deadline_ns else NEVER_NS
-        if due_ns < min((plan.hoped_ns for plan in able), default=0):
-            decision.hopeless.append(camera)
-            continue
+        due_ns = NEVER_NS
+        if camera.deadline_ns:
+            due_ns = arrival_ns + camera.deadline_ns
+            if due_ns < min([plan.hoped_ns for plan in able], default=0):
+                decision.hopeless.append(camera)
+                continue
         lost = LOST * sum([plan.drag for plan in plans if plan.busy])
         ask_ns = _assign(camera, weight, able, due_ns, lost)
         decision.ask_ns = min(decision.ask_ns, ask_ns)
@@ -205,9 +207,11 @@ class LanePlan:
 
     def waited_ns(self) -> int:
         """Return when the lane would be done with a frame that waits for all that goes ahead."""
+        begin_ns = self.begin_ns() if self.behind or self.batch else self._start_ns
+        if self.expected:
+            begin_ns = self.yield_from(begin_ns)
         rest = self.behind % self._most
-        own_ns = self._cost(rest + 1) if rest else self.single_ns
-        return self.yield_from(self.begin_ns()) + own_ns
+        return begin_ns + (self._cost(rest + 1) if rest else self.single_ns)
 
     def held_ns(self) -> tuple[int, float]:
         """Return when a frame is done if the first expected one goes ahead, and the price of that.
