@@ -27,7 +27,7 @@ struct dim3 {
   unsigned x = 1, y = 1, z = 1;
 };
 
-inline dim3 threadIdx, blockIdx, blockDim;
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace host {
 
@@ -111,6 +111,7 @@ inline void run_block() {
 inline void launch(const unsigned grid[3], const unsigned shape[3], bool fibers,
                    std::function<void()> kernel) {
   blockDim = {shape[0], shape[1], shape[2]};
+  gridDim = {grid[0], grid[1], grid[2]};
   block.threads = shape[0] * shape[1] * shape[2];
   block.kernel = kernel;
   while (fibers && block.fibers.size() < block.threads) {

@@ -29,10 +29,18 @@ template <class T, int L> Entry candidates_entry() {
           }};
 }
 
+template <class T, int L> Entry sift_entry() {
+  return {true, [](void** a) {
+            sift<T, L>(argument<Head>(a, 0), argument<Thresholds>(a, 1), argument<Work>(a, 2));
+          }};
+}
+
 #define LETTERBOX(T, L)                                                 \
   {"letterbox<" #T ", " #L ", false>", letterbox_entry<T, L, false>()}, \
       {"letterbox<" #T ", " #L ", true>", letterbox_entry<T, L, true>()}
-#define CANDIDATES(T, L) {"candidates<" #T ", " #L ">", candidates_entry<T, L>()}
+#define CANDIDATES(T, L)                                    \
+  {"sift<" #T ", " #L ">", sift_entry<T, L>()}, \
+      {"candidates<" #T ", " #L ">", candidates_entry<T, L>()}
 
 typedef signed char int8;
 
@@ -48,8 +56,8 @@ const std::map<std::string, Entry> kEntries = {
     CANDIDATES(Half, kConcatenated),
     CANDIDATES(float, kMaps),
     CANDIDATES(Half, kMaps),
-    {"select_best",
-     {true, [](void** a) { select_best(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
+    {"trim", {true, [](void** a) { trim(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
+    {"rank", {true, [](void** a) { rank(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
     {"overlap", {true, [](void** a) { overlap(argument<Thresholds>(a, 0), argument<Work>(a, 1)); }}},
     {"keep",
      {true,

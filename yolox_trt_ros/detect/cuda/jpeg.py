@@ -12,6 +12,7 @@ import numpy as np
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.cpu.preprocess import check_whole
+from yolox_trt_ros.detect.cuda.runtime import require_cupy
 
 _INSTALL = 'pip install "yolox_trt_ros[jpeg]" (nvidia-nvimgcodec-cu13 and nvidia-nvjpeg)'
 # Baseline images go to the GPU's own JPEG engines where it has some, others to kernels.
@@ -42,7 +43,8 @@ class GpuJpeg:
             for kind in (kinds.HW_GPU_ONLY, kinds.GPU_ONLY, kinds.HYBRID_CPU_GPU)
         ]
         self.name = f'nvJPEG (nvImageCodec {nvimgcodec.__version__})'
-        self._codec = nvimgcodec
+        self._codec, self._cupy = nvimgcodec, require_cupy()
+        self._done = self._cupy.cuda.Event(disable_timing=True)
         self._decoder = nvimgcodec.Decoder(device_id=index, backends=backends, options=_OPTIONS)
         self._parameters = nvimgcodec.DecodeParams(
             apply_exif_orientation=False, sample_format=nvimgcodec.SampleFormat.I_BGR
@@ -63,14 +65,14 @@ class GpuJpeg:
         """
         whole = [self._stream_of(frame) for frame in frames]
         streams = [stream for stream in whole if not isinstance(stream, FrameError)]
-        reusable = images if len(images) == len(streams) and None not in images else None
-        images[:] = (
-            self._decoder.decode(
-                streams, images=reusable, params=self._parameters, cuda_stream=stream.ptr
-            )
-            if streams
-            else []
-        )
+        reusable = list(images) if len(images) == len(streams) and None not in images else None
+        images[:] = []
+        if streams:
+            # Images are freed on the stream of their decoding, which has to outlive them: the
+            # default stream does.
+            images[:] = self._decoder.decode(streams, images=reusable, params=self._parameters)
+            self._done.record(self._cupy.cuda.Stream.null)
+            stream.wait_event(self._done)
         decoded = iter(images)
         return [
             error if isinstance(error, FrameError) else _source(frame, next(decoded))

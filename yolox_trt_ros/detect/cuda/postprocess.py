@@ -17,8 +17,10 @@ MAX_CANDIDATES = 1024
 """Boxes that enter NMS, as on the CPU; kCandidates in decode.cu."""
 MAX_IMAGES, MAX_LEVELS = 64, 4
 """kImages and kLevels in head.cuh."""
-BLOCK = 128
-"""kBlock in decode.cu."""
+BLOCK, RANKED, HELPERS = 128, 64, 4
+"""kBlock, kRanked and kHelpers in decode.cu."""
+LIKELY = 1024
+"""Anchors above the threshold that are looked at all at once; more take turns."""
 
 LEVEL = np.dtype(
     [
@@ -59,6 +61,8 @@ WORK = np.dtype(
     [
         (name, 'u8')
         for name in (
+            'passed',
+            'passed_count',
             'keys',
             'counts',
             'boxes',
@@ -111,7 +115,8 @@ class CudaPostprocessor:
         self._max_batch = max_batch
         self._head = _head(spec, outputs)
         layout = 'kMaps' if spec.layout == 'per_level' else 'kConcatenated'
-        names = [f'candidates<{kind}, {layout}>', 'select_best', 'overlap', 'keep']
+        names = [f'{name}<{kind}, {layout}>' for name in ('sift', 'candidates')]
+        names += ['trim', 'rank', 'overlap', 'keep']
         # Without contraction: overlaps on the threshold are then decided as on the CPU.
         self._kernels = device.kernels('decode.cu', names, ('--fmad=false',))
         self._arrays = self._allocate()
@@ -139,10 +144,13 @@ class CudaPostprocessor:
         geometry['width'][0, :batch] = [box.source_width for box in boxes]
         geometry['height'][0, :batch] = [box.source_height for box in boxes]
         limits = _limits(thresholds, self._spec)
-        candidates, select_best, overlap, keep = self._kernels
-        anchors = -(-self._spec.anchors // BLOCK)
-        candidates((anchors, batch), (BLOCK,), (self._head, limits, geometry, self._work))
-        select_best((batch,), (MAX_CANDIDATES,), (self._head, self._work))
+        sift, candidates, trim, rank, overlap, keep = self._kernels
+        anchors = self._spec.anchors
+        sift((-(-anchors // BLOCK), batch), (BLOCK,), (self._head, limits, self._work))
+        grid: tuple[int, ...] = (-(-min(anchors, LIKELY) * 32 // BLOCK), batch)
+        candidates(grid, (BLOCK,), (self._head, limits, geometry, self._work))
+        trim((batch,), (MAX_CANDIDATES,), (self._head, self._work))
+        rank((MAX_CANDIDATES // RANKED, batch), (RANKED * HELPERS,), (self._head, self._work))
         grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, batch)
         overlap(grid, (BLOCK,), (limits, self._work))
         address = np.uint64(self._device.address(result))
@@ -161,6 +169,8 @@ class CudaPostprocessor:
         spec, batch, zeros = self._spec, self._max_batch, self._device.zeros
         best = (batch, MAX_CANDIDATES)
         return {
+            'passed': zeros((batch, spec.anchors), np.int32),
+            'passed_count': zeros((batch,), np.uint32),
             'keys': zeros((batch, spec.anchors * len(spec.labels)), np.uint64),
             'counts': zeros((batch,), np.uint32),
             'boxes': zeros((batch, spec.anchors, 4), np.float32),

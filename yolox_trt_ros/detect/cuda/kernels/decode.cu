@@ -1,27 +1,32 @@
-// Head outputs to detections in four launches and no host synchronisation:
-//   candidates   anchors that may be detections, and their keys
-//   select_best  the best kCandidates keys, sorted
-//   overlap      which box would suppress which
-//   keep         greedy suppression; writes the result and leaves everything ready for a next batch
+// Head outputs to detections without a host synchronisation; six launches:
+//   sift        anchors whose objectness may do
+//   candidates  what of their classes exceeds the threshold, as keys that sort like detections
+//   trim        at most kCandidates of them, the best
+//   rank        puts them in order
+//   overlap     which box would suppress which
+//   keep        greedy suppression; writes the result and leaves everything ready for a next batch
 #include "head.cuh"
 
 constexpr int kCandidates = 1024;         // boxes that enter suppression; cpu/postprocess.py agrees
 constexpr int kWords = kCandidates / 32;  // of a row of the overlap matrix
-constexpr int kBlock = 128;               // threads of candidates and of overlap
-constexpr int kAtOnce = 32;               // class scores that a thread reads before it looks at any
+constexpr int kBlock = 128;               // threads of sift, candidates and overlap
+constexpr int kAtOnce = 4;                // class scores that a lane reads before it looks at any
+constexpr int kRanked = 64, kHelpers = 4;  // keys of a block of rank, and threads for each
 constexpr unsigned kWholeWarp = 0xffffffffu;
 
 typedef unsigned long long Key;
 
 // Memory on the device, with room for all images of a batch.
 struct Work {
-  Key* keys;           // [images, anchors * classes]: nothing can overflow it
-  unsigned* counts;    // [images]: keys so far; zero before the first launch
-  Box* boxes;          // [images, anchors]: of candidates only, source pixels
-  Box* best_boxes;     // [images, kCandidates]: sorted
-  float* best_scores;  // likewise
-  int* best_classes;   // likewise
-  unsigned* overlaps;  // [images, kCandidates, kWords]: bit j of row i: j suppresses i, j < i
+  int* passed;             // [images, anchors]: numbers of the anchors that sift let through
+  unsigned* passed_count;  // [images]: how many; zero before the first launch
+  Key* keys;               // [images, anchors * classes]: nothing can overflow it
+  unsigned* counts;        // [images]: keys so far; zero before the first launch
+  Box* boxes;              // [images, anchors]: of candidates only, source pixels
+  Box* best_boxes;         // [images, kCandidates]: in order
+  float* best_scores;      // likewise
+  int* best_classes;       // likewise
+  unsigned* overlaps;      // [images, kWords, kCandidates]: bit j of [w, i]: 32 w + j suppresses i
 };
 
 // What the host reads; lies in page-locked host memory.
@@ -34,7 +39,7 @@ struct Result {
 
 // How each image sits in the network's input.
 struct Letterboxes {
-  float scale[kImages];                  // network pixels per source pixel
+  float scale[kImages];                   // network pixels per source pixel
   float width[kImages], height[kImages];  // source pixels
 };
 
@@ -42,84 +47,104 @@ DEVICE Key* keys_of(const Work& work, const Head& head, int image) {
   return work.keys + static_cast<long long>(image) * head.anchors * head.classes;
 }
 
-DEVICE int selected(const Work& work, int image) {
-  return min(work.counts[image], static_cast<unsigned>(kCandidates));
+DEVICE Key smallest_of_warp(Key key) {
+  for (int distance = 16; distance > 0; distance /= 2) {
+    key = min(key, __shfl_xor_sync(kWholeWarp, key, distance));
+  }
+  return key;
 }
 
-// Calls visit(class, score) for each class of an anchor whose score exceeds the threshold; returns
-// whether any of its scores is undefined. Only classes that may pass are looked at closely.
-template <class T, int L, class Visit>
-DEVICE bool visit_classes(const Head& head, const Thresholds& thresholds, int l, int image,
-                          int anchor, float objectness, Visit visit) {
-  typedef Reader<T, L> Read;
-  const float least = least_class_score(head, thresholds.score / objectness);
-  bool undefined = false;
-  for (int begin = 0; begin < head.classes; begin += kAtOnce) {
-    unsigned promising = 0;
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      const int c = min(begin + k, head.classes - 1);
-      const float raw = Read::score(head, l, image, anchor, c);
-      undefined |= raw != raw;
-      promising |= static_cast<unsigned>(raw > least && begin + k < head.classes) << k;
-    }
-    for (; promising != 0; promising &= promising - 1) {
-      const int c = begin + __ffs(promising) - 1;
-      const float score = objectness * probability(head, Read::score(head, l, image, anchor, c));
-      if (score > thresholds.score) visit(c, score);
-    }
-  }
-  return undefined;
+// Returns the first of `size` places in an image's list, to all lanes of a warp.
+DEVICE unsigned reserve(unsigned* count, unsigned size, int lane) {
+  unsigned first = 0;
+  if (lane == 0 && size > 0) first = atomicAdd(count, size);
+  return __shfl_sync(kWholeWarp, first, 0);
 }
+
+// Which of the set bits below a lane's own.
+DEVICE unsigned rank_among(unsigned bits, int lane) { return __popc(bits & ((1u << lane) - 1)); }
 
 // Grid: x covers anchors, y images; kBlock threads.
 template <class T, int L>
 __global__ void __launch_bounds__(kBlock)
-    candidates(const Head head, const Thresholds thresholds, const Letterboxes letterboxes,
-               const Work work) {
-  typedef Reader<T, L> Read;
+    sift(const Head head, const Thresholds thresholds, const Work work) {
   const int image = blockIdx.y, anchor = blockIdx.x * kBlock + threadIdx.x;
-  const int lane = threadIdx.x % 32, l = level_of(head, anchor);
-  const bool exists = anchor < head.anchors;
-  const float raw = exists ? Read::objectness(head, l, image, anchor) : 0;
-  const bool passes = exists && raw >= thresholds.objectness;
-  if (__ballot_sync(kWholeWarp, passes) == 0) return;
+  const int lane = threadIdx.x % 32;
+  bool passes = false;
+  if (anchor < head.anchors) {
+    const float raw = Reader<T, L>::objectness(head, level_of(head, anchor), image, anchor);
+    passes = raw >= thresholds.objectness;
+  }
+  const unsigned all = __ballot_sync(kWholeWarp, passes);
+  if (all == 0) return;
+  const unsigned first = reserve(work.passed_count + image, __popc(all), lane);
+  int* passed = work.passed + static_cast<long long>(image) * head.anchors;
+  if (passes) passed[first + rank_among(all, lane)] = anchor;
+}
 
-  const float objectness = probability(head, raw);
+// One warp looks at one anchor: its box, then its classes, a lane each.
+template <class T, int L>
+DEVICE void inspect(const Head& head, const Thresholds& thresholds, float letterbox,
+                    const Work& work, int image, int anchor, int lane) {
+  typedef Reader<T, L> Read;
+  const int l = level_of(head, anchor);
+  bool ok;
+  const Box box = decode_box<T, L>(head, l, image, anchor, letterbox, ok);
+  const float objectness = probability(head, Read::objectness(head, l, image, anchor));
+  Key* keys = keys_of(work, head, image);
   const unsigned first_key = static_cast<unsigned>(anchor) * head.classes;
   Key best = ~0ull;
-  unsigned count = 0;
-  if (passes) {
-    bool ok;
-    const Box box = decode_box<T, L>(head, l, image, anchor, letterboxes.scale[image], ok);
-    const auto look = [&](int c, float score) {
-      ++count;
-      best = min(best, key_of(score, first_key + c));
-    };
-    const bool undefined =
-        visit_classes<T, L>(head, thresholds, l, image, anchor, objectness, look);
-    // An anchor with an undefined score has no best class.
-    if (thresholds.class_agnostic) count = count > 0 && !undefined;
-    if (!ok) count = 0;
-    if (count > 0) work.boxes[static_cast<long long>(image) * head.anchors + anchor] = box;
+  bool undefined = false;
+  for (int begin = lane; begin - lane < head.classes; begin += 32 * kAtOnce) {
+    float score[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int c = begin + 32 * k;
+      score[k] = c < head.classes ? Read::score(head, l, image, anchor, c) : 0;
+    }
+    unsigned takers[kAtOnce], total = 0;
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int c = begin + 32 * k;
+      score[k] = objectness * probability(head, score[k]);
+      const bool take = ok && c < head.classes && score[k] > thresholds.score;
+      undefined |= score[k] != score[k];
+      if (take) best = min(best, key_of(score[k], first_key + c));
+      takers[k] = __ballot_sync(kWholeWarp, take);
+      total += __popc(takers[k]);
+    }
+    if (thresholds.class_agnostic || total == 0) continue;
+    unsigned place = reserve(work.counts + image, total, lane);
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const Key key = key_of(score[k], first_key + begin + 32 * k);
+      if (takers[k] >> lane & 1) keys[place + rank_among(takers[k], lane)] = key;
+      place += __popc(takers[k]);
+    }
   }
-  unsigned upto = count;
-  for (int distance = 1; distance < 32; distance *= 2) {
-    const unsigned left = __shfl_up_sync(kWholeWarp, upto, distance);
-    if (lane >= distance) upto += left;
-  }
-  unsigned place = 0;
-  if (lane == 31 && upto > 0) place = atomicAdd(work.counts + image, upto);
-  place = __shfl_sync(kWholeWarp, place, 31) + upto - count;
-  if (count == 0) return;
-  Key* keys = keys_of(work, head, image) + place;
-  if (thresholds.class_agnostic) {
-    *keys = best;
-  } else {
-    const auto write = [&](int c, float score) { *keys++ = key_of(score, first_key + c); };
-    visit_classes<T, L>(head, thresholds, l, image, anchor, objectness, write);
+  if (lane == 0) work.boxes[static_cast<long long>(image) * head.anchors + anchor] = box;
+  if (!thresholds.class_agnostic) return;
+  // An anchor with an undefined score has no best class.
+  undefined = __ballot_sync(kWholeWarp, undefined) != 0;
+  best = smallest_of_warp(best);
+  if (undefined || best == ~0ull) return;
+  const unsigned place = reserve(work.counts + image, 1, lane);
+  if (lane == 0) keys[place] = best;
+}
+
+// Grid: x covers anchors that passed, as many as are likely, y images; kBlock threads.
+template <class T, int L>
+__global__ void __launch_bounds__(kBlock)
+    candidates(const Head head, const Thresholds thresholds, const Letterboxes letterboxes,
+               const Work work) {
+  const int image = blockIdx.y, lane = threadIdx.x % 32;
+  const unsigned n = work.passed_count[image], warps = kBlock / 32;
+  const int* passed = work.passed + static_cast<long long>(image) * head.anchors;
+  for (unsigned i = blockIdx.x * warps + threadIdx.x / 32; i < n; i += gridDim.x * warps) {
+    inspect<T, L>(head, thresholds, letterboxes.scale[image], work, image, passed[i], lane);
   }
 }
+
 // Finds the digit of the key with rank `need` among those counted in `histogram`, by one warp.
 DEVICE void find_digit(const unsigned* histogram, int lane, int& need, int& digit) {
   const unsigned wanted = need;
@@ -170,54 +195,48 @@ DEVICE Key last_selected(const Key* keys, unsigned n) {
   return prefix;
 }
 
-// Sorts one key per thread ascending, `size` of them, a power of two; whole block. Bitonic: pairs
-// within a warp exchange by shuffles, the others through memory.
-DEVICE Key sort_keys(Key key, Key* shared, int size) {
-  const int i = threadIdx.x;
-  for (int run = 2; run <= size; run *= 2) {
-    for (int distance = run / 2; distance > 0; distance /= 2) {
-      Key other;
-      if (distance < 32) {
-        other = __shfl_xor_sync(kWholeWarp, key, distance);
-      } else {
-        shared[i] = key;
-        __syncthreads();
-        other = shared[i ^ distance];
-        __syncthreads();
-      }
-      const bool ascending = (i & run) == 0, lower = (i & distance) == 0;
-      key = ascending == lower ? min(key, other) : max(key, other);
-    }
-  }
-  return key;
-}
-
 // Grid: x images; kCandidates threads.
-__global__ void __launch_bounds__(kCandidates) select_best(const Head head, const Work work) {
-  __shared__ Key shared[kCandidates];
+__global__ void __launch_bounds__(kCandidates) trim(const Head head, const Work work) {
+  __shared__ Key best[kCandidates];
   __shared__ unsigned count;
   const int image = blockIdx.x;
   const unsigned i = threadIdx.x, n = work.counts[image];
-  const Key* keys = keys_of(work, head, image);
-  Key key = i < n ? keys[i] : ~0ull;
-  if (n > kCandidates) {
-    const Key last = last_selected(keys, n);
-    if (i == 0) count = 0;
-    __syncthreads();
-    for (unsigned k = i; k < n; k += kCandidates) {
-      if (keys[k] <= last) shared[atomicAdd(&count, 1u)] = keys[k];
-    }
-    __syncthreads();
-    key = shared[i];
-    __syncthreads();
+  if (n <= kCandidates) return;
+  Key* keys = keys_of(work, head, image);
+  const Key last = last_selected(keys, n);
+  if (i == 0) count = 0;
+  __syncthreads();
+  for (unsigned k = i; k < n; k += kCandidates) {
+    if (keys[k] <= last) best[atomicAdd(&count, 1u)] = keys[k];
   }
-  const unsigned kept = selected(work, image);
-  unsigned size = 1;
-  while (size < kept) size *= 2;
-  key = sort_keys(key, shared, size);
-  if (i >= kept) return;
+  __syncthreads();
+  keys[i] = best[i];
+  if (i == 0) work.counts[image] = kCandidates;
+}
+
+// Grid: x covers keys, kRanked each, y images; kRanked * kHelpers threads. A key's place is the
+// number of smaller ones.
+__global__ void __launch_bounds__(kRanked * kHelpers) rank(const Head head, const Work work) {
+  __shared__ Key keys[kCandidates];
+  const int image = blockIdx.y, n = work.counts[image], first = blockIdx.x * kRanked;
+  if (first >= n) return;
+  for (int k = threadIdx.x; k < n; k += kRanked * kHelpers) {
+    keys[k] = keys_of(work, head, image)[k];
+  }
+  __syncthreads();
+  const int i = first + threadIdx.x / kHelpers, helper = threadIdx.x % kHelpers;
+  const Key key = keys[min(i, n - 1)];
+  int smaller = 0;
+#pragma unroll 8
+  for (int k = helper; k < n; k += kHelpers) {
+    smaller += keys[k] < key;
+  }
+  for (int distance = 1; distance < kHelpers; distance *= 2) {
+    smaller += __shfl_xor_sync(kWholeWarp, smaller, distance);
+  }
+  if (helper != 0 || i >= n) return;
   const unsigned place = static_cast<unsigned>(key);
-  const int anchor = place / head.classes, out = image * kCandidates + i;
+  const int anchor = place / head.classes, out = image * kCandidates + smaller;
   work.best_boxes[out] = work.boxes[static_cast<long long>(image) * head.anchors + anchor];
   work.best_scores[out] = score_of(key);
   work.best_classes[out] = place - anchor * head.classes;
@@ -227,7 +246,7 @@ __global__ void __launch_bounds__(kCandidates) select_best(const Head head, cons
 __global__ void __launch_bounds__(kBlock) overlap(const Thresholds thresholds, const Work work) {
   __shared__ Box boxes[32];
   __shared__ int classes[32];
-  const int image = blockIdx.z, n = selected(work, image);
+  const int image = blockIdx.z, n = work.counts[image];
   const int thread = threadIdx.x, row = blockIdx.x * kBlock + thread, column = blockIdx.y * 32;
   // The whole block lies outside or above the diagonal.
   if (row - thread >= n || column >= row - thread + kBlock) return;
@@ -246,7 +265,7 @@ __global__ void __launch_bounds__(kBlock) overlap(const Thresholds thresholds, c
     const bool rivals = thresholds.class_agnostic || classes[j] == class_id;
     if (rivals && overlaps(boxes[j], box, thresholds.iou)) word |= 1u << j;
   }
-  work.overlaps[(static_cast<long long>(image) * kCandidates + row) * kWords + blockIdx.y] = word;
+  work.overlaps[(image * kWords + blockIdx.y) * kCandidates + row] = word;
 }
 
 // Returns which boxes of a warp are kept; bit j of `rivals` says that lane j < lane suppresses this
@@ -275,12 +294,13 @@ __global__ void __launch_bounds__(kCandidates)
          Result* results) {
   __shared__ unsigned kept[kWords];
   const int image = blockIdx.x, i = threadIdx.x, lane = i % 32, warp = i / 32;
-  const int n = selected(work, image), from = image * kCandidates + i;
-  const unsigned* row = work.overlaps + static_cast<long long>(from) * kWords;
+  const int n = work.counts[image], from = image * kCandidates + i;
+  const unsigned* row = work.overlaps + image * kWords * kCandidates + i;
   unsigned rivals[kWords];
 #pragma unroll
   for (int w = 0; w < kWords; ++w) {
-    rivals[w] = i < n && w <= warp ? row[w] : 0;  // words above the diagonal are never written
+    // Words above the diagonal are never written.
+    rivals[w] = i < n && w <= warp ? row[w * kCandidates] : 0;
   }
   bool alive = i < n;
   int before = 0;  // kept boxes of the warps before this one
@@ -299,7 +319,7 @@ __global__ void __launch_bounds__(kCandidates)
     }
   }
   Result& result = results[image];
-  const int place = before + (warp * 32 < n ? __popc(kept[warp] & ((1u << lane) - 1)) : 0);
+  const int place = before + (warp * 32 < n ? rank_among(kept[warp], lane) : 0);
   if (alive && place < thresholds.max_detections) {
     const Box box = work.best_boxes[from];
     const float width = letterboxes.width[image], height = letterboxes.height[image];
@@ -310,6 +330,6 @@ __global__ void __launch_bounds__(kCandidates)
   // The last thread's place is the number of kept boxes before it.
   if (i == kCandidates - 1) {
     result.count = min(place + alive, thresholds.max_detections);
-    work.counts[image] = 0;
+    work.counts[image] = work.passed_count[image] = 0;
   }
 }

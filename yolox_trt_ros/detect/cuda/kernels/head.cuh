@@ -85,13 +85,6 @@ DEVICE float probability(const Head& head, float score) {
   return head.logits ? 1.0f / (1.0f + expf(-score)) : score;
 }
 
-// A little less than the least number for a class in the network's own terms whose probability
-// reaches `share`; what rounding may do to it is far less than that.
-DEVICE float least_class_score(const Head& head, float share) {
-  const float low = share * (1 - 1e-5f);
-  return head.logits ? logf(low / fmaxf(1 - low, 0.0f)) : low;
-}
-
 // Returns the box in source pixels; `ok` is false if it is undefined or so large that it is none.
 template <class T, int L>
 DEVICE Box decode_box(const Head& head, int l, int image, int anchor, float letterbox, bool& ok) {

@@ -90,7 +90,7 @@ template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Pa
 
 // Grid: x covers pairs of columns, y groups of kRows rows, z images.
 template <class T, int L, bool Area>
-__global__ void __launch_bounds__(128) letterbox(const Batch batch, const Target target) {
+__global__ void __launch_bounds__(128, 10) letterbox(const Batch batch, const Target target) {
   const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
   const int y = kRows * (blockIdx.y * blockDim.y + threadIdx.y);
   if (x >= target.width) return;
