@@ -75,7 +75,7 @@ def build_engine(
     """
     strong = strongly_typed(tensorrt, model, options)
     begin = time.monotonic()
-    with tensorrt.listening() as lines:
+    with tensorrt.listening() as told:
         builder = tensorrt.builder()
         _check_core(tensorrt, builder, options)
         network = tensorrt.network(builder, strong)
@@ -93,8 +93,8 @@ def build_engine(
         serialised = builder.build_serialized_network(network, config)
         del parser, keep  # TensorRT refers to both until here
         if serialised is None:
-            raise _failure(tensorrt, model, lines, cancelled())
-        placement = parse_build_log(lines)
+            raise _failure(tensorrt, model, told.problems, cancelled())
+        placement = parse_build_log(told.lines)
         _check_strict(options, placement)
     return Built(
         bytes(serialised),
@@ -103,7 +103,7 @@ def build_engine(
         time.monotonic() - begin,
         strong,
         bytes(cache.serialize()) if cache is not None else b'',
-        tuple(dict.fromkeys(lines)),
+        tuple(dict.fromkeys(told.problems)),
     )
 
 

@@ -11,6 +11,7 @@ import importlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
@@ -23,6 +24,19 @@ MODULES = ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')
 StrongTyping = Literal['never', 'option', 'always']
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Told:
+    """What TensorRT has said.
+
+    Attributes:
+        lines: warnings, errors, and where layers run.
+        problems: warnings and errors alone.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 class TensorRT:
@@ -55,7 +69,7 @@ class TensorRT:
         self.profile_sharing = getattr(features, 'PROFILE_SHARING_0806', None)
         self.shares_profiles = self.profile_sharing is not None or option
         self.reports_progress = hasattr(module, 'IProgressMonitor')
-        self._listeners: list[list[str]] = []
+        self._listeners: list[Told] = []
         self.keeps_timings = self.name == 'tensorrt'  # RTX has the names, and does nothing
         self.logger = self._make_logger()
 
@@ -69,13 +83,13 @@ class TensorRT:
         Raises:
             EngineError: TensorRT cannot start, which is almost always a missing GPU or driver.
         """
-        with self.listening() as lines:
+        with self.listening() as told:
             try:
                 return self.module.Builder(self.logger)
             except TypeError as error:  # how the bindings tell of a null pointer
                 raise EngineError(
                     f'{self} cannot build engines on this machine: an NVIDIA GPU with its driver '
-                    f'is needed; it says: {" / ".join(lines) or error}'
+                    f'is needed; it says: {" / ".join(told.problems) or error}'
                 ) from error
 
     def network(self, builder: Any, strongly_typed: bool) -> Any:
@@ -131,14 +145,14 @@ class TensorRT:
         return Calibrator(self.module.IInt8EntropyCalibrator2)
 
     @contextmanager
-    def listening(self) -> Iterator[list[str]]:
-        """Collect what TensorRT tells meanwhile: warnings, errors and where layers run."""
-        lines: list[str] = []
-        self._listeners.append(lines)
+    def listening(self) -> Iterator[Told]:
+        """Collect what TensorRT tells meanwhile."""
+        told = Told()
+        self._listeners.append(told)
         try:
-            yield lines
+            yield told
         finally:
-            self._listeners = [other for other in self._listeners if other is not lines]
+            self._listeners.remove(told)
 
     def _make_logger(self) -> Any:
         severity = self.module.ILogger.Severity
@@ -151,9 +165,11 @@ class TensorRT:
 
             def log(self, level: Any, message: str) -> None:
                 serious = level in errors or level == severity.WARNING
-                if serious or tells_placement(message):
-                    for lines in tensorrt._listeners:
-                        lines.append(message)
+                for told in tensorrt._listeners:
+                    if serious:
+                        told.problems.append(message)
+                    if serious or tells_placement(message):
+                        told.lines.append(message)
                 _log.log(logging.WARNING if level in errors else logging.DEBUG, '%s', message)
 
         return Logger(self.module.ILogger)
