@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -119,6 +119,19 @@ def counted(recording: Recording, camera: str) -> tuple[int, int, Counter[str], 
         for reason, count in after.dropped.items():
             dropped[reason] += count - (0 if again else before.dropped.get(reason, 0))
     return received, published, Counter({r: n for r, n in dropped.items() if n}), late
+
+
+def arrivals(recording: Recording, camera: str) -> tuple[int, float]:
+    """Return how many images of a camera arrived, and in how many seconds, since its first one."""
+    heard = [
+        status
+        for status in recording.statuses
+        if camera in status.cameras and status.cameras[camera].received
+    ]
+    if len(heard) < 2:
+        return 0, 0.0
+    since = replace(recording, statuses=tuple(heard))
+    return counted(since, camera)[0], (heard[-1].time_ns - heard[0].time_ns) / 1e9
 
 
 def events(recording: Recording) -> list[Event]:

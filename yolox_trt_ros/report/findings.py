@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolox_trt_ros.core.errors import DropReason
-from yolox_trt_ros.report.analysis import LEVELS, age_bins, counted, percentiles_ms
+from yolox_trt_ros.report.analysis import LEVELS, age_bins, arrivals, counted, percentiles_ms
 from yolox_trt_ros.report.recording import CameraRecord, Recording, StatusRecord
 
 DAMAGED = {
@@ -165,7 +165,7 @@ def _arrivals(recording: Recording) -> Iterator[Finding]:
     few = []
     for camera in recording.cameras:
         wanted = camera.setting.rate_hz * recording.limits.rate_ratio_warn
-        received, seconds = counted(recording, camera.name)[0], _status_seconds(recording)
+        received, seconds = arrivals(recording, camera.name)
         if wanted and seconds >= 3 and received / seconds < wanted:
             rate = f'{received / seconds:.1f} of {camera.setting.rate_hz:g} Hz'
             few.append(f'{camera.name} {rate}')

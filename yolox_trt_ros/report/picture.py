@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros.core.errors import MissingDependencyError
@@ -55,11 +54,6 @@ def to_png(
     out = io.BytesIO()
     image.resize(size, reducing_gap=2.0).save(out, 'PNG', optimize=True)
     return out.getvalue()
-
-
-def write(path: Path, drawing: Drawing) -> None:
-    """Write a drawing as a PNG file."""
-    path.write_bytes(to_png(drawing))
 
 
 def _canvas(drawing: Drawing) -> tuple[Any, Any, Callable[[float], Any]]:

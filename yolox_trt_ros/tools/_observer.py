@@ -87,8 +87,9 @@ class Observer(Watcher):
         self.classes = SharedClasses(labels, CLASSES)
         self.seen: dict[str, Seen] = defaultdict(Seen)
         self.status: PipelineStatus | None = None
-        self.gathered = Gatherer(config, labels)
+        self._config = config
         self._labels = labels
+        self.begin()
         self._cameras = config.cameras
         self._watching: list[object] = []
         self.node.create_subscription(PipelineStatus, f'{detector}/status', self._on_status, 5)
@@ -121,6 +122,10 @@ class Observer(Watcher):
             if all(pairs.values()) or time.monotonic() > end:
                 return {name: pair for name, pair in pairs.items() if pair}
             time.sleep(0.05)
+
+    def begin(self) -> None:
+        """Forget what was gathered: a report is to begin now."""
+        self.gathered = Gatherer(self._config, self._labels)
 
     def samples(self, pairs: Mapping[str, tuple[Frame, Detections]]) -> list[Sample]:
         """Return pictures of images with their detections."""

@@ -27,9 +27,11 @@ from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.detect.captions import draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.detect.draw import draw_detections, draw_tag
+from yolox_trt_ros.detect.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.ros.overlay_output import status_lines
 from yolox_trt_ros.tools._matching import Tally
 from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
@@ -40,7 +42,6 @@ START_S = 60.0
 LEAST_S = 2.0
 """Shortest show: rates need two reports of the node, which come once a second."""
 REAL = Path('../shared/real')
-TILE = (640, 427)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,13 +73,14 @@ def run(args: argparse.Namespace) -> int:
         _wait_until_running(observer, nodes, console)
         started = time.monotonic()
         first, before = observer.status, _cpu_s(nodes)
+        observer.begin()
         _watch(observer, nodes, args.duration, console)
         elapsed = time.monotonic() - started
         report = make_report(observer, first, elapsed)
         report['cpu_s'] = {name: round(s - before[name], 2) for name, s in _cpu_s(nodes).items()}
         observer.watch_images()
         pairs = observer.wait_for_pairs(timeout_s=10)
-    _write(args.out, report, mosaic(config, model, pairs), console)
+    _write(args.out, report, mosaic(config, model, pairs, observer.status), console)
     title = f'demo, {vehicle.name.removesuffix(VEHICLE_SUFFIX)}'
     write(observer.recording(title, observer.samples(pairs)), args.out / 'report.html', console)
     silent = [name for name, camera in report['cameras'].items() if not camera['published']]
@@ -237,31 +239,23 @@ def _percentiles(values: list[float]) -> dict[str, float | None]:
     return {'p50': round(p50, 2), 'p95': round(p95, 2), 'p99': round(p99, 2)}
 
 
-def mosaic(config: Config, model: Model, pairs: dict[str, Any]) -> np.ndarray:
-    """Return one picture of all cameras with their boxes, up to four in a row."""
-    tiles = [_tile(c.name, pairs.get(c.name), model) for c in config.cameras]
-    columns = min(4, len(tiles))
-    while len(tiles) % columns:
-        tiles.append(np.zeros_like(tiles[0]))
-    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    return np.vstack(rows)
-
-
-def _tile(name: str, pair: Any, model: Model) -> np.ndarray:
-    width, height = TILE
-    tile = np.full((height, width, 3), 32, np.uint8)
-    text = f'{name}: no result'
-    if pair:
-        frame, found = pair
-        drawn = draw_detections(bgr_image(frame), found, model.spec.labels)
-        scale = min(width / frame.width, height / frame.height)
-        size = (int(frame.width * scale), int(frame.height * scale))
-        small = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
-        x, y = (width - size[0]) // 2, (height - size[1]) // 2
-        tile[y : y + size[1], x : x + size[0]] = small
-        text = f'{name}  {len(found)} objects'
-    draw_tag(tile, text, (0, height - 1), (32, 32, 32), 0.6)
-    return tile
+def mosaic(
+    config: Config, model: Model, pairs: dict[str, Any], status: PipelineStatus | None
+) -> np.ndarray:
+    """Return one picture of all cameras with their boxes, each where it looks."""
+    whole = Mosaic(config.cameras)
+    for name in (camera.name for camera in config.cameras):
+        if not pairs.get(name):
+            whole.put(name, None, f'{name}: no result')
+            continue
+        frame, found = pairs[name]
+        tile = whole.tile_of(bgr_image(frame), found, model.spec.labels)
+        whole.put(name, tile, f'{name}  {len(found)} objects')
+    if whole.layout.free and status:
+        table = np.zeros((*whole.tile[::-1], 3), np.uint8)
+        draw_table(table, 'cameras and lanes', status_lines(status))
+        whole.put_at(whole.layout.free, table)
+    return whole.picture
 
 
 def _ms(ns: int) -> str:
