@@ -67,9 +67,10 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'ingest',
         default_value='',
-        choices=['', 'auto', 'plain', 'simulated'],
-        description='How images come in: by messages (auto, plain), or from cameras simulated in '
-        "the detector's own process (simulated); empty: as the vehicle file says.",
+        choices=['', 'auto', 'plain', 'simulated', 'replayed'],
+        description='How images come in: by messages (auto, plain), or from within the detector’s '
+        'own process, where cameras are simulated or a bag is replayed; empty: as the vehicle file '
+        'says.',
     ),
     DeclareLaunchArgument(
         'lockstep',
@@ -116,6 +117,9 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     for argument, parameter in PARAMETERS.items():
         if chosen.get(argument):
             overrides[parameter] = chosen[argument]
+    if chosen['ingest'] == 'replayed' and 'bag' in chosen:
+        # The detector plays it itself, and nobody publishes /clock.
+        overrides |= {'bag': chosen['bag'], 'use_sim_time': False}
     settings = environment(chosen['dds'], context.environment)
     actions: list[LaunchDescriptionEntity] = [
         *(SetEnvironmentVariable(*item) for item in settings.items()),

@@ -4,7 +4,9 @@
 
 Takes the arguments of ``orin_8cam.launch.py`` and how the bag is played. Time is recording time
 (``use_sim_time``), unless told otherwise. In lockstep, which is the default, every image is
-processed however slow the machine is. When the bag ends, everything is stopped.
+processed however slow the machine is. When the bag ends, everything is stopped. With
+``ingest:=replayed`` the detector itself plays the whole bag's cameras, without messages, and goes
+on when it ends.
 """
 
 from pathlib import Path
@@ -64,6 +66,8 @@ ARGUMENTS = [
 def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return the player that the arguments ask for."""
     chosen = context.launch_configurations
+    if chosen['ingest'] == 'replayed':
+        return []
     vehicle = find_resource(VEHICLES, chosen['vehicle'], SUFFIX).absolute()
     program = Path(get_package_prefix('yolox_trt_ros'), 'lib/yolox_trt_ros/replay')
     detector = '/'.join(['', *filter(None, chosen['namespace'].split('/')), 'detector'])

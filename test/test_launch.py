@@ -160,6 +160,13 @@ def test_replay_plays_the_bag_to_a_detector_in_lockstep() -> None:
     assert words[words.index('--detector') + 1] == '/detector'
 
 
+def test_a_bag_can_be_played_inside_the_detector() -> None:
+    _, (detector,) = started('replay', bag='/bags/town', ingest='replayed')
+    assert detector.overrides['ingest'] == 'replayed'
+    assert detector.overrides['bag'] == '/bags/town'
+    assert not detector.overrides['use_sim_time']
+
+
 def test_replay_can_go_at_its_own_pace() -> None:
     _, (detector, player) = started(
         'replay', bag='town', lockstep='false', rate='0.5', loop='true', start='3',

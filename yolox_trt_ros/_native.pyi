@@ -1,6 +1,20 @@
 from collections.abc import Callable
 
+import numpy as np
 from typing_extensions import Buffer
+
+class BoxWriter:
+    def __init__(self) -> None: ...
+    def learn(self, class_id: int, phase: int, element: bytes, places: list[int]) -> None: ...
+    def write(
+        self,
+        head: bytes,
+        encapsulation: int,
+        stamp: tuple[int, int],
+        xyxy: np.ndarray,
+        score: np.ndarray,
+        class_id: np.ndarray,
+    ) -> bytes | tuple[int, int]: ...
 
 class Image(Buffer):
     def __len__(self) -> int: ...

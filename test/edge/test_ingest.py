@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -14,9 +15,16 @@ from edge_rig import BUFFERS, Rig, image, open_rig
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
 
+from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.errors import DropReason, LaneError, MissingDependencyError
+from yolox_trt_ros.core.errors import (
+    DropReason,
+    LaneError,
+    MissingDependencyError,
+    YoloxTrtRosError,
+)
 from yolox_trt_ros.ros import ingest, native_ingest
+from yolox_trt_ros.ros.intake import MANY, FrameSink, Intake
 from yolox_trt_ros.ros.messages import header_of
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -279,3 +287,52 @@ def test_simulated_cameras_need_no_messages(tmp_path: Path) -> None:
         assert rig.account('a').received == received
         now_ns = rig.node.get_clock().now().nanoseconds
         assert all(0 <= now_ns - f.stamp_ns < 10**11 for f in rig.keeper.frames)
+
+
+@pytest.mark.parametrize('lockstep', [False, True])
+def test_a_bag_needs_no_messages(tmp_path: Path, lockstep: bool) -> None:
+    sent = [image(number) for number in range(12)]
+    with BagWriter(tmp_path / 'drive') as bag:
+        bag.add_topic('/a/image_raw', 'sensor_msgs/msg/Image')
+        for number, message in enumerate(sent):
+            t_ns = 10**18 + number * 20_000_000
+            bag.write('/a/image_raw', t_ns, bytes(serialize_message(message)))
+    parameters = {
+        'camera_names': ['a'],
+        'lane_names': ['lane'],
+        'ingest': 'replayed',
+        'bag': str(tmp_path / 'drive'),
+        'lockstep': lockstep,
+    }
+    with open_rig('plain') as rig:
+        rig.ingest.close()
+        start = time.monotonic()
+        rig.ingest = ingest.open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
+        assert rig.ingest.way == 'replayed in this process'
+        rig.until(lambda: rig.account().received == len(sent))
+        assert lockstep or time.monotonic() - start > 0.2, 'faster than it was recorded'
+        rig.until(lambda: len(rig.keeper.frames) and rig.account().waiting == 0)
+        for frame in rig.keeper.frames:  # of a pipeline that is not in lockstep itself
+            message = sent[frame.sequence]
+            assert frame.data.tobytes() == bytes(message.data)
+            assert header_of(frame) == message.header
+
+
+@pytest.mark.parametrize('bag', ['', 'nowhere'])
+def test_a_bag_that_is_not_there_is_told(bag: str) -> None:
+    parameters = {'camera_names': ['a'], 'lane_names': ['lane'], 'ingest': 'replayed', 'bag': bag}
+    with open_rig('plain') as rig, pytest.raises(YoloxTrtRosError, match=bag or 'no bag is named'):
+        ingest.open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
+
+
+def test_losses_are_told_when_they_are_the_most() -> None:
+    warnings: list[str] = []
+    (camera,) = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']}).cameras
+    intake = Intake(camera, cast(FrameSink, None), warnings.append, 'way')
+    intake.lost(MANY - 1)
+    assert not warnings
+    for _ in range(3):
+        intake.lost(MANY)
+    assert len(warnings) == 1
+    assert f'a: {2 * MANY - 1} images were lost' in warnings[0]
+    assert intake.notes.lost == 4 * MANY - 1

@@ -1,4 +1,4 @@
-"""The messages of every frame as CDR bytes, a hundred times cheaper than through typed objects.
+"""The messages of every frame as CDR bytes, many times cheaper than through typed objects.
 
 A message is serialised once, field by field as its installed definition says, and the place of
 every number is noted. The next message of the same shape is those bytes with other numbers. Plain
@@ -22,6 +22,7 @@ from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import STAGES, FrameTrace
 from yolox_trt_ros.ros.messages import detections_message, latency_message
+from yolox_trt_ros.ros.native import load_native
 
 ENCAPSULATION = bytes((0, sys.byteorder == 'little', 0, 0))
 
@@ -41,6 +42,7 @@ _CODES = {
     'double': 'd',
 }
 
+_STAMP = ('header.stamp.sec', 'header.stamp.nanosec')
 _BOX = (
     'results.0.hypothesis.score',
     'bbox.center.position.x',
@@ -114,12 +116,13 @@ class DetectionsWriter:
 
     Args:
         class_ids: what ``class_id`` says for each class.
+
+    Raises:
+        MissingDependencyError: the C++ part, which puts the numbers in, was not built.
     """
 
-    # Places of the stamp's and the box's numbers in each template as 32-bit words, (templates, 12).
-    _places: np.ndarray
-
     def __init__(self, class_ids: Sequence[str]) -> None:
+        self._new_writer = load_native().BoxWriter
         self._class_ids = class_ids
         self._frame_id: str | None = None
 
@@ -129,60 +132,43 @@ class DetectionsWriter:
         Args:
             frame: the image.
             found: its detections.
+
+        Raises:
+            TemplateError: no template can be made of the installed ``Detection2D``.
         """
         if frame.frame_id != self._frame_id:
             self._forget(frame)
-        seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
-        rows, starts = self._arrange(frame, found.class_id.tolist())
-        self._array.put('header.stamp.sec', 'i', seconds)
-        self._array.put('header.stamp.nanosec', 'I', nanoseconds)
-        self._array.put('detections', 'I', len(rows))
-        parts = [self._parts[row] for row in rows]
-        message = bytearray().join((ENCAPSULATION, self._array.data, *parts))
-        if rows:
-            words = np.frombuffer(message, np.int32, len(message) // 4)
-            at = self._places[rows]
-            at += np.array(starts)[:, None]
-            at >>= 2
-            words[at] = _words(found, seconds, nanoseconds)
-        return bytes(message)
+        stamp = divmod(frame.stamp_ns, 1_000_000_000)
+        self._array.put('header.stamp.sec', 'i', stamp[0])
+        self._array.put('header.stamp.nanosec', 'I', stamp[1])
+        self._array.put('detections', 'I', len(found))
+        head = ENCAPSULATION + self._array.data
+        boxes = found.xyxy, found.score, found.class_id
+        while True:
+            message = self._boxes.write(head, len(ENCAPSULATION), stamp, *boxes)
+            if isinstance(message, bytes):
+                return message
+            self._learn(frame, *message)
 
-    def _arrange(self, frame: Frame, class_ids: list[int]) -> tuple[list[int], list[int]]:
-        """Return each element's template and where in the message it begins."""
-        rows, starts = [], []
-        end = len(self._array.data)
-        for class_id in class_ids:
-            row = self._rows.get((class_id, end % 8))
-            if row is None:
-                row = self._learn(frame, class_id, end % 8)
-            rows.append(row)
-            starts.append(len(ENCAPSULATION) + end)
-            end += len(self._parts[row])
-        return rows, starts
-
-    def _learn(self, frame: Frame, class_id: int, phase: int) -> int:
+    def _learn(self, frame: Frame, class_id: int, phase: int) -> None:
         """Make the template of one detection of a class that begins at ``phase`` modulo 8."""
         zeros = np.zeros((1, 4), np.float32)
         one = Detections(zeros, np.zeros(1, np.float32), np.array([class_id], np.int32))
         message = detections_message(frame, one, self._class_ids)
         element = Template(message.detections[0], phase)
         try:
-            stamp = [element.at[path] for path in ('header.stamp.sec', 'header.stamp.nanosec')]
-            box = [element.at[path] + half for path in _BOX for half in (0, 4)]
+            places = [element.at[path] for path in _STAMP + _BOX]
+            self._boxes.learn(class_id, phase, bytes(element.data), places)
         except KeyError as error:
             raise TemplateError(f'Detection2D has no member {error}') from error
-        row = self._rows[class_id, phase] = len(self._parts)
-        self._parts.append(bytes(element.data))
-        self._places = np.concatenate([self._places, [stamp + box]])
-        return row
+        except IndexError as error:
+            raise TemplateError(f'Detection2D: {error}') from error
 
     def _forget(self, frame: Frame) -> None:
         """Begin again for another frame_id, whose length moves everything."""
         self._frame_id = frame.frame_id
         self._array = Template(detections_message(frame, Detections.empty(), self._class_ids))
-        self._rows: dict[tuple[int, int], int] = {}
-        self._parts: list[bytes] = []
-        self._places = np.empty((0, 2 + 2 * len(_BOX)), np.intp)
+        self._boxes = self._new_writer()
 
 
 class LatencyWriter:
@@ -216,23 +202,6 @@ class LatencyWriter:
         return ENCAPSULATION + self._template.data
 
 
-def _words(found: Detections, seconds: int, nanoseconds: int) -> np.ndarray:
-    """Return int32 (n, 12): the stamp, then the two halves of each number of :data:`_BOX`.
-
-    The numbers are computed as the typed message's are, in float64.
-    """
-    words = np.empty((len(found), 2 + 2 * len(_BOX)), np.int32)
-    words[:, 0] = seconds
-    words[:, 1] = nanoseconds
-    numbers = words.view(np.float64)
-    xyxy = found.xyxy.astype(np.float64)
-    low, high = xyxy[:, :2], xyxy[:, 2:]
-    numbers[:, 1] = found.score
-    numbers[:, 2:4] = (low + high) / 2
-    np.subtract(high, low, out=numbers[:, 4:6])
-    return words
-
-
 def check(class_ids: Sequence[str]) -> None:
     """Have ROS read what both writers write, and compare sizes with its own serialisation.
 
@@ -243,6 +212,7 @@ def check(class_ids: Sequence[str]) -> None:
 
     Raises:
         TemplateError: a message differs, or no template can be made of it.
+        MissingDependencyError: the C++ part was not built.
     """
     detections, latency = DetectionsWriter(class_ids), LatencyWriter()
     random = np.random.default_rng(0)

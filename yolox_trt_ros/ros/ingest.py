@@ -14,6 +14,7 @@ from yolox_trt_ros.ros.intake import FrameSink, Ingest
 from yolox_trt_ros.ros.local_ingest import LocalIngest
 from yolox_trt_ros.ros.native_ingest import NativeIngest
 from yolox_trt_ros.ros.plain_ingest import PlainIngest
+from yolox_trt_ros.ros.replay_ingest import ReplayIngest
 
 
 def open_ingest(node: Node, config: Config, pipeline: FrameSink) -> Ingest:
@@ -26,10 +27,13 @@ def open_ingest(node: Node, config: Config, pipeline: FrameSink) -> Ingest:
 
     Raises:
         ConfigError: the source of a simulated camera cannot be read.
+        BagError: the bag to replay cannot be read, or lacks a camera.
     """
     logger = node.get_logger()
     if config.ingest == 'simulated':
         return LocalIngest(node, config, pipeline, logger.warning)
+    if config.ingest == 'replayed':
+        return ReplayIngest(node, config, pipeline)
     if config.ingest == 'plain':
         return PlainIngest(node, config.cameras, pipeline, logger.warning)
     if config.lockstep:  # the native way passes images over when newer ones wait

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rclpy.callback_groups import CallbackGroup
@@ -24,6 +24,7 @@ from yolox_trt_ros.core.frame import Frame, check_layout
 from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.ros.codecs import Arrival, compressed_size, stamp_ns
 from yolox_trt_ros.ros.intake import FrameSink, Intake
+from yolox_trt_ros.ros.native import load_native
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES, subscribe
 
 if TYPE_CHECKING:
@@ -164,22 +165,6 @@ class NativeIngest:
         if arrival.image is not None:
             read = self._readers[arrival.camera]
             intake.receive(arrival.image, read, arrival.received_ns, arrival.sent_ns)
-
-
-def load_native() -> Any:
-    """Import the C++ part.
-
-    Raises:
-        MissingDependencyError: it was not built, or does not fit this ROS 2.
-    """
-    try:
-        from yolox_trt_ros import _native
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'yolox_trt_ros._native does not import ({error}): build this package again where '
-            'pybind11-dev, rcl and rosidl_typesupport_fastrtps_cpp are installed'
-        ) from error
-    return _native
 
 
 class _NoExecutor(CallbackGroup):

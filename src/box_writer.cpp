@@ -1,0 +1,77 @@
+// Copyright yolox_trt_ros contributors. Licensed under the Apache License, Version 2.0.
+
+#include "box_writer.hpp"
+
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+namespace yolox_trt_ros
+{
+namespace
+{
+
+/// Elements are aligned to eight bytes at most.
+constexpr size_t kPhases = 8;
+
+uint64_t key(int32_t class_id, size_t phase)
+{
+  return static_cast<uint32_t>(class_id) * kPhases + phase;
+}
+
+template<typename Number>
+void put(char * element, uint32_t place, Number number)
+{
+  std::memcpy(element + place, &number, sizeof(number));
+}
+
+}  // namespace
+
+void BoxWriter::learn(int32_t class_id, size_t phase, BoxTemplate made)
+{
+  for (size_t i = 0; i < made.places.size(); ++i) {
+    const size_t size = i < 2 ? sizeof(int32_t) : sizeof(double);
+    if (made.places[i] + size > made.bytes.size()) {
+      throw std::out_of_range("a number lies behind the end of its template");
+    }
+  }
+  templates_.insert_or_assign(key(class_id, phase), std::move(made));
+}
+
+size_t BoxWriter::arrange(const Boxes & boxes, size_t begin, size_t & phase)
+{
+  chosen_.clear();
+  size_ = 0;
+  for (size_t i = 0; i < boxes.count; ++i) {
+    phase = (begin + size_) % kPhases;
+    const auto found = templates_.find(key(boxes.class_id[i], phase));
+    if (found == templates_.end()) {
+      break;
+    }
+    chosen_.push_back(&found->second);
+    size_ += found->second.bytes.size();
+  }
+  return chosen_.size();
+}
+
+void BoxWriter::write(
+  const Boxes & boxes, int32_t seconds, uint32_t nanoseconds, char * to) const
+{
+  for (size_t i = 0; i < chosen_.size(); ++i) {
+    const auto & [bytes, places] = *chosen_[i];
+    // Computed as the typed message's numbers are: in double precision.
+    const double left = boxes.xyxy[4 * i], top = boxes.xyxy[4 * i + 1];
+    const double right = boxes.xyxy[4 * i + 2], bottom = boxes.xyxy[4 * i + 3];
+    std::memcpy(to, bytes.data(), bytes.size());
+    put(to, places[0], seconds);
+    put(to, places[1], nanoseconds);
+    put(to, places[2], static_cast<double>(boxes.score[i]));
+    put(to, places[3], (left + right) / 2);
+    put(to, places[4], (top + bottom) / 2);
+    put(to, places[5], right - left);
+    put(to, places[6], bottom - top);
+    to += bytes.size();
+  }
+}
+
+}  // namespace yolox_trt_ros
