@@ -177,32 +177,36 @@ def measure_ingest(way: str, config: Config, seconds: float) -> dict[str, Any]:
 
 
 def profile_node(seconds: float) -> dict[str, Any]:
-    """Return a whole detector node's rates and the share of a core that each thread uses."""
-    counts: list[tuple[int, int]] = []
-
-    def on_status(status: PipelineStatus) -> None:
-        cameras = status.cameras
-        counts.append((sum(c.received for c in cameras), sum(c.published for c in cameras)))
-
+    """Return a whole detector node's rates, its threads' CPU time and how long each stage takes."""
+    heard: list[PipelineStatus] = []
     watch = Node('edge_watch')
-    watch.create_subscription(PipelineStatus, '/detector/status', on_status, 1)
+    watch.create_subscription(PipelineStatus, '/detector/status', heard.append, 1)
     node = DetectorNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     executor.add_node(watch)
     try:
-        spin_until(executor, lambda: counts and counts[-1][1] > 0)
+        spin_until(executor, lambda: heard and any(c.published for c in heard[-1].cameras))
         spin_for(executor, SETTLE_S)
-        before, first, start = thread_seconds(), counts[-1], time.monotonic()
+        before, first, start = thread_seconds(), heard[-1], time.monotonic()
         spin_for(executor, seconds)
-        after, last, passed = thread_seconds(), counts[-1], time.monotonic() - start
+        after, last, passed = thread_seconds(), heard[-1], time.monotonic() - start
     finally:
         node.close()
+    stages: defaultdict[str, list[float]] = defaultdict(list)
+    for camera in last.cameras:
+        for stage, p50_ns in zip(camera.stages, camera.p50_ns, strict=True):
+            stages[stage].append(p50_ns / 1e6)
     shares = {name: (after[name] - before.get(name, 0.0)) / passed for name in after}
+    received, published = (
+        sum(getattr(c, count) for c in last.cameras) - sum(getattr(c, count) for c in first.cameras)
+        for count in ('received', 'published')
+    )
     return {
-        'received_per_s': (last[0] - first[0]) / passed,
-        'published_per_s': (last[1] - first[1]) / passed,
+        'received_per_s': received / passed,
+        'published_per_s': published / passed,
         'threads': dict(sorted(shares.items(), key=lambda item: -item[1])),
+        'stages_p50_ms': {stage: float(np.median(times)) for stage, times in stages.items()},
     }
 
 

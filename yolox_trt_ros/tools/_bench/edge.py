@@ -32,6 +32,8 @@ from yolox_trt_ros.tools._processes import NodeProcess
 
 CAMERAS = tuple(f'cam{i}' for i in range(8))
 RECEIVER = 'yolox_trt_ros.tools._edge_receiver'
+THREADS = 8
+"""Busiest threads that the table shows."""
 TRIGGERS = ('staggered', 'together')
 INGEST_WAYS = {'typed': 'plain', 'plain': 'plain', 'native': 'auto'}
 FIELDS = {
@@ -112,12 +114,20 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
             ratio = f'{values[-1] / values[0]:.2f}' if of_typed else ''
             lines.append((f'8 × {key}: {text}', *shown, ratio))
     lines += publication_rows(result['publication']) if 'publication' in result else []
-    node = result.get('profile')
-    if node:
-        rates = f'{node["received_per_s"]:.0f} in, {node["published_per_s"]:.0f} out'
-        lines.append(('whole node, images/s', '', '', rates, ''))
-        for name, share in list(node['threads'].items())[:8]:
-            lines.append((f'its thread {name}: share of a core', '', '', f'{share:.3f}', ''))
+    lines += profile_rows(result['profile']) if 'profile' in result else []
+    return lines
+
+
+def profile_rows(node: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the table's lines on the whole node."""
+    rates = f'{node["received_per_s"]:.0f} in, {node["published_per_s"]:.0f} out'
+    lines: list[tuple[str, ...]] = [('whole node, images/s', '', '', rates, '')]
+    for name, share in list(node['threads'].items())[:THREADS]:
+        each = share * 1e3 / max(node['received_per_s'], 1.0)
+        text = f'{share:.3f}, {each:.3f}'
+        lines.append((f'its thread {name}: share of a core, CPU ms/image', '', '', text, ''))
+    for stage, p50_ms in node['stages_p50_ms'].items():
+        lines.append((f'its stage {stage}: p50, ms', '', '', f'{p50_ms:.2f}', ''))
     return lines
 
 
