@@ -46,7 +46,7 @@ def test_report_and_mosaic(tmp_path: Path) -> None:
     assert report['ground_truth'] is None, 'pictures have none'
     assert all(seconds > 0 for seconds in report['cpu_s'].values())
     mosaic = cv2.imread(str(out / 'mosaic.png'))
-    tiles = [tile for row in np.vsplit(mosaic, 2) for tile in np.hsplit(row, 4)]
+    tiles = [tile for row in np.vsplit(mosaic, 3) for tile in np.hsplit(row, 3)]
     assert all(tile.std() > 20 for tile in tiles), 'a camera has no picture'
 
 

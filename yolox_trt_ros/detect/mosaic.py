@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from yolox_trt_ros.core.config import CameraConfig
-from yolox_trt_ros.detect.draw import Colour, draw_tag
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.detect.draw import Colour, Labels, draw_on, draw_tag
 
 SIDEWAYS_DEG = 30.0
 """A camera that looks further aside than this, but not to the rear, belongs to a side."""
@@ -107,6 +108,13 @@ class Mosaic:
         self.picture = np.full(shape, BACKGROUND, np.uint8)
         for camera in cameras:
             self.put(camera.name, None, f'{camera.name}: no image yet')
+
+    def tile_of(self, picture: np.ndarray, found: Detections, labels: Labels) -> np.ndarray:
+        """Return a BGR picture in the size of a tile, with its detections drawn legibly."""
+        tile = fit_into(picture, self.tile).copy()
+        scale = np.float32(tile.shape[1] / picture.shape[1])
+        draw_on(tile, Detections(found.xyxy * scale, found.score, found.class_id), labels)
+        return tile
 
     def put(self, camera: str, picture: np.ndarray | None, caption: str) -> None:
         """Paint a camera's tile.

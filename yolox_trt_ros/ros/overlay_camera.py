@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 from vision_msgs.msg import Detection2DArray
@@ -193,8 +192,3 @@ def caption_of(latency: Any) -> str:
     drops = f'  {latency.drops} dropped before' if latency.drops else ''
     inside = f'{latency.total_ns / 1e6:.0f}'
     return f'{latency.camera}  {latency.lane}  end to end {age} (detector {inside}){drops}'
-
-
-def scaled(found: Detections, scale: float) -> Detections:
-    """Return detections in the pixels of an image scaled by ``scale``."""
-    return Detections((found.xyxy * scale).astype(np.float32), found.score, found.class_id)

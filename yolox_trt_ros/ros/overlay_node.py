@@ -22,14 +22,13 @@ from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.detect.captions import draw_caption, draw_stale, draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import draw_on
-from yolox_trt_ros.detect.mosaic import Mosaic, fit_into
+from yolox_trt_ros.detect.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.overlay_camera import (
     CameraOverlay,
     ClassNames,
     Parts,
     caption_of,
-    scaled,
 )
 from yolox_trt_ros.ros.overlay_output import Canvas, Drawn, PictureTopic, status_lines
 from yolox_trt_ros.ros.parameters import is_own, read_config
@@ -215,9 +214,7 @@ class OverlayNode(Node):
             self._topics[name].publish(canvas, frame.frame_id, frame.stamp_ns)
             drawn.frame_id, drawn.stamp_ns = frame.frame_id, frame.stamp_ns
         if self._mosaic_topic.wanted:
-            drawn.tile = fit_into(picture, self._mosaic.tile).copy()
-            scale = drawn.tile.shape[1] / picture.shape[1]
-            draw_on(drawn.tile, scaled(found, scale), self._names)
+            drawn.tile = self._mosaic.tile_of(picture, found, self._names)
             self._put_tile(name, drawn.tile, caption)
         camera.drawn_s = time.monotonic()
 

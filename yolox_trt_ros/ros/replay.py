@@ -32,8 +32,8 @@ from yolox_trt_ros.ros.replay_topics import (
 
 CLOCK_PERIOD_S = 0.02
 LATE_S = 0.005
-DISCOVERY_S = 0.5
-"""Time that the middleware gets to introduce publishers and subscribers to each other."""
+DISCOVERY_S = 1.0
+"""Time that subscribers get to find the publishers: that these have found them tells only half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +170,16 @@ class Replay:
             YoloxTrtRosError: the detector does not listen within the options' ``timeout_s``, or
                 the middleware refused a message.
         """
-        self._wait_for_detector()
         first_ns, stop_ns = self.span_ns()
         names = list(self._publishers)
         begun_s = None
         while True:
             with ReadAhead(self._bag.messages(names, first_ns, stop_ns)) as messages:
                 messages.fill()
+                if begun_s is None:
+                    self._wait_for_detector()
+                    begun_s = time.monotonic()
                 start_s = time.monotonic()
-                begun_s = begun_s or start_s
                 for message in messages:
                     after_s = (message.t_ns - first_ns) / 1e9 / self._options.rate
                     self._wait(message, start_s + after_s)
