@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from drive import BOX, CAMERAS, RESULTS, SECOND, T0, drive, found, truth, write_bag
+from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.bags.reader import Bag
@@ -181,3 +182,23 @@ def test_record_and_live_report(vehicle: Path, tmp_path: Path, live_detector) ->
         assert recorded.topics['/detector/label_info'].count == 1
     assert page.read_text().count('data:image/jpeg;base64,') == 2
     assert 'Every camera gave results: 2 of them.' in ' '.join(shown.split())
+
+
+@pytest.mark.ros
+def test_a_foreign_bag_and_an_own_model_become_a_report(bag: Path, tmp_path: Path, capsys) -> None:
+    """The two commands of the README, with a model of random weights."""
+    model = write_yolox(tmp_path / 'mine.onnx')
+    assert main(['parameters', '--from-bag', str(bag), '--model', str(model)]) == 0
+    vehicle, page = tmp_path / 'car.param.yaml', tmp_path / 'r.html'
+    vehicle.write_text(capsys.readouterr().out)
+    command = [sys.executable, '-m', 'yolox_trt_ros', 'report', '--replay', bag]
+    command += ['--vehicle', vehicle, '--out', page]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = ' '.join(done.stdout.split())
+    assert 'Every camera gave results: 2 of them.' in told
+    assert 'clock differ' not in told, 'ages are in the time of the recording'
+    assert page.read_text().count('data:image/jpeg;base64,') == 2
+    images = write_bag(tmp_path / 'other', [m for m in drive() if 'image_raw' not in m[1]])
+    assert main(['report', '--replay', str(images), '--vehicle', str(vehicle)]) == 1
+    assert 'expected images on one of /front/image_raw, /rear/image_raw' in capsys.readouterr().err

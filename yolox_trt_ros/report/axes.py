@@ -56,7 +56,7 @@ def bottom_axis(drawing: Drawing, scale: Scale, top: float, bottom: float, unit:
         x = scale(value)
         drawing.add(Path([(x, top), (x, bottom)], 'grid', 1.0))
         text = tick_text(value, step) + (f' {unit}' if index == len(values) - 1 else '')
-        anchor = 'end' if x > scale.end - 24 else 'middle'
+        anchor = 'end' if x > scale.end - 24 else 'start' if x < 6 else 'middle'
         drawing.add(Text(x, bottom + 15, text, SMALL, 'soft', anchor))
 
 

@@ -22,6 +22,8 @@ DAMAGED = {
 """Reasons that are faults, not choices."""
 FULL = 0.95
 """Share of the time from which a lane is full."""
+FEW = 0.05
+"""Share of passed over images up to which lanes do well."""
 AGE_BINS = 200
 STRANGE_AGE_S = 60.0
 """An age beyond which stamps and clock do not belong together."""
@@ -87,7 +89,7 @@ def figures(recording: Recording) -> list[Figure]:
         Figure('oldest picture', f'{max(ages):,.0f} ms' if ages else '–', 'header stamp to now'),
         Figure(
             'dropped',
-            f'{dropped / received:.0%}' if received else '–',
+            _share(dropped / received) if received else '–',
             f'{dropped:,} of {received:,} images' if received else 'no status recorded',
         ),
         Figure(
@@ -198,8 +200,9 @@ def _drops(recording: Recording) -> Iterator[Finding]:
     if passed and received_in_all:
         yield Finding(
             'ok',
-            f'{passed:,} of {received_in_all:,} images were passed over for newer ones: the lanes '
-            f'cannot do all of them, and what is published stays current.',
+            f'{passed:,} of {received_in_all:,} images were passed over for newer ones: lanes were '
+            f'{"busy at times" if passed < FEW * received_in_all else "too busy for all of them"}, '
+            'and what is published stays current.',
         )
     elif received_in_all and not every:
         yield Finding('ok', f'None of {received_in_all:,} images was dropped.')
@@ -252,6 +255,10 @@ def _quality(recording: Recording) -> Iterator[Finding]:
 def _status_seconds(recording: Recording) -> float:
     statuses = recording.statuses
     return (statuses[-1].time_ns - statuses[0].time_ns) / 1e9 if len(statuses) > 1 else 0.0
+
+
+def _share(share: float) -> str:
+    return f'{share:.1%}' if 0 < share < 0.1 else f'{share:.0%}'
 
 
 def _names(names: list[str]) -> str:

@@ -126,6 +126,8 @@ class Observer(Watcher):
     def begin(self) -> None:
         """Forget what was gathered: a report is to begin now."""
         self.gathered = Gatherer(self._config, self._labels)
+        for seen in self.seen.values():
+            seen.tally = Tally()
 
     def samples(self, pairs: Mapping[str, tuple[Frame, Detections]]) -> list[Sample]:
         """Return pictures of images with their detections."""
