@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
+from drive import SECOND, T0, status
 
 from yolox_trt_ros.report import charts, timeline
 from yolox_trt_ros.report.drawing import Box, Drawing, Path, Text, to_svg
@@ -127,3 +128,17 @@ def test_svg_of_its_own_has_colours_and_escapes():
     svg = to_svg(drawing, named_colours=False)
     assert 'fill="#2f9e6b"' in svg and 'a &lt; b' in svg and 'var(' not in svg
     assert 'fill="var(--ok)"' in to_svg(drawing)
+
+
+def test_an_hour_is_as_large_as_a_minute():
+    gatherer = Gatherer()
+    for i in range(3600):
+        state = 'quarantined' if i == 1800 else 'running'
+        gatherer.add_status(status(T0 + i * SECOND, 100 + 10 * i, i, state=state))
+    hour = gatherer.recording('hour')
+    drops = charts.drops_over_time(hour, WIDE)
+    assert sum(float(b.tip.split()[1]) for b in drops.shapes if getattr(b, 'tip', '')) == 2 * 3599
+    lanes = timeline.timeline(hour, WIDE)
+    assert len(drops.shapes) < 500 and len(lanes.shapes) < 1000
+    faults = [b for b in lanes.shapes if isinstance(b, Box) and 'quarantined' in b.tip]
+    assert faults and faults[0].width > 0, 'a fault of one second is not lost'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -189,6 +189,7 @@ def drops_over_time(recording: Recording, width: float) -> Drawing:
     totals = [(f'{r} {reasons[r].sum():,.0f}', DROP_COLOURS.get(r, 'stale')) for r in order]
     start = legend(drawing, totals, 2, 12, width)
     (row,) = rows(width, 1, 130, top=start - (18 if width < 600 else 0), label=44)
+    edges, reasons = coarser(edges, reasons, most=int((row.right - row.left) / 4))
     seconds = np.diff(edges) / 1e9
     rates = {r: reasons[r] / np.maximum(seconds, 1e-3) for r in order}
     most = float(sum(rates.values(), np.zeros(len(seconds))).max())
@@ -210,6 +211,22 @@ def drops_over_time(recording: Recording, width: float) -> Drawing:
                      'soft', 'start' if row.narrow else 'end'))  # fmt: skip
     drawing.height = row.bottom + 24
     return drawing
+
+
+def coarser(
+    edges: np.ndarray, steps: Mapping[str, np.ndarray], most: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the same counts in at most ``most`` steps.
+
+    Args:
+        edges: int64 (n + 1,), borders of the steps.
+        steps: float64 (n,) counts by name.
+        most: steps.
+    """
+    together = -(-(len(edges) - 1) // most)
+    starts = np.arange(0, len(edges) - 1, together)
+    merged = {name: np.add.reduceat(counts, starts) for name, counts in steps.items()}
+    return np.append(edges[starts], edges[-1]), merged
 
 
 def classes(recording: Recording, width: float) -> Drawing:

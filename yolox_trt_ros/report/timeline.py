@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.report.analysis import LEVELS, shown_lanes
 from yolox_trt_ros.report.axes import Row, Scale, bottom_axis, legend, rows
 from yolox_trt_ros.report.drawing import Box, Drawing, Text, camera_colour
-from yolox_trt_ros.report.recording import Recording, StatusRecord
+from yolox_trt_ros.report.recording import LaneSeen, Recording, StatusRecord
 
 STATE_COLOURS = {
     'running': 'ok',
@@ -30,6 +30,8 @@ LANE_COLOURS = (
     '#7a4fd0',
 )
 """None that could be taken for a level."""
+NARROWEST = 3.0
+"""Pixels of one step in time, where there are more steps than pixels."""
 ON_LANE = slice(STAGES.index('submit'), STAGES.index('decode') + 1)
 """The stages during which a frame is on its lane."""
 
@@ -174,10 +176,9 @@ def timeline(recording: Recording, width: float) -> Drawing:
         row.title(drawing, name)
         drawing.add(Box(row.left, row.top, row.right - row.left, row.bottom - row.top, 'track'))
         if name in lanes:
-            for status, end in zip(statuses, ends, strict=True):
-                if name in status.lanes:
-                    x = scale(status.time_ns)
-                    _lane_cell(drawing, row, x, scale(end) - x, status, name)
+            shortest_ns = int((last - first) * NARROWEST / (row.right - row.left))
+            for start, end, lane in _lane_stretches(statuses, ends, name, shortest_ns):
+                _lane_cell(drawing, row, scale(start), scale(end) - scale(start), name, lane)
         else:
             for status, end in _stretches(statuses, ends, name):
                 x = scale(status.time_ns)
@@ -203,10 +204,32 @@ def _stretches(
     return found
 
 
+def _lane_stretches(
+    statuses: tuple[StatusRecord, ...], ends: list[int], name: str, shortest_ns: int
+) -> list[tuple[int, int, LaneSeen]]:
+    """Return stretches of a lane in one state: start, end, and it with its mean load.
+
+    Status messages are put together until they are ``shortest_ns`` long, but never two states.
+    """
+    found: list[tuple[int, int, LaneSeen]] = []
+    for status, end in zip(statuses, ends, strict=True):
+        lane = status.lanes.get(name)
+        if lane is None:
+            continue
+        if found and found[-1][2].state == lane.state and found[-1][1] == status.time_ns:
+            start, middle, was = found[-1]
+            if middle - start < shortest_ns:
+                share = (end - middle) / max(1, end - start)
+                load = was.utilisation * (1 - share) + lane.utilisation * share
+                found[-1] = start, end, replace(lane, utilisation=load)
+                continue
+        found.append((status.time_ns, end, lane))
+    return found
+
+
 def _lane_cell(
-    drawing: Drawing, row: Row, x: float, wide: float, status: StatusRecord, name: str
+    drawing: Drawing, row: Row, x: float, wide: float, name: str, lane: LaneSeen
 ) -> None:
-    lane = status.lanes[name]
     colour = STATE_COLOURS.get(lane.state, 'error')
     tip = f'lane {name}: {lane.state}, {lane.utilisation:.0%} busy' + (
         f'; {lane.note}' if lane.note else ''

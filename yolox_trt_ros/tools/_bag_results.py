@@ -180,7 +180,8 @@ def samples(images: Bag, config: Config | None, judge: Judge) -> list[Sample]:
         judge: the detections.
     """
     found = []
-    for camera in judge.found:
+    order = [c.name for c in config.cameras] if config else []
+    for camera in sorted(judge.found, key=(order or list(judge.found)).index):
         topic = image_topic(images, camera, config)
         stamps = sorted(judge.found[camera])
         if topic and stamps:
