@@ -7,9 +7,9 @@ from schedule_helpers import camera, frame, lane
 
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.mailbox import NewestFrame
-from yolox_trt_ros.schedule.order import AHEAD, CREDIT, GRACE_NS, Turns, by_age
+from yolox_trt_ros.schedule.order import AHEAD, CREDIT, Turns, by_age
 from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
-from yolox_trt_ros.schedule.rhythm import NEVER_NS, Rhythm
+from yolox_trt_ros.schedule.rhythm import GRACE_NS, NEVER_NS, Rhythm
 from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
 MS = 1_000_000
@@ -240,12 +240,18 @@ def test_under_overload_the_least_served_goes_first_and_the_freshest_of_about_eq
     assert long_gone.turn == -CREDIT
 
 
-def test_a_regular_camera_is_expected_and_an_irregular_one_is_not():
+def test_a_regular_camera_is_expected_even_after_a_lost_frame():
     rhythm = Rhythm()
-    for second in (0.0, 0.1, 0.2, 0.301):
-        rhythm.arrived(round(second * 1e9))
-    assert rhythm.next_ns == 401_000_000
-    rhythm.arrived(650_000_000)
-    assert rhythm.next_ns == NEVER_NS
-    rhythm.arrived(750_000_000)
-    assert rhythm.next_ns == 850_000_000
+    for ms in (0, 100, 200, 300.4, 400):
+        assert ms < 300 or rhythm.next_ns != NEVER_NS
+        rhythm.arrived(round(ms * MS))
+    assert rhythm.next_ns == 500 * MS
+    rhythm.arrived(600 * MS)
+    assert rhythm.next_ns == 700 * MS
+
+
+def test_an_irregular_camera_is_not_expected():
+    rhythm = Rhythm()
+    for ms in (0, 100, 205, 298, 404, 495, 603):
+        rhythm.arrived(ms * MS)
+        assert rhythm.next_ns == NEVER_NS

@@ -28,6 +28,8 @@ OVERLOAD = 0.05
 """Lanes are overloaded when more than this part of the frames is replaced …"""
 OVERLOAD_MEMORY = 128
 """… of about this many that came last."""
+SPARE = 0.7
+"""When every lane is used more than this, what arrives next is not waited for: throughput counts."""
 HANG_FACTOR = 10
 """A batch that takes this many times its expected cost hangs …"""
 HANG_NS = 2_000_000_000
@@ -183,8 +185,10 @@ class Dispatcher:
                 self._turns.reset(cameras)
             return self._turns.line(cameras)
         self._overloaded = False
-        longest_ns = max([plan.single_ns for plan in plans])
-        return by_age(cameras, now_ns, now_ns + longest_ns if self.foresees else 0)
+        horizon_ns = 0
+        if self.foresees and min([plan.used for plan in plans]) < SPARE:
+            horizon_ns = now_ns + max([plan.single_ns for plan in plans])
+        return by_age(cameras, now_ns, horizon_ns)
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         expected = self.costs.expect(lane.config.name, len(cameras), load)

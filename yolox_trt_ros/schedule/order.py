@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import itemgetter
 
+from yolox_trt_ros.schedule.rhythm import GRACE_NS
 from yolox_trt_ros.schedule.state import Camera
 
 Entry = tuple[Camera, float, int]
 """A camera, the weight of its frame, and when that arrived: later than now if it is expected."""
 
-GRACE_NS = 1_000_000
-"""A frame is expected for this long after its moment."""
 AHEAD = 1.5
 """Frames that a camera may be ahead of its turn under overload, for a fresher image."""
 CREDIT = 3.0

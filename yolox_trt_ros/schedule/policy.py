@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from yolox_trt_ros.schedule.order import GRACE_NS, Entry
-from yolox_trt_ros.schedule.rhythm import NEVER_NS
+from yolox_trt_ros.schedule.order import Entry
+from yolox_trt_ros.schedule.rhythm import GRACE_NS, NEVER_NS
 from yolox_trt_ros.schedule.state import Camera, Lane
 
 MOST_USED = 0.9

@@ -5,9 +5,9 @@ from __future__ import annotations
 from yolox_trt_ros.schedule.costs import RollingMedian
 
 REMEMBERED = 15
-"""Gaps between frames that the period is the median of."""
-ON_TIME = 1 / 8
-"""A camera is expected again if its last frame was no further off than this part of a period."""
+"""Gaps that the period is the median of, and predictions that are judged."""
+GRACE_NS = 1_000_000
+"""A frame is expected for this long after its moment, if the camera is rarely further off."""
 NEVER_NS = 1 << 62
 
 
@@ -18,21 +18,23 @@ class Rhythm:
         next_ns: when the next frame is expected, monotonic; ``NEVER_NS`` if that is not known.
     """
 
-    __slots__ = ('_due_ns', '_gaps', '_last_ns', 'next_ns')
+    __slots__ = ('_due_ns', '_gaps', '_last_ns', '_off', 'next_ns')
 
     def __init__(self) -> None:
         self.next_ns = NEVER_NS
         self._gaps = RollingMedian(REMEMBERED)
         self._last_ns: int | None = None
         self._due_ns = NEVER_NS
+        self._off = RollingMedian(REMEMBERED)
 
     def arrived(self, now_ns: int) -> None:
         """Take in an arrival, monotonic nanoseconds."""
         last_ns, self._last_ns = self._last_ns, now_ns
         if last_ns is None:
             return
-        off_ns = abs(now_ns - self._due_ns)
+        if self._due_ns != NEVER_NS:
+            self._off.add(abs(now_ns - self._due_ns))
         self._gaps.add(now_ns - last_ns)
-        period_ns = self._gaps.value
-        self._due_ns = now_ns + period_ns
-        self.next_ns = self._due_ns if off_ns <= ON_TIME * period_ns else NEVER_NS
+        self._due_ns = now_ns + self._gaps.value
+        regular = len(self._off) > 0 and self._off.value <= GRACE_NS
+        self.next_ns = self._due_ns if regular else NEVER_NS
