@@ -156,20 +156,29 @@ def test_what_cannot_be_compared_is_told() -> None:
 
 
 @pytest.mark.ros
-def test_record_and_live_report(vehicle: Path, tmp_path: Path, live_detector) -> None:
+def test_record_report_and_evaluate_live(vehicle: Path, tmp_path: Path, live_detector) -> None:
     """A recording that Ctrl-C ends holds the very bytes that were published."""
-    output, page = tmp_path / 'recorded', tmp_path / 'live.html'
-    command = [sys.executable, '-m', 'yolox_trt_ros']
-    record = [*command, 'record', '--vehicle', str(vehicle), '--output', str(output), '--images']
-    live = [*command, 'report', '--live', '3', '--vehicle', str(vehicle), '--out', str(page)]
-    with (
-        subprocess.Popen(record, stdout=subprocess.PIPE, text=True, env=live_detector.env) as one,
-        subprocess.Popen(live, stdout=subprocess.PIPE, text=True, env=live_detector.env) as two,
-    ):
-        live_detector.publish_until(lambda: two.poll() is not None)
-        one.send_signal(signal.SIGINT)
-        told, shown = one.communicate(timeout=30)[0], two.communicate()[0]
-    assert (one.returncode, two.returncode) == (0, 0), told + shown
+    output, page, figures = (tmp_path / name for name in ('recorded', 'live.html', 'live.json'))
+    tools = {
+        'record': ['--output', output, '--images'],
+        'report': ['--live', '3', '--out', page],
+        'evaluate': ['--live', '3', '--json', figures],
+    }
+    running = {}
+    for tool, options in tools.items():
+        command = [sys.executable, '-m', 'yolox_trt_ros', tool, '--vehicle', vehicle, *options]
+        running[tool] = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=live_detector.env
+        )
+    try:
+        ending = [running['report'], running['evaluate']]
+        live_detector.publish_until(lambda: all(p.poll() is not None for p in ending))
+        running['record'].send_signal(signal.SIGINT)
+        told = {tool: process.communicate(timeout=30)[0] for tool, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
+    assert {tool: p.returncode for tool, p in running.items()} == dict.fromkeys(tools, 0), told
     with Bag(output) as recorded:
         sent = live_detector.sent
         for topic in (f'/detector/{c}/{k}' for c in CAMERAS for k in ('latency', 'detections')):
@@ -181,7 +190,11 @@ def test_record_and_live_report(vehicle: Path, tmp_path: Path, live_detector) ->
         assert recorded.topics['/front/image_raw'].count > 10
         assert recorded.topics['/detector/label_info'].count == 1
     assert page.read_text().count('data:image/jpeg;base64,') == 2
-    assert 'Every camera gave results: 2 of them.' in ' '.join(shown.split())
+    assert 'Every camera gave results: 2 of them.' in ' '.join(told['report'].split())
+    cameras = json.loads(figures.read_text())['cameras']
+    assert cameras['front']['recall'] == 1.0 and cameras['rear']['recall'] == pytest.approx(
+        0.5, abs=0.1
+    )
 
 
 @pytest.mark.ros
@@ -202,3 +215,18 @@ def test_a_foreign_bag_and_an_own_model_become_a_report(bag: Path, tmp_path: Pat
     images = write_bag(tmp_path / 'other', [m for m in drive() if 'image_raw' not in m[1]])
     assert main(['report', '--replay', str(images), '--vehicle', str(vehicle)]) == 1
     assert 'expected images on one of /front/image_raw, /rear/image_raw' in capsys.readouterr().err
+
+
+@pytest.mark.ros
+def test_a_full_disk_is_told(vehicle: Path, tmp_path: Path, live_detector) -> None:
+    """The limit on the size of a file is the system's own, and comes as the same error."""
+    output = tmp_path / 'recorded'
+    command = f'ulimit -f 64; exec {sys.executable} -m yolox_trt_ros record --images'
+    command += f' --vehicle {vehicle} --output {output}'
+    with subprocess.Popen(
+        ['bash', '-c', command], stderr=subprocess.PIPE, text=True, env=live_detector.env
+    ) as process:
+        live_detector.publish_until(lambda: process.poll() is not None)
+        told = process.communicate()[1]
+    assert process.returncode == 1
+    assert 'File too large' in told and str(output) in told and 'Traceback' not in told

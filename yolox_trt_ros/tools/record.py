@@ -88,18 +88,29 @@ def run(args: argparse.Namespace) -> int:
     keep_large_buffers()
     os.environ.update(dds.environment())
     console = Console()
-    with BagWriter(output) as bag:
-        for topic in topics:
-            bag.add_topic(topic.name, topic.type_name)
-        with Recorder(topics, bag) as recorder:
-            end = time.monotonic() + args.duration
-            try:
-                full = _watch(recorder, end, args.keep_free_mb, console)
-            except KeyboardInterrupt:
-                full = False
-        # Whatever still waits was received before the end.
-        recorder.write_waiting()
+    try:
+        with BagWriter(output) as bag:
+            recorder, full = _record(bag, topics, args, console)
+    except OSError as error:
+        raise BagError(
+            f'{output}: the disk takes no more ({error}), so the bag has no end: "mcap recover" '
+            'saves what is in it'
+        ) from error
     return _tell(recorder, output, full, console)
+
+
+def _record(
+    bag: BagWriter, topics: list[Wanted], args: argparse.Namespace, console: Console
+) -> tuple[Recorder, bool]:
+    """Record until the time is over, somebody ends it or the disk is nearly full."""
+    for topic in topics:
+        bag.add_topic(topic.name, topic.type_name)
+    end, full = time.monotonic() + args.duration, False
+    with Recorder(topics, bag) as recorder, contextlib.suppress(KeyboardInterrupt):
+        full = _watch(recorder, end, args.keep_free_mb, console)
+    # Whatever still waits was received before the end.
+    recorder.write_waiting()
+    return recorder, full
 
 
 def wanted_topics(config: Config, detector: str, images: bool) -> list[Wanted]:
