@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
 
 from yolox_trt_ros.bags.reader import Bag, Recorded
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import BagError, ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.detect.draw import draw_detections
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.recording import Sample
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.sim.world.bodies import CLASSES
 from yolox_trt_ros.tools._judge import Judge
+from yolox_trt_ros.tools._page import sample
 
 DETECTIONS = 'vision_msgs/msg/Detection2DArray'
 LATENCY = 'yolox_trt_ros/msg/CameraLatency'
 IMAGES = {'sensor_msgs/msg/Image': 'raw', 'sensor_msgs/msg/CompressedImage': 'compressed'}
-SAMPLE_WIDTH, SAMPLE_QUALITY = 640, 78
 SEARCHED_NS = 5_000_000_000
 """How far from its stamp an image is looked for in a bag."""
 
@@ -222,12 +215,3 @@ def _read(message: Recorded, camera: str) -> Frame | None:
         return READERS[IMAGES[message.type]](message.cdr, Arrival(camera, 0, message.t_ns))
     except FrameError:
         return None  # it has no detections either
-
-
-def sample(camera: str, frame: Frame, found: Detections, labels: Sequence[str]) -> Sample:
-    """Return an image with its detections drawn on it, as a small JPEG."""
-    drawn = draw_detections(bgr_image(frame), found, labels)
-    height = round(SAMPLE_WIDTH * drawn.shape[0] / drawn.shape[1])
-    small: Any = cv2.resize(drawn, (SAMPLE_WIDTH, height), interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, SAMPLE_QUALITY])
-    return Sample(camera, frame.stamp_ns, len(found), np.asarray(jpeg).tobytes())

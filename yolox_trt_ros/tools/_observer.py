@@ -21,9 +21,9 @@ from yolox_trt_ros.report.recording import Recording, Sample
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 from yolox_trt_ros.sim.world.bodies import CLASSES
-from yolox_trt_ros.tools._bag_results import sample
 from yolox_trt_ros.tools._judge import read
 from yolox_trt_ros.tools._matching import SharedClasses, StampPairs, Tally
+from yolox_trt_ros.tools._page import sample
 from yolox_trt_ros.tools._watcher import Watcher
 
 KEPT, KEPT_IMAGES = 64, 8

@@ -34,8 +34,8 @@ from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.overlay_output import status_lines
 from yolox_trt_ros.tools._matching import Tally
 from yolox_trt_ros.tools._observer import Observer
+from yolox_trt_ros.tools._page import write
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
-from yolox_trt_ros.tools.report import write
 
 START_S = 60.0
 """Longest time in which neither node writes a line while both start."""

@@ -17,9 +17,6 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.report.findings import findings, headline
-from yolox_trt_ros.report.page import html
-from yolox_trt_ros.report.picture import png
 from yolox_trt_ros.report.recording import Recording
 from yolox_trt_ros.tools._bag_results import (
     find_topics,
@@ -29,6 +26,7 @@ from yolox_trt_ros.tools._bag_results import (
     read_labels,
     samples,
 )
+from yolox_trt_ros.tools._page import write
 
 PAIRS_S = 10.0
 """Longest time in which each camera of a running detector gives an image with its detections."""
@@ -103,23 +101,3 @@ def from_live(args: argparse.Namespace, config: Config) -> Recording:
         observer.watch_images()
         pairs = observer.wait_for_pairs(PAIRS_S)
     return observer.recording(f'{detector}, live', observer.samples(pairs))
-
-
-def write(recording: Recording, out: Path, console: Console) -> None:
-    """Write the page and the picture beside it, and say where and what they say.
-
-    Args:
-        recording: what they are about.
-        out: the HTML file; the picture gets the suffix ``.png``.
-        console: where it is said.
-    """
-    picture = out.with_suffix('.png')
-    with console.status('drawing …'):
-        out.write_text(html(recording), encoding='utf-8')
-        picture.write_bytes(png(recording))
-    found = findings(recording)
-    console.print(f'{headline(found)[1]}:')
-    for finding in found:
-        mark = {'ok': '[green]ok[/]', 'warn': '[yellow]!![/]', 'error': '[red]!![/]'}[finding.level]
-        console.print(f' {mark} {finding.text}', highlight=False)
-    console.print(f'report {out}, picture {picture}', highlight=False, soft_wrap=True)

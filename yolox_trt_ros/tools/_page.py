@@ -1,0 +1,51 @@
+"""What tools that make a report share: sample pictures, and the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.detect.cpu.preprocess import bgr_image
+from yolox_trt_ros.detect.draw import draw_detections
+from yolox_trt_ros.report.findings import findings, headline
+from yolox_trt_ros.report.page import html
+from yolox_trt_ros.report.picture import png
+from yolox_trt_ros.report.recording import Recording, Sample
+
+SAMPLE_WIDTH, SAMPLE_QUALITY = 640, 78
+
+
+def sample(camera: str, frame: Frame, found: Detections, labels: Sequence[str]) -> Sample:
+    """Return an image with its detections drawn on it, as a small JPEG."""
+    drawn = draw_detections(bgr_image(frame), found, labels)
+    height = round(SAMPLE_WIDTH * drawn.shape[0] / drawn.shape[1])
+    small: Any = cv2.resize(drawn, (SAMPLE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, SAMPLE_QUALITY])
+    return Sample(camera, frame.stamp_ns, len(found), np.asarray(jpeg).tobytes())
+
+
+def write(recording: Recording, out: Path, console: Console) -> None:
+    """Write the page and the picture beside it, and say where and what they say.
+
+    Args:
+        recording: what they are about.
+        out: the HTML file; the picture gets the suffix ``.png``.
+        console: where it is said.
+    """
+    picture = out.with_suffix('.png')
+    with console.status('drawing …'):
+        out.write_text(html(recording), encoding='utf-8')
+        picture.write_bytes(png(recording))
+    found = findings(recording)
+    console.print(f'{headline(found)[1]}:')
+    for finding in found:
+        mark = {'ok': '[green]ok[/]', 'warn': '[yellow]!![/]', 'error': '[red]!![/]'}[finding.level]
+        console.print(f' {mark} {finding.text}', highlight=False)
+    console.print(f'report {out}, picture {picture}', highlight=False, soft_wrap=True)
