@@ -97,7 +97,7 @@ def test_findings_name_camera_figure_and_limit(recording: Recording):
     text = '\n'.join(f'{f.level}: {f.text}' for f in told)
     assert 'warn: The slowest 5% of the results take too long: rear 306 ms (limit 200, ' in text
     assert 'front' not in next(f.text for f in told if 'too long' in f.text)
-    assert 'error: Lane gpu failed 1 times and runs again: CUDA error.' in text
+    assert 'error: Lane gpu failed once and runs again: CUDA error.' in text
     assert 'ok: Every camera gave results: 2 of them.' in text
     assert 'warn: More is dropped than the limit of 20% (limits.drop_ratio_warn): ' in text
     assert headline(told)[0] == 'error'

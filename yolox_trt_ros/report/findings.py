@@ -220,7 +220,8 @@ def _lanes(recording: Recording) -> Iterator[Finding]:
         if failed > 0 or any(lane.state in ('quarantined', 'open') for lane in seen):
             note = next((lane.note for lane in reversed(seen) if lane.note), 'no note')
             now = 'runs again' if seen[-1].state == 'running' else f'is {seen[-1].state}'
-            yield Finding('error', f'Lane {name} failed {max(failed, 1)} times and {now}: {note}.')
+            often = f'{failed} times' if failed > 1 else 'once'
+            yield Finding('error', f'Lane {name} failed {often} and {now}: {note}.')
         if np.median([lane.utilisation for lane in seen]) > FULL:
             full.append(name)
     if full:
