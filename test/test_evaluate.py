@@ -3,14 +3,11 @@
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from labelled_world import write_labelled
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.sim.rig import default_rig
-from yolox_trt_ros.sim.world.bodies import CLASSES as NAMES
-from yolox_trt_ros.sim.world.world import World
 from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 
 CLASSES = ('car', 'bus')
@@ -55,6 +52,13 @@ def test_ignored_boxes_count_neither_way():
         assert result['per_class']['bus'] == {'ap50': None, 'ap50_95': None, 'labels': 0}
 
 
+def test_low_labels_can_be_left_out():
+    low = labels().ignoring_below(50)
+    assert low.ignored.tolist() == [True, False]
+    result = average_precision([low], [found(BOXES[1:], [0.9], [1])], CLASSES)
+    assert (result['map50'], result['per_class']['car']['labels']) == (1.0, 0)
+
+
 def test_lengths_must_agree():
     with pytest.raises(ValueError, match='1 labelled pictures but detections of 0'):
         average_precision([labels()], [], CLASSES)
@@ -64,31 +68,7 @@ def test_lengths_must_agree():
 def folder(tmp_path_factory) -> Path:
     """Return a folder with pictures of a test world and their COCO labels."""
     path = tmp_path_factory.mktemp('coco')
-    images, annotations = [], []
-    with World(200_500, 'day', 'clear') as world:
-        for k, camera in enumerate(default_rig().values(), 1):
-            bgr, truth = world.render(3.0, camera)
-            cv2.imwrite(str(path / f'{camera.name}.png'), bgr)
-            images.append({'id': k, 'file_name': f'{camera.name}.png', 'width': 960, 'height': 640})
-            for box, class_id, ignored in zip(
-                truth.xyxy, truth.class_id, truth.ignored, strict=True
-            ):
-                x0, y0, x1, y1 = (float(v) for v in box)
-                annotations.append(
-                    {
-                        'id': len(annotations) + 1,
-                        'image_id': k,
-                        'category_id': int(class_id) * 10,
-                        'bbox': [x0, y0, x1 - x0, y1 - y0],
-                        'area': (x1 - x0) * (y1 - y0),
-                        'iscrowd': int(ignored),
-                    }
-                )
-    categories = [{'id': k * 10, 'name': name} for k, name in enumerate(NAMES)]
-    categories.append({'id': 999, 'name': 'tram'})
-    content = {'images': images, 'annotations': annotations, 'categories': categories}
-    (path / 'labels.json').write_text(json.dumps(content))
-    return path
+    return write_labelled(path)
 
 
 def test_a_labelled_folder_is_measured(folder, tmp_path, capsys):

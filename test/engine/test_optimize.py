@@ -24,7 +24,8 @@ from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.dla_rules import forces_gpu, judge
 from yolox_trt_ros.engine.onnx_file import read_onnx
 from yolox_trt_ros.engine.onnx_run import OnnxRun
-from yolox_trt_ros.engine.surgery.optimize import RENAMED_KEY, operate
+from yolox_trt_ros.engine.surgery import RENAMED_KEY
+from yolox_trt_ros.engine.surgery.optimize import operate
 from yolox_trt_ros.engine.surgery.proof import prove
 from yolox_trt_ros.tools.detect import as_rows, frame_of
 

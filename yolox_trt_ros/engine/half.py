@@ -36,11 +36,14 @@ def to_half(model: Any, *, float32_borders: bool = False) -> Any:
     """
     try:
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
     except ImportError as error:
         raise MissingDependencyError(
             'converting a model to float16 needs ONNX Runtime: pip install onnxruntime'
         ) from error
-    return convert_float_to_float16(model, keep_io_types=float32_borders)
+    half = convert_float_to_float16(model, keep_io_types=float32_borders)
+    OnnxModel.graph_topological_sort(half.graph)  # the Casts come last, ONNX asks for them in place
+    return half
 
 
 def widen_weights(model: Any) -> None:

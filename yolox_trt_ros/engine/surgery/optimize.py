@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
+from yolox_trt_ros.engine.surgery import RENAMED_KEY
 from yolox_trt_ros.engine.surgery.head import HeadMap, cut_head, find_head
 from yolox_trt_ros.engine.surgery.rules import (
     FocusToConv,
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OLDEST_OPSET = 11
-RENAMED_KEY = 'yolox_trt_ros.renamed'
-"""ONNX metadata: what the head's maps were called before the cut, JSON {new name: old name}."""
-
 EXACT = {
     'Focus and convolution → one convolution': FocusToConv,
     'wide max pools → chains of 5x5': WidePoolToChain,

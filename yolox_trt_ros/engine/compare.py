@@ -1,0 +1,134 @@
+"""Two models tensor by tensor on the same pictures, to see where accuracy goes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.engine.graph import Graph
+from yolox_trt_ros.engine.onnx_run import OnnxRun
+from yolox_trt_ros.engine.surgery import RENAMED_KEY
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDifference:
+    """How one tensor of two models differs, over all pictures.
+
+    Attributes:
+        name: in the reference.
+        op: of the layer that makes it.
+        cosine: of the angle between the two, seen as vectors; 1 is the same direction.
+        largest: difference of one number.
+        sqnr_db: signal to quantisation noise, 10·log10(Σ reference² / Σ difference²); infinite
+            where nothing differs.
+    """
+
+    name: str
+    op: str
+    cosine: float
+    largest: float
+    sqnr_db: float
+
+
+@dataclass(slots=True)
+class _Sums:
+    reference: float = 0.0
+    other: float = 0.0
+    product: float = 0.0
+    noise: float = 0.0
+    largest: float = 0.0
+
+    def add(self, reference: np.ndarray, other: np.ndarray) -> None:
+        a, b = (v.astype(np.float64).reshape(-1) for v in (reference, other))
+        difference = a - b
+        self.reference += float(a @ a)
+        self.other += float(b @ b)
+        self.product += float(a @ b)
+        self.noise += float(difference @ difference)
+        self.largest = max(self.largest, float(np.abs(difference).max(initial=0.0)))
+
+    def difference(self, name: str, op: str) -> TensorDifference:
+        length = math.sqrt(self.reference * self.other)
+        cosine = self.product / length if length else float(self.reference == self.other)
+        sqnr = math.inf
+        if self.noise:
+            sqnr = 10 * math.log10(self.reference / self.noise) if self.reference else -math.inf
+        return TensorDifference(name, op, cosine, self.largest, sqnr)
+
+
+def compare_models(
+    reference: ModelProto, other: ModelProto, pictures: Iterable[np.ndarray]
+) -> tuple[list[TensorDifference], int]:
+    """Return how each tensor that both models have differs, worst first, and how many have no pair.
+
+    Tensors match by name; those that ``optimize`` renamed by their former names, which it wrote
+    into the model. Both run operator by operator, so that a tensor is what the graph says.
+
+    Args:
+        reference: usually the FP32 model.
+        other: its FP16, INT8 or optimised version.
+        pictures: float32 (3, height, width).
+
+    Returns:
+        Differences by ``sqnr_db``, lowest first; and how many tensors of ``other`` have no
+        counterpart.
+
+    Raises:
+        ModelError: no tensor of one is in the other, or their inputs or shapes differ.
+    """
+    here, there = Graph(reference), Graph(other)
+    pairs, unmatched = _pairs(reference, here, other, there)
+    first = OnnxRun(reference, list(pairs), literal=True)
+    second = OnnxRun(other, list(pairs.values()), literal=True)
+    if first.shape[2:] != second.shape[2:]:
+        raise ModelError(f'inputs differ: {first.shape} and {second.shape}')
+    sums = {name: _Sums() for name in pairs}
+    for picture in pictures:
+        a, b = (run(_batch(picture, run)) for run in (first, second))
+        for name, counterpart in pairs.items():
+            left, right = a[name][:1], b[counterpart][:1]
+            if left.shape != right.shape:
+                raise ModelError(
+                    f'tensor {name}: {list(left.shape)} in the one, {list(right.shape)} in the '
+                    'other: these are not versions of one model'
+                )
+            sums[name].add(left, right)
+    found = [sums[name].difference(name, here.producer[name].op_type) for name in pairs]
+    return sorted(found, key=lambda d: d.sqnr_db), unmatched
+
+
+def _batch(picture: np.ndarray, run: OnnxRun) -> np.ndarray:
+    size = run.shape[0] if isinstance(run.shape[0], int) else 1
+    return np.repeat(picture[None], size, axis=0)
+
+
+def _pairs(
+    reference: ModelProto, here: Graph, other: ModelProto, there: Graph
+) -> tuple[dict[str, str], int]:
+    """Return reference tensor → the other's, in the reference's order; and the unmatched ones."""
+    former, formerly = _former_names(other), _former_names(reference)
+    counterparts = {former.get(n, n): n for n in there.tensors if n in there.producer}
+    names = {n: formerly.get(n, n) for n in here.tensors if n in here.producer}
+    pairs = {n: counterparts[key] for n, key in names.items() if key in counterparts}
+    if not pairs:
+        raise ModelError(
+            'the two models have no tensor of the same name: expected two versions of one model'
+        )
+    return pairs, len(counterparts) - len(pairs)
+
+
+def _former_names(model: ModelProto) -> dict[str, str]:
+    for entry in model.metadata_props:
+        if entry.key == RENAMED_KEY:
+            names: dict[str, str] = json.loads(entry.value)
+            return names
+    return {}

@@ -1,0 +1,102 @@
+"""Compare two versions of a model layer by layer, to see where accuracy goes.
+
+The reference runs in FP32; the other is its FP16, INT8 (Q/DQ) or optimised version. Every tensor
+that both have is compared on the same pictures (--images, --bag, --world, or random ones), and the
+worst come first: cosine, largest difference, and signal to quantisation noise in dB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yolox_trt_ros.core.errors import ConfigError, ModelError
+from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.detect.model import description
+from yolox_trt_ros.engine.compare import TensorDifference, compare_models
+from yolox_trt_ros.engine.graph import Graph
+from yolox_trt_ros.engine.onnx_file import read_onnx
+from yolox_trt_ros.tools._pictures import add_picture_arguments, chosen_pictures, random_inputs
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('reference', type=Path, help='ONNX file, usually the FP32 model')
+    parser.add_argument('other', type=Path, help='ONNX file, a version of it')
+    add_picture_arguments(parser, required=False, count=4)
+    parser.add_argument('--rows', type=int, default=25, help='lines of the table; 0: all')
+    parser.add_argument('--json', type=Path, help='write all differences here as well')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool and return its exit code."""
+    if args.rows < 0:
+        raise ConfigError(f'--rows: expected 0 or more, got {args.rows}')
+    reference, other = read_onnx(args.reference), read_onnx(args.other)
+    spec = _spec(args.reference, reference)
+    chosen = chosen_pictures(args)
+    pictures = list(chosen.inputs(spec) if chosen else random_inputs(spec, args.pictures))
+    found, unmatched = compare_models(reference, other, pictures)
+    _print_table(found, args.rows)
+    where = chosen.name if chosen else 'random numbers'
+    print(
+        f'{len(found)} tensors compared on {len(pictures)} pictures of {where}; '
+        f'{unmatched} of {args.other.name} have no counterpart'
+    )
+    if args.json:
+        # JSON knows no infinity: null where nothing differs.
+        rows = [
+            {**asdict(d), 'sqnr_db': d.sqnr_db if math.isfinite(d.sqnr_db) else None} for d in found
+        ]
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(rows, indent=1) + '\n', encoding='utf-8')
+    return 0
+
+
+def _spec(path: Path, model: ModelProto) -> ModelSpec:
+    """Return what preprocessing has to know; heads do not matter here."""
+    image = Graph(model).image
+    (value,) = (i for i in model.graph.input if i.name == image)
+    shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+    if len(shape) != 4 or shape[1] != 3 or not all(shape[2:]):
+        raise ModelError(
+            f'{path}: expected an input [batch, 3, height, width] of fixed size, got {shape}'
+        )
+    about = {k: v for k, v in description(path).items() if k in ('colour', 'pad', 'scale')}
+    return ModelSpec(
+        input_name=image,
+        batch=shape[0],
+        height=shape[2],
+        width=shape[3],
+        strides=(),
+        labels=(),
+        layout='per_level',
+        outputs=(),
+        scores='logit',
+        boxes='grid',
+        **about,
+    )
+
+
+def _print_table(found: Sequence[TensorDifference], rows: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ('tensor', 'layer'):
+        table.add_column(title)
+    for title in ('SQNR dB', 'cosine', 'largest error'):
+        table.add_column(title, justify='right')
+    for d in found[: rows or None]:
+        noise = f'{d.sqnr_db:.1f}' if math.isfinite(d.sqnr_db) else 'equal'
+        table.add_row(d.name, d.op, noise, f'{d.cosine:.6f}', f'{d.largest:.4g}')
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

@@ -1,0 +1,238 @@
+"""Make INT8 models of a YOLOX, and measure what they cost in accuracy.
+
+Calibration runs pictures of --images, --bag or --world through the deployed preprocessing. For each
+method the output folder gets
+  <model>.<method>.onnx         Q/DQ pairs: TensorRT 10 and 11 on GPUs, ONNX Runtime
+  <model>.<method>.ranges.json  one range for each tensor: TensorRT 8.5 to 10, and DLA
+  <model>.<method>.cache        the same as TensorRT's calibration cache
+and once <model>.fp16.onnx and accuracy.json. In the end all of them are measured on labelled
+pictures; the exit code is 3 if even the best INT8 model loses more than --max-drop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
+from yolox_trt_ros.core.config import LaneConfig, ModelConfig
+from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.detect.model import describe
+from yolox_trt_ros.engine.half import to_half
+from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx, write_whole
+from yolox_trt_ros.engine.qdq import PARTS, insert_qdq, kept_layers, prepared
+from yolox_trt_ros.engine.ranges import RangeTable, file_digest
+from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
+from yolox_trt_ros.tools import evaluate
+from yolox_trt_ros.tools._coco_metrics import average_precision
+from yolox_trt_ros.tools._pictures import add_picture_arguments, chosen_pictures
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+TOO_LOSSY = 3
+"""Exit code where the answer is no."""
+FP32, FP16 = 'fp32', 'fp16'
+DEFAULT_METHODS = ('minmax', 'percentile:99.99')
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """One line of the table.
+
+    Attributes:
+        variant: ``fp32``, ``fp16`` or the INT8 method.
+        map50, map50_95: as parts of 1.
+        drop: points of mAP50 below FP32.
+    """
+
+    variant: str
+    map50: float
+    map50_95: float
+    drop: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument('model', help='ONNX file or packaged model')
+    parser.add_argument('--output', required=True, type=Path, metavar='DIR', help='for the files')
+    parser.add_argument('--labels', default='', help='text file, one class name a line')
+    parser.add_argument(
+        '--method',
+        nargs='+',
+        type=str,
+        default=list(DEFAULT_METHODS),
+        help='minmax, entropy, percentile:P, fixed:R (ReLU6: fixed:6, without pictures); '
+        f'default: {" ".join(DEFAULT_METHODS)}',
+    )
+    parser.add_argument(
+        '--keep', nargs='+', choices=PARTS, default=[], help='layers that stay in higher precision'
+    )
+    add_picture_arguments(parser, required=False, count=128)
+    parser.add_argument(
+        '--trt-version', default='10.3.0', help='of the calibration cache (default: 10.3.0)'
+    )
+    gate = parser.add_argument_group('accuracy gate')
+    how = gate.add_mutually_exclusive_group()
+    how.add_argument(
+        '--coco', nargs=2, type=Path, metavar=('DIR', 'ANN.json'), help='measure on labelled images'
+    )
+    how.add_argument(
+        '--worlds', type=int, default=24, help='measure on rendered test worlds (default: 24)'
+    )
+    how.add_argument('--no-gate', action='store_true', help='measure nothing: no labels at hand')
+    gate.add_argument(
+        '--max-drop', type=float, default=1.5, help='points of mAP50 (default: 1.5 of 100)'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the tool and return its exit code."""
+    methods = list(dict.fromkeys(map(Method.parse, args.method)))
+    fp32 = _loaded(args.model, args.labels)
+    classes, count, samples = _samples(args)
+    shared = [] if args.no_gate else evaluate.shared_classes(fp32, classes)
+    variants = {FP32: fp32, **_write_variants(args, fp32, methods)}
+    if args.no_gate:
+        print('accuracy was not measured')
+        return 0
+    pairs = [(model, _detector(model)) for model in variants.values()]
+    labels, found = evaluate.detect(pairs, shared, classes, samples, count)
+    figures = [average_precision(labels, one, shared) for one in found]
+    rows = [
+        Accuracy(name, f['map50'], f['map50_95'], 100 * (figures[0]['map50'] - f['map50']))
+        for name, f in zip(variants, figures, strict=True)
+    ]
+    _print_table(rows, len(labels), args.max_drop)
+    report = {
+        'model': fp32.path.name,
+        'pictures': len(labels),
+        'data': args.coco[1].name if args.coco else 'world test',
+        'keep': args.keep,
+        'max_drop': args.max_drop,
+        'variants': [asdict(row) for row in rows],
+    }
+    text = json.dumps(report, indent=1) + '\n'
+    write_whole(args.output / 'accuracy.json', text.encode())
+    best = min(row.drop for row in rows if row.variant not in (FP32, FP16))
+    return TOO_LOSSY if best > args.max_drop else 0
+
+
+def _loaded(path: str | Path, labels: str = '') -> Model:
+    config = {
+        'path': str(path),
+        'labels': labels,
+        'score_threshold': 0.01,
+        'nms_iou': 0.65,
+        'max_detections': evaluate.MAX_DETECTIONS,
+    }
+    return load_model(build(ModelConfig, config))
+
+
+def _detector(model: Model) -> Detector:
+    lane = LaneConfig('quantize', device='cpu', threads=available_cores())
+    return make_detector(replace(lane, max_batch=model.spec.batch or 1), model)
+
+
+def _samples(args: argparse.Namespace) -> tuple[list[str], int, Iterator[evaluate.Sample]]:
+    if args.coco:
+        return evaluate.coco_samples(*args.coco)
+    return evaluate.world_samples('test', args.worlds)
+
+
+def _write_variants(
+    args: argparse.Namespace, fp32: Model, methods: list[Method]
+) -> dict[str, Model]:
+    """Write FP16 and INT8 models; return them by name."""
+    original = read_onnx(fp32.path)
+    model, about = prepared(original), _about(fp32.spec)
+    kept = kept_layers(model, args.keep, _head_maps(original)) if args.keep else []
+    half = args.output / f'{fp32.path.stem}.fp16.onnx'
+    _write_model(to_half(prepared(original), float32_borders=True), half, about)
+    written = {FP16: _loaded(half)}
+    pictures, found = _ranges(args, fp32.spec, model, methods)
+    digest = file_digest(fp32.path)
+    for method, ranges in found.items():
+        stem = f'{fp32.path.stem}.{str(method).replace(":", "-")}'
+        count = 0 if method.kind == 'fixed' else pictures
+        table = RangeTable(fp32.path.name, digest, str(method), count, tuple(kept), ranges)
+        write_whole(args.output / f'{stem}.ranges.json', table.to_json().encode())
+        write_whole(args.output / f'{stem}.cache', table.calibration_cache(args.trt_version))
+        path = args.output / f'{stem}.onnx'
+        _write_model(insert_qdq(prepared(original), ranges, kept), path, about)
+        written[str(method)] = _loaded(path)
+    print(f'{pictures} calibration pictures; written to {args.output}')
+    return written
+
+
+def _ranges(
+    args: argparse.Namespace, spec: ModelSpec, model: ModelProto, methods: list[Method]
+) -> tuple[int, dict[Method, dict[str, float]]]:
+    """Return how many pictures were looked at, and the ranges by each method."""
+    found = {
+        m: fixed_ranges(model, m.number, 255 * spec.scale) for m in methods if m.kind == 'fixed'
+    }
+    pictures = chosen_pictures(args)
+    learning = [m for m in methods if m.kind != 'fixed']
+    if not learning:
+        return 0, found
+    if pictures is None:
+        raise ConfigError(
+            f'method {learning[0]} needs pictures: give --images DIR, --bag BAG or --world train'
+        )
+    histograms = any(m.kind != 'minmax' for m in learning)
+    progress = _Progress(pictures.count)
+    statistics = Statistics(model, lambda: pictures.inputs(spec), histograms, progress)
+    ranges = {**found, **{m: statistics.ranges(m, progress) for m in learning}}
+    return statistics.pictures, {m: ranges[m] for m in methods}
+
+
+class _Progress:
+    """Shows how far the calibration is."""
+
+    def __init__(self, pictures: int) -> None:
+        self._pictures = pictures
+
+    def __call__(self, items: Iterable[Any], title: str) -> Iterable[Any]:
+        from rich.console import Console
+        from rich.progress import track
+
+        count = len(items) if isinstance(items, list) else self._pictures
+        return track(items, title, count, console=Console(stderr=True), transient=True)
+
+
+def _head_maps(model: ModelProto) -> dict[str, str]:
+    from onnxscript import ir
+
+    from yolox_trt_ros.engine.surgery.head import find_head
+
+    return {m.name: m.original for m in find_head(ir.from_proto(model))}
+
+
+def _about(spec: ModelSpec) -> dict[str, Any]:
+    keys = ('strides', 'scores', 'boxes', 'colour', 'pad', 'scale')
+    return {'labels': list(spec.labels), **{k: getattr(spec, k) for k in keys}}
+
+
+def _write_model(model: ModelProto, path: Path, about: dict[str, Any]) -> None:
+    describe(model, about)
+    write_onnx(model, path)
+
+
+def _print_table(rows: list[Accuracy], pictures: int, max_drop: float) -> None:
+    print(f'accuracy on {pictures} pictures')
+    print(f'{"variant":<22}{"mAP50":>7}{"mAP50-95":>10}{"drop of mAP50":>15}')
+    for row in rows:
+        told = '' if row.variant == FP32 else f'{row.drop:15.2f}'
+        beyond = row.variant not in (FP32, FP16) and row.drop > max_drop
+        print(
+            f'{row.variant:<22}{100 * row.map50:7.2f}{100 * row.map50_95:10.2f}{told}'
+            f'{f"  beyond {max_drop:g}" if beyond else ""}'
+        )
