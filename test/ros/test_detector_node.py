@@ -118,6 +118,7 @@ def test_every_message_is_accounted_for(rig: Rig) -> None:
     assert (status.waiting, status.in_flight) == (0, 0)
     assert status.published == status.received - sum(status.drop_counts)
     assert status.lane == 'cpu0'
+    assert list(status.ran_on) == ['cpu0'] and 1 <= status.ran_frames[0] <= status.published
     assert set(status.stages) >= {*STAGES, 'total'}
     assert status.last_stamp == last.header.stamp
 
@@ -137,6 +138,13 @@ def test_stamp_and_age_are_those_of_the_newest_result(rig: Rig) -> None:
     )
     assert after.last_stamp == good.header.stamp
     assert after.age_ns > SECOND, 'the stamp is years old'
+
+    def told() -> bool:
+        status = rig.peer.diagnostics.get('packed')
+        values = {v.key: v.value for v in status.values} if status else {}
+        return 'JPEG' in values.get('last problem', '') and 'cpu0' in values['ran on']
+
+    rig.peer.until(told, 'the damaged image as the last problem')
 
 
 def test_stamps_that_jump_back_are_counted_and_kept(rig: Rig) -> None:

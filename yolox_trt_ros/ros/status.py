@@ -27,6 +27,8 @@ def camera_status(report: CameraReport, notes: IngestNotes, now_ns: int) -> Came
         level=int(report.health.level),
         message=report.health.message,
         lane=s.lane,
+        ran_on=list(report.ran),
+        ran_frames=list(report.ran.values()),
         priority=s.priority,
         deadline_ms=s.deadline_ms,
         rate_in_hz=report.rate_in_hz,

@@ -29,7 +29,7 @@ OVERLOAD = 0.05
 OVERLOAD_MEMORY = 128
 """… of about this many that came last."""
 SPARE = 0.7
-"""When every lane is used more than this, what arrives next is not waited for: throughput counts."""
+"""When every lane is used more than this, no frame is expected: throughput counts."""
 HANG_FACTOR = 10
 """A batch that takes this many times its expected cost hangs …"""
 HANG_NS = 2_000_000_000
