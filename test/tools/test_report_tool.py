@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.bags.reader import Bag
+from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.tools._judge import Judge
 
@@ -230,3 +233,22 @@ def test_a_full_disk_is_told(vehicle: Path, tmp_path: Path, live_detector) -> No
         told = process.communicate()[1]
     assert process.returncode == 1
     assert 'File too large' in told and str(output) in told and 'Traceback' not in told
+
+
+@pytest.mark.ros
+def test_an_error_in_a_callback_is_not_lost(monkeypatch) -> None:
+    """A class that --labels does not name ends listening with that sentence."""
+    from yolox_trt_ros.tools._live_results import LiveResults
+
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    judge, config = Judge(['car'], ['bus', 'car']), load_vehicle('laptop_8cam')
+    results = LiveResults(config, '/detector', judge, '')
+    with pytest.raises(ConfigError, match='class_id "1": expected a known class'), results:
+        results._listen('/detector/x', lambda m: judge.add_found('x', m), 10)
+        results.executor.wake()
+        message = found('x', T0, (BOX, 0.9, 1))
+        publisher = results.node.create_publisher(type(message), '/detector/x', 10)
+        end = time.monotonic() + 30
+        while results._error is None and time.monotonic() < end:
+            publisher.publish(message)
+            time.sleep(0.05)

@@ -12,7 +12,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.errors import FrameError
+from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.messages import stamp_ns_of
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
@@ -166,7 +166,12 @@ class Observer(Watcher):
 
     def _on_truth(self, camera: CameraConfig, message: Detection2DArray) -> None:
         seen = self.seen[camera.name]
-        truth = self.classes.truth(read(message, CLASSES))
+        try:
+            truth = self.classes.truth(read(message, CLASSES))
+        except ConfigError as error:
+            told = f'ground truth of other classes than the rendered world’s is left out: {error}'
+            self.node.get_logger().warning(told, once=True)
+            return
         self._judge(seen, seen.judged.second(stamp_ns_of(message), truth))
 
     def _judge(self, seen: Seen, pair: tuple[Detections, Detections] | None) -> None:

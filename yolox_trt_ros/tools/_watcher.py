@@ -18,7 +18,10 @@ Self = TypeVar('Self', bound='Watcher')
 
 
 class Watcher:
-    """Owns a node in a context of its own, spun within a ``with`` block."""
+    """Owns a node in a context of its own, spun within a ``with`` block.
+
+    An error in a callback ends the spinning, and is raised at the end of the block.
+    """
 
     def __init__(self, name: str) -> None:
         self._context = rclpy.Context()
@@ -27,22 +30,28 @@ class Watcher:
         self.executor = SingleThreadedExecutor(context=self._context)
         self.executor.add_node(self.node)
         self._stopped = threading.Event()
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._spin, name=name, daemon=True)
 
     def __enter__(self: Self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
         self.executor.shutdown()
         self.node.destroy_node()
         self._context.try_shutdown()
+        if self._error and kind is None:
+            raise self._error
 
     def _spin(self) -> None:
-        while not self._stopped.is_set():
-            self.executor.spin_once(timeout_sec=0.2)
+        try:
+            while not self._stopped.is_set():
+                self.executor.spin_once(timeout_sec=0.2)
+        except Exception as error:  # of a callback; told when the block ends
+            self._error = error
 
 
 def wait_for(

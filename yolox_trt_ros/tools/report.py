@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--vehicle', default='', help='vehicle file or packaged name')
     parser.add_argument('--model', default='', help='with --replay: ONNX file or packaged name')
     parser.add_argument('--labels', type=Path, help='text file, one class name a line')
+    parser.add_argument(
+        '--truth-labels', type=Path, help='with BAG: class names of its ground truth topics'
+    )
     parser.add_argument('--detector', default='', help='name of the detector node')
     parser.add_argument(
         '--images', type=Path, metavar='BAG', help='with BAG: where the images are, if elsewhere'
@@ -82,7 +85,7 @@ def from_bag(args: argparse.Namespace, config: Config | None) -> Recording:
             gatherer = gather_bag(bag, topics, config, labels)
             if not labels:
                 return gatherer.recording(args.bag.name)
-            judge = judge_bag(bag, topics, labels, ())
+            judge = judge_bag(bag, topics, labels, read_labels(args.truth_labels))
             pictures = samples(images, config, judge)
         return gatherer.recording(args.bag.name, pictures, judge.quality())
 
