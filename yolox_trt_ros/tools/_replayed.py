@@ -49,6 +49,7 @@ def from_replay(args: argparse.Namespace, config: Config) -> Recording:
         isolate()
         logs = Path(folder)
         player = ['replay', str(args.replay), '--vehicle', str(vehicle), '--clock']
+        player += ['--timeout', str(START_S)]
         observer = Observer(config, labels)
         with (
             observer,
