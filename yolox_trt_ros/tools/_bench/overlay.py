@@ -187,6 +187,6 @@ def _vehicle(folder: Path, args: argparse.Namespace) -> Path:
     ):
         if value:
             flat[key] = str(Path(value).resolve()) if Path(value).exists() else value
-    path = folder / 'overlay.param.yaml'
+    path = folder / 'vehicle.param.yaml'
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': flat}}))
     return path
