@@ -24,7 +24,9 @@ from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.schedule.lane import LaneSpec
 
 if TYPE_CHECKING:
+    from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
     from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
+    from yolox_trt_ros.detect.cuda.runtime import CudaDevice
     from yolox_trt_ros.engine.lanes import LaneEngine
 
 DEFAULT_MODEL = 'edge_n'
@@ -148,8 +150,25 @@ def _tensorrt_detector(
     engine: LaneEngine,
     on_event: Callable[[str], None] | None,
 ) -> Detector:
-    from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
     from yolox_trt_ros.detect.cuda.detector import CudaDetector
+
+    spec, thresholds = _lane_spec(lane, model), lambda: model.thresholds
+    backend, device, stream = tensorrt_backend(lane, spec, engine)
+    jpeg = _gpu_jpeg(device.index, lane.name, on_event)
+    sizes = lane.max_batch, lane.in_flight
+    return CudaDetector(spec, device, stream, backend, thresholds, *sizes, jpeg)
+
+
+def tensorrt_backend(
+    lane: LaneConfig, spec: ModelSpec, engine: LaneEngine
+) -> tuple[TensorRtBackend, CudaDevice, Any]:
+    """Load an engine; return what runs it, its device, and the stream that it runs on.
+
+    Raises:
+        EngineError: TensorRT does not load it.
+        MissingDependencyError: there is no GPU, or a package is missing.
+    """
+    from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
     from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 
     kind, _, number = lane.device.partition(':')
@@ -160,11 +179,7 @@ def _tensorrt_detector(
     quanta = {tensor['name']: tensor['quantum'] for tensor in cached.facts['tensors']}
     tensorrt = engine.tensorrt
     loaded = Engine(tensorrt.module, tensorrt.logger, cached.engine, cached.path.name, quanta)
-    spec, thresholds = _lane_spec(lane, model), lambda: model.thresholds
-    backend = TensorRtBackend(loaded, spec, device, stream, lane.max_batch, core)
-    jpeg = _gpu_jpeg(device.index, lane.name, on_event)
-    sizes = lane.max_batch, lane.in_flight
-    return CudaDetector(spec, device, stream, backend, thresholds, *sizes, jpeg)
+    return TensorRtBackend(loaded, spec, device, stream, lane.max_batch, core), device, stream
 
 
 def _lane_engine(

@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from generated_yolox import write_yolox
+from host_tensorrt import engine_of, host_tensorrt
 from onnx import numpy_helper
+from test_runtime import HostMemory, Stream
 from tiny_models import write_identity
+from tiny_models import write_yolox as write_tiny
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.core.errors import ModelError
-from yolox_trt_ros.engine.compare import compare_models
+from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
+from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.engine.compare import compare_models, compare_outputs
 from yolox_trt_ros.engine.half import to_half
 from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx
 from yolox_trt_ros.engine.onnx_run import OnnxRun
 from yolox_trt_ros.engine.surgery.optimize import operate
+from yolox_trt_ros.tools._engine_run import EngineRun
 
 ROOT = Path(__file__).resolve().parents[2]
 CUT = ROOT / 'models' / 'edge_n_cut.onnx'
@@ -88,3 +94,34 @@ def test_files_that_are_no_models(tmp_path: Path, capsys):
     (tmp_path / 'x.onnx').write_bytes(b'engine')
     assert main(['compare', str(CUT), str(tmp_path / 'x.onnx')]) == 1
     assert 'expected an ONNX model' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('kind', 'least_db'),
+    [(('FLOAT', 'LINEAR'), 100), (('HALF', 'CHW16'), 50), (('INT8', 'CHW32'), 5)],
+)
+def test_an_engine_is_compared_in_the_form_that_it_takes(
+    tmp_path: Path, kind: tuple[str, str], least_db: float
+):
+    path = write_tiny(tmp_path / 'tiny.onnx', layout='per_level', scores='logit', batch=1)
+    quanta = {'images': 2.0} if kind[0] == 'INT8' else {}
+    content = engine_of(path, kinds={'images': kind}, quanta=quanta)
+    engine = Engine(host_tensorrt(), None, content, 'tiny.engine', quanta)
+    spec, memory = load_model_spec(path), HostMemory()
+    stream = Stream(can_record=False)
+    backend = TensorRtBackend(engine, spec, memory, stream, 1, None, np)  # type: ignore[arg-type]
+    run = EngineRun(backend, spec, stream, np)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (3, 64, 96)).astype(np.float32) for _ in range(2)]
+    found = compare_outputs(read_onnx(path), run, spec.outputs, pictures)
+    assert len(found) == 9 and {d.op for d in found} == {'Conv'}
+    noise = [d.sqnr_db for d in found]
+    assert noise == sorted(noise) and noise[0] > least_db
+    if kind[0] == 'INT8':
+        # Steps of 2 up to 254: half of all pixels are off by 1.
+        assert noise[0] < 60
+
+
+def test_an_engine_needs_a_device(capsys):
+    assert main(['compare', str(CUT)]) == 1
+    assert '--device cuda:0' in capsys.readouterr().err

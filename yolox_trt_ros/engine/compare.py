@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from yolox_trt_ros.engine.surgery import RENAMED_KEY
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+
+Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +90,47 @@ def compare_models(
     """
     here, there = Graph(reference), Graph(other)
     pairs, unmatched = _pairs(reference, here, other, there)
-    first = OnnxRun(reference, list(pairs), literal=True)
-    second = OnnxRun(other, list(pairs.values()), literal=True)
-    if first.shape[2:] != second.shape[2:]:
-        raise ModelError(f'inputs differ: {first.shape} and {second.shape}')
+    run = OnnxRun(other, list(pairs.values()), literal=True)
+    return _compared(reference, pairs, lambda p: run(_batch(p, run)), pictures), unmatched
+
+
+def compare_outputs(
+    reference: ModelProto, run: Run, names: Sequence[str], pictures: Iterable[np.ndarray]
+) -> list[TensorDifference]:
+    """Return how what an engine answers differs from the model it was built from, worst first.
+
+    Args:
+        reference: the model.
+        run: returns the engine's outputs (1, …) for one picture.
+        names: of those outputs.
+        pictures: float32 (3, height, width).
+
+    Raises:
+        ModelError: the reference has no such tensor, or another shape.
+    """
+    return _compared(reference, {name: name for name in names}, run, pictures)
+
+
+def _compared(
+    reference: ModelProto,
+    pairs: Mapping[str, str],
+    run: Run,
+    pictures: Iterable[np.ndarray],
+) -> list[TensorDifference]:
+    graph, exact = Graph(reference), OnnxRun(reference, list(pairs), literal=True)
     sums = {name: _Sums() for name in pairs}
     for picture in pictures:
-        a, b = (run(_batch(picture, run)) for run in (first, second))
+        here, there = exact(_batch(picture, exact)), run(picture)
         for name, counterpart in pairs.items():
-            left, right = a[name][:1], b[counterpart][:1]
+            left, right = here[name][:1], there[counterpart][:1]
             if left.shape != right.shape:
                 raise ModelError(
                     f'tensor {name}: {list(left.shape)} in the one, {list(right.shape)} in the '
                     'other: these are not versions of one model'
                 )
             sums[name].add(left, right)
-    found = [sums[name].difference(name, here.producer[name].op_type) for name in pairs]
-    return sorted(found, key=lambda d: d.sqnr_db), unmatched
+    found = [sums[name].difference(name, graph.producer[name].op_type) for name in pairs]
+    return sorted(found, key=lambda d: d.sqnr_db)
 
 
 def _batch(picture: np.ndarray, run: OnnxRun) -> np.ndarray:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from yolox_trt_ros.compose import Model, available_cores, make_detector
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, lane_problems
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from yolox_trt_ros.engine.lanes import LaneEngine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,24 +37,37 @@ def detector_of(args: argparse.Namespace, name: str, model: Model) -> Detector:
         ConfigError: there is no such device, or the backend does not run on it.
         MissingDependencyError: a package or a GPU is missing.
     """
-    lane = _lane(args, name)
+    lane = lane_of(args, name)
     if lane.backend != 'tensorrt':
         return make_detector(lane, model)
+    return make_detector(lane, model, engine_of(args, lane, model))
+
+
+def engine_of(args: argparse.Namespace, lane: LaneConfig, model: Model) -> LaneEngine:
+    """Return the lane's engine; builds a missing one.
+
+    Raises:
+        MissingDependencyError: TensorRT or a GPU is missing.
+    """
     from rich.console import Console
 
     from yolox_trt_ros.engine.lanes import lane_engine
 
     with Console(stderr=True).status('looking for the engine …') as status:
-        engine = lane_engine(
+        return lane_engine(
             lane,
             model.path,
             EnginesConfig(ranges=args.ranges),
             lambda fraction, _: status.update(f'building the engine: {fraction:.0%}'),
         )
-    return make_detector(lane, model, engine)
 
 
-def _lane(args: argparse.Namespace, name: str) -> LaneConfig:
+def lane_of(args: argparse.Namespace, name: str) -> LaneConfig:
+    """Return the lane that the arguments describe.
+
+    Raises:
+        ConfigError: its values do not go together.
+    """
     lane = LaneConfig(
         name,
         device=args.device,

@@ -2,7 +2,8 @@
 
 The reference runs in FP32; the other is its FP16, INT8 (Q/DQ) or optimised version. Every tensor
 that both have is compared on the same pictures (--images, --bag, --world, or random ones), and the
-worst come first: cosine, largest difference, and signal to quantisation noise in dB.
+worst come first: cosine, largest difference, and signal to quantisation noise in dB. Without a
+second model, and with --device, it is the reference's own TensorRT engine, and what it gives out.
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from yolox_trt_ros.compose import load_model, tensorrt_backend
+from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.model import description
-from yolox_trt_ros.engine.compare import TensorDifference, compare_models
+from yolox_trt_ros.engine.compare import TensorDifference, compare_models, compare_outputs
 from yolox_trt_ros.engine.graph import Graph
 from yolox_trt_ros.engine.onnx_file import read_onnx
+from yolox_trt_ros.tools import _one_lane
 from yolox_trt_ros.tools._pictures import add_picture_arguments, chosen_pictures, random_inputs
 
 if TYPE_CHECKING:
@@ -31,8 +38,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('reference', type=Path, help='ONNX file, usually the FP32 model')
-    parser.add_argument('other', type=Path, help='ONNX file, a version of it')
+    parser.add_argument('other', type=Path, nargs='?', help='ONNX file, a version of it')
     add_picture_arguments(parser, required=False, count=4)
+    _one_lane.add_arguments(parser)
+    parser.set_defaults(backend='tensorrt')
     parser.add_argument('--rows', type=int, default=25, help='lines of the table; 0: all')
     parser.add_argument('--json', type=Path, help='write all differences here as well')
 
@@ -41,16 +50,18 @@ def run(args: argparse.Namespace) -> int:
     """Run the tool and return its exit code."""
     if args.rows < 0:
         raise ConfigError(f'--rows: expected 0 or more, got {args.rows}')
-    reference, other = read_onnx(args.reference), read_onnx(args.other)
+    if not args.other and args.device == 'cpu':
+        raise ConfigError('expected a second ONNX file, or --device cuda:0 for an engine')
+    reference = read_onnx(args.reference)
     spec = _spec(args.reference, reference)
     chosen = chosen_pictures(args)
     pictures = list(chosen.inputs(spec) if chosen else random_inputs(spec, args.pictures))
-    found, unmatched = compare_models(reference, other, pictures)
+    found, unmatched = _compared(args, reference, pictures)
     _print_table(found, args.rows)
     where = chosen.name if chosen else 'random numbers'
     print(
         f'{len(found)} tensors compared on {len(pictures)} pictures of {where}; '
-        f'{unmatched} of {args.other.name} have no counterpart'
+        f'{unmatched} have no counterpart'
     )
     if args.json:
         # JSON knows no infinity: null where nothing differs.
@@ -60,6 +71,26 @@ def run(args: argparse.Namespace) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(rows, indent=1) + '\n', encoding='utf-8')
     return 0
+
+
+def _compared(
+    args: argparse.Namespace, reference: ModelProto, pictures: Sequence[np.ndarray]
+) -> tuple[list[TensorDifference], int]:
+    if args.other:
+        return compare_models(reference, read_onnx(args.other), pictures)
+    from yolox_trt_ros.tools._engine_run import EngineRun
+
+    lane = _one_lane.lane_of(args, 'compare')
+    model = load_model(build(ModelConfig, {'path': str(args.reference)}))
+    engine = _one_lane.engine_of(args, lane, model)
+    backend, _, stream = tensorrt_backend(lane, model.spec, engine)
+    import cupy
+
+    try:
+        run = EngineRun(backend, model.spec, stream, cupy)
+        return compare_outputs(reference, run, model.spec.outputs, pictures), 0
+    finally:
+        backend.close()
 
 
 def _spec(path: Path, model: ModelProto) -> ModelSpec:
