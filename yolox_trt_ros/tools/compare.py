@@ -24,6 +24,7 @@ from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.model import description
 from yolox_trt_ros.engine.compare import TensorDifference, compare_models, compare_outputs
 from yolox_trt_ros.engine.graph import Graph
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('reference', type=Path, help='ONNX file, usually the FP32 model')
+    parser.add_argument('reference', type=Path, help='ONNX file or packaged model, usually FP32')
     parser.add_argument('other', type=Path, nargs='?', help='ONNX file, a version of it')
     add_picture_arguments(parser, required=False, count=4)
     _one_lane.add_arguments(parser)
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--rows: expected 0 or more, got {args.rows}')
     if not args.other and args.device == 'cpu':
         raise ConfigError('expected a second ONNX file, or --device cuda:0 for an engine')
+    args.reference = find_resource('models', str(args.reference), '.onnx')
     reference = read_onnx(args.reference)
     spec = _spec(args.reference, reference)
     chosen = chosen_pictures(args)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.engine.dla_rules import LayerVerdict, forces_gpu, judge
 from yolox_trt_ros.engine.onnx_file import check_onnx, read_onnx, write_onnx
 
@@ -37,7 +38,7 @@ RANDOM_PICTURES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('model', type=Path, help='ONNX file')
+    parser.add_argument('model', type=Path, help='ONNX file or packaged model')
     parser.add_argument('--output', type=Path, help='write the rewritten model here')
     parser.add_argument(
         '--check-dla', action='store_true', help='exit with 0 only if no layer forces the GPU'
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError('nothing to do: give --output OUT.onnx, --check-dla, or both')
     if args.batch < 0:
         raise ConfigError(f'--batch: expected at least 1, got {args.batch}')
+    args.model = find_resource('models', str(args.model), '.onnx')
     model = read_onnx(args.model)
     report: dict[str, Any] = {'model': args.model.name}
     if args.output:

@@ -209,11 +209,13 @@ class _Progress:
 
 
 def _head_maps(model: ModelProto) -> dict[str, str]:
+    from onnx import shape_inference
     from onnxscript import ir
 
     from yolox_trt_ros.engine.surgery.head import find_head
 
-    return {m.name: m.original for m in find_head(ir.from_proto(model))}
+    shaped = shape_inference.infer_shapes(model, data_prop=True)
+    return {m.name: m.original for m in find_head(ir.from_proto(shaped))}
 
 
 def _about(spec: ModelSpec) -> dict[str, Any]:
