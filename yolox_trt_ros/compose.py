@@ -118,9 +118,11 @@ def _gpu_jpeg(index: int, lane: str, on_event: Callable[[str], None] | None) -> 
     if on_event is None:
         return None
     from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
+    from yolox_trt_ros.detect.cuda.runtime import MAKING
 
     try:
-        jpeg = GpuJpeg(index)
+        with MAKING:
+            jpeg = GpuJpeg(index)
     except MissingDependencyError as error:
         on_event(f'lane {lane}: OpenCV decodes JPEG images on the CPU: {error}')
         return None
@@ -169,7 +171,7 @@ def tensorrt_backend(
         MissingDependencyError: there is no GPU, or a package is missing.
     """
     from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
-    from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+    from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice
 
     kind, _, number = lane.device.partition(':')
     core = int(number) if kind == 'dla' else None
@@ -179,7 +181,9 @@ def tensorrt_backend(
     quanta = {tensor['name']: tensor['quantum'] for tensor in cached.facts['tensors']}
     tensorrt = engine.tensorrt
     loaded = Engine(tensorrt.module, tensorrt.logger, cached.engine, cached.path.name, quanta)
-    return TensorRtBackend(loaded, spec, device, stream, lane.max_batch, core), device, stream
+    with MAKING:
+        backend = TensorRtBackend(loaded, spec, device, stream, lane.max_batch, core)
+    return backend, device, stream
 
 
 def _lane_engine(

@@ -100,10 +100,10 @@ def test_every_encoding_at_every_size(encoding: str, device: Any) -> None:
         got, boxes = run(device, model, [frame], shift)
         want, box = expected(model, frame)
         assert boxes == [box]
-        # Scales are rounded to float by OpenCV, to 32 fractional bits here: a weight may differ
-        # in its last place, which in a tiny image is that of many pixels.
+        # The same bytes as from OpenCV's own loops; what some build replaces them by may round
+        # otherwise now and then.
         assert np.abs(got[0] - want).max() <= 1
-        assert min(height, width) < 32 or (got[0] != want).mean() < 0.01
+        assert (got[0] != want).mean() < 0.001
 
     check()
 
