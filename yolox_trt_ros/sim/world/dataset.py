@@ -12,8 +12,9 @@ from yolox_trt_ros.sim.rig import PinholeCamera, default_rig
 from yolox_trt_ros.sim.world.truth import GroundTruth
 from yolox_trt_ros.sim.world.world import World
 
-FIRST_SEED = {'train': 0, 'val': 100_000, 'test': 200_000}
-"""First seed of each split; every split has room for 100,000 worlds."""
+FIRST_SEED = {'train': 0, 'val': 100_000, 'test': 400_000}
+"""First seed of each split; every split has room for 100,000 worlds. Worlds from 200,000 on tested
+earlier models, worlds from 300,000 on are the vehicle files'."""
 TIMES = 2
 PER_WORLD = 8 * TIMES
 """Pictures of one world: eight cameras at two moments."""

@@ -11,8 +11,8 @@ import numpy as np
 from yolox_trt_ros.sim.rig import PinholeCamera
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
-MIN_HEIGHT, MIN_VISIBILITY, MIN_INSIDE, MIN_TRANSMISSION = 1 / 32, 0.3, 0.12, 0.12
-"""A road user is labelled if it is at least this share of the image height tall (20 px of 640),
+MIN_HEIGHT, MIN_VISIBILITY, MIN_INSIDE, MIN_TRANSMISSION = 1 / 40, 0.3, 0.12, 0.12
+"""A road user is labelled if it is at least this share of the image height tall (16 px of 640),
 this share of its outline within the image shows, this share of it lies within the image, and
 the air lets this share of its light through; anything less
 is ``ignored``: neither its detection nor its absence counts."""
