@@ -1,8 +1,10 @@
 """What the overlay costs detection, where it has a core of its own.
 
 The detector is kept on one core, where it has more images than it can process; cameras, overlay
-and viewer share another. Results per second are measured in turn without an overlay node, with one
-that nobody looks at, and with a viewer of the mosaic and of every camera's overlay.
+and viewer share another. Results are counted in turn without an overlay node, with one that nobody
+looks at, and with a viewer of the mosaic and of every camera's overlay; detections and latencies
+have a reader throughout. States are compared within a round, since a machine's speed drifts,
+by results per second and by results per second of the detector's CPU time.
 """
 
 from __future__ import annotations
@@ -13,18 +15,20 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.compose import available_cores, load_vehicle, vehicle_parameters
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource
-from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
 
@@ -39,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='', help='ONNX file (default: the packaged model)')
     parser.add_argument('--labels', default='', help='text file, one class name a line')
     parser.add_argument('--source', default='', help='folder of images, video file, or "world"')
+    parser.add_argument('--rate', type=float, default=10.0, help='Hz of each camera')
     parser.add_argument('--seconds', type=float, default=10.0, help='length of one round')
     parser.add_argument('--rounds', type=int, default=4, help='rounds of each state, in turn')
 
@@ -52,9 +57,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if available_cores() < 2:
         raise ConfigError('this needs two cores: one for the detector, one for everything else')
     isolate()
-    rounds: dict[str, list[float]] = {state: [] for state in STATES}
-    cpu: dict[str, list[float]] = {state: [] for state in STATES}
-    pictures = 0
+    rounds: dict[str, list[Round]] = {state: [] for state in STATES}
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         vehicle = _vehicle(folder, args)
@@ -65,30 +68,54 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             for state in STATES:
                 with _overlay(state, vehicle, folder) as overlay, viewer.looking(state == 'seen'):
                     time.sleep(SETTLE_S)
-                    rate, spent_s = viewer.rate(args.seconds, overlay)
-                rounds[state].append(rate)
-                cpu[state].append(spent_s / args.seconds)
+                    rounds[state].append(viewer.measure(args.seconds, detector, overlay))
         pictures = viewer.pictures
-    medians = {state: float(np.median(values)) for state, values in rounds.items()}
     return {
-        'results_per_s': medians,
-        'lost_percent': {
-            state: 100 * (1 - medians[state] / medians['off']) for state in STATES[1:]
-        },
-        'overlay_cores': {state: float(np.median(cpu[state])) for state in STATES[1:]},
+        'results_per_s': {s: _median([r.rate for r in rounds[s]]) for s in STATES},
+        'results_per_cpu_s': {s: _median([r.per_cpu_s for r in rounds[s]]) for s in STATES},
+        'fewer_percent': {s: _fewer(rounds, s, 'rate') for s in STATES[1:]},
+        'fewer_per_cpu_percent': {s: _fewer(rounds, s, 'per_cpu_s') for s in STATES[1:]},
+        'overlay_cores': {s: _median([r.overlay_cores for r in rounds[s]]) for s in STATES[1:]},
         'pictures': pictures,
-        'rounds': rounds,
+        'rounds': {state: [asdict(r) for r in values] for state, values in rounds.items()},
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round measured.
+
+    Attributes:
+        rate: results per second.
+        per_cpu_s: results per second of the detector's CPU time.
+        overlay_cores: CPU time of the overlay per second.
+    """
+
+    rate: float
+    per_cpu_s: float
+    overlay_cores: float
+
+
+def _median(values: list[float]) -> float:
+    return float(np.median(values))
+
+
+def _fewer(rounds: dict[str, list[Round]], state: str, figure: str) -> float:
+    """Return by how many percent a state falls behind "off", the median over the rounds."""
+    pairs = zip(rounds[state], rounds['off'], strict=True)
+    return 100 * (1 - _median([getattr(a, figure) / getattr(b, figure) for a, b in pairs]))
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the table of a result."""
-    rate, lost, cores = (result[k] for k in ('results_per_s', 'lost_percent', 'overlay_cores'))
+    states = STATES[1:]
     return [
         ('', 'no overlay node', 'nobody looks', 'mosaic and all cameras seen'),
-        ('results/s', *(f'{rate[state]:.2f}' for state in STATES)),
-        ('fewer results, %', '', *(f'{lost[state]:.1f}' for state in STATES[1:])),
-        ('cores used by the overlay', '', *(f'{cores[state]:.3f}' for state in STATES[1:])),
+        ('results/s', *(f'{result["results_per_s"][s]:.2f}' for s in STATES)),
+        ('fewer, %', '', *(f'{result["fewer_percent"][s]:.1f}' for s in states)),
+        ('results per CPU second', *(f'{result["results_per_cpu_s"][s]:.2f}' for s in STATES)),
+        ('fewer, %', '', *(f'{result["fewer_per_cpu_percent"][s]:.1f}' for s in states)),
+        ('cores used by the overlay', '', *(f'{result["overlay_cores"][s]:.3f}' for s in states)),
         ('pictures that the viewer got', '', '', str(result['pictures'])),
     ]
 
@@ -103,6 +130,10 @@ class Viewer(Watcher):
         self._topics.append('/detector/overlay')
         self._status: PipelineStatus | None = None
         self.node.create_subscription(PipelineStatus, '/detector/status', self._on_status, 5)
+        for camera in config.cameras:
+            for kind, topic in ((Detection2DArray, 'detections'), (CameraLatency, 'latency')):
+                name = f'/detector/{camera.name}/{topic}'
+                self.node.create_subscription(kind, name, lambda _: None, 10, raw=True)
 
     @property
     def working(self) -> bool:
@@ -123,14 +154,16 @@ class Viewer(Watcher):
             for subscription in subscriptions:
                 self.node.destroy_subscription(subscription)
 
-    def rate(self, seconds: float, overlay: NodeProcess | None) -> tuple[float, float]:
-        """Return results per second, and the overlay's CPU seconds meanwhile."""
-        first, spent_s = self._next_status(), overlay.cpu_s() if overlay else 0.0
+    def measure(self, seconds: float, detector: NodeProcess, overlay: NodeProcess | None) -> Round:
+        """Count the detector's results for a while."""
+        nodes = [detector, *([overlay] if overlay else [])]
+        first, before = self._next_status(), [node.cpu_s() for node in nodes]
         time.sleep(seconds)
-        last = self._next_status()
-        spent_s = overlay.cpu_s() - spent_s if overlay else 0.0
-        published = [sum(c.published for c in status.cameras) for status in (first, last)]
-        return (published[1] - published[0]) / (_time_s(last) - _time_s(first)), spent_s
+        last, after = self._next_status(), [node.cpu_s() for node in nodes]
+        spent = [b - a for a, b in zip(before, after, strict=True)]
+        count = sum(c.published for c in last.cameras) - sum(c.published for c in first.cameras)
+        elapsed = _time_s(last) - _time_s(first)
+        return Round(count / elapsed, count / spent[0], spent[1] / elapsed if overlay else 0.0)
 
     def _next_status(self) -> PipelineStatus:
         self._status = None
@@ -180,6 +213,7 @@ def _vehicle(folder: Path, args: argparse.Namespace) -> Path:
     flat = vehicle_parameters(find_resource('config/vehicles', args.vehicle, '.param.yaml'))
     flat = {k: v for k, v in flat.items() if not k.startswith(('lanes.', 'lane_names'))}
     flat |= {'lane_names': ['cpu0'], 'lanes.cpu0.threads': 1}
+    flat |= {f'cameras.{name}.rate_hz': args.rate for name in flat['camera_names']}
     for key, value in (
         ('model.path', args.model),
         ('model.labels', args.labels),
