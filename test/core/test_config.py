@@ -70,7 +70,12 @@ def test_values_reach_their_camera_and_lane() -> None:
 CONTRADICTIONS = {
     'unknown name': ({'model.score_treshold': 0.5}, 'did you mean "model.score_threshold"'),
     'unknown name in a camera': ({'cameras.front.topc': 'x'}, 'did you mean "cameras.front.topic"'),
-    'camera not listed': ({'cameras.frnt.topic': '/x'}, 'did you mean "cameras.front.topic"'),
+    'camera not listed': (
+        {'cameras.frnt.topic': '/x'},
+        'cameras.frnt: camera_names has no "frnt" — did you mean "front"?',
+    ),
+    'beginning of a name': ({'model.scor': 0.5}, 'did you mean "model.score_threshold"'),
+    'choice like no other': ({'ingest': 'fast'}, 'valid: auto, plain, replayed, simulated'),
     'unknown choice': ({'lanes.cpu0.backend': 'onnx'}, 'did you mean "onnxruntime"'),
     'camera twice': ({'camera_names': ['a', 'b', 'a']}, 'camera_names: "a" is listed twice'),
     'camera name': ({'camera_names': ['front-left']}, '"front-left" must be letters, digits'),
@@ -110,6 +115,13 @@ def test_all_problems_are_told_at_once() -> None:
             {**SMALLEST, 'model.nms_iou': 2.0, 'profil': 'x', 'cameras.front.depth': 0}
         )
     assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_camera_that_is_not_listed_is_one_problem() -> None:
+    block = {name: p.default for p in TABLE if 'rear' in (name := p.name.replace('<name>', 'rear'))}
+    with pytest.raises(ConfigError, match=r'cameras\.rear: [^\n]*valid: front') as error:
+        Config.from_parameters({**SMALLEST, **{n: v for n, v in block.items() if 'cameras' in n}})
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(

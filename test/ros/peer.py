@@ -195,7 +195,9 @@ class Detector:
         return self._process.poll() is None
 
     def interrupt(self) -> int:
-        """Send Ctrl-C and return the exit code."""
+        """Send Ctrl-C, twice as a terminal and ``ros2 launch`` do, and return the exit code."""
+        self._process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
         self._process.send_signal(signal.SIGINT)
         return self._process.wait(PATIENCE_S)
 

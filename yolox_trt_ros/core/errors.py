@@ -71,10 +71,15 @@ class FrameError(YoloxTrtRosError):
         self.reason = reason
 
 
+FEW = 20
+"""So many names can be told where none is near."""
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return ``' — did you mean "x"?'`` for the nearest valid name, or the list of them."""
+    """Return ``' — did you mean "x"?'`` for the nearest valid name, or the list of a few."""
     choices = sorted(valid)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    near = [choice for choice in choices if name and choice.startswith(name)]
+    near = near or difflib.get_close_matches(name, choices, 1, 0.6 if len(choices) <= FEW else 0.0)
     if near:
         return f' — did you mean "{near[0]}"?'
     return f'; valid: {", ".join(choices)}' if choices else ''

@@ -126,10 +126,23 @@ def build(cls: type, flat: Mapping[str, Any]) -> Any:
     known: set[str] = set()
     value = _build(cls, flat, '', '', problems, known)
     for name in sorted(set(flat) - known):
-        problems.append(f'{name}: no such parameter{did_you_mean(name, known)}')
+        problems.append(_unknown(cls, name, flat, known))
     if problems:
         raise ConfigError('\n'.join(dict.fromkeys(problems)))
     return value
+
+
+def _unknown(cls: type, name: str, flat: Mapping[str, Any], known: Iterable[str]) -> str:
+    """Return what is wrong with a name: nobody knows it, or the list lacks its camera or lane."""
+    kind, _, rest = name.partition('.')
+    which, _, rest = rest.partition('.')
+    for f in fields(cls):
+        if f.name == kind and 'group' in f.metadata and rest:
+            listed = flat.get(f.metadata['names'])
+            if isinstance(listed, (list, tuple)) and which not in listed:
+                near = did_you_mean(which, [n for n in listed if isinstance(n, str)])
+                return f'{kind}.{which}: {f.metadata["names"]} has no "{which}"{near}'
+    return f'{name}: no such parameter{did_you_mean(name, known)}'
 
 
 def _build(

@@ -212,7 +212,7 @@ class DetectorNode(LifecycleNode):
             return SetParametersResult(successful=True)  # checked as a whole by configure
         values = {p.name: p.value for p in changed if is_own(p.name)}
         try:
-            config = check_change(read_parameters(self), values, active=True)
+            config = check_change(read_parameters(self), values)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._apply(config)

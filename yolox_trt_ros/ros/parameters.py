@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import Parameter, table
 
 
@@ -84,25 +84,20 @@ def descriptor(name: str, p: Parameter) -> ParameterDescriptor:
     return message
 
 
-def check_change(current: Mapping[str, Any], changed: Mapping[str, Any], active: bool) -> Config:
-    """Return the configuration after a change.
+def check_change(current: Mapping[str, Any], changed: Mapping[str, Any]) -> Config:
+    """Return the configuration of a configured node after a change.
 
     Args:
         current: the node's parameters.
         changed: what somebody wants to set.
-        active: whether the node is configured, so that only runtime parameters may change.
 
     Raises:
-        ConfigError: a value is wrong, or may not change now.
+        ConfigError: a value is wrong, or may not change while the node is configured.
     """
-    config = Config.from_parameters({**current, **changed})
-    if active:
-        known = flat_table(config)
-        for name in changed:
-            if name not in known:
-                raise ConfigError(f'{name}: no such parameter{did_you_mean(name, known)}')
-            if not known[name].runtime:
-                raise ConfigError(
-                    f'{name}: is read when the node is configured; clean it up, set it, configure'
-                )
-    return config
+    known = flat_table(Config.from_parameters(current))
+    for name in changed:
+        if name in known and not known[name].runtime:
+            raise ConfigError(
+                f'{name}: is read when the node is configured; clean it up, set it, configure'
+            )
+    return Config.from_parameters({**current, **changed})

@@ -6,7 +6,9 @@ import argparse
 import ctypes
 import signal
 import sys
+import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Protocol
 
 import rclpy
@@ -21,6 +23,7 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGE_BUFFER = 32 << 20
 MOST_KEPT = 2_000_000_000
+REPEAT_S = 1.0
 
 
 def keep_large_buffers() -> bool:
@@ -39,11 +42,27 @@ def keep_large_buffers() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER) and mallopt(M_TRIM_THRESHOLD, MOST_KEPT))
 
 
-def interrupt_on_signals() -> None:
-    """Make SIGTERM end the process as Ctrl-C does: by KeyboardInterrupt in the main thread."""
+def interrupt_on_signals() -> Callable[[], bool]:
+    """Make SIGTERM end the process as Ctrl-C does: by KeyboardInterrupt in the main thread.
+
+    Of a Ctrl-C that comes twice at once, as from a terminal and from ``ros2 launch``, the second
+    does not interrupt the clean-up that the first began.
+
+    Returns:
+        Whether a signal came: native code that calls back into Python may swallow the exception.
+    """
+    last_s = -REPEAT_S
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal last_s
+        if time.monotonic() >= last_s + REPEAT_S:
+            last_s = time.monotonic()
+            raise KeyboardInterrupt
+
     # SIGINT too: a shell starts background processes with it switched off.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
+    return lambda: last_s >= 0
 
 
 def ignore_interrupts() -> None:
@@ -85,20 +104,23 @@ def run_node(
     except RuntimeError as error:  # an argument or a parameter file that ROS cannot read
         print(f'{parser.prog}: {error}', file=sys.stderr)
         return 1
-    interrupt_on_signals()
+    interrupted = interrupt_on_signals()
     node: Closable | None = None
     executor = SingleThreadedExecutor()
     try:
         node = make()
         assert isinstance(node, Node)
         executor.add_node(node)
-        while node.keep_running():
+        while not interrupted() and node.keep_running():
             executor.spin_once(timeout_sec=0.2)
     except KeyboardInterrupt:
         return 0
     except YoloxTrtRosError as error:
         print(f'{parser.prog}: {error}', file=sys.stderr)
         return 1
+    except Exception:
+        if not interrupted():  # otherwise it is what native code made of the interruption
+            raise
     finally:
         ignore_interrupts()
         if node is not None:
