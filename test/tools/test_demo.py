@@ -48,6 +48,10 @@ def test_report_and_mosaic(tmp_path: Path) -> None:
     mosaic = cv2.imread(str(out / 'mosaic.png'))
     tiles = [tile for row in np.vsplit(mosaic, 3) for tile in np.hsplit(row, 3)]
     assert all(tile.std() > 20 for tile in tiles), 'a camera has no picture'
+    page = (out / 'report.html').read_text()
+    assert 'Every camera gave results: 8 of them.' in page
+    assert page.count('data:image/jpeg;base64,') == 8 and cv2.imread(str(out / 'report.png')).any()
+    assert f'report {out / "report.html"}' in done.stdout, 'its path is told'
 
 
 @pytest.mark.parametrize(
