@@ -24,7 +24,7 @@ PACKAGES = {
     'yaml': 'python3-yaml',
 }
 # Modules of the accelerator: taken where they are, named by an error where they are missing.
-ACCELERATOR = {'cuda', 'cupy', 'cupyx', 'tensorrt', 'tensorrt_rtx', 'nvidia'}
+ACCELERATOR = {'cuda', 'cupy', 'cupyx', 'jtop', 'tensorrt', 'tensorrt_rtx', 'nvidia'}
 # What benchmarks compare with, if it is there.
 COMPARED = {'cvcuda', 'torch', 'torchvision'}
 GENERATED_BY_CMAKE = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators'}

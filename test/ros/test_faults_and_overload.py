@@ -11,8 +11,9 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from peer import Detector, Peer, detector, image_message
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from tiny_models import write_identity, write_yolox
 from vision_msgs.msg import Detection2DArray
 
@@ -74,6 +75,29 @@ def test_fault_is_told_and_the_node_lives(
         assert peer.state(node.name) == 'active'
     assert node.interrupt() == 0
     assert 'Traceback' not in node.log
+
+
+def test_a_silent_topic_is_told_why(peer: Peer, folder: Path) -> None:
+    """See the three ways to wire a camera wrongly, all of which ROS itself is silent about."""
+    names = ('nobody', 'other', 'weak')
+    parameters: dict[str, Any] = {
+        'camera_names': list(names),
+        'lane_names': ['cpu0'],
+        'model.path': str(folder / 'tiny.onnx'),
+    }
+    best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    peer.node.create_publisher(CompressedImage, '/other/image_raw', 5)
+    peer.node.create_publisher(Image, '/weak/image_raw', best_effort)
+    with detector(peer, folder, 'silent', parameters) as node:
+        for name, text in (
+            ('nobody', 'nobody publishes /nobody/image_raw'),
+            ('other', 'published as sensor_msgs/msg/CompressedImage, expected sensor_msgs/msg/'),
+            ('weak', 'cameras.weak.reliability asks for reliable'),
+        ):
+            peer.until(lambda t=text: t in node.log, f'"{text}" in the log')
+            status = peer.diagnosis(name, DiagnosticStatus.STALE)
+            assert text in {v.key: v.value for v in status.values}['last problem']
+        assert node.log.count('nobody publishes') == 1, 'told once, not every second'
 
 
 WEIGHTS = {'a': 4.0, 'b': 2.0, 'c': 1.0, 'd': 1.0}

@@ -27,8 +27,10 @@ from yolox_trt_ros.ros.parameters import (
 )
 from yolox_trt_ros.ros.process import run_node
 from yolox_trt_ros.ros.publishers import ResultPublishers
+from yolox_trt_ros.ros.silence import why_silent
 from yolox_trt_ros.ros.status import StatusPublisher
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
+from yolox_trt_ros.telemetry.health import Level
 from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -203,7 +205,19 @@ class DetectorNode(LifecycleNode):
         pipeline, telemetry = self._pipeline, self._telemetry
         if pipeline is None or telemetry is None:
             return self._problem
-        return telemetry.report(pipeline.snapshot()), self._notes
+        report = telemetry.report(pipeline.snapshot())
+        if self._ingest and self._config and self._config.ingest in ('auto', 'plain'):
+            self._ask_after_silent(report, self._config)
+        return report, self._notes
+
+    def _ask_after_silent(self, report: PipelineReport, config: Config) -> None:
+        for camera, told in zip(config.cameras, report.cameras, strict=True):
+            if told.health.level is not Level.STALE:
+                continue
+            why, notes = why_silent(self, camera), self._notes[camera.name]
+            if why and why != notes.last_problem:
+                notes.last_problem = why
+                self.get_logger().warning(f'{camera.name}: {why}')
 
     # -- parameters ------------------------------------------------------------------------
 
