@@ -94,9 +94,14 @@ def test_one_image_that_cannot_be_read_does_not_stop_the_others(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (folder / 'images' / 'aa.jpg').write_bytes(b'no image')
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    jpeg = cv2.imencode('.jpg', picture)[1].tobytes()
+    (folder / 'images' / 'cut.jpg').write_bytes(jpeg[:-500])
     arguments = ['detect', '--model', f'{folder}/m.onnx', '--images', f'{folder}/images']
     assert main([*arguments, '--json', f'{folder}/out.json']) == 1
-    assert 'aa.jpg: not an image' in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert 'aa.jpg: not an image' in told
+    assert 'cut.jpg: JPEG of' in told and 'no end marker: truncated' in told
     assert len(json.loads((folder / 'out.json').read_text())['images']) == 2
 
 

@@ -24,6 +24,7 @@ from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.detect.cpu.preprocess import check_whole
 from yolox_trt_ros.detect.draw import draw_detections
 from yolox_trt_ros.tools import _one_lane
 from yolox_trt_ros.tools._one_lane import detector_of
@@ -101,15 +102,32 @@ def detect_files(
         for i, file in enumerate(
             track(files, 'detecting', console=Console(stderr=True), transient=True)
         ):
-            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if image is None:
-                error = FrameError(DropReason.UNDECODABLE, 'not an image OpenCV can read')
+            try:
+                image = read_file(file)
+            except FrameError as error:
                 yield file, np.empty((0, 0, 3), np.uint8), error
                 continue
             (result,) = detector.submit([frame_of(image, i)]).wait()
             yield file, image, result if isinstance(result, FrameError) else result.detections
     finally:
         detector.close()
+
+
+def read_file(file: Path) -> np.ndarray:
+    """Return an image file's pixels, uint8 (height, width, 3) BGR.
+
+    Raises:
+        FrameError: ``undecodable``: damaged, or a JPEG that was cut, which the node refuses too.
+    """
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FrameError(DropReason.UNDECODABLE, 'not an image OpenCV can read')
+    if file.suffix.lower() in ('.jpg', '.jpeg'):
+        data = np.fromfile(file, np.uint8)
+        if data[:2].tobytes() == b'\xff\xd8':  # a suffix may be wrong
+            height, width = image.shape[:2]
+            check_whole(Frame('detect', 0, 0, 0, '', 'jpeg', height, width, 0, data))
+    return image
 
 
 def frame_of(image: np.ndarray, sequence: int) -> Frame:
