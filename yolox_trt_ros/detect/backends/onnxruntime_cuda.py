@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
+from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
+from yolox_trt_ros.detect.free_batch import with_free_batch
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
 _PROVIDER, _CPU = 'CUDAExecutionProvider', 'CPUExecutionProvider'
@@ -46,16 +47,12 @@ class OnnxRuntimeCudaBackend:
     Raises:
         MissingDependencyError: no ONNX Runtime, or one that cannot use the GPU.
         ModelError: ONNX Runtime cannot load the model, or its types are not supported.
-        ConfigError: the model's batch size is fixed and ``max_batch`` is another.
+        ConfigError: ``max_batch`` is not the model's batch size, and it works with no other.
     """
 
     def __init__(
         self, path: Path, spec: ModelSpec, device: CudaDevice, stream: Any, max_batch: int
     ) -> None:
-        if spec.batch not in (0, max_batch):
-            raise ConfigError(
-                f'max_batch: {path.name} takes batches of {spec.batch} only, got {max_batch}'
-            )
         self._ort = _require_onnxruntime()
         self._device, self._stream, self._spec = device, stream, spec
         self._graphs: dict[int, Any] = {}
@@ -66,7 +63,9 @@ class OnnxRuntimeCudaBackend:
 
     def _make(self, path: Path, max_batch: int) -> None:
         spec, device, stream = self._spec, self._device, self._stream
-        self._session = self._open(path)
+        fixed = spec.batch == max_batch
+        freed = bool(spec.batch) and not fixed
+        self._session = self._open(path, with_free_batch(path, max_batch) if freed else str(path))
         self.form = InputFormat(self._type_of(path, self._session.get_inputs()[0]))
         kinds = {self._type_of(path, output) for output in self._session.get_outputs()}
         if len(kinds) != 1:
@@ -82,7 +81,7 @@ class OnnxRuntimeCudaBackend:
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
         # All sizes now, for a first run allocates, chooses algorithms and waits for the device.
-        self._sizes = [spec.batch] if spec.batch else recorded_sizes(max_batch)
+        self._sizes = [max_batch] if fixed else recorded_sizes(max_batch)
         for size in self._sizes:
             self._bindings[size] = self._bind(size)
             self._graphs[size] = self._record(size) if self.recorded else None
@@ -104,7 +103,7 @@ class OnnxRuntimeCudaBackend:
         self._session = None
         self.input, self.outputs = None, []
 
-    def _open(self, path: Path) -> Any:
+    def _open(self, path: Path, model: str | bytes) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
@@ -124,7 +123,7 @@ class OnnxRuntimeCudaBackend:
         }
         providers = [(_PROVIDER, cuda), _CPU]
         try:
-            session = self._ort.InferenceSession(str(path), options, providers=providers)
+            session = self._ort.InferenceSession(model, options, providers=providers)
         except Exception as error:
             raise ModelError(f'{path}: ONNX Runtime cannot load it: {error}') from error
         # ONNX Runtime goes on without a provider that it cannot load.
