@@ -86,9 +86,10 @@ class CameraStreams:
     """Every camera of a vehicle, played at its rate.
 
     One thread serves all cameras in the order in which they are due; cameras of one rate are
-    spread evenly over the period, as staggered triggers do. A tick that comes late is handed out
-    at once and counted as late; when the next one of the same camera is due already, it is
-    skipped and counted as that. ``stop`` may be called more than once.
+    spread evenly over the period, as staggered triggers do, or due at the same time, as one
+    trigger for all does (``sim.trigger``). A tick that comes late is handed out at once and counted
+    as late; when the next one of the same camera is due already, it is skipped and counted as that.
+    ``stop`` may be called more than once.
 
     Args:
         config: cameras, sources and seed.
@@ -115,8 +116,9 @@ class CameraStreams:
         self._thread = threading.Thread(target=self._run, name='camera_streams', daemon=True)
         self._cameras = config.cameras
         self._loops = open_loops(config, on_progress or _ignore, Album(cache_bytes))
+        spread = 1 / len(self._cameras) if config.sim.trigger == 'staggered' else 0.0
         self._ticks = [
-            iter(Ticks(c.rate_hz, i / len(self._cameras), c.sim.jitter_ms, config.sim.seed + i))
+            iter(Ticks(c.rate_hz, i * spread, c.sim.jitter_ms, config.sim.seed + i))
             for i, c in enumerate(self._cameras)
         ]
         self.counts = {camera.name: StreamCount() for camera in self._cameras}
