@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('--profile', default='orin_agx_maxn', help='engine profile')
     parser.add_argument('--seeds', type=int, default=12, help='repetitions with other phases')
+    parser.add_argument('--first-seed', type=int, default=0, help='seed of the first one')
     parser.add_argument('--seconds', type=float, default=3.0, help='simulated time of one run')
     parser.add_argument(
         '--decisions', type=int, default=100_000, help='decisions searched for broken invariants'
@@ -160,7 +161,7 @@ def _ages(profile: Profile, args: argparse.Namespace) -> dict[str, dict[str, Any
         row = table[f'{rate_hz:g}'] = {}
         for way in WAYS:
             ages = []
-            for seed in range(args.seeds):
+            for seed in range(args.first_seed, args.first_seed + args.seeds):
                 scenario = orin_scenario(profile, rate_hz, args.seconds, seed=seed)
                 record = Simulation(way.prepare(scenario), way.dispatcher).run()
                 ages.append([camera.age_ms for camera in camera_stats(record).values()])
