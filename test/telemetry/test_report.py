@@ -20,8 +20,8 @@ def snapshot(second: int, received: int, published: int, *, silent_s: float = 0.
     dropped = dict.fromkeys(DropReason, 0) | {DropReason.REPLACED: received - published}
     last_ns = round(now_ns - silent_s * SECOND) if received else None
     camera = CameraSnapshot(
-        'a', 'gpu', {'gpu': published}, 1.0, 0.0, received, published, 0, 0, dropped, 0, last_ns, last_ns,
-        None if last_ns is None else last_ns - 40 * MS,
+        'a', 'gpu', {'gpu': published}, 1.0, 0.0, received, published, 0, 0, dropped, 0,
+        last_ns, last_ns, None if last_ns is None else last_ns - 40 * MS,
     )  # fmt: skip
     lane = LaneSnapshot(
         'gpu', 'cuda:0', 'tensorrt', LaneState.RUNNING, ('a',), published, published // 2,
