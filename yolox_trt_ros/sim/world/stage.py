@@ -122,6 +122,10 @@ class Target:
             cls._pipe = p3d.GraphicsPipeSelection.getGlobalPtr().makePipe(
                 'TinyOffscreenGraphicsPipe'
             )
+            # By default they are sorted by addresses in memory, so that chance decides which of two
+            # surfaces at one depth is seen.
+            bins = p3d.CullBinManager.getGlobalPtr()
+            bins.setBinType('opaque', p3d.CullBinManager.BTUnsorted)
         self.size = (width, height)
         self._lens = p3d.PerspectiveLens()
         self._eye = p3d.NodePath('eye')
