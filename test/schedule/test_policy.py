@@ -220,6 +220,8 @@ def test_a_lane_that_slows_the_busy_ones_down_helps_only_if_that_pays():
     gpu.running.append(Batch('gpu', (), NOW, 0, 9 * MS, NOW))
     small = make_camera('small', gpu)
     assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11})) == {'dla': ['small']}
+    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11}, drag=0.2)) == {'dla': ['small']}
+    small.rhythm.next_ns = NOW + 50 * MS  # only where frames come like clockwork
     assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11}, drag=0.2)) == {}
 
 

@@ -105,8 +105,9 @@ def _assign(
             continue
         else:
             price = finish_ns
-            if lost and not plan.busy:
-                # A lane that works most of the time slows the others down sooner or later anyway.
+            if lost and not plan.busy and camera.rhythm.next_ns != NEVER_NS:
+                # A lane that works most of the time slows the others down sooner or later anyway;
+                # and where frames come at any time, a newcomer takes what this one leaves.
                 price += lost * plan.single_ns * (1 - plan.used)
             if plan.expected and plan.expected[0][0] < finish_ns:
                 price += plan.delays(finish_ns) / weight
