@@ -7,9 +7,9 @@ Rules, in this order:
    its deadline is hopeless.
 3. Price. A frame goes where it is done first, all things considered: to a lane that is free, or
    behind what waits for one that is busy. To its finish is added what it does to others: a lane
-   that begins to work slows the busy ones down, and a lane that is taken makes a weightier frame,
-   expected before it is free again, wait. So a lane may be kept free for a moment. The home lane
-   wins a tie.
+   that begins to work for a regular camera slows the busy ones down, and a lane that is taken makes
+   a weightier frame, expected before it is free again, wait. So a lane may be kept free for a
+   moment. The home lane wins a tie.
 4. Order on the topic. No lane starts a frame that it would finish before an older frame of the same
    camera that is still running elsewhere.
 5. Batches. A frame joins the batch that a lane is about to take if the batch gains by it and no
@@ -71,7 +71,9 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
             if due_ns < min([plan.hoped_ns for plan in able], default=0):
                 decision.hopeless.append(camera)
                 continue
-        lost = LOST * sum([plan.drag for plan in plans if plan.busy])
+        lost = 0.0
+        if camera.rhythm.next_ns != NEVER_NS:  # otherwise a newcomer takes what this one leaves
+            lost = LOST * sum([plan.drag for plan in plans if plan.busy])
         ask_ns = _assign(camera, weight, able, due_ns, lost)
         decision.ask_ns = min(decision.ask_ns, ask_ns)
     decision.takes += [(plan.lane, plan.batch) for plan in plans if plan.batch and plan.starts]
@@ -105,9 +107,8 @@ def _assign(
             continue
         else:
             price = finish_ns
-            if lost and not plan.busy and camera.rhythm.next_ns != NEVER_NS:
-                # A lane that works most of the time slows the others down sooner or later anyway;
-                # and where frames come at any time, a newcomer takes what this one leaves.
+            if lost and not plan.busy:
+                # A lane that works most of the time slows the others down sooner or later anyway.
                 price += lost * plan.single_ns * (1 - plan.used)
             if plan.expected and plan.expected[0][0] < finish_ns:
                 price += plan.delays(finish_ns) / weight

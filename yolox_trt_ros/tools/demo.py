@@ -26,7 +26,7 @@ from yolox_trt_ros.compose import VEHICLE_SUFFIX, Model, load_model, load_vehicl
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
-from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.captions import draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.mosaic import Mosaic
@@ -41,7 +41,6 @@ START_S = 60.0
 """Longest time in which neither node writes a line while both start."""
 LEAST_S = 2.0
 """Shortest show: rates need two reports of the node, which come once a second."""
-REAL = Path('../shared/real')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,13 +92,11 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
     """Return the parameters that the command line puts above the vehicle file."""
     # The nodes have to start by themselves, and ids are what the observer reads.
     chosen: dict[str, Any] = {'autostart': True, 'class_id_format': 'index'}
-    model, labels, source = args.model, args.labels, args.source
-    if not model and not resource_names('models', '.onnx'):
-        if not REAL.is_dir():
-            raise ConfigError('this checkout has no model of its own: give --model M.onnx')
-        model, labels = str(REAL / 'yolox_nano_coco.onnx'), str(REAL / 'coco_classes.txt')
-        source = source or str(REAL / 'images')
-    for name, value in (('model.path', model), ('model.labels', labels), ('sim.source', source)):
+    for name, value in (
+        ('model.path', args.model),
+        ('model.labels', args.labels),
+        ('sim.source', args.source),
+    ):
         if value:
             path = Path(value)
             chosen[name] = str(path.resolve()) if path.exists() else value
