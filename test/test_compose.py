@@ -6,18 +6,11 @@ from pathlib import Path
 import pytest
 from tiny_models import write_yolox
 
-from yolox_trt_ros.compose import (
-    VEHICLE_SUFFIX,
-    available_cores,
-    lane_specs,
-    load_model,
-    load_vehicle,
-    make_detector,
-    vehicle_parameters,
-)
+from yolox_trt_ros.compose import available_cores, lane_specs, load_model, make_detector
 from yolox_trt_ros.core.config import Config, LaneConfig, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import resource_names
+from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle, vehicle_parameters
 
 VEHICLES = resource_names('config/vehicles', VEHICLE_SUFFIX)
 

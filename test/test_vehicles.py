@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from yolox_trt_ros.compose import load_vehicle, vehicle_parameters
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import table
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.sim.world.dataset import FIRST_SEED
+from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 VEHICLES = ROOT / 'config' / 'vehicles'

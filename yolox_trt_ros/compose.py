@@ -7,32 +7,28 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.schedule.lane import LaneSpec
+from yolox_trt_ros.vehicle_files import PROFILE_SUFFIX, load_profile
 
 if TYPE_CHECKING:
-    from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
+    from yolox_trt_ros.detect.backends.tensorrt import Engine
     from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
     from yolox_trt_ros.detect.cuda.runtime import CudaDevice
     from yolox_trt_ros.engine.lanes import LaneEngine
 
 DEFAULT_MODEL = 'edge_n'
 CPU_LANE_NICENESS = 10
-VEHICLE_SUFFIX = '.param.yaml'
-PROFILE_SUFFIX = '.yaml'
 
 
 @dataclass(slots=True)
@@ -152,38 +148,36 @@ def _tensorrt_detector(
     engine: LaneEngine,
     on_event: Callable[[str], None] | None,
 ) -> Detector:
+    from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
     from yolox_trt_ros.detect.cuda.detector import CudaDetector
+    from yolox_trt_ros.detect.cuda.runtime import MAKING
 
     spec, thresholds = _lane_spec(lane, model), lambda: model.thresholds
-    backend, device, stream = tensorrt_backend(lane, spec, engine)
+    content, device, core = tensorrt_engine(lane, engine)
+    stream = device.stream()
+    with MAKING:
+        backend = TensorRtBackend(content, spec, device, stream, lane.max_batch, core)
     jpeg = _gpu_jpeg(device.index, lane.name, on_event)
     sizes = lane.max_batch, lane.in_flight
     return CudaDetector(spec, device, stream, backend, thresholds, *sizes, jpeg)
 
 
-def tensorrt_backend(
-    lane: LaneConfig, spec: ModelSpec, engine: LaneEngine
-) -> tuple[TensorRtBackend, CudaDevice, Any]:
-    """Load an engine; return what runs it, its device, and the stream that it runs on.
+def tensorrt_engine(lane: LaneConfig, engine: LaneEngine) -> tuple[Engine, CudaDevice, int | None]:
+    """Return a lane's engine, ready to be loaded, its GPU, and its DLA core if it runs on one.
 
     Raises:
-        EngineError: TensorRT does not load it.
-        MissingDependencyError: there is no GPU, or a package is missing.
+        EngineError: the engine was removed or damaged since.
+        MissingDependencyError: there is no GPU, or CuPy is missing.
     """
-    from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
-    from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice
+    from yolox_trt_ros.detect.backends.tensorrt import Engine
+    from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 
     kind, _, number = lane.device.partition(':')
     core = int(number) if kind == 'dla' else None
-    device = CudaDevice(0 if core is not None else int(number))
-    stream = device.stream()
-    cached = engine.load()
+    cached, tensorrt = engine.load(), engine.tensorrt
     quanta = {tensor['name']: tensor['quantum'] for tensor in cached.facts['tensors']}
-    tensorrt = engine.tensorrt
-    loaded = Engine(tensorrt.module, tensorrt.logger, cached.engine, cached.path.name, quanta)
-    with MAKING:
-        backend = TensorRtBackend(loaded, spec, device, stream, lane.max_batch, core)
-    return backend, device, stream
+    content = Engine(tensorrt.module, tensorrt.logger, cached.engine, cached.path.name, quanta)
+    return content, CudaDevice(0 if core is not None else int(number)), core
 
 
 def _lane_engine(
@@ -317,70 +311,3 @@ def _simulated_machine(config: Config) -> SimulatedMachine | None:
         )
     profile = load_profile(config.profile)
     return SimulatedMachine({lane.name: profile.lane(lane) for lane in lanes})
-
-
-def load_profile(name: str) -> Profile:
-    """Return an engine profile.
-
-    Args:
-        name: a path, or the name of a packaged profile.
-
-    Raises:
-        ConfigError: the file is missing or not a profile.
-    """
-    path = find_resource('config/profiles', name, PROFILE_SUFFIX)
-    if not path.is_file():
-        packaged = ', '.join(resource_names('config/profiles', PROFILE_SUFFIX)) or 'none'
-        raise ConfigError(f'engine profile "{name}" does not exist; packaged ones: {packaged}')
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error:
-        raise ConfigError(f'{path}: not a YAML file: {error}') from error
-    return Profile.from_dict(content, str(path))
-
-
-def load_vehicle(name: str) -> Config:
-    """Return the configuration in a vehicle's YAML, for programs that are no ROS node.
-
-    Args:
-        name: a path, or the name of a packaged vehicle file.
-
-    Raises:
-        ConfigError: the file is missing, not a ROS parameter file, or its values are wrong.
-    """
-    path = find_resource('config/vehicles', name, VEHICLE_SUFFIX)
-    if not path.is_file():
-        packaged = ', '.join(resource_names('config/vehicles', VEHICLE_SUFFIX)) or 'none'
-        raise ConfigError(f'vehicle file "{name}" does not exist; packaged ones: {packaged}')
-    return Config.from_parameters(vehicle_parameters(path))
-
-
-def vehicle_parameters(path: Path) -> dict[str, Any]:
-    """Return the flat parameters of a vehicle's YAML.
-
-    Args:
-        path: a ROS parameter file with one ``/**`` section.
-
-    Raises:
-        ConfigError: it is not such a file.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        parameters = content['/**']['ros__parameters']
-        if not isinstance(parameters, dict):
-            raise TypeError(f'a section of {type(parameters).__name__}')
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'{path}: expected a ROS parameter file with "/**: ros__parameters:", got {error!r}'
-        ) from error
-    return dict(flatten('', parameters))
-
-
-def flatten(prefix: str, value: Any) -> list[tuple[str, Any]]:
-    """Return the dotted names and the values of nested dictionaries."""
-    if not isinstance(value, dict):
-        return [(prefix, value)]
-    rows = []
-    for key, inner in value.items():
-        rows += flatten(f'{prefix}.{key}' if prefix else str(key), inner)
-    return rows

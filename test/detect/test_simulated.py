@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from yolox_trt_ros.compose import lane_specs, vehicle_parameters
+from yolox_trt_ros.compose import lane_specs
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ConfigError, LaneError
@@ -14,6 +14,7 @@ from yolox_trt_ros.core.profile import LaneProfile
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
 from yolox_trt_ros.schedule.warmup import warmup_frame
+from yolox_trt_ros.vehicle_files import vehicle_parameters
 
 FRAME = warmup_frame(8, 8)
 

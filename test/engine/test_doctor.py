@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.config import EnginesConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.engine.cuda_devices import CudaDeviceInfo, CudaDriver, cuda_driver
@@ -20,6 +19,7 @@ from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 from yolox_trt_ros.tools import doctor
 from yolox_trt_ros.tools._doctor import hardware, software, vehicle
 from yolox_trt_ros.tools._doctor.finding import Finding, Level, Wanted, examine
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
 NO_GPU = pytest.mark.skipif(bool(cuda_driver().devices), reason='this machine has a GPU')

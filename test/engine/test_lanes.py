@@ -136,7 +136,8 @@ def test_command_for_a_vehicle(
 
 
 VEHICLE = """
-from yolox_trt_ros.compose import lane_specs, load_model, load_vehicle
+from yolox_trt_ros.compose import lane_specs, load_model
+from yolox_trt_ros.vehicle_files import load_vehicle
 from yolox_trt_ros.core.errors import MissingDependencyError
 config = load_vehicle('orin_8cam')
 try:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.detect.captions import LEVELS, Line, draw_caption, draw_stale, draw_table
 from yolox_trt_ros.detect.mosaic import BACKGROUND, Mosaic, fit_into, layout
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 
 def cameras(*yaws_and_lefts: tuple[float, float]) -> tuple[CameraConfig, ...]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.detect.mosaic import layout
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
 CAMERAS = load_vehicle('orin_8cam').cameras

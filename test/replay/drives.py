@@ -12,11 +12,11 @@ import yaml
 
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.writer import BagWriter
-from yolox_trt_ros.compose import load_vehicle, vehicle_parameters
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.ros.serialize_images import STAMP_AT, SerializedImage
 from yolox_trt_ros.sim.encode import encode, fit
 from yolox_trt_ros.sim.world_source import WorldSource
+from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
 
 T0 = 1_700_000_000_000_000_000
 PERIOD_NS = 200_000_000

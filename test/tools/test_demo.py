@@ -14,8 +14,8 @@ import yaml
 from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.compose import vehicle_parameters
 from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.vehicle_files import vehicle_parameters
 
 
 @pytest.mark.ros

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.compose import load_profile
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.profile import LaneProfile
 from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.warmup import warmup_frame
 from yolox_trt_ros.tools.profile import Worker, measure_lane
+from yolox_trt_ros.vehicle_files import load_profile
 
 
 @pytest.fixture(scope='module')

@@ -17,9 +17,9 @@ from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.bags.reader import Bag
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.tools._judge import Judge
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 
 @pytest.fixture(scope='session')

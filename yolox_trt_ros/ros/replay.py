@@ -72,12 +72,14 @@ class Sent:
 
     Attributes:
         messages: by published name.
+        unheard: of them, those that nobody listened to.
         late: messages more than 5 ms after their time.
         worst_late_s: largest lateness.
         elapsed_s: from the first message to the end.
     """
 
     messages: Counter[str] = field(default_factory=Counter)
+    unheard: Counter[str] = field(default_factory=Counter)
     late: int = 0
     worst_late_s: float = 0.0
     elapsed_s: float = 0.0
@@ -234,9 +236,11 @@ class Replay:
                 self.lockstep.sent(played.camera, header_stamp_ns(message.cdr), time.monotonic())
                 self._open[played.camera] = message
         publisher = self._publishers[message.topic]
-        if publisher.wanted:
+        wanted = publisher.wanted
+        if wanted or publisher.latched:
             publisher.publish(np.frombuffer(message.cdr, np.uint8))
         self.sent.messages[played.name] += 1
+        self.sent.unheard[played.name] += not wanted
 
     # -- lockstep ------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rclpy.qos import DurabilityPolicy
 
 from yolox_trt_ros.core.errors import MissingDependencyError, YoloxTrtRosError
 
@@ -54,6 +55,11 @@ class SerializedPublisher:
     def wanted(self) -> bool:
         """Whether the topic has a reader; the middleware copies a message even without one."""
         return bool(self._publisher.get_subscription_count())
+
+    @property
+    def latched(self) -> bool:
+        """Whether those who come later are given the last messages."""
+        return bool(self._publisher.qos_profile.durability is DurabilityPolicy.TRANSIENT_LOCAL)
 
     def publish(self, cdr: np.ndarray) -> None:
         """Publish a message; the buffer is free again when this returns.

@@ -14,14 +14,7 @@ from typing import Any
 from unittest import mock
 
 from yolox_trt_ros.bags.reader import Bag
-from yolox_trt_ros.compose import (
-    VEHICLE_SUFFIX,
-    Model,
-    lane_specs,
-    load_model,
-    load_vehicle,
-    vehicle_parameters,
-)
+from yolox_trt_ros.compose import Model, lane_specs, load_model
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
@@ -33,6 +26,7 @@ from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.testing.results import Replayed, Result
+from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle, vehicle_parameters
 
 DETECTOR = '/detector'
 FLUSH_S = 5.0

@@ -20,7 +20,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import MessageInfo
 from vision_msgs.msg import Detection2DArray
 
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import DropReason, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
@@ -30,6 +29,7 @@ from yolox_trt_ros.ros.ingest import open_ingest
 from yolox_trt_ros.ros.intake import IngestNotes
 from yolox_trt_ros.ros.process import interrupt_on_signals, keep_large_buffers
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 WAYS = ('typed', 'plain', 'native', 'node', 'listen')
 START_S = 90.0

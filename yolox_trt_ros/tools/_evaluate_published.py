@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.tools._judge import Judge, Truth
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 Row = dict[str, Any]
 

@@ -13,11 +13,11 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros.ingest import open_ingest
 from yolox_trt_ros.ros.process import interrupt_on_signals, keep_large_buffers
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 START_S = 120.0
 QUIET_S = 2.0

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from yolox_trt_ros.bags.reader import Bag
-from yolox_trt_ros.compose import VEHICLE_SUFFIX, load_model
+from yolox_trt_ros.compose import load_model
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import BagError, YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
@@ -21,6 +21,7 @@ from yolox_trt_ros.tools._bag_results import image_topic, samples
 from yolox_trt_ros.tools._judge import Judge
 from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
+from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX
 
 START_S = 120.0
 """Longest time in which the detector becomes active; TensorRT may build an engine first."""

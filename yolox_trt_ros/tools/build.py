@@ -19,7 +19,7 @@ from rich.progress import Progress as ProgressBar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from yolox_trt_ros.compose import lane_specs, load_model, load_vehicle
+from yolox_trt_ros.compose import lane_specs, load_model
 from yolox_trt_ros.core.config import DEVICE
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource
@@ -33,6 +33,7 @@ from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
 from yolox_trt_ros.tools._engine_timing import Timing, time_engine
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 SHOWN = 12
 

@@ -22,7 +22,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from yolox_trt_ros.compose import VEHICLE_SUFFIX, Model, load_model, load_vehicle
+from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
@@ -36,6 +36,7 @@ from yolox_trt_ros.tools._matching import Tally
 from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._page import write
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
+from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle
 
 START_S = 60.0
 """Longest time in which neither node writes a line while both start."""

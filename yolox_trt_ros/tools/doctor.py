@@ -15,10 +15,10 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.tools._doctor import hardware, software, vehicle
 from yolox_trt_ros.tools._doctor.finding import Check, Finding, Level, Wanted, examine
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 CHECKS: tuple[Check, ...] = (
     software.python,

@@ -15,10 +15,11 @@ from typing import Any
 
 import yaml
 
-from yolox_trt_ros.compose import available_cores, flatten
+from yolox_trt_ros.compose import available_cores
 from yolox_trt_ros.core.config import MAX_CAMERAS, Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import Parameter, table
+from yolox_trt_ros.vehicle_files import flatten
 
 HEAD = """# Parameters of a vehicle file
 
@@ -30,7 +31,9 @@ packaged one ([laptop](../config/vehicles/laptop_8cam.param.yaml),
 [Orin](../config/vehicles/orin_8cam.param.yaml)), or from a recording with
 `python -m yolox_trt_ros parameters --from-bag BAG`. Names that nobody knows and values out of range
 are refused, all of them at once. Those marked *live* may change while the node runs
-(`ros2 param set /detector model.score_threshold 0.4`); the others are read when it is configured.
+(`ros2 param set /detector model.score_threshold 0.4`); the others are read when it is configured:
+`ros2 lifecycle set /detector deactivate`, then `cleanup`, set them, `configure`, `activate`. Cameras and
+lanes may join and leave their lists that way; the parameters of those that left are forgotten.
 """
 SECTIONS = {
     '': ('The vehicle', ''),

@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from yolox_trt_ros.compose import load_profile, load_vehicle
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.profile import Profile
@@ -36,6 +35,7 @@ from yolox_trt_ros.schedule.analysis import (
 )
 from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
 from yolox_trt_ros.tools._gantt import draw_gantt
+from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
 LEVELS = ('p50', 'p95', 'p99', 'max')
 SEARCH_S = 4.0

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from yolox_trt_ros.compose import lane_specs, load_model, load_vehicle
+from yolox_trt_ros.compose import lane_specs, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
@@ -27,6 +27,7 @@ from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.warmup import sizes_to_measure, warmup_frame
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 UNTIMED_RUNS = 3
 

@@ -24,7 +24,6 @@ from rich.table import Table
 from vision_msgs.msg import Detection2DArray, VisionInfo
 
 from yolox_trt_ros.bags.writer import BagWriter
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
@@ -32,6 +31,7 @@ from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 from yolox_trt_ros.tools._watcher import Watcher
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 try:
     from vision_msgs.msg import LabelInfo

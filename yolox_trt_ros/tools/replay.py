@@ -23,12 +23,12 @@ from rich.progress import (
 )
 
 from yolox_trt_ros.bags.reader import Bag
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.ros.lockstep import Outcome
 from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.ros.replay import Replay, ReplayOptions
 from yolox_trt_ros.tools._watcher import Watcher
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,6 +135,9 @@ def _tell(replay: Replay, console: Console) -> None:
     sent = replay.sent
     total = sum(sent.messages.values())
     console.print(f'{total} messages of {len(sent.messages)} topics in {sent.elapsed_s:.1f} s')
+    if unheard := [name for name in sent.messages if sent.unheard[name]]:
+        some = ', '.join(f'{sent.unheard[n]} of {sent.messages[n]} of {n}' for n in unheard)
+        console.print(f'nobody listened to {some}')
     if replay.lockstep:
         for camera, outcome in replay.lockstep.outcomes.items():
             console.print(f'{camera}: {told(outcome)}')

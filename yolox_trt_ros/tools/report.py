@@ -14,7 +14,6 @@ from pathlib import Path
 from rich.console import Console
 
 from yolox_trt_ros.bags.reader import Bag
-from yolox_trt_ros.compose import load_vehicle
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.report.recording import Recording
@@ -27,6 +26,7 @@ from yolox_trt_ros.tools._bag_results import (
     samples,
 )
 from yolox_trt_ros.tools._page import write
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 PAIRS_S = 10.0
 """Longest time in which each camera of a running detector gives an image with its detections."""

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from vision_msgs.msg import Detection2DArray
 
-from yolox_trt_ros.compose import load_model, load_vehicle, vehicle_parameters
+from yolox_trt_ros.compose import load_model
 from yolox_trt_ros.core.config import CameraConfig, ModelConfig
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
@@ -28,6 +28,7 @@ from yolox_trt_ros.ros.codecs import CdrReader
 from yolox_trt_ros.tools._bench.pipeline import pipeline_rate, test_images
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
+from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
 
 SETTLE_S = 3.0
 START_S = 60.0

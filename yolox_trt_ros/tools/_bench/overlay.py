@@ -1,11 +1,11 @@
 """What the overlay costs detection, where it has a core of its own.
 
-The detector is kept on one core, where it has more images than it can process; cameras, overlay
-and viewer share another. Results are counted in turn without an overlay node, with one that nobody
-looks at, and with a viewer of the mosaic's compressed twin (or of everything, raw); detections and
-latencies have a reader throughout. All of it fits on the other core only as long as that has time
-left: the CPU time that the detector got tells. States are compared within a round, since a
-machine's speed drifts, by results per second and per second of the detector's CPU time.
+The detector and its one lane are kept on one core (--detector-core), where they have more images
+than they can process; cameras, overlay and viewer have the others. Results are counted in turn
+without an overlay node, with one that nobody looks at, and with a viewer of the mosaic's compressed
+twin (or of everything, raw); detections and latencies have a reader throughout. That the other
+cores have time left is part of the measurement, and told. States are compared within a round, since
+a machine's speed drifts, by results per second and per second of the detector's CPU time.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ import yaml
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
-from yolox_trt_ros.compose import available_cores, load_vehicle, vehicle_parameters
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
+from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
 
 STATES = ('off', 'unseen', 'seen')
 START_S = 90.0
-SETTLE_S = 3.0
+SETTLE_S = 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,15 +44,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='', help='ONNX file (default: the packaged model)')
     parser.add_argument('--labels', default='', help='text file, one class name a line')
     parser.add_argument('--source', default='', help='folder of images, video file, or "world"')
-    parser.add_argument('--rate', type=float, default=10.0, help='Hz of each camera')
+    parser.add_argument(
+        '--rate', type=float, default=6.0, help='Hz of each camera; more than the core can detect'
+    )
+    parser.add_argument(
+        '--detector-core',
+        type=int,
+        metavar='N',
+        help='the core that the detector is kept on (default: the first one)',
+    )
     parser.add_argument(
         '--look',
         choices=('mosaic', 'all'),
         default='mosaic',
         help='all: every camera’s overlay too',
     )
-    parser.add_argument('--seconds', type=float, default=10.0, help='length of one round')
-    parser.add_argument('--rounds', type=int, default=4, help='rounds of each state, in turn')
+    parser.add_argument('--seconds', type=float, default=4.0, help='length of one measurement')
+    parser.add_argument(
+        '--rounds', type=int, default=10, help='measurements of each state, in turn'
+    )
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -61,32 +71,75 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ConfigError: there are no two cores.
     """
-    if available_cores() < 2:
-        raise ConfigError('this needs two cores: one for the detector, one for everything else')
+    cores = Cores.divide(args.detector_core)
     isolate()
     rounds: dict[str, list[Round]] = {state: [] for state in STATES}
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         vehicle = _vehicle(folder, args)
-        detector, cameras = _nodes(stack, vehicle, folder)
+        detector, cameras = _nodes(stack, cores, vehicle, folder)
         viewer = stack.enter_context(Viewer(load_vehicle(str(vehicle)), args.look))
         wait_for(lambda: viewer.working, [detector, cameras], START_S, 'results of every camera')
-        for _ in range(args.rounds):
-            for state in STATES:
-                with _overlay(state, vehicle, folder) as overlay, viewer.looking(state == 'seen'):
-                    time.sleep(SETTLE_S)
-                    rounds[state].append(viewer.measure(args.seconds, detector, overlay))
+        overlay, running = None, stack.enter_context(contextlib.ExitStack())
+        for state in _turns(args.rounds):
+            if (state == 'off') == (overlay is not None):
+                running.close()
+                overlay = None if state == 'off' else running.enter_context(_overlay(vehicle))
+                time.sleep(SETTLE_S)
+            with viewer.looking(state == 'seen'):
+                time.sleep(SETTLE_S)
+                measured = viewer.measure(args.seconds, cores, detector, overlay)
+                rounds[state].append(measured)
         pictures = viewer.pictures
     return {
+        'cores': asdict(cores),
         'results_per_s': {s: _median([r.rate for r in rounds[s]]) for s in STATES},
         'results_per_cpu_s': {s: _median([r.per_cpu_s for r in rounds[s]]) for s in STATES},
         'fewer_percent': {s: _fewer(rounds, s, 'rate') for s in STATES[1:]},
         'fewer_per_cpu_percent': {s: _fewer(rounds, s, 'per_cpu_s') for s in STATES[1:]},
         'detector_cores': {s: _median([r.rate / r.per_cpu_s for r in rounds[s]]) for s in STATES},
+        'others_busy': {s: _median([r.others_busy for r in rounds[s]]) for s in STATES},
         'overlay_cores': {s: _median([r.overlay_cores for r in rounds[s]]) for s in STATES[1:]},
         'pictures': pictures,
         'rounds': {state: [asdict(r) for r in values] for state, values in rounds.items()},
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Which cores are whose.
+
+    Attributes:
+        detector: the detector's.
+        others: for cameras, overlay and viewer.
+    """
+
+    detector: int
+    others: tuple[int, ...]
+
+    @classmethod
+    def divide(cls, detector: int | None) -> Cores:
+        """Return the cores of this process, one of them the detector's.
+
+        Raises:
+            ConfigError: there are no two, or the chosen one is not among them.
+        """
+        here = sorted(os.sched_getaffinity(0))
+        if len(here) < 2:
+            raise ConfigError('this needs two cores: one for the detector, one for all the rest')
+        chosen = here[0] if detector is None else detector
+        if chosen not in here:
+            raise ConfigError(f'--detector-core: expected one of {here}, got {chosen}')
+        return cls(chosen, tuple(core for core in here if core != chosen))
+
+    def others_busy_s(self) -> float:
+        """Return the seconds in which the other cores did not idle, since the machine started."""
+        ticks = 0
+        for line in Path('/proc/stat').read_text().splitlines():
+            name, *fields = line.split()
+            if name in {f'cpu{core}' for core in self.others}:
+                ticks += sum(map(int, fields[:8])) - int(fields[3]) - int(fields[4])
+        return ticks / os.sysconf('SC_CLK_TCK')
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,40 +150,53 @@ class Round:
         rate: results per second.
         per_cpu_s: results per second of the detector's CPU time.
         overlay_cores: CPU time of the overlay per second.
+        others_busy: share of the other cores' time in which they did anything.
     """
 
     rate: float
     per_cpu_s: float
     overlay_cores: float
+    others_busy: float
 
 
 def _median(values: list[float]) -> float:
     return float(np.median(values))
 
 
-def _fewer(rounds: dict[str, list[Round]], state: str, figure: str) -> float:
-    """Return by how many percent a state falls behind "off", the median over the rounds."""
+def _fewer(rounds: dict[str, list[Round]], state: str, figure: str) -> list[float]:
+    """Return by how many percent a state falls behind "off": quartiles over the rounds."""
     pairs = zip(rounds[state], rounds['off'], strict=True)
-    return 100 * (1 - _median([getattr(a, figure) / getattr(b, figure) for a, b in pairs]))
+    fewer = [100 * (1 - getattr(a, figure) / getattr(b, figure)) for a, b in pairs]
+    return [float(q) for q in np.percentile(fewer, (25, 50, 75))]
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the table of a result."""
-    states = STATES[1:]
+    states, cores = STATES[1:], result['cores']
+    others = ', '.join(map(str, cores['others']))
     return [
         ('', 'no overlay node', 'nobody looks', 'looked at'),
         ('results/s', *(f'{result["results_per_s"][s]:.2f}' for s in STATES)),
-        ('fewer, %', '', *(f'{result["fewer_percent"][s]:.1f}' for s in states)),
+        ('fewer, % (quartiles)', '', *(_spread(result['fewer_percent'][s]) for s in states)),
         ('results per CPU second', *(f'{result["results_per_cpu_s"][s]:.2f}' for s in STATES)),
-        ('CPU of the detector', *(f'{result["detector_cores"][s]:.2f}' for s in STATES)),
         (
             'fewer per CPU second, %',
             '',
-            *(f'{result["fewer_per_cpu_percent"][s]:.1f}' for s in states),
+            *(_spread(result['fewer_per_cpu_percent'][s]) for s in states),
         ),
+        (
+            f'core {cores["detector"]}, the detector’s: used by it',
+            *(f'{result["detector_cores"][s]:.2f}' for s in STATES),
+        ),
+        (f'core {others}: busy', *(f'{result["others_busy"][s]:.2f}' for s in STATES)),
         ('cores used by the overlay', '', *(f'{result["overlay_cores"][s]:.3f}' for s in states)),
         ('pictures that the viewer got', '', '', str(result['pictures'])),
     ]
+
+
+def _spread(quartiles: list[float]) -> str:
+    low, median, high = quartiles
+    return f'{median:.1f} ({low:.1f} to {high:.1f})'
 
 
 class Viewer(Watcher):
@@ -169,16 +235,23 @@ class Viewer(Watcher):
             for subscription in subscriptions:
                 self.node.destroy_subscription(subscription)
 
-    def measure(self, seconds: float, detector: NodeProcess, overlay: NodeProcess | None) -> Round:
+    def measure(
+        self, seconds: float, cores: Cores, detector: NodeProcess, overlay: NodeProcess | None
+    ) -> Round:
         """Count the detector's results for a while."""
-        nodes = [detector, *([overlay] if overlay else [])]
-        first, before = self._next_status(), [node.cpu_s() for node in nodes]
+        meters = [cores.others_busy_s, detector.cpu_s, *([overlay.cpu_s] if overlay else [])]
+        first, before = self._next_status(), [read() for read in meters]
         time.sleep(seconds)
-        last, after = self._next_status(), [node.cpu_s() for node in nodes]
-        spent = [b - a for a, b in zip(before, after, strict=True)]
+        last, after = self._next_status(), [read() for read in meters]
+        busy, spent, *drawing = (b - a for a, b in zip(before, after, strict=True))
         count = sum(c.published for c in last.cameras) - sum(c.published for c in first.cameras)
         elapsed = _time_s(last) - _time_s(first)
-        return Round(count / elapsed, count / spent[0], spent[1] / elapsed if overlay else 0.0)
+        return Round(
+            count / elapsed,
+            count / spent,
+            sum(drawing) / elapsed,
+            busy / elapsed / len(cores.others),
+        )
 
     def _next_status(self) -> PipelineStatus:
         self._status = None
@@ -198,26 +271,27 @@ def _time_s(status: PipelineStatus) -> float:
 
 
 def _nodes(
-    stack: contextlib.ExitStack, vehicle: Path, folder: Path
+    stack: contextlib.ExitStack, cores: Cores, vehicle: Path, folder: Path
 ) -> tuple[NodeProcess, NodeProcess]:
-    """Start the detector on one core, and cameras on another, where this process stays too."""
-    detector_core, other_core, *_ = sorted(os.sched_getaffinity(0))
+    """Start the detector on its core, and cameras on the others, where this process stays too."""
     nodes = []
-    everywhere = os.sched_getaffinity(0)
-    stack.callback(os.sched_setaffinity, 0, everywhere)
-    for module, core in (('detector_node', detector_core), ('camera_sim_node', other_core)):
-        os.sched_setaffinity(0, {core})  # which the child inherits
+    stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+    for module, own in (('detector_node', {cores.detector}), ('camera_sim_node', cores.others)):
+        os.sched_setaffinity(0, own)  # which the child inherits
         node = NodeProcess(f'yolox_trt_ros.ros.{module}', [vehicle], {}, folder / f'{module}.log')
         nodes.append(stack.enter_context(node))
     return nodes[0], nodes[1]
 
 
+def _turns(rounds: int) -> Iterator[str]:
+    """Yield the states there and back, so that neither is always the first of a round."""
+    for number in range(rounds):
+        yield from STATES if number % 2 == 0 else STATES[::-1]
+
+
 @contextlib.contextmanager
-def _overlay(state: str, vehicle: Path, folder: Path) -> Iterator[NodeProcess | None]:
-    if state == 'off':
-        yield None
-        return
-    module, log = 'yolox_trt_ros.ros.overlay_node', folder / 'overlay.log'
+def _overlay(vehicle: Path) -> Iterator[NodeProcess]:
+    module, log = 'yolox_trt_ros.ros.overlay_node', vehicle.with_name('overlay.log')
     with NodeProcess(module, [vehicle], {}, log) as overlay:
         yield overlay
         overlay.check()

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolox_trt_ros.compose import Model, lane_specs, load_model, load_vehicle
+from yolox_trt_ros.compose import Model, lane_specs, load_model
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detector
@@ -21,6 +21,7 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.schedule.pipeline import Pipeline
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 FEED_HZ = 30.0
 

@@ -21,13 +21,14 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
-from yolox_trt_ros.compose import load_model, load_vehicle
+from yolox_trt_ros.compose import load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
 from yolox_trt_ros.ros.messages import detections_message
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 
 class PlainNode(Node):

@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 import yaml
 
-from yolox_trt_ros.compose import load_profile, load_vehicle, vehicle_parameters
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
+from yolox_trt_ros.vehicle_files import load_profile, load_vehicle, vehicle_parameters
 
 SETTLE_S = 3.0
 START_S = 60.0

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from yolox_trt_ros.compose import load_profile
 from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, LaneConfig, RigConfig
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.profile import Profile
@@ -37,6 +36,7 @@ from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.pipeline import Pipeline
 from yolox_trt_ros.schedule.placement import Demand, fair_rates
 from yolox_trt_ros.schedule.simulation import Outage, Scenario, Simulation
+from yolox_trt_ros.vehicle_files import load_profile
 
 PRIORITIES = (4.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 RATES_HZ = (10.0, 20.0, 30.0)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from yolox_trt_ros.compose import lane_model, load_model, load_vehicle
+from yolox_trt_ros.compose import lane_model, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.core.parameters import build
@@ -16,6 +16,7 @@ from yolox_trt_ros.engine.lanes import lane_engine
 from yolox_trt_ros.engine.provide import default_folder
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.tools._doctor.finding import Finding, Level, Wanted
+from yolox_trt_ros.vehicle_files import load_vehicle
 
 EXAMPLE = 'desktop_8cam'
 """Vehicle whose eight cameras of 7 MB an image are looked at where none is given."""

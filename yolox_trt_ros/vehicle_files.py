@@ -1,0 +1,83 @@
+"""Vehicle files and engine profiles: from a path or a packaged name to what is in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.profile import Profile
+from yolox_trt_ros.core.resources import find_resource, resource_names
+
+VEHICLE_SUFFIX = '.param.yaml'
+PROFILE_SUFFIX = '.yaml'
+
+
+def load_profile(name: str) -> Profile:
+    """Return an engine profile.
+
+    Args:
+        name: a path, or the name of a packaged profile.
+
+    Raises:
+        ConfigError: the file is missing or not a profile.
+    """
+    path = find_resource('config/profiles', name, PROFILE_SUFFIX)
+    if not path.is_file():
+        packaged = ', '.join(resource_names('config/profiles', PROFILE_SUFFIX)) or 'none'
+        raise ConfigError(f'engine profile "{name}" does not exist; packaged ones: {packaged}')
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except yaml.YAMLError as error:
+        raise ConfigError(f'{path}: not a YAML file: {error}') from error
+    return Profile.from_dict(content, str(path))
+
+
+def load_vehicle(name: str) -> Config:
+    """Return the configuration in a vehicle's YAML, for programs that are no ROS node.
+
+    Args:
+        name: a path, or the name of a packaged vehicle file.
+
+    Raises:
+        ConfigError: the file is missing, not a ROS parameter file, or its values are wrong.
+    """
+    path = find_resource('config/vehicles', name, VEHICLE_SUFFIX)
+    if not path.is_file():
+        packaged = ', '.join(resource_names('config/vehicles', VEHICLE_SUFFIX)) or 'none'
+        raise ConfigError(f'vehicle file "{name}" does not exist; packaged ones: {packaged}')
+    return Config.from_parameters(vehicle_parameters(path))
+
+
+def vehicle_parameters(path: Path) -> dict[str, Any]:
+    """Return the flat parameters of a vehicle's YAML.
+
+    Args:
+        path: a ROS parameter file with one ``/**`` section.
+
+    Raises:
+        ConfigError: it is not such a file.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        parameters = content['/**']['ros__parameters']
+        if not isinstance(parameters, dict):
+            raise TypeError(f'a section of {type(parameters).__name__}')
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f'{path}: expected a ROS parameter file with "/**: ros__parameters:", got {error!r}'
+        ) from error
+    return dict(flatten('', parameters))
+
+
+def flatten(prefix: str, value: Any) -> list[tuple[str, Any]]:
+    """Return the dotted names and the values of nested dictionaries."""
+    if not isinstance(value, dict):
+        return [(prefix, value)]
+    rows = []
+    for key, inner in value.items():
+        rows += flatten(f'{prefix}.{key}' if prefix else str(key), inner)
+    return rows
