@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from bag_files import KINDS, MESSAGES, STRING, T0, early_bag, edit_metadata, rosbags_bag, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
+from yolox_trt_ros.bags.definitions import Definitions
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.writer import COMPRESSIONS, STORAGES, BagWriter
 from yolox_trt_ros.core.errors import BagError
 from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
+
+ANOTHER_QOS = {
+    'history': 'keep_last',
+    'depth': 3,
+    'reliability': 'best_effort',
+    'durability': 'volatile',
+    'deadline': {'sec': 0, 'nsec': 0},
+    'lifespan': {'sec': 0, 'nsec': 0},
+    'liveliness': 'automatic',
+    'liveliness_lease_duration': {'sec': 0, 'nsec': 0},
+    'avoid_ros_namespace_conventions': False,
+}
 
 
 def read(path: Path) -> list[tuple[str, int, bytes]]:
@@ -58,6 +75,33 @@ def test_bags_of_the_first_years_are_read(tmp_path: Path) -> None:
         assert bag.topics['/a'].type == STRING  # recorded as std_msgs/String
         assert bag.of_type('std_msgs/String') == ['/a', '/b']
         assert bag.parse(next(bag.messages())).data == 'number 0 '
+
+
+@pytest.mark.parametrize('storage', [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
+def test_messages_are_found_though_the_metadata_tells_another_qos(
+    tmp_path: Path, storage: StoragePlugin
+) -> None:
+    path = rosbags_bag(tmp_path / 'bag', storage)
+    file = path / 'metadata.yaml'
+    content = yaml.safe_load(file.read_text())
+    for topic in content['rosbag2_bagfile_information']['topics_with_message_count']:
+        topic['topic_metadata'] |= {
+            'offered_qos_profiles': [ANOTHER_QOS],
+            'type_description_hash': 'RIHS01_00',
+        }
+    file.write_text(yaml.safe_dump(content))
+    assert read(path) == MESSAGES
+    with Bag(path) as bag:  # who plays the bag wants what somebody wrote there
+        assert bag.topics['/a'].qos[0].reliability.name == 'BEST_EFFORT'
+
+
+def test_a_bag_without_the_messages_it_tells_of_is_an_error(tmp_path: Path) -> None:
+    path = rosbags_bag(tmp_path / 'bag', StoragePlugin.SQLITE3)
+    (file,) = path.glob('*.db3')
+    with closing(sqlite3.connect(file)) as storage:
+        storage.execute('DELETE FROM messages')
+        storage.commit()
+    assert 'expected 60 messages of /a, /b' in problem(path)
 
 
 def test_one_file_of_a_bag_is_a_bag(tmp_path: Path) -> None:
@@ -177,6 +221,25 @@ def test_a_recording_without_metadata_is_told(tmp_path: Path) -> None:
     (path / 'metadata.yaml').unlink()
     told = problem(path)
     assert 'ros2 bag reindex' in told and str(path / 'bag.mcap') in told and '/a (' in told
+
+
+def test_another_serialization_is_told(tmp_path: Path) -> None:
+    path = rosbags_bag(tmp_path / 'bag')
+    file = path / 'metadata.yaml'
+    file.write_text(file.read_text().replace(': cdr', ': xdr'))
+    told = problem(path)
+    assert "{'xdr'} is not supported" in told and 'Known is cdr' in told
+
+
+def test_a_definition_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """rosbag2 records the events of services with the text of the service as their definition."""
+    service = 'int64 a\n---\nint64 sum\n'
+    known, unknown = Definitions(), 'acme_msgs/srv/Add_Event'
+    known.give(unknown, MessageDefinition(MessageDefinitionFormat.MSG, service))
+    known.give(STRING, MessageDefinition(MessageDefinitionFormat.MSG, service))
+    with pytest.raises(BagError, match=r'Add_Event is not known.*cannot be read'):
+        known.read(unknown, b'')
+    assert known.read(STRING, text('one')).data == 'one'  # an installed package has it too
 
 
 def test_an_unknown_type_is_told(tmp_path: Path) -> None:

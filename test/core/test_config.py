@@ -117,6 +117,20 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(str(error.value).splitlines()) == 3
 
 
+def test_contradictions_are_told_with_the_rest_but_not_those_that_follow_from_it() -> None:
+    changes = {
+        'model.nms_iou': 2.0,
+        'limits.latency_warn_ms': 5000.0,
+        'lane_names': ['cpu0', 'gpu'],
+        'lanes.gpu.device': 7,
+        'lanes.gpu.backend': 'tensorrt',
+    }
+    with pytest.raises(ConfigError) as error:
+        Config.from_parameters({**SMALLEST, **changes})
+    told = [line.partition(':')[0] for line in str(error.value).splitlines()]
+    assert sorted(told) == ['lanes.gpu.device', 'limits.latency_warn_ms', 'model.nms_iou']
+
+
 def test_a_camera_that_is_not_listed_is_one_problem() -> None:
     block = {name: p.default for p in TABLE if 'rear' in (name := p.name.replace('<name>', 'rear'))}
     with pytest.raises(ConfigError, match=r'cameras\.rear: [^\n]*valid: front') as error:

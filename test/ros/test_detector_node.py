@@ -205,6 +205,7 @@ def test_lifecycle(rig: Rig) -> None:
     peer, name = rig.peer, rig.node.name
     assert peer.transition(name, Transition.TRANSITION_DEACTIVATE)
     assert peer.state(name) == 'inactive'
+    peer.diagnosis('front', DiagnosticStatus.STALE, 'inactive')
     peer.until(lambda: not rig.front.get_subscription_count(), 'end of the subscription')
     answered = len(rig.found)
     rig.front.publish(image_message(noise(0), rig.next_stamp()))
@@ -234,6 +235,27 @@ def test_every_parameter_is_described(rig: Rig) -> None:
         assert [(r.from_value, r.to_value) for r in ranges] == (
             [] if p.low is None or p.high is None else [(p.low, p.high)]
         )
+
+
+def test_a_camera_leaves_and_returns_without_a_restart(rig: Rig) -> None:
+    peer, name = rig.peer, rig.node.name
+
+    def configure_with(cameras: list[str]) -> bool:
+        assert peer.set_parameter(name, 'camera_names', cameras) == ''
+        return peer.transition(name, Transition.TRANSITION_CONFIGURE)
+
+    assert 'camera_names: is read when' in peer.set_parameter(name, 'camera_names', ['front'])
+    assert peer.transition(name, Transition.TRANSITION_DEACTIVATE)
+    assert peer.transition(name, Transition.TRANSITION_CLEANUP)
+    assert configure_with(['front'])
+    rig.status.clear()
+    message = peer.until(lambda: rig.status and rig.status[-1], 'status')
+    assert [c.name for c in message.cameras] == ['front']
+    assert peer.transition(name, Transition.TRANSITION_CLEANUP)
+    # A name that never was listed is a mistake; one that was has to be described again.
+    assert peer.set_parameter(name, 'cameras.pakced.transport', 'compressed') == ''
+    assert not configure_with(['front', 'packed'])
+    peer.diagnosis('node', DiagnosticStatus.ERROR, 'cameras.pakced')
 
 
 def test_photographs_through_topics(peer: Peer, real: Path, tmp_path: Path) -> None:

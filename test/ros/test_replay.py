@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peer import DOMAIN, PATIENCE_S, Peer, image_message
+from peer import DOMAIN, LATCHED, PATIENCE_S, Peer, image_message
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from rig import BAD, SECOND, Rig, noise, open_rig
@@ -123,6 +123,26 @@ def test_reliability_can_be_overridden(peer: Peer, words: Path) -> None:
     whispered = listen(peer, String, '/whispered')  # reliable: best effort would not do
     replay = play(peer, words, lambda: len(whispered) == 10, reliability='reliable')
     assert replay.sent.messages['/whispered'] == 10
+
+
+def test_latched_messages_wait_for_their_listener_others_are_told(
+    peer: Peer, tmp_path: Path
+) -> None:
+    latched = BEST_EFFORT._replace(
+        reliability=QosReliability.RELIABLE, durability=QosDurability.TRANSIENT_LOCAL
+    )
+    with BagWriter(tmp_path / 'bag') as bag:
+        for topic, qos in (('/map', [latched]), ('/nobody', [])):
+            bag.add_topic(topic, STRING, qos)
+            bag.write(topic, T0, serialize_message(String(data=topic)))
+    with Bag(tmp_path / 'bag') as opened:
+        replay = Replay(peer.node, opened, ReplayOptions())
+        assert len(list(replay.play())) == 2
+    assert replay.sent.unheard == {'/map': 1, '/nobody': 1}
+    maps: list[String] = []
+    peer.node.create_subscription(String, '/map', maps.append, LATCHED)
+    peer.until(lambda: maps, 'the map')
+    assert maps[0].data == '/map'
 
 
 def test_what_cannot_be_played_is_told(peer: Peer, tmp_path: Path) -> None:

@@ -9,7 +9,12 @@ import pytest
 from pipeline_helpers import Published, make_pipeline, wait_until
 from schedule_helpers import SleepingDetector, accounted, camera, frame, lane
 
-from yolox_trt_ros.core.errors import DropReason, LaneError, ModelError
+from yolox_trt_ros.core.errors import (
+    DropReason,
+    LaneError,
+    MissingDependencyError,
+    ModelError,
+)
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule import dispatcher as dispatcher_module
 from yolox_trt_ros.schedule import supervisor as supervisor_module
@@ -168,6 +173,17 @@ def test_start_fails_if_no_lane_comes_up():
 
     with pytest.raises(LaneError, match=r'no lane came up: dla0: .*the device is not there'):
         make_pipeline(['a'], {'dla0': broken}, Published()).start()
+
+
+def test_what_no_second_attempt_mends_is_not_announced_as_one():
+    def missing():
+        raise MissingDependencyError('it needs onnxruntime: pip install onnxruntime')
+
+    published = Published()
+    with pytest.raises(MissingDependencyError, match='pip install'):
+        make_pipeline(['a'], {'cpu': missing}, published).start()
+    (told,) = (message for _, message in published.events if 'failed' in message)
+    assert 'pip install' in told and 'next attempt' not in told
 
 
 @pytest.mark.parametrize('hangs_in', ['building', 'measuring'])

@@ -17,6 +17,7 @@ from tiny_models import LABELS, write_yolox
 
 from yolox_trt_ros import tools
 from yolox_trt_ros.__main__ import main
+from yolox_trt_ros.tools.detect import read_file
 
 
 def command(*args: object) -> subprocess.CompletedProcess[str]:
@@ -70,6 +71,16 @@ def folder(tmp_path: Path) -> Path:
         pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), np.uint8)
         cv2.imwrite(str(images / name), pixels)
     return tmp_path
+
+
+def test_a_photograph_is_taken_as_it_is_stored(folder: Path) -> None:
+    # Orientation 6 (turn right) in its EXIF data, which the node ignores in a camera's stream.
+    exif = bytes.fromhex('457869660000 4d4d002a00000008 0001 0112 0003 00000001 00060000 00000000')
+    file = folder / 'images' / 'b.jpg'
+    data = file.read_bytes()
+    file.write_bytes(data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:])
+    assert cv2.imread(str(file)).shape == (120, 90, 3), 'the tag is not read at all'
+    assert read_file(file).shape == (90, 120, 3)
 
 
 def test_output(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -91,15 +91,21 @@ class Definitions:
     def _find(self, name: str) -> Any:
         """Return a type's parsed definition, perhaps with those of types that it refers to."""
         definition, file = self._given.get(name), installed_definition(name)
+        unreadable = ''
         if definition:
-            return Parser[definition.format](definition.data, name)
+            try:
+                return Parser[definition.format](definition.data, name)
+            except typesys.TypesysError as error:  # rosbag2 records services' types so
+                unreadable = (
+                    f' (the bag has one that cannot be read: {" ".join(str(error).split())})'
+                )
         if file:
             return typesys.get_types_from_msg(file.read_text(), name)
         if name in (shipped := _shipped()):
             return {name: shipped[name]}
         raise BagError(
-            f'the type {name} is not known: neither the bag nor an installed package defines it; '
-            f'install {name.partition("/")[0]} and source it'
+            f'the type {name} is not known: neither the bag nor an installed package defines it'
+            f'{unreadable}; install {name.partition("/")[0]} and source it'
         )
 
     def _register(self, name: str, types: Any) -> None:

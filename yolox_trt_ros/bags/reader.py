@@ -76,12 +76,15 @@ class Bag:
             self._reader.open()
         except Exception as error:  # the library lets struct's, SQLite's and zstd's errors through
             raise _told(self.path, error) from error
+        files = getattr(self._reader.storage, 'storages', None) or [self._reader.storage]
+        _find_all_topics(files, self._reader.connections)
         self.topics = {topic.name: topic for topic in map(_topic, self._by_topic())}
         for connection in self._reader.connections:
             self.definitions.give(connection.msgtype, connection.msgdef)
-        empty = not self._reader.message_count
-        self.start_ns = 0 if empty else self._reader.start_time
-        self.end_ns = 0 if empty else self._reader.end_time - 1
+        # Of the files, not of metadata.yaml: what lies outside would not be played.
+        spans = [file.metadata for file in files if file.metadata.message_count]
+        self.start_ns = min((span.start_time for span in spans), default=0)
+        self.end_ns = max((span.end_time - 1 for span in spans), default=0)
 
     def __enter__(self) -> Bag:
         return self
@@ -115,7 +118,8 @@ class Bag:
             stop_ns: before this recording time.
 
         Raises:
-            BagError: a topic is not there, or the bag ends early.
+            BagError: a topic is not there, the bag ends early, or has none of the messages that its
+                metadata tells of.
         """
         chosen = self.require(topics) if topics is not None else set(self.topics)
         connections = [c for c in self._reader.connections if c.topic in chosen]
@@ -129,6 +133,14 @@ class Bag:
                 count += 1
         except Exception as error:
             raise _told(self.path, error, f' after {count} messages') from error
+        expected = sum(c.msgcount for c in connections)
+        all_of_it = (start_ns or 0) <= self.start_ns and (stop_ns or 2**63) > self.end_ns
+        if expected and not count and all_of_it:
+            raise BagError(
+                f'{self.path}: expected {expected} messages of {", ".join(sorted(chosen))}, as its '
+                'metadata.yaml tells, found none: "ros2 bag reindex" writes another one, or give '
+                'the .mcap or .db3 file itself'
+            )
 
     def require(self, topics: Sequence[str]) -> set[str]:
         """Return the topics, all of which are in the bag.
@@ -169,6 +181,26 @@ class Bag:
         return chain(
             [self.path] if self.path.suffix == suffix else [], self.path.glob(f'*{suffix}*')
         )
+
+
+def _find_all_topics(files: Sequence[Any], told: Sequence[interfaces.Connection]) -> None:
+    """Let topics be found in a bag's files whatever else its metadata.yaml says of them.
+
+    The library takes a topic of a file for the one of the metadata only if QoS and hash of the
+    definition are the same too, and passes over all its messages without a word if not. Converters
+    and people who change the QoS to play a bag write them differently.
+    """
+    for file in files:
+        for i, there in enumerate(file.connections):
+            same = [
+                c
+                for c in told
+                if (c.topic, full_name(c.msgtype)) == (there.topic, full_name(there.msgtype))
+            ]
+            if same and not any(c.ext == there.ext for c in same):
+                file.connections[i] = there._replace(
+                    msgtype=same[0].msgtype, ext=same[0].ext, digest=same[0].digest
+                )
 
 
 def listed(items: Sequence[str]) -> str:

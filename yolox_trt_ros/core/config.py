@@ -9,7 +9,7 @@ from typing import Any
 
 from yolox_trt_ros.core.encodings import COMPRESSED, RAW
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
-from yolox_trt_ros.core.parameters import build, named_groups, parameter
+from yolox_trt_ros.core.parameters import named_groups, parameter, read
 
 MAX_CAMERAS = 8
 DEVICE = re.compile(r'cpu|cuda:\d+|dla:\d+')
@@ -240,11 +240,15 @@ class Config:
             ConfigError: all problems, one a line, each naming the parameter, the value and what
                 would be right.
         """
-        config: Config = build(cls, flat)
-        problems = list(config._contradictions())
+        config, problems = read(cls, flat)
+        # What is wrong in itself is not held against its neighbours too.
+        wrong = {_group(problem) for problem in problems}
+        if '' not in wrong:
+            problems += [c for c in config._contradictions() if _group(c) not in wrong]
         if problems:
             raise ConfigError('\n'.join(problems))
-        return config
+        checked: Config = config
+        return checked
 
     def _contradictions(self) -> list[str]:
         problems = []
@@ -283,6 +287,11 @@ class Config:
                     f'{getattr(limits, error):g}, got {getattr(limits, warn):g}'
                 )
         return problems
+
+
+def _group(problem: str) -> str:
+    """Return what a problem's parameter belongs to: a camera, a lane …; empty: the vehicle."""
+    return problem.partition(':')[0].rpartition('.')[0]
 
 
 def lane_problems(lane: LaneConfig) -> list[str]:

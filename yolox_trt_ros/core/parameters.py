@@ -119,17 +119,28 @@ def build(cls: type, flat: Mapping[str, Any]) -> Any:
     """Return an instance of the table's dataclass from dotted names and values.
 
     Raises:
-        ConfigError: every problem found, one a line: unknown names (with the nearest valid one),
-            wrong types and values out of range.
+        ConfigError: every problem found, one a line; see :func:`read`.
+    """
+    value, problems = read(cls, flat)
+    if problems:
+        raise ConfigError('\n'.join(problems))
+    return value
+
+
+def read(cls: type, flat: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """Return an instance of the table's dataclass from dotted names and values, and what is wrong.
+
+    Returns:
+        The instance, with defaults in place of wrong values, and one sentence per problem, each
+        beginning with the parameter's name and a colon: unknown names (with the nearest valid
+        one), wrong types, values out of range.
     """
     problems: list[str] = []
     known: set[str] = set()
     value = _build(cls, flat, '', '', problems, known)
     for name in sorted(set(flat) - known):
         problems.append(_unknown(cls, name, flat, known))
-    if problems:
-        raise ConfigError('\n'.join(dict.fromkeys(problems)))
-    return value
+    return value, list(dict.fromkeys(problems))
 
 
 def _unknown(cls: type, name: str, flat: Mapping[str, Any], known: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ from yolox_trt_ros.ros.intake import Ingest, IngestNotes
 from yolox_trt_ros.ros.parameters import (
     check_change,
     declare_all,
+    forget_removed,
     is_own,
     read_config,
     read_parameters,
@@ -31,7 +32,7 @@ from yolox_trt_ros.ros.silence import why_silent
 from yolox_trt_ros.ros.status import StatusPublisher
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.telemetry.health import Level
-from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry
+from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry, inactive
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 DRAIN_S = 5.0
@@ -93,8 +94,9 @@ class DetectorNode(LifecycleNode):
         assert self._results
         for notes in self._notes.values():
             notes.results = self._results.way
+        count = len(self._config.cameras)
         self.get_logger().info(
-            f'active: {len(self._config.cameras)} cameras; images come in {self._ingest.way}, '
+            f'active: {count} camera{"s" * (count > 1)}; images come in {self._ingest.way}, '
             f'results go out as {self._results.way}'
         )
         return super().on_activate(state)
@@ -138,6 +140,8 @@ class DetectorNode(LifecycleNode):
             self.trigger_activate()
 
     def _configure(self) -> None:
+        if self._config:
+            forget_removed(self, self._config)
         self._config = config = read_config(self)
         declare_all(self, config)
         for shortcoming in shortcomings(config):
@@ -206,7 +210,9 @@ class DetectorNode(LifecycleNode):
         if pipeline is None or telemetry is None:
             return self._problem
         report = telemetry.report(pipeline.snapshot())
-        if self._ingest and self._config and self._config.ingest in ('auto', 'plain'):
+        if self._ingest is None:
+            return inactive(report), self._notes
+        if self._config and self._config.ingest in ('auto', 'plain'):
             self._ask_after_silent(report, self._config)
         return report, self._notes
 

@@ -41,6 +41,26 @@ def read_config(node: Node) -> Config:
     return Config.from_parameters(read_parameters(node))
 
 
+def forget_removed(node: Node, before: Config) -> None:
+    """Undeclare the parameters of cameras and lanes that the lists name no more.
+
+    Only those that the node knew: a name that was never listed is a mistake, and is told.
+
+    Args:
+        node: not configured now.
+        before: its former configuration.
+    """
+    given = read_parameters(node)
+    for group, listed, known in (
+        ('cameras', 'camera_names', before.camera_names),
+        ('lanes', 'lane_names', before.lane_names),
+    ):
+        removed = {f'{group}.{name}.' for name in set(known) - set(given.get(listed, ()))}
+        for name in given:
+            if any(name.startswith(prefix) for prefix in removed):
+                node.undeclare_parameter(name)
+
+
 def flat_table(config: Config) -> dict[str, Parameter]:
     """Return the description of every parameter of a vehicle by its full name."""
     rows: dict[str, Parameter] = {}

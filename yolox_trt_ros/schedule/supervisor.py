@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from yolox_trt_ros.core.errors import LaneError
+from yolox_trt_ros.core.errors import LaneError, YoloxTrtRosError
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneWorker
 from yolox_trt_ros.schedule.placement import place
@@ -81,6 +81,8 @@ class Supervisor:
             if pipeline.workers[name] is not worker or pipeline.stopping:
                 return
             lane = pipeline.dispatcher.lanes[name]
+            # Such an error ends the start, see Pipeline.start: nothing is tried again.
+            final = lane.state is LaneState.STARTING and isinstance(error, YoloxTrtRosError)
             if lane.state is LaneState.STARTING:
                 self.first_errors[name] = error
             why = f'{type(error).__name__}: {error}'
@@ -93,11 +95,9 @@ class Supervisor:
             pipeline.changed.notify_all()
             worker.wake.notify_all()
             pipeline.dispatch()
-        pipeline.event(
-            'error',
-            f'lane {name} failed ({why}); {lane.state.value}, '
-            f'next attempt in {(retry_ns - now_ns) / 1e9:.1f} s',
-        )
+        then = f'{lane.state.value}, next attempt in {(retry_ns - now_ns) / 1e9:.1f} s'
+        then = 'nothing starts without it' if final else then
+        pipeline.event('error', f'lane {name} failed ({why}); {then}')
 
     def watch_builds(self) -> None:
         """Tell what lanes are at before they serve, and give up those that never end."""

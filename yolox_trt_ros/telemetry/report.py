@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yolox_trt_ros.core.config import CameraConfig, LimitsConfig
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, PipelineSnapshot
 from yolox_trt_ros.core.trace import FrameTrace
-from yolox_trt_ros.telemetry.health import CameraNumbers, Health, camera_health, lane_health
+from yolox_trt_ros.telemetry.health import (
+    CameraNumbers,
+    Health,
+    Level,
+    camera_health,
+    lane_health,
+)
 from yolox_trt_ros.telemetry.windows import CounterWindow, Percentiles, TraceWindow, rate
 
 
@@ -66,6 +72,14 @@ class PipelineReport:
     cameras: tuple[CameraReport, ...]
     lanes: tuple[LaneReport, ...]
     placement_reason: str
+
+
+INACTIVE = Health(Level.STALE, 'inactive: the node takes no images until it is activated')
+
+
+def inactive(report: PipelineReport) -> PipelineReport:
+    """Return the report of a node that is configured but not active."""
+    return replace(report, cameras=tuple(replace(c, health=INACTIVE) for c in report.cameras))
 
 
 class Telemetry:

@@ -1,5 +1,6 @@
 """Measure this package against other ways of doing the same; prints tables, writes JSON.
 
+Without the name of a benchmark all of them run, one after the other, with their defaults.
 Every figure is a ratio of two things measured in the same run on the same machine.
 """
 
@@ -26,7 +27,9 @@ NOT_BENCHMARKS = ('plain_node',)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line: one sub-command per benchmark, or none for all of them."""
     parser.add_argument('--json', type=Path, default=Path('build/bench.json'), help='output file')
-    subparsers = parser.add_subparsers(dest='benchmark', metavar='BENCHMARK')
+    subparsers = parser.add_subparsers(
+        dest='benchmark', metavar='BENCHMARK', title='benchmarks (none: all)'
+    )
     for name in _names():
         try:
             module = importlib.import_module(f'{_bench.__name__}.{name}')

@@ -2,7 +2,8 @@
 
 The detector is the one the node runs. The JSON file holds
 {"images": {name: {"height", "width", "detections": [[x1, y1, x2, y2, score, class_id], …]}}}
-with boxes in pixels of the image and, beside it, the model, its labels and the thresholds.
+with boxes in pixels of the image as it is stored (a rotation in its EXIF data is ignored, as the
+node ignores it in a camera's stream) and, beside it, the model, its labels and the thresholds.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def read_file(file: Path) -> np.ndarray:
     Raises:
         FrameError: ``undecodable``: damaged, or a JPEG that was cut, which the node refuses too.
     """
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise FrameError(DropReason.UNDECODABLE, 'not an image OpenCV can read')
     if file.suffix.lower() in ('.jpg', '.jpeg'):
