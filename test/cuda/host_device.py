@@ -10,16 +10,17 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
-from yolox_trt_ros.detect.backends.onnxruntime_cuda import output_shapes
+from yolox_trt_ros.detect.backends.onnxruntime_cuda import batch_sizes, output_shapes
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import KERNELS, Launcher
 
@@ -42,6 +43,10 @@ def build(folder: Path) -> Path:
 
 
 class HostStream:
+    """Does what it is given at once; while it records a graph, when that is launched."""
+
+    recording: ClassVar[list[Callable[[], None]] | None] = None
+
     def __enter__(self) -> HostStream:
         return self
 
@@ -52,7 +57,32 @@ class HostStream:
         assert event.done
 
     def synchronize(self) -> None:
-        pass
+        assert HostStream.recording is None, 'a recording may not wait'
+
+    def begin_capture(self) -> None:
+        assert HostStream.recording is None
+        HostStream.recording = []
+
+    def end_capture(self) -> HostGraph:
+        recorded, HostStream.recording = HostStream.recording, None
+        assert recorded is not None
+        return HostGraph(recorded)
+
+    @classmethod
+    def enqueue(cls, work: Callable[[], None]) -> None:
+        if cls.recording is None:
+            work()
+        else:
+            cls.recording.append(work)
+
+
+class HostGraph:
+    def __init__(self, recorded: list[Callable[[], None]]) -> None:
+        self._recorded = recorded
+
+    def launch(self, stream: HostStream) -> None:
+        for work in self._recorded:
+            work()
 
 
 class HostEvent:
@@ -95,12 +125,9 @@ class HostDevice:
         self._page_locked.append(array)
         return array
 
-    def is_page_locked(self, data: np.ndarray) -> bool:
-        return any(np.shares_memory(data, array) for array in self._page_locked)
-
-    def mapped(self, data: np.ndarray) -> int:
-        assert self.is_page_locked(data)
-        return data.ctypes.data
+    def reach(self, data: np.ndarray) -> int | None:
+        locked = any(np.shares_memory(data, array) for array in self._page_locked)
+        return data.ctypes.data if locked else None
 
     def address(self, array: np.ndarray) -> int:
         return array.ctypes.data
@@ -114,9 +141,12 @@ class HostDevice:
     def elapsed_ns(self, first: HostEvent, second: HostEvent) -> int:
         return second.time_ns - first.time_ns
 
-    def upload(self, target: int, data: np.ndarray, stream: HostStream) -> None:
-        assert self.is_page_locked(data), 'only page-locked memory can be copied asynchronously'
-        ctypes.memmove(target, data.ctypes.data, data.nbytes)
+    def upload(self, target: int, source: int, size: int, stream: HostStream) -> None:
+        spans = [(a.ctypes.data, a.nbytes) for a in self._page_locked]
+        assert any(at <= source and source + size <= at + n for at, n in spans), (
+            'only page-locked memory can be copied asynchronously'
+        )
+        ctypes.memmove(target, source, size)
 
     def mark(self, stage: str) -> AbstractContextManager[None]:
         return nullcontext()
@@ -125,31 +155,49 @@ class HostDevice:
         def launch(
             grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]
         ) -> None:
-            kept = [np.ascontiguousarray(a) for a in arguments]
-            pointers = (ctypes.c_void_p * len(kept))(*(a.ctypes.data for a in kept))
-            sizes = [(ctypes.c_uint * 3)(*size, *(1,) * (3 - len(size))) for size in (grid, block)]
-            with ONE_AT_A_TIME:
-                assert self.library.launch(name.encode(), *sizes, pointers) == 0, name
+            sizes = [(*size, *(1,) * (3 - len(size))) for size in (grid, block)]
+            # As on a GPU, arguments are those of now, whenever the kernel runs.
+            kept = [np.array(a) for a in arguments]
+            HostStream.enqueue(partial(self._launch, name, *sizes, kept))
 
         return launch
+
+    def _launch(
+        self, name: str, grid: Sequence[int], block: Sequence[int], arguments: list[np.ndarray]
+    ) -> None:
+        pointers = (ctypes.c_void_p * len(arguments))(*(a.ctypes.data for a in arguments))
+        sizes = [(ctypes.c_uint * 3)(*size) for size in (grid, block)]
+        with ONE_AT_A_TIME:
+            assert self.library.launch(name.encode(), *sizes, pointers) == 0, name
+
+
+def current_stream(device: Any) -> Any:
+    if isinstance(device, HostDevice):
+        return HostStream()
+    import cupy
+
+    return cupy.cuda.get_current_stream()
 
 
 class HostBackend:
     """ONNX Runtime on the CPU in the place of a GPU's backend."""
 
+    recordable = True
+
     def __init__(self, path: Path, spec: ModelSpec, max_batch: int) -> None:
         self.form, self.output_dtype = InputFormat(), np.dtype(np.float32)
+        self.sizes = [spec.batch] if spec.batch else batch_sizes(max_batch)
         self.input = np.zeros((max_batch, 3, spec.height, spec.width), np.float32)
         self.outputs = [np.zeros((max_batch, *s), np.float32) for s in output_shapes(spec)]
-        self._fixed = spec.batch
         self._backend = OnnxRuntimeCpuBackend(path, spec, threads=1)
 
     def infer(self, images: int) -> None:
-        images = self._fixed or images
-        for mine, output in zip(
-            self.outputs, self._backend.infer(self.input[:images]), strict=True
-        ):
-            mine[:images] = output
+        HostStream.enqueue(partial(self._infer, images))
 
     def close(self) -> None:
         pass
+
+    def _infer(self, images: int) -> None:
+        found = self._backend.infer(self.input[:images])
+        for mine, output in zip(self.outputs, found, strict=True):
+            mine[:images] = output

@@ -5,6 +5,8 @@ On the CPU its kernels run with a CPU backend; on a GPU with ONNX Runtime's CUDA
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,12 @@ from yolox_trt_ros.core.errors import (
 )
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend, recorded_sizes
+from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend, batch_sizes
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.cpu.preprocess import decode_compressed
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
+from yolox_trt_ros.detect.cuda.page_locks import CudaPageLocks
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.half import to_half
@@ -73,6 +76,7 @@ def detector_on(
     in_flight: int = 1,
     labels: Path | None = None,
     jpeg: GpuJpeg | None = None,
+    thresholds: Callable[[], Thresholds] = Thresholds,
 ) -> CudaDetector:
     spec, stream = load_model_spec(path, labels), device.stream()
     backend: Any
@@ -83,7 +87,7 @@ def detector_on(
         if 'CUDAExecutionProvider' not in ort.get_available_providers():
             pytest.skip('ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu')
         backend = OnnxRuntimeCudaBackend(path, spec, device, stream, max_batch)
-    return CudaDetector(spec, device, stream, backend, Thresholds, max_batch, in_flight, jpeg)
+    return CudaDetector(spec, device, stream, backend, thresholds, max_batch, in_flight, jpeg)
 
 
 @pytest.fixture
@@ -102,7 +106,7 @@ def test_same_detections_as_the_cpu(layout: str, boxes: str, tmp_path: Path, dev
     on_cpu = CpuDetector(path, spec, Thresholds, max_batch=3)
     on_gpu = detector_on(device, path, max_batch=3)
     expected = on_cpu.submit(frames).wait()
-    for _ in range(3):  # first recorded, then replayed
+    for _ in range(3):  # each replays what was recorded
         got = on_gpu.submit(frames).wait()
         for a, b in zip(got, expected, strict=True):
             assert not differences(found(a), found(b), 0.98, 0.01)
@@ -160,8 +164,7 @@ def test_page_locked_frames(integrated: bool, tiny: Path, device: Any) -> None:
     image = pictures(1)[0]
     memory = device.page_locked(image.size, np.uint8)
     memory[:] = image.reshape(-1)
-    assert device.is_page_locked(memory)
-    assert not device.is_page_locked(image)
+    assert device.reach(memory) and device.reach(image) is None
     detector = detector_on(device, tiny)
     locked = frame_of(memory.reshape(image.shape))
     results = [detector.submit([frame]).wait()[0] for frame in (locked, frame_of(image))]
@@ -181,10 +184,10 @@ def test_all_encodings_of_a_batch_and_growing_images(tiny: Path, device: Any) ->
     detector.close()
 
 
-def test_sizes_that_are_recorded() -> None:
-    assert recorded_sizes(1) == [1]
-    assert recorded_sizes(6) == [1, 2, 4, 6]
-    assert recorded_sizes(16) == [1, 2, 4, 8, 16]
+def test_sizes_of_batches_that_are_run() -> None:
+    assert batch_sizes(1) == [1]
+    assert batch_sizes(6) == [1, 2, 4, 6]
+    assert batch_sizes(16) == [1, 2, 4, 8, 16]
 
 
 def gpu_jpeg() -> GpuJpeg:
@@ -237,14 +240,49 @@ def test_jpeg_images_among_others_on_the_gpu(tiny: Path, cuda: CudaDevice) -> No
     detector.close()
 
 
+@pytest.mark.parametrize('recordable', [True, False])
+def test_one_graph_for_every_batch_and_all_thresholds(
+    recordable: bool, tiny: Path, device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From pixels to detections; without one, the same kernels are launched one by one."""
+    if not recordable:
+        backend = HostBackend if isinstance(device, HostDevice) else OnnxRuntimeCudaBackend
+        monkeypatch.setattr(backend, 'recordable', False, raising=False)
+    scores = iter((0.3, 0.6, 0.3, 0.0))
+    detector = detector_on(device, tiny, 3, 2, thresholds=lambda: Thresholds(score=next(scores)))
+    assert detector.recorded == recordable
+    spec, frames = load_model_spec(tiny), [frame_of(p, i) for i, p in enumerate(pictures(3))]
+    for count, score in ((3, 0.3), (2, 0.6), (1, 0.3), (3, 0.0)):
+        on_cpu = CpuDetector(tiny, spec, lambda score=score: Thresholds(score), max_batch=3)
+        got, want = (d.submit(frames[:count]).wait() for d in (detector, on_cpu))
+        for a, b in zip(got, want, strict=True):
+            assert not differences(found(a), found(b), 0.98, 0.01)
+    detector.close()
+
+
 @pytest.mark.gpu
-def test_every_batch_size_is_one_graph(tiny: Path, cuda: CudaDevice) -> None:
-    pytest.importorskip('onnxruntime')
-    spec, stream = load_model_spec(tiny), cuda.stream()
-    backend = OnnxRuntimeCudaBackend(tiny, spec, cuda, stream, 3)
-    assert backend.recorded
-    backend.close()
-    backend.close()
+def test_memory_of_others_can_be_page_locked(tiny: Path, cuda: CudaDevice) -> None:
+    """As the buffers of received images are: mapped memory in huge pages where there are some."""
+    locks, image = CudaPageLocks(), pictures(1)[0]
+    memory = mmap.mmap(-1, 4 << 20)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    buffer = np.frombuffer(memory, np.uint8)
+    buffer[: image.size] = image.reshape(-1)
+    detector = detector_on(cuda, tiny)
+    frame = frame_of(buffer[: image.size].reshape(image.shape))
+    plain = found(detector.submit([frame]).wait()[0])
+    assert cuda.reach(frame.data) is None
+    address = buffer.ctypes.data
+    locks.lock(address, len(memory))
+    try:
+        assert cuda.reach(frame.data)
+        assert found(detector.submit([frame]).wait()[0]) == plain
+        with pytest.raises(LaneError, match='did not lock 4 MiB'):
+            locks.lock(address, len(memory))
+    finally:
+        locks.unlock(address)
+    assert cuda.reach(frame.data) is None
+    detector.close()
 
 
 @pytest.mark.gpu

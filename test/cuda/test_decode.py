@@ -7,19 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from host_device import current_stream
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
-from yolox_trt_ros.detect.cuda.postprocess import (
-    HEAD,
-    LETTERBOXES,
-    RESULT,
-    THRESHOLDS,
-    WORK,
-    CudaPostprocessor,
-)
+from yolox_trt_ros.detect.cuda.batch import THRESHOLDS, Batch
+from yolox_trt_ros.detect.cuda.postprocess import HEAD, RESULT, WORK, CudaPostprocessor
 
 HEIGHT, WIDTH, CLASSES = 160, 224, 80
 LOGIT = {'scores': 'logit'}
@@ -90,12 +85,25 @@ def run(
     outputs = [on_device(device, output) for output in as_outputs(model, head)]
     addresses = [device.address(output) for output in outputs]
     decode = CudaPostprocessor(model, device, addresses, head.dtype, len(head))
-    result = decode.new_result()
+    result, batch = decode.new_result(), described(decode, device, boxes, thresholds)
     for _ in range(repeat):
-        decode.enqueue(boxes, thresholds, result)
+        decode.enqueue(len(boxes), batch.address, device.address(result))
     if not isinstance(outputs[0], np.ndarray):
         outputs[0].device.synchronize()
     return [decode.detections(result, i) for i in range(len(boxes))]
+
+
+def described(
+    decode: CudaPostprocessor, device: Any, boxes: list[Letterbox], thresholds: Thresholds
+) -> Batch:
+    batch = Batch(device)
+    batch.record['images'] = len(boxes)
+    for image, box in zip(batch.images, boxes, strict=False):
+        image['letterbox'] = box.scale
+        image['width'], image['height'] = box.source_width, box.source_height
+    decode.describe(thresholds, batch)
+    batch.upload(current_stream(device))
+    return batch
 
 
 def check(
@@ -136,7 +144,6 @@ def test_structures_have_the_kernels_sizes(device: Any) -> None:
     for name, dtype in (
         ('Head', HEAD),
         ('Thresholds', THRESHOLDS),
-        ('Letterboxes', LETTERBOXES),
         ('Work', WORK),
         ('Result', RESULT),
     ):
@@ -282,6 +289,25 @@ def test_thresholds_at_the_ends_of_their_range(device: Any) -> None:
     head = random_head(model, 1, 9)
     check(device, model, head, Thresholds(score=0.0, max_detections=1000))
     assert len(check(device, model, head, Thresholds(score=1.0))[0]) == 0
+
+
+def test_the_same_launches_for_fewer_images_and_other_thresholds(device: Any) -> None:
+    """As recorded ones are replayed: places behind the last image get no detections."""
+    model = spec('per_level', 'logit')
+    head = random_head(model, 3, 11)
+    outputs = [on_device(device, output) for output in as_outputs(model, head)]
+    addresses = [device.address(output) for output in outputs]
+    decode = CudaPostprocessor(model, device, addresses, head.dtype, 3)
+    result, boxes = decode.new_result(), [Letterbox(1.0, 160, 224, 160, 224)] * 3
+    counts = []
+    for images, score in ((3, 0.3), (1, 0.3), (3, 0.6)):
+        batch = described(decode, device, boxes[:images], Thresholds(score=score))
+        decode.enqueue(3, batch.address, device.address(result))
+        current_stream(device).synchronize()
+        counts.append([len(decode.detections(result, i)) for i in range(3)])
+    assert min(counts[0]) > 5
+    assert counts[1] == [counts[0][0], 0, 0]
+    assert all(0 < few < many for few, many in zip(counts[2], counts[0], strict=True))
 
 
 def test_heads_no_kernel_reads_are_refused(device: Any) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
-from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
+from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
+from yolox_trt_ros.detect.cuda.step import Step
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.cache import CachedEngine
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
@@ -61,11 +62,13 @@ def time_engine(
     spec = load_model_spec(request.model.path)
     backend = TensorRtBackend(engine, spec, device, stream, options.batch, core)
     try:
+        with MAKING, stream:
+            step = Step(stream, [options.batch], backend.infer, backend.recordable)
         spans = []
         events = [cupy.cuda.Event(), cupy.cuda.Event()]
         for _ in range(UNTIMED_RUNS + runs):
             events[0].record(stream)
-            backend.infer(options.batch)
+            step.launch(options.batch)
             events[1].record(stream)
             events[1].synchronize()
             spans.append(cupy.cuda.get_elapsed_time(*events))

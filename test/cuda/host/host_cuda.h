@@ -5,6 +5,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -164,6 +165,11 @@ inline float half_value(unsigned short half) {
   if (magnitude >= 0x7c00) return float_of(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
   if (magnitude >= 0x400) return float_of(sign | (magnitude + (112 << 10)) << 13);
   return float_of(sign | bits_of(static_cast<float>(magnitude) * 0x1p-24f));
+}
+
+inline unsigned long long clock_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
 }
 
 // Rounds to nearest even.

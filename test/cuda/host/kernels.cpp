@@ -1,6 +1,7 @@
 // The package's kernels behind one C function, for ctypes.
 #include "decode.cu"
 #include "letterbox.cu"
+#include "stamp.cu"
 
 #include <map>
 #include <string>
@@ -18,20 +19,20 @@ struct Entry {
 
 template <class T, int L, bool Area> Entry letterbox_entry() {
   return {false, [](void** a) {
-            letterbox<T, L, Area>(argument<Batch>(a, 0), argument<Target>(a, 1));
+            letterbox<T, L, Area>(argument<const Batch*>(a, 0), argument<Target>(a, 1));
           }};
 }
 
 template <class T, int L> Entry candidates_entry() {
   return {true, [](void** a) {
-            candidates<T, L>(argument<Head>(a, 0), argument<Thresholds>(a, 1),
-                             argument<Letterboxes>(a, 2), argument<Work>(a, 3));
+            candidates<T, L>(argument<Head>(a, 0), argument<const Batch*>(a, 1),
+                             argument<Work>(a, 2));
           }};
 }
 
 template <class T, int L> Entry sift_entry() {
   return {true, [](void** a) {
-            sift<T, L>(argument<Head>(a, 0), argument<Thresholds>(a, 1), argument<Work>(a, 2));
+            sift<T, L>(argument<Head>(a, 0), argument<const Batch*>(a, 1), argument<Work>(a, 2));
           }};
 }
 
@@ -58,13 +59,14 @@ const std::map<std::string, Entry> kEntries = {
     CANDIDATES(Half, kMaps),
     {"trim", {true, [](void** a) { trim(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
     {"rank", {true, [](void** a) { rank(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
-    {"overlap", {true, [](void** a) { overlap(argument<Thresholds>(a, 0), argument<Work>(a, 1)); }}},
+    {"overlap",
+     {true, [](void** a) { overlap(argument<const Batch*>(a, 0), argument<Work>(a, 1)); }}},
     {"keep",
      {true,
       [](void** a) {
-        keep(argument<Thresholds>(a, 0), argument<Letterboxes>(a, 1), argument<Work>(a, 2),
-             argument<Result*>(a, 3));
+        keep(argument<const Batch*>(a, 0), argument<Work>(a, 1), argument<Result*>(a, 2));
       }}},
+    {"stamp", {false, [](void** a) { stamp(argument<unsigned long long*>(a, 0)); }}},
 };
 
 }  // namespace
@@ -80,9 +82,8 @@ extern "C" int launch(const char* name, const unsigned* grid, const unsigned* bl
 
 extern "C" int size_of(const char* name) {
   static const std::map<std::string, int> sizes = {
-      {"Batch", sizeof(Batch)},     {"Target", sizeof(Target)},
-      {"Head", sizeof(Head)},       {"Thresholds", sizeof(Thresholds)},
-      {"Work", sizeof(Work)},       {"Letterboxes", sizeof(Letterboxes)},
+      {"Image", sizeof(Image)}, {"Thresholds", sizeof(Thresholds)}, {"Batch", sizeof(Batch)},
+      {"Target", sizeof(Target)}, {"Head", sizeof(Head)}, {"Work", sizeof(Work)},
       {"Result", sizeof(Result)},
   };
   const auto found = sizes.find(name);

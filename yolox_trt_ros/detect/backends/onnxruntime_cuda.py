@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,14 @@ from yolox_trt_ros.detect.free_batch import with_free_batch
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
 _PROVIDER, _CPU = 'CUDAExecutionProvider', 'CPUExecutionProvider'
 _INSTALL = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
-_UNRECORDED_RUNS = 2
-_ATTEMPTS = 3
-"""Recording fails while another thread of the process waits for the whole device."""
-
-_log = logging.getLogger(__name__)
 
 
 class OnnxRuntimeCudaBackend:
     """Runs a model on one CUDA device; calls only enqueue.
 
-    Where ONNX Runtime puts the whole model on the device, runs of a few batch sizes are recorded as
-    CUDA graphs when the backend is made; the smallest that holds a batch is replayed with a single
-    call. Making each takes seconds for a float16 model, whose fused convolutions are compiled then.
+    A few batch sizes are run, of which the smallest holds a batch. The first run of each takes
+    seconds for a float16 model, whose fused convolutions are compiled then. Where ONNX Runtime puts
+    the whole model on the device, later runs can be recorded in a CUDA graph.
 
     Args:
         path: the ONNX file.
@@ -42,7 +36,8 @@ class OnnxRuntimeCudaBackend:
         form: of the input: float32 or float16, ``nchw``.
         input: ``cupy.ndarray`` (max_batch, 3, height, width); written before :meth:`infer`.
         outputs: ``cupy.ndarray`` (max_batch, …) each, in the spec's order.
-        recorded: whether :meth:`infer` replays CUDA graphs.
+        sizes: of the batches that are run.
+        recordable: true; whether ONNX Runtime puts the whole model on the device, recording tells.
 
     Raises:
         MissingDependencyError: no ONNX Runtime, or one that cannot use the GPU.
@@ -50,14 +45,13 @@ class OnnxRuntimeCudaBackend:
         ConfigError: ``max_batch`` is not the model's batch size, and it works with no other.
     """
 
+    recordable = True
+
     def __init__(
         self, path: Path, spec: ModelSpec, device: CudaDevice, stream: Any, max_batch: int
     ) -> None:
         self._ort = _require_onnxruntime()
         self._device, self._stream, self._spec = device, stream, spec
-        self._graphs: dict[int, Any] = {}
-        self._bindings: dict[int, Any] = {}
-        self.recorded = True
         with MAKING:
             self._make(path, max_batch)
 
@@ -80,25 +74,17 @@ class OnnxRuntimeCudaBackend:
             ]
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
-        # All sizes now, for a first run allocates, chooses algorithms and waits for the device.
-        self._sizes = [max_batch] if fixed else recorded_sizes(max_batch)
-        for size in self._sizes:
-            self._bindings[size] = self._bind(size)
-            self._graphs[size] = self._record(size) if self.recorded else None
+        self.sizes = [max_batch] if fixed else batch_sizes(max_batch)
+        self._bindings = {size: self._bind(size) for size in self.sizes}
         stream.synchronize()
 
     def infer(self, images: int) -> None:
         """Enqueue the network for the first ``images`` images of the input tensor."""
-        size = next(size for size in self._sizes if size >= images)
-        graph = self._graphs[size]
-        if graph is None:
-            self._run(size)
-        else:
-            graph.launch(self._stream)
+        size = next(size for size in self.sizes if size >= images)
+        self._session.run_with_iobinding(self._bindings[size], self._run_options)
 
     def close(self) -> None:
         """Let go of the session and all device memory; calling it twice is allowed."""
-        self._graphs.clear()
         self._bindings.clear()
         self._session = None
         self.input, self.outputs = None, []
@@ -162,33 +148,6 @@ class OnnxRuntimeCudaBackend:
             binding.bind_output(name, 'cuda', index, self.output_dtype, shape, address(output))
         return binding
 
-    def _run(self, size: int) -> None:
-        self._session.run_with_iobinding(self._bindings[size], self._run_options)
-
-    def _record(self, size: int) -> Any:
-        """Return a graph of one run, or ``None``, once and for all, if it cannot be recorded."""
-        for attempt in range(_ATTEMPTS):
-            for _ in range(_UNRECORDED_RUNS):  # they allocate and choose algorithms
-                self._run(size)
-            self._stream.synchronize()
-            self._stream.begin_capture()
-            try:
-                self._run(size)
-                return self._stream.end_capture()
-            except Exception as error:
-                self._abandon_capture()
-                _log.debug('attempt %d to record a CUDA graph: %s', attempt + 1, error)
-                reason = error
-        self.recorded = False
-        _log.warning('no CUDA graph, inference is enqueued operator by operator: %s', reason)
-        return None
-
-    def _abandon_capture(self) -> None:
-        try:
-            self._stream.end_capture()
-        except Exception as error:  # it is invalid, or ended already, and reports just that
-            _log.debug('capture ended: %s', error)
-
 
 def _require_onnxruntime() -> Any:
     require_cupy()
@@ -207,7 +166,7 @@ def _require_onnxruntime() -> Any:
     return ort
 
 
-def recorded_sizes(max_batch: int) -> list[int]:
+def batch_sizes(max_batch: int) -> list[int]:
     """Return the batch sizes that are run: powers of two, and the largest batch."""
     return sorted({max_batch, *(1 << i for i in range(max_batch.bit_length()))})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +15,6 @@ from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.onnxruntime_cuda import output_shapes
 from yolox_trt_ros.detect.backends.tensorrt_tensors import EngineTensor
 from yolox_trt_ros.detect.cuda.runtime import Device
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +36,11 @@ class Engine:
     quanta: Mapping[str, float]
 
 
-@dataclass(slots=True, eq=False)
-class _Call:
-    """How a batch of one size is run."""
-
-    context: Any
-    graph: Any = None
-
-
 class TensorRtBackend:
     """Runs an engine; calls only enqueue.
 
-    On a GPU each batch size is recorded as a CUDA graph when the backend is made. A DLA's work is
-    enqueued call by call, for graphs cannot hold it.
+    Each batch size has a context of its own, so that a CUDA graph may hold calls of every size. A
+    graph cannot hold a DLA's work.
 
     Args:
         engine: what to run.
@@ -68,7 +57,8 @@ class TensorRtBackend:
         outputs: device arrays (batch, …), in the spec's order.
         output_dtype: float32 or float16.
         tensors: input and outputs as the engine lays them out.
-        recorded: whether :meth:`infer` replays CUDA graphs.
+        sizes: of the batches that are run, ascending.
+        recordable: whether a CUDA graph can hold what :meth:`infer` enqueues.
 
     Raises:
         EngineError: TensorRT does not load the engine, or there is no such DLA core.
@@ -92,14 +82,14 @@ class TensorRtBackend:
         self._unpack: list[Callable[[], None]] = []
         self._bound: dict[str, Any] = {}
         self._module, self._name = engine.module, engine.name
-        self._runtime, self._engine = _load(engine, dla_core)
+        self._runtime, self._engine = load_engine(engine, dla_core)
         self._check_names()
         self._fixed = self._check_batch(max_batch)
         batch = self._fixed or max_batch
-        self._calls = {batch: _Call(self._new_context(batch))}
-        self.recorded = dla_core is None
+        self._contexts = {batch: self._new_context(batch)}
+        self.recordable = dla_core is None
         with stream:
-            self._allocate(self._calls[batch].context, batch, engine.quanta, arrays)
+            self._allocate(self._contexts[batch], batch, engine.quanta, arrays)
             self._prepare(batch)
         stream.synchronize()
 
@@ -110,11 +100,7 @@ class TensorRtBackend:
             LaneError: TensorRT refused the call.
         """
         size = self._fixed or images
-        call = self._calls[size]
-        if call.graph is None:
-            self._enqueue(call.context, size)
-        else:
-            call.graph.launch(self._stream)
+        self._enqueue(self._contexts[size], size)
 
     def layers(self) -> int:
         """Return how many layers the engine has; a DLA's loadable is one."""
@@ -137,8 +123,8 @@ class TensorRtBackend:
             def report_layer_time(self, layer_name: str, ms: float) -> None:
                 times[layer_name] = times.get(layer_name, 0.0) + ms / runs
 
-        size = max(self._calls)
-        context = self._calls[size].context
+        size = max(self._contexts)
+        context = self._contexts[size]
         context.profiler = Profiler(self._module.IProfiler)
         context.enqueue_emits_profile = True
         for _ in range(runs):
@@ -147,10 +133,8 @@ class TensorRtBackend:
         return list(times.items())
 
     def close(self) -> None:
-        """Free graphs, contexts, engine and runtime, in this order; calling it twice is allowed."""
-        for call in self._calls.values():
-            call.graph = None
-        self._calls.clear()
+        """Free contexts, engine and runtime, in this order; calling it twice is allowed."""
+        self._contexts.clear()
         self._engine = None
         self._runtime = None
         self._unpack.clear()
@@ -234,17 +218,13 @@ class TensorRtBackend:
         return quanta[tensor.name]
 
     def _prepare(self, batch: int) -> None:
-        """Bind the buffers for every batch size, run it, and record it where that is possible."""
-        self._bind(self._calls[batch].context)
+        """Bind the buffers for every batch size, and run it: a first run allocates."""
         if not self._fixed:
-            for size in range(1, batch):
-                context = self._new_context(size)
-                self._bind(context)
-                self._calls[size] = _Call(context)
-        for size, call in self._calls.items():
-            self._enqueue(call.context, size)  # the first run allocates
-            if self.recorded:
-                call.graph = self._record(call.context, size)
+            self._contexts |= {size: self._new_context(size) for size in range(1, batch)}
+        self.sizes = sorted(self._contexts)
+        for size, context in self._contexts.items():
+            self._bind(context)
+            self._enqueue(context, size)
 
     def _bind(self, context: Any) -> None:
         for name, array in self._bound.items():
@@ -257,27 +237,8 @@ class TensorRtBackend:
         for unpack in self._unpack:
             unpack()
 
-    def _record(self, context: Any, size: int) -> Any:
-        """Return a graph of one run, or ``None``, once and for all, if it cannot be recorded."""
-        self._stream.synchronize()
-        self._stream.begin_capture()
-        try:
-            self._enqueue(context, size)
-            return self._stream.end_capture()
-        except Exception as error:
-            self.recorded = False
-            _log.warning('%s: no CUDA graph, each call is enqueued anew: %s', self._name, error)
-            self._abandon_capture()
-            return None
 
-    def _abandon_capture(self) -> None:
-        try:
-            self._stream.end_capture()
-        except Exception as error:  # it is invalid, or ended already, and reports just that
-            _log.debug('capture ended: %s', error)
-
-
-def _load(engine: Engine, dla_core: int | None) -> tuple[Any, Any]:
+def load_engine(engine: Engine, dla_core: int | None) -> tuple[Any, Any]:
     """Return runtime and engine; the runtime has to outlive the engine."""
     try:
         runtime = engine.module.Runtime(engine.logger)

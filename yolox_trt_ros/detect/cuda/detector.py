@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,11 +15,13 @@ from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import FrameError, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.detect.cuda.batch import Batch
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
 from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
 from yolox_trt_ros.detect.cuda.staging import Source, Staging
+from yolox_trt_ros.detect.cuda.step import Step
 
 COPY_THREADS = 4
 
@@ -27,19 +30,26 @@ class Backend(Protocol):
     """What runs the network: input and outputs stay where they are, calls only enqueue.
 
     Attributes:
+        sizes: of the batches that it runs, ascending; the last holds the detector's largest batch.
+        recordable: whether a CUDA graph can hold what :meth:`infer` enqueues.
         form: how it wants its input.
         input: device array with room for the largest batch.
         outputs: device arrays, likewise, in the spec's order.
         output_dtype: float32 or float16.
     """
 
+    sizes: list[int]
+    recordable: bool
     form: InputFormat
     input: Any
     outputs: list[Any]
     output_dtype: Any
 
     def infer(self, images: int) -> None:
-        """Enqueue the network for the first images of the input, on the stream it was made for."""
+        """Enqueue the network for the first images of the input, on the stream it was made for.
+
+        A first run of a size may allocate, compile, and wait for the device.
+        """
         ...
 
     def close(self) -> None:
@@ -52,7 +62,9 @@ class CudaDetector:
 
     Two streams: one copies images to the device, one computes. ``submit`` returns when everything
     is enqueued, so with two batches in flight the images of one travel while the other is computed.
-    Nothing is allocated once every batch size and the largest image have been seen.
+    All that is computed, from pixels to detections in host memory, is one CUDA graph where the
+    backend's network can be part of one. The copies are not: they come from wherever the images
+    are, and run beside the batch before. Nothing is allocated once the largest image has been seen.
 
     Args:
         spec: the model.
@@ -63,6 +75,10 @@ class CudaDetector:
         max_batch: most frames of one call.
         in_flight: most batches that are submitted and not waited for.
         jpeg: decodes JPEG images on the device; ``None``: OpenCV does on a few threads.
+
+    Attributes:
+        copies: the stream of the copies.
+        recorded: whether each batch is one launch of a CUDA graph.
 
     Raises:
         ConfigError: see :class:`CudaPreprocessor` and :class:`CudaPostprocessor`.
@@ -80,8 +96,8 @@ class CudaDetector:
         jpeg: GpuJpeg | None = None,
     ) -> None:
         self.max_batch = max_batch
+        self.copies = device.stream()
         self._device, self._stream, self._backend = device, stream, backend
-        self._copies = device.stream()
         self._pool = ThreadPoolExecutor(COPY_THREADS, 'images')
         self._thresholds = thresholds
         self._next = 0
@@ -92,10 +108,9 @@ class CudaDetector:
             self._postprocessor = CudaPostprocessor(
                 spec, device, outputs, backend.output_dtype, max_batch
             )
+            (self._stamp,) = device.kernels('stamp.cu', ['stamp'], ())
             self._slots = [self._new_slot(jpeg) for _ in range(in_flight)]
-            for slot in self._slots:  # a kernel's first launch loads it
-                self._enqueue([None] * max_batch, slot)
-            stream.synchronize()
+        self.recorded = all(slot.step.recorded for slot in self._slots)
 
     def submit(self, frames: Sequence[Frame]) -> CudaTicket:
         """Enqueue 1 to ``max_batch`` frames.
@@ -111,14 +126,13 @@ class CudaDetector:
             )
         self._next = (self._next + 1) % len(self._slots)
         with self._stream:
+            slot.begun.record(self._stream)
+            submitted_ns = time.monotonic_ns()
             with self._device.mark('upload'):
-                slot.begun.record()
-                slot.uploading.record(self._copies)
-                submitted_ns = time.monotonic_ns()
-                sources = slot.staging.upload(frames)
-                slot.uploaded.record(self._copies)
-                self._stream.wait_event(slot.uploaded)
-            self._enqueue([None if isinstance(s, FrameError) else s for s in sources], slot)
+                sources = self._upload(frames, slot)
+            with self._device.mark('launch'):
+                slot.step.launch(len(frames))
+            slot.decoded.record(self._stream)
         slot.ticket = CudaTicket(self, slot, sources, submitted_ns)
         return slot.ticket
 
@@ -126,11 +140,11 @@ class CudaDetector:
         """Wait for the device and free what this detector holds; twice is allowed."""
         self._pool.shutdown(wait=False)
         try:
-            self._copies.synchronize()
+            self.copies.synchronize()
             self._stream.synchronize()
         finally:
-            self._backend.close()
             self._slots.clear()
+            self._backend.close()
 
     def collect(
         self, slot: Slot, sources: Sequence[Source | FrameError], submitted_ns: int
@@ -138,66 +152,86 @@ class CudaDetector:
         """Return the results of a batch; for its ticket."""
         running = not slot.decoded.done
         slot.decoded.synchronize()
-        now_ns = time.monotonic_ns()
+        decoded_ns = time.monotonic_ns()
         slot.ticket = None
-        elapsed_ns = self._device.elapsed_ns
-        if running:
-            decoded_ns = now_ns
-        else:  # it ended unobserved; the stream began it when it had finished the one before
+        if not running:  # it ended unobserved; the stream began it when it was done with the last
             began_ns = max(submitted_ns, self._decoded_ns)
-            decoded_ns = min(now_ns, began_ns + elapsed_ns(slot.begun, slot.decoded))
+            elapsed_ns = self._device.elapsed_ns(slot.begun, slot.decoded)
+            decoded_ns = min(decoded_ns, began_ns + elapsed_ns)
         self._decoded_ns = decoded_ns
-        preprocessed_ns = decoded_ns - elapsed_ns(slot.preprocessed, slot.decoded)
-        inferred_ns = decoded_ns - elapsed_ns(slot.inferred, slot.decoded)
+        preprocessed, inferred, decoded = slot.times.tolist()
+        times = decoded_ns - (decoded - preprocessed), decoded_ns - (decoded - inferred), decoded_ns
+        found = self._postprocessor.detections
         return [
             source
             if isinstance(source, FrameError)
-            else Detected(
-                self._postprocessor.detections(slot.result, place),
-                preprocessed_ns,
-                inferred_ns,
-                decoded_ns,
-            )
+            else Detected(found(slot.result, place), *times)
             for place, source in enumerate(sources)
         ]
 
-    def _enqueue(self, sources: Sequence[Source | None], slot: Slot) -> None:
-        """Enqueue everything behind the copies; ``None`` is a place without an image."""
-        mark = self._device.mark
-        with mark('preprocess'):
-            target = self._device.address(self._backend.input)
-            boxes = self._preprocessor.enqueue(sources, target)
-            slot.preprocessed.record()
-        with mark('infer'):
-            self._backend.infer(len(sources))
-            slot.inferred.record()
-        with mark('decode'):
-            self._postprocessor.enqueue(boxes, self._thresholds(), slot.result)
-            slot.decoded.record()
+    def _upload(self, frames: Sequence[Frame], slot: Slot) -> list[Source | FrameError]:
+        sources = slot.staging.upload(frames)
+        images = [None if isinstance(source, FrameError) else source for source in sources]
+        self._preprocessor.describe(images, slot.batch)
+        self._postprocessor.describe(self._thresholds(), slot.batch)
+        slot.batch.upload(self.copies)
+        slot.uploaded.record(self.copies)
+        self._stream.wait_event(slot.uploaded)
+        return sources
 
     def _new_slot(self, jpeg: GpuJpeg | None) -> Slot:
-        staging = Staging(self._device, self._copies, self._pool, jpeg)
-        events = [self._device.event() for _ in range(6)]
-        return Slot(staging, self._postprocessor.new_result(), *events)
+        device, backend = self._device, self._backend
+        batch, result = Batch(device), self._postprocessor.new_result()
+        times = device.page_locked(3, np.uint64)
+        work = partial(self._enqueue, batch.address, device.address(result), device.address(times))
+        step = Step(self._stream, backend.sizes, work, backend.recordable)
+        staging = Staging(device, self.copies, self._pool, jpeg)
+        return Slot(staging, batch, step, result, times, *(device.event() for _ in range(3)))
+
+    def _enqueue(self, batch: int, result: int, times: int, size: int) -> None:
+        """Enqueue everything behind the copies.
+
+        Args:
+            batch, result, times: addresses of a slot's parts.
+            size: one that the backend runs; the batch may have fewer images.
+        """
+        mark = self._device.mark
+        images = min(size, self.max_batch)
+        preprocessed, inferred, decoded = ((np.uint64(times + 8 * i),) for i in range(3))
+        with mark('preprocess'):
+            self._preprocessor.enqueue(images, batch, self._device.address(self._backend.input))
+            self._stamp((1,), (1,), preprocessed)
+        with mark('infer'):
+            self._backend.infer(size)
+            self._stamp((1,), (1,), inferred)
+        with mark('decode'):
+            self._postprocessor.enqueue(images, batch, result)
+            self._stamp((1,), (1,), decoded)
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """What one batch in flight occupies, with the events of its stages.
+    """What one batch in flight occupies.
 
     Attributes:
-        begun: the computing stream has finished the batch before.
-        uploading, uploaded: on the copying stream, around this batch's copies.
-        preprocessed, inferred, decoded: on the computing stream, after each stage.
+        staging: its images.
+        batch: what the kernels are told of them.
+        step: what is computed.
+        result: ``RESULT`` (max_batch,).
+        times: uint64 (3,), the device's clock after preprocessing, inference and decode.
+        begun: on the computing stream, which has finished the batch before.
+        uploaded: on the copying stream, after this batch's copies.
+        decoded: on the computing stream, after everything.
+        ticket: of the batch that occupies it.
     """
 
     staging: Staging
+    batch: Batch
+    step: Step
     result: np.ndarray
+    times: np.ndarray
     begun: Any
-    uploading: Any
     uploaded: Any
-    preprocessed: Any
-    inferred: Any
     decoded: Any
     ticket: CudaTicket | None = None
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.detect.cuda.batch import MAX_IMAGES, THRESHOLDS, Batch
 from yolox_trt_ros.detect.cuda.runtime import Device
 
 MAX_CANDIDATES = 1024
 """Boxes that enter NMS, as on the CPU; kCandidates in decode.cu."""
-MAX_IMAGES, MAX_LEVELS = 64, 4
-"""kImages and kLevels in head.cuh."""
+MAX_LEVELS = 4
+"""kLevels in head.cuh."""
 BLOCK, RANKED, HELPERS = 128, 64, 4
 """kBlock, kRanked and kHelpers in decode.cu."""
 LIKELY = 1024
@@ -45,18 +46,6 @@ HEAD = np.dtype(
     ],
     align=True,
 )
-THRESHOLDS = np.dtype(
-    [
-        ('objectness', 'f4'),
-        ('score', 'f4'),
-        ('iou', 'f4'),
-        ('class_agnostic', 'i4'),
-        ('max_detections', 'i4'),
-        ('clip', 'i4'),
-    ],
-    align=True,
-)
-LETTERBOXES = np.dtype([(name, 'f4', MAX_IMAGES) for name in ('scale', 'width', 'height')])
 WORK = np.dtype(
     [
         (name, 'u8')
@@ -113,6 +102,7 @@ class CudaPostprocessor:
         self._spec = spec
         self._device = device
         self._max_batch = max_batch
+        self._thresholds: Thresholds | None = None
         self._head = _head(spec, outputs)
         layout = 'kMaps' if spec.layout == 'per_level' else 'kConcatenated'
         names = [f'{name}<{kind}, {layout}>' for name in ('sift', 'candidates')]
@@ -128,33 +118,32 @@ class CudaPostprocessor:
         """Return a place for the results of one batch, in host memory."""
         return self._device.page_locked(self._max_batch, RESULT)
 
-    def enqueue(
-        self, boxes: Sequence[Letterbox], thresholds: Thresholds, result: np.ndarray
-    ) -> None:
-        """Decode as many images as there are letterboxes, on the current stream.
+    def describe(self, thresholds: Thresholds, batch: Batch) -> None:
+        """Write down what counts as a detection in a batch."""
+        if thresholds != self._thresholds:
+            self._thresholds, self._limits = thresholds, _limits(thresholds, self._spec)
+        batch.record['thresholds'] = self._limits
+
+    def enqueue(self, images: int, batch: int, result: int) -> None:
+        """Decode images, on the current stream.
 
         Args:
-            boxes: how each image sits in the network's input.
-            thresholds: what counts as a detection.
-            result: of :meth:`new_result`; holds the detections once the stream has got there.
+            images: most that the batch may have; what it does not have gets no detections.
+            batch: address of the batch, whose images and thresholds are described.
+            result: address of a :meth:`new_result`; holds the detections once the stream has got
+                there.
         """
-        batch = len(boxes)
-        geometry = np.zeros(1, LETTERBOXES)
-        geometry['scale'][0, :batch] = [box.scale for box in boxes]
-        geometry['width'][0, :batch] = [box.source_width for box in boxes]
-        geometry['height'][0, :batch] = [box.source_height for box in boxes]
-        limits = _limits(thresholds, self._spec)
+        head, work, told = self._head, self._work, np.uint64(batch)
         sift, candidates, trim, rank, overlap, keep = self._kernels
         anchors = self._spec.anchors
-        sift((-(-anchors // BLOCK), batch), (BLOCK,), (self._head, limits, self._work))
-        grid: tuple[int, ...] = (-(-min(anchors, LIKELY) * 32 // BLOCK), batch)
-        candidates(grid, (BLOCK,), (self._head, limits, geometry, self._work))
-        trim((batch,), (MAX_CANDIDATES,), (self._head, self._work))
-        rank((MAX_CANDIDATES // RANKED, batch), (RANKED * HELPERS,), (self._head, self._work))
-        grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, batch)
-        overlap(grid, (BLOCK,), (limits, self._work))
-        address = np.uint64(self._device.address(result))
-        keep((batch,), (MAX_CANDIDATES,), (limits, geometry, self._work, address))
+        sift((-(-anchors // BLOCK), images), (BLOCK,), (head, told, work))
+        grid: tuple[int, ...] = (-(-min(anchors, LIKELY) * 32 // BLOCK), images)
+        candidates(grid, (BLOCK,), (head, told, work))
+        trim((images,), (MAX_CANDIDATES,), (head, work))
+        rank((MAX_CANDIDATES // RANKED, images), (RANKED * HELPERS,), (head, work))
+        grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, images)
+        overlap(grid, (BLOCK,), (told, work))
+        keep((images,), (MAX_CANDIDATES,), (told, work, np.uint64(result)))
 
     @staticmethod
     def detections(result: np.ndarray, place: int) -> Detections:
@@ -197,16 +186,16 @@ def _head(spec: ModelSpec, outputs: Sequence[int]) -> np.ndarray:
     return head
 
 
-def _limits(thresholds: Thresholds, spec: ModelSpec) -> np.ndarray:
+def _limits(thresholds: Thresholds, spec: ModelSpec) -> Any:
     # No class probability exceeds 1, so objectness alone rules out nearly every anchor.
     bound = thresholds.score
     if spec.scores == 'logit':
         inside = 0 < bound < 1
         bound = math.log(bound / (1 - bound)) if inside else math.copysign(math.inf, bound - 0.5)
-    limits = np.zeros(1, THRESHOLDS)
+    limits = np.zeros((), THRESHOLDS)
     limits['objectness'], limits['score'] = bound, thresholds.score
     limits['iou'] = thresholds.nms_iou
     limits['class_agnostic'] = thresholds.class_agnostic
     limits['max_detections'] = min(thresholds.max_detections, MAX_CANDIDATES)
     limits['clip'] = thresholds.clip_boxes
-    return limits
+    return limits[()]

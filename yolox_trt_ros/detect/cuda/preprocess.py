@@ -11,33 +11,14 @@ import numpy as np
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.detect.cuda.batch import IMAGE, Batch
 from yolox_trt_ros.detect.cuda.runtime import Device
 
-LAUNCH_IMAGES = 16
-"""Images of one launch; kBatch in letterbox.cu."""
 BLOCK = (32, 4)
 COLUMNS, ROWS = 2, 2
 """Output pixels of a thread; kRows in letterbox.cu."""
 
 TAP = np.dtype([('first', 'i4'), ('weight', 'i4')])
-IMAGE = np.dtype(
-    [
-        ('data', 'u8'),
-        ('across', 'u8'),
-        ('down', 'u8'),
-        ('scale', 'i8', 2),
-        ('step', 'i4'),
-        ('width', 'i4'),
-        ('height', 'i4'),
-        ('out_width', 'i4'),
-        ('out_height', 'i4'),
-        ('format', 'i4'),
-        ('red', 'i4'),
-        ('swap', 'i4'),
-    ],
-    align=True,
-)
-BATCH = np.dtype([('image', IMAGE, LAUNCH_IMAGES)], align=True)
 TARGET = np.dtype(
     [
         ('data', 'u8'),
@@ -138,11 +119,12 @@ class CudaPreprocessor:
             )
         self._spec = spec
         self._device = device
-        self._templates: dict[tuple[str, int, int, int], tuple[Any, Letterbox, list[Any]]] = {}
+        self._templates: dict[tuple[str, int, int, int], tuple[Any, list[Any]]] = {}
+        self._nothing = np.zeros((), IMAGE)[()]
+        self._nothing['letterbox'] = 1
         kind, layout = _TYPES[dtype.name], _LAYOUTS[form.layout][0]
         name = f'letterbox<{kind}, {layout}, {str(antialias).lower()}>'
         (self._kernel,) = device.kernels('letterbox.cu', [name], ())
-        self._image_bytes = int(np.prod(form.shape(1, spec.height, spec.width))) * dtype.itemsize
         self._target = np.zeros(1, TARGET)
         self._target['width'], self._target['height'] = spec.width, spec.height
         self._target['pad'] = spec.pad
@@ -151,42 +133,40 @@ class CudaPreprocessor:
         self._target['multiply'] = spec.scale / std / quantum
         self._target['add'] = -mean / std / quantum
 
-    def enqueue(self, sources: Sequence[tuple[Frame, int] | None], target: int) -> list[Letterbox]:
-        """Write a batch of images into the input tensor, on the current stream.
+    def describe(self, sources: Sequence[tuple[Frame, int] | None], batch: Batch) -> None:
+        """Write down which images a batch has.
 
         Args:
             sources: frames of raw pixels and the addresses at which the device reads them;
                 ``None`` leaves its place empty: all border.
-            target: address of the input tensor.
-
-        Returns:
-            Each image's letterbox, to map boxes back to source pixels.
+            batch: where to; its images are then read by :meth:`enqueue`'s kernel.
         """
-        boxes = []
-        for first in range(0, len(sources), LAUNCH_IMAGES):
-            part = sources[first : first + LAUNCH_IMAGES]
-            boxes += self._launch(part, target + first * self._image_bytes)
-        return boxes
-
-    def _launch(self, sources: Sequence[tuple[Frame, int] | None], target: int) -> list[Letterbox]:
-        batch = np.zeros(1, BATCH)
-        images = batch['image'][0]
-        boxes = []
+        images = batch.images
+        addresses = images['data']
         for place, source in enumerate(sources):
-            box = Letterbox(1.0, 0, 0, 0, 0)
-            if source is not None:
+            if source is None:
+                images[place] = self._nothing
+            else:
                 frame, address = source
-                images[place], box, _ = self._template(frame)
-                images['data'][place] = address
-            boxes.append(box)
+                images[place] = self._template(frame)
+                addresses[place] = address
+        batch.record['images'] = len(sources)
+
+    def enqueue(self, images: int, batch: int, target: int) -> None:
+        """Write images into the input tensor, on the current stream.
+
+        Args:
+            images: most that the batch may have; what it does not have is not written.
+            batch: address of the batch.
+            target: address of the input tensor.
+        """
         self._target['data'] = target
         columns, rows = BLOCK[0] * COLUMNS, BLOCK[1] * ROWS
-        grid = (-(-self._spec.width // columns), -(-self._spec.height // rows), len(sources))
-        self._kernel(grid, BLOCK, (batch, self._target))
-        return boxes
+        grid = (-(-self._spec.width // columns), -(-self._spec.height // rows), images)
+        self._kernel(grid, BLOCK, (np.uint64(batch), self._target))
 
-    def _template(self, frame: Frame) -> tuple[Any, Letterbox, list[Any]]:
-        """Return what images like this one share: descriptor, letterbox, tables it points to."""
+    def _template(self, frame: Frame) -> Any:
+        """Return what images like this one share, with tables that it points to."""
         key = (frame.encoding, frame.height, frame.width, frame.step)
         if key not in self._templates:
             box = Letterbox.fit(frame.height, frame.width, self._spec)
@@ -196,13 +176,14 @@ class CudaPreprocessor:
             image['swap'] = red_first != (self._spec.colour == 'rgb')
             image['step'], image['width'], image['height'] = frame.step, frame.width, frame.height
             image['out_width'], image['out_height'] = box.width, box.height
+            image['letterbox'] = box.scale
             sizes = (frame.width, box.width), (frame.height, box.height)
             image['scale'] = [round(size / out * 2**32) for size, out in sizes]
             across, down = (taps(size, out) for size, out in sizes)
             tables = [self._device.array(table) for table in (pairs(across, frame.width), down)]
             image['across'], image['down'] = map(self._device.address, tables)
-            self._templates[key] = (image[()], box, tables)
-        return self._templates[key]
+            self._templates[key] = (image[()], tables)
+        return self._templates[key][0]
 
 
 def taps(size: int, out: int) -> np.ndarray:

@@ -52,12 +52,11 @@ class Device(Protocol):
         """Return an array (count,), count > 0, in host memory that kernels reach too."""
         ...
 
-    def is_page_locked(self, data: np.ndarray) -> bool:
-        """Return whether kernels and copy engines may read an array of the host where it lies."""
-        ...
+    def reach(self, data: np.ndarray) -> int | None:
+        """Return where kernels and copy engines find an array of the host where it lies.
 
-    def mapped(self, data: np.ndarray) -> int:
-        """Return where kernels find page-locked memory that may be registered, not allocated."""
+        ``None``: nowhere, for its memory is not page-locked.
+        """
         ...
 
     def address(self, array: Any) -> int:
@@ -76,8 +75,8 @@ class Device(Protocol):
         """Return the device's time from one recorded event to another."""
         ...
 
-    def upload(self, target: int, data: np.ndarray, stream: Any) -> None:
-        """Enqueue a copy of page-locked bytes to an address of the device."""
+    def upload(self, target: int, source: int, size: int, stream: Any) -> None:
+        """Enqueue a copy of page-locked bytes, from and to addresses of the device."""
         ...
 
     def mark(self, stage: str) -> AbstractContextManager[Any]:
@@ -174,17 +173,11 @@ class CudaDevice:
         array.view(np.uint8).fill(0)
         return array
 
-    def is_page_locked(self, data: np.ndarray) -> bool:
-        """Return whether CUDA knows the array's memory as page-locked."""
-        runtime = self._cupy.cuda.runtime
-        kind: int = runtime.pointerGetAttributes(data.ctypes.data).type
-        return kind == runtime.memoryTypeHost
-
-    def mapped(self, data: np.ndarray) -> int:
+    def reach(self, data: np.ndarray) -> int | None:
         """Return the address; some GPUs see registered memory at another one than the host."""
-        attributes = self._cupy.cuda.runtime.pointerGetAttributes(data.ctypes.data)
-        address: int = attributes.devicePointer
-        return address
+        runtime = self._cupy.cuda.runtime
+        attributes = runtime.pointerGetAttributes(data.ctypes.data)
+        return attributes.devicePointer if attributes.type == runtime.memoryTypeHost else None
 
     def address(self, array: Any) -> int:
         """Return the address; page-locked memory has the same one on host and device."""
@@ -202,12 +195,10 @@ class CudaDevice:
         """Return the time between two events that the device has passed."""
         return int(self._cupy.cuda.get_elapsed_time(first, second) * 1e6)
 
-    def upload(self, target: int, data: np.ndarray, stream: Any) -> None:
+    def upload(self, target: int, source: int, size: int, stream: Any) -> None:
         """Enqueue an asynchronous copy."""
         runtime = self._cupy.cuda.runtime
-        runtime.memcpyAsync(
-            target, data.ctypes.data, data.nbytes, runtime.memcpyHostToDevice, stream.ptr
-        )
+        runtime.memcpyAsync(target, source, size, runtime.memcpyDefault, stream.ptr)
 
     def mark(self, stage: str) -> AbstractContextManager[Any]:
         """Return an NVTX range, or nothing where CuPy was built without NVTX."""

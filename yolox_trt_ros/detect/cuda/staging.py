@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from yolox_trt_ros.core.encodings import RAW
+from yolox_trt_ros.core.encodings import COMPRESSED, RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.cpu.preprocess import decode_compressed
@@ -24,6 +24,10 @@ LIMIT = 1 << 31
 """Bytes of an image: kernels count them in 32 bits."""
 
 Source = tuple[Frame, int]
+"""A frame of raw pixels and where kernels find them."""
+
+Layout = tuple[Frame, int]
+"""A frame as it will be uploaded, and its bytes."""
 
 
 class Staging:
@@ -46,8 +50,9 @@ class Staging:
     ) -> None:
         self._device, self._copies, self._pool, self._jpeg = device, copies, pool, jpeg
         self._images: list[Any] = []
-        self._host = device.page_locked(1, np.uint8)
-        self._on_device = device.zeros((1,), np.uint8)
+        self._host = np.empty(0, np.uint8)
+        self._on_device: Any = None
+        self._address = self._target = 0
         self._frames: Sequence[Frame] = ()
 
     def upload(self, frames: Sequence[Frame]) -> list[Source | FrameError]:
@@ -68,82 +73,85 @@ class Staging:
 
     def _upload(self, frames: Sequence[Frame]) -> list[Source | FrameError]:
         layouts = [_raw_layout(frame) for frame in frames]
-        sizes = [0 if isinstance(f, FrameError) else f.step * _rows(f) + SLACK for f in layouts]
-        places = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
-        self._reserve(places.pop())
+        places, end = [], 0
+        for layout in layouts:
+            places.append(end)
+            if not isinstance(layout, FrameError):
+                end += -(-(layout[1] + SLACK) // ALIGNMENT) * ALIGNMENT
+        self._reserve(end)
         # All are started before the first is waited for.
         staged = [self._stage(*item) for item in zip(frames, layouts, places, strict=True)]
         return [self._send(*item) for item in zip(layouts, staged, places, strict=True)]
 
     def _stage(
-        self, frame: Frame, layout: Frame | FrameError, place: int
-    ) -> np.ndarray | Future[np.ndarray] | FrameError:
-        """Return page-locked bytes of a frame, or a promise of them."""
+        self, frame: Frame, layout: Layout | FrameError, place: int
+    ) -> int | Future[int] | FrameError:
+        """Return where page-locked bytes of a frame lie for the device, or a promise of that."""
         if isinstance(layout, FrameError):
             return layout
         # See above for images of one column.
-        whole = not frame.compressed and frame.width > 1
-        if whole and self._device.is_page_locked(frame.data):
-            return frame.data[: frame.step * _rows(frame)]
-        return self._pool.submit(_copy, frame, self._host[place:])
+        address = None if frame.compressed or frame.width == 1 else self._device.reach(frame.data)
+        if address is not None:
+            return address
+        host = self._host[place : place + layout[1]]
+        return self._pool.submit(_copy, frame, host, self._address + place)
 
     def _send(
         self,
-        layout: Frame | FrameError,
-        staged: np.ndarray | Future[np.ndarray] | FrameError,
+        layout: Layout | FrameError,
+        staged: int | Future[int] | FrameError,
         place: int,
     ) -> Source | FrameError:
         if isinstance(layout, FrameError):
             return layout
-        if isinstance(staged, FrameError):
-            return staged
         try:
-            data = staged.result() if isinstance(staged, Future) else staged
+            address = staged.result() if isinstance(staged, Future) else staged
         except FrameError as error:
             return error
+        assert not isinstance(address, FrameError)
+        frame, size = layout
         if self._device.integrated:
-            return layout, self._device.mapped(data)
-        target = self._device.address(self._on_device) + place
-        self._device.upload(target, data, self._copies)
-        return layout, target
+            return frame, address
+        target = self._target + place
+        self._device.upload(target, address, size, self._copies)
+        return frame, target
 
     def _reserve(self, size: int) -> None:
-        if size > self._host.size:
-            self._host = self._device.page_locked(size, np.uint8)
-            if not self._device.integrated:
-                # Its zeros must not be written after the copies that follow.
-                with self._copies:
-                    self._on_device = self._device.zeros((size,), np.uint8)
+        if size <= self._host.size:
+            return
+        self._host = self._device.page_locked(size, np.uint8)
+        self._address = self._device.address(self._host)
+        if not self._device.integrated:
+            # Its zeros must not be written after the copies that follow.
+            with self._copies:
+                self._on_device = self._device.zeros((size,), np.uint8)
+            self._target = self._device.address(self._on_device)
 
 
-def _rows(frame: Frame) -> int:
-    return RAW[frame.encoding].rows(frame.height)
-
-
-def _raw_layout(frame: Frame) -> Frame | FrameError:
+def _raw_layout(frame: Frame) -> Layout | FrameError:
     """Return the frame as the kernels will find it: decoded, if it is compressed."""
-    if frame.compressed:
-        return replace(frame, encoding='bgr8', step=frame.width * 3)
-    if frame.step * _rows(frame) >= LIMIT:
+    if frame.encoding in COMPRESSED:
+        step = frame.width * 3
+        return replace(frame, encoding='bgr8', step=step), step * frame.height
+    encoding, step = RAW[frame.encoding], frame.step
+    rows = encoding.rows(frame.height)
+    if step * rows >= LIMIT:
         return FrameError(
             DropReason.UNSUPPORTED,
-            f'{frame.encoding} frame: expected less than {LIMIT} bytes, got {frame.step} × '
-            f'{_rows(frame)}',
+            f'{frame.encoding} frame: expected less than {LIMIT} bytes, got {step} × {rows}',
         )
-    need = frame.step * (_rows(frame) - 1) + RAW[frame.encoding].min_step(frame.width)
-    if len(frame.data) < need:
+    need = step * (rows - 1) + encoding.min_step(frame.width)
+    have = len(frame.data)
+    if have < need:
         return FrameError(
             DropReason.MALFORMED,
-            f'{frame.encoding} frame: expected {need} bytes, got {len(frame.data)}',
+            f'{frame.encoding} frame: expected {need} bytes, got {have}',
         )
-    return frame
-
-
-def _copy(frame: Frame, target: np.ndarray) -> np.ndarray:
-    data = decode_compressed(frame).reshape(-1) if frame.compressed else frame.data
     # Rows behind the image, if there are any, stay behind.
-    if not frame.compressed:
-        data = data[: frame.step * _rows(frame)]
-    place = target[: data.size]
-    np.copyto(place, data)
-    return place
+    return frame, min(have, step * rows)
+
+
+def _copy(frame: Frame, target: np.ndarray, address: int) -> int:
+    data = decode_compressed(frame).reshape(-1) if frame.compressed else frame.data
+    np.copyto(target, data[: target.size])
+    return address

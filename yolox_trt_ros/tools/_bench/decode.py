@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.detect.cuda.batch import Batch
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
 from yolox_trt_ros.tools._gpu_timing import replayed_us, timed_us
 
 CLASSES, OBJECTS, SETS = 80, 100, 4
-BOX = Letterbox(0.5, 640, 960, 1280, 1920)
+LETTERBOX = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         result['anchors'] = spec.anchors
         result[f'{layout}_us'] = round(_ours(device, spec, outputs, args.batch, stream), 2)
         if layout == 'concatenated':
-            result['found'] = _found(device, spec, outputs[0], args.batch)
+            result['found'] = _found(device, spec, outputs[0], args.batch, stream)
             try:
                 result['torchvision_us'] = round(_torchvision(spec, outputs, stream), 1)
             except ImportError:
@@ -62,22 +63,31 @@ def _ours(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream:
         CudaPostprocessor(spec, device, [o.data.ptr for o in one], np.float16, batch)
         for one in outputs
     ]
-    boxes = [BOX] * batch
-    place = decoders[0].new_result()
-    require_cupy().cuda.Device().synchronize()
+    place, told = decoders[0].new_result(), _told(device, decoders[0], batch, stream)
 
     def work(i: int) -> None:
-        decoders[i % SETS].enqueue(boxes, Thresholds(), place)
+        decoders[i % SETS].enqueue(batch, told.address, device.address(place))
 
     return replayed_us(stream, work, 5 * SETS)
 
 
-def _found(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int) -> list[int]:
+def _found(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream: Any) -> list[int]:
     decoder = CudaPostprocessor(spec, device, [o.data.ptr for o in outputs], np.float16, batch)
-    place = decoder.new_result()
-    decoder.enqueue([BOX] * batch, Thresholds(), place)
-    require_cupy().cuda.Device().synchronize()
+    place, told = decoder.new_result(), _told(device, decoder, batch, stream)
+    with stream:
+        decoder.enqueue(batch, told.address, device.address(place))
+    stream.synchronize()
     return [len(decoder.detections(place, i)) for i in range(batch)]
+
+
+def _told(device: CudaDevice, decoder: CudaPostprocessor, batch: int, stream: Any) -> Batch:
+    told = Batch(device)
+    told.record['images'] = batch
+    told.images['letterbox'][:] = LETTERBOX
+    decoder.describe(Thresholds(), told)
+    require_cupy().cuda.Device().synchronize()
+    told.upload(stream)
+    return told
 
 
 def _torchvision(spec: ModelSpec, outputs: Any, stream: Any) -> float:
@@ -97,7 +107,7 @@ def _torchvision(spec: ModelSpec, outputs: Any, stream: Any) -> float:
         head = heads[i % SETS].float()
         centre = (head[..., :2] + cell) * stride_of
         half = head[..., 2:4].exp() * stride_of / 2
-        corners = torch.cat((centre - half, centre + half), 2) / 0.5
+        corners = torch.cat((centre - half, centre + half), 2) / LETTERBOX
         scores = head[..., 4:5].sigmoid() * head[..., 5:].sigmoid()
         for boxes, score in zip(corners, scores, strict=True):
             row, class_id = (score > limits.score).nonzero(as_tuple=True)

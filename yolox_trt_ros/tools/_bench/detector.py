@@ -1,4 +1,10 @@
-"""The CUDA detector: what it adds to inference, how well copies hide, and what a lane sustains."""
+"""The CUDA detector: what it adds to inference, how well copies hide, and what a lane sustains.
+
+Host work is the time in which a lane's thread works for a batch: from the call of ``submit`` to its
+return, and from the end of the batch on the GPU to the list of results. The sleep in between is not
+part of it. Images in page-locked memory, as the node receives them, are not copied by the host; of
+pageable images ``submit`` also waits for the threads that copy them to page-locked memory.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +30,8 @@ from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
-from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice
+from yolox_trt_ros.detect.cuda.step import Step
 from yolox_trt_ros.tools._gpu_timing import timed_us
 
 IN_FLIGHT = 2
@@ -62,7 +69,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         row['two_lanes_per_s'] = _two_lanes(fixed, args.device, images[:size], args.seconds)
         if args.torchscript:
             row['pytorch_per_s'] = _pytorch(args.torchscript, spec, images[:size], args.seconds)
-        row = {key: round(value, 4) for key, value in row.items()}
+        row = {k: v if isinstance(v, bool) else round(v, 4) for k, v in row.items()}
         result['batches'][str(size)] = row | {'timeline_ms': rig.timeline}
     return result
 
@@ -79,7 +86,13 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
                 '  its copy to the device',
                 f'{row["copy_ms"]:.2f} ms, {row["copy_hidden"]:.0%} behind computation',
             ),
-            ('  host, page-locked images', f'{row["host_ms"]:.3f} ms'),
+            (
+                '  host work, submit and collect',
+                f'{row["submit_ms"]:.3f} + {row["collect_ms"]:.3f} ms',
+            ),
+            ('  CPU time of the thread', f'{row["thread_cpu_ms"]:.3f} ms'),
+            ('  host work, kernels launched one by one', f'{row["unrecorded_host_ms"]:.3f} ms'),
+            ('  host work with copies of pageable images', f'{row["pageable_host_ms"]:.3f} ms'),
             (
                 '  images/s, one lane, two lanes',
                 f'{row["per_s"]:.0f}, {row["two_lanes_per_s"]:.0f}',
@@ -93,10 +106,17 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 @dataclass(slots=True)
 class Sustained:
-    """What a run at full load gave: images per second, host milliseconds per submission."""
+    """What a run at full load gave: images per second, host milliseconds per batch."""
 
     per_s: float
-    host_ms: float
+    submit_ms: float
+    collect_ms: float
+    thread_cpu_ms: float
+
+    @property
+    def host_ms(self) -> float:
+        """Return the host's work for one batch."""
+        return self.submit_ms + self.collect_ms
 
 
 class Rig:
@@ -109,43 +129,55 @@ class Rig:
         self.backend = OnnxRuntimeCudaBackend(
             model.path, model.spec, self.device, self.stream, batch
         )
-        self.detector = CudaDetector(
-            model.spec, self.device, self.stream, self.backend, Thresholds, batch, IN_FLIGHT
-        )
+        self._spec = model.spec
+        self.detector = self._detector()
         self.timeline: list[dict[str, list[float]]] = []
 
     def measure(self, images: list[np.ndarray], seconds: float) -> dict[str, float]:
         """Return milliseconds per batch and images per second."""
         locked = [self.locked(image) for image in images]
         self.detector.submit(locked).wait()
-        inference = timed_us(self.stream, lambda _: self.backend.infer(self.batch), CALLS)
-        sustained = self.sustain(locked, seconds)
+        sustained = self.sustain(self.detector, locked, seconds)
+        pageable = self.sustain(self.detector, [_frame(image) for image in images], seconds)
         return {
-            'inference_ms': inference / 1e3,
+            'inference_ms': self._inference_ms(),
             'copy_ms': self._copy_ms(locked),
             'copy_hidden': self._copy_hidden(locked),
+            'recorded': self.detector.recorded,
             'batch_ms': self.batch / sustained.per_s * 1e3,
+            'submit_ms': sustained.submit_ms,
+            'collect_ms': sustained.collect_ms,
             'host_ms': sustained.host_ms,
+            'thread_cpu_ms': sustained.thread_cpu_ms,
+            'unrecorded_host_ms': self._unrecorded(locked, seconds).host_ms,
             'per_s': sustained.per_s,
-            'pageable_per_s': self.sustain([_frame(image) for image in images], seconds).per_s,
+            'pageable_per_s': pageable.per_s,
+            'pageable_host_ms': pageable.host_ms,
         }
 
-    def sustain(self, frames: list[Frame], seconds: float) -> Sustained:
+    def sustain(self, detector: CudaDetector, frames: list[Frame], seconds: float) -> Sustained:
         """Keep two batches in flight."""
-        running: deque[Any] = deque(self.detector.submit(frames) for _ in range(IN_FLIGHT - 1))
-        hosts, done = [], 0
+        running: deque[Any] = deque(detector.submit(frames) for _ in range(IN_FLIGHT - 1))
+        submits, collects, done = [], [], 0
         start = now = time.monotonic()
+        cpu = time.thread_time()
         while now - start < seconds:
             begin = time.perf_counter()
-            running.append(self.detector.submit(frames))
-            hosts.append(time.perf_counter() - begin)
-            results = running.popleft().wait()
+            running.append(detector.submit(frames))
+            submits.append(time.perf_counter() - begin)
+            oldest = running.popleft()
+            oldest.slot.decoded.synchronize()  # to wait is no work
+            begin = time.perf_counter()
+            results = oldest.wait()
+            collects.append(time.perf_counter() - begin)
             assert all(isinstance(r, Detected) for r in results)
             done += len(results)
             now = time.monotonic()
+        spent = (time.thread_time() - cpu) / len(submits)
         for ticket in running:
             ticket.wait()
-        return Sustained(done / (now - start), float(np.median(hosts)) * 1e3)
+        submit, collect = (float(np.median(spans)) * 1e3 for spans in (submits, collects))
+        return Sustained(done / (now - start), submit, collect, spent * 1e3)
 
     def locked(self, image: np.ndarray) -> Frame:
         """Return the image in page-locked memory."""
@@ -153,17 +185,34 @@ class Rig:
         memory[:] = image.reshape(-1)
         return _frame(memory.reshape(image.shape))
 
+    def _detector(self) -> CudaDetector:
+        return CudaDetector(
+            self._spec, self.device, self.stream, self.backend, Thresholds, self.batch, IN_FLIGHT
+        )
+
+    def _inference_ms(self) -> float:
+        """Return the time of the network alone, as a CUDA graph of its own."""
+        with MAKING, self.stream:
+            network = Step(self.stream, [self.batch], self.backend.infer)
+        return timed_us(self.stream, lambda _: network.launch(self.batch), CALLS) / 1e3
+
+    def _unrecorded(self, frames: list[Frame], seconds: float) -> Sustained:
+        """Run the same kernels without a CUDA graph."""
+        self.backend.recordable = False
+        return self.sustain(self._detector(), frames, seconds)
+
     def _copy_hidden(self, frames: list[Frame]) -> float:
         """Return which part of the copies ran while another batch was computed."""
         base = self.device.event()
         base.record(self.stream)
-        running: deque[Any] = deque()
+        running: deque[tuple[Any, Any]] = deque()
         for _ in range(TIMELINE):
-            running.append(self.detector.submit(frames))
+            uploading = self.device.event()
+            uploading.record(self.detector.copies)
+            running.append((uploading, self.detector.submit(frames)))
             if len(running) == IN_FLIGHT:
-                self.timeline.append(self._spans(base, running.popleft()))
-        for ticket in running:
-            self.timeline.append(self._spans(base, ticket))
+                self.timeline.append(self._spans(base, *running.popleft()))
+        self.timeline += [self._spans(base, *one) for one in running]
         computed = [span['computed'] for span in self.timeline]
         copied = [span['copied'] for span in self.timeline[1:]]  # nothing runs beside the first
         hidden = sum(
@@ -171,23 +220,24 @@ class Rig:
         )
         return hidden / sum(end - begin for begin, end in copied)
 
-    def _spans(self, base: Any, ticket: Any) -> dict[str, list[float]]:
+    def _spans(self, base: Any, uploading: Any, ticket: Any) -> dict[str, list[float]]:
         """Return when a batch was copied and computed, milliseconds after ``base``."""
         ticket.wait()
         slot = ticket.slot
-        begun, uploading, uploaded, decoded = (
+        begun, first, uploaded, decoded = (
             round(self.device.elapsed_ns(base, event) / 1e6, 3)
-            for event in (slot.begun, slot.uploading, slot.uploaded, slot.decoded)
+            for event in (slot.begun, uploading, slot.uploaded, slot.decoded)
         )
-        return {'copied': [uploading, uploaded], 'computed': [max(begun, uploaded), decoded]}
+        return {'copied': [first, uploaded], 'computed': [max(begun, uploaded), decoded]}
 
     def _copy_ms(self, frames: list[Frame]) -> float:
         with self.stream:
             target = self.device.zeros((max(frame.data.size for frame in frames),), np.uint8)
+        address = self.device.address
 
         def copy(_: int) -> None:
-            for frame in frames:
-                self.device.upload(self.device.address(target), frame.data, self.stream)
+            for data in (frame.data for frame in frames):
+                self.device.upload(address(target), address(data), data.size, self.stream)
 
         return timed_us(self.stream, copy, CALLS) / 1e3
 
@@ -204,7 +254,7 @@ def _two_lanes(model: Model, index: int, images: list[np.ndarray], seconds: floa
         frames = [rig.locked(image) for image in images]
         rig.detector.submit(frames).wait()
         ready.wait()
-        rate = rig.sustain(frames, seconds).per_s
+        rate = rig.sustain(rig.detector, frames, seconds).per_s
         rig.detector.close()
         return rate
 

@@ -13,6 +13,7 @@ import numpy as np
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Letterbox, ModelSpec
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
+from yolox_trt_ros.detect.cuda.batch import Batch
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
 from yolox_trt_ros.tools._gpu_timing import copy_bandwidth, replayed_us, timed_us
@@ -173,17 +174,24 @@ class Case:
             self._host[0].reshape(-1),
         )  # fmt: skip
 
-        def work(i: int) -> None:
+        image_bytes = self._outputs[0].nbytes // self._batch
+        calls = []
+        for images_of, output in zip(self._images, self._outputs, strict=True):
             # A single image walks through all images, so that no cache holds the next one.
-            place = i % (self._batch - images + 1)
-            which = i // (self._batch - images + 1) % SETS
-            start = self._images[which].data.ptr + place * size
-            sources = [(frame, start + k * size) for k in range(images)]
-            image_bytes = self._outputs[0].nbytes // self._batch
-            preprocessor.enqueue(sources, self._outputs[which].data.ptr + place * image_bytes)
+            for place in range(self._batch - images + 1):
+                start = images_of.data.ptr + place * size
+                batch = Batch(self._device)
+                preprocessor.describe([(frame, start + k * size) for k in range(images)], batch)
+                calls.append((batch, output.data.ptr + place * image_bytes))
+        self._cupy.cuda.Device().synchronize()
+        for batch, _ in calls:
+            batch.upload(self._stream)
 
-        calls = SETS * (self._batch - images + 1)
-        return replayed_us(self._stream, work, calls)
+        def work(i: int) -> None:
+            batch, target = calls[i]
+            preprocessor.enqueue(images, batch.address, target)
+
+        return replayed_us(self._stream, work, len(calls))
 
     def separate(self) -> float:
         """Time resize, letterbox, transpose and cast, each by a kernel of its own."""

@@ -37,12 +37,6 @@ struct Result {
   int count, padding[3];
 };
 
-// How each image sits in the network's input.
-struct Letterboxes {
-  float scale[kImages];                   // network pixels per source pixel
-  float width[kImages], height[kImages];  // source pixels
-};
-
 DEVICE Key* keys_of(const Work& work, const Head& head, int image) {
   return work.keys + static_cast<long long>(image) * head.anchors * head.classes;
 }
@@ -67,13 +61,14 @@ DEVICE unsigned rank_among(unsigned bits, int lane) { return __popc(bits & ((1u 
 // Grid: x covers anchors, y images; kBlock threads.
 template <class T, int L>
 __global__ void __launch_bounds__(kBlock)
-    sift(const Head head, const Thresholds thresholds, const Work work) {
+    sift(const Head head, const Batch* __restrict__ batch, const Work work) {
   const int image = blockIdx.y, anchor = blockIdx.x * kBlock + threadIdx.x;
   const int lane = threadIdx.x % 32;
+  if (image >= batch->images) return;
   bool passes = false;
   if (anchor < head.anchors) {
     const float raw = Reader<T, L>::objectness(head, level_of(head, anchor), image, anchor);
-    passes = raw >= thresholds.objectness;
+    passes = raw >= batch->thresholds.objectness;
   }
   const unsigned all = __ballot_sync(kWholeWarp, passes);
   if (all == 0) return;
@@ -135,13 +130,14 @@ DEVICE void inspect(const Head& head, const Thresholds& thresholds, float letter
 // Grid: x covers anchors that passed, as many as are likely, y images; kBlock threads.
 template <class T, int L>
 __global__ void __launch_bounds__(kBlock)
-    candidates(const Head head, const Thresholds thresholds, const Letterboxes letterboxes,
-               const Work work) {
+    candidates(const Head head, const Batch* __restrict__ batch, const Work work) {
   const int image = blockIdx.y, lane = threadIdx.x % 32;
+  const Thresholds thresholds = batch->thresholds;
+  const float letterbox = batch->image[image].letterbox;
   const unsigned n = work.passed_count[image], warps = kBlock / 32;
   const int* passed = work.passed + static_cast<long long>(image) * head.anchors;
   for (unsigned i = blockIdx.x * warps + threadIdx.x / 32; i < n; i += gridDim.x * warps) {
-    inspect<T, L>(head, thresholds, letterboxes.scale[image], work, image, passed[i], lane);
+    inspect<T, L>(head, thresholds, letterbox, work, image, passed[i], lane);
   }
 }
 
@@ -243,9 +239,11 @@ __global__ void __launch_bounds__(kRanked * kHelpers) rank(const Head head, cons
 }
 
 // Grid: x covers rows, y words of a row, z images; kBlock threads.
-__global__ void __launch_bounds__(kBlock) overlap(const Thresholds thresholds, const Work work) {
+__global__ void __launch_bounds__(kBlock)
+    overlap(const Batch* __restrict__ batch, const Work work) {
   __shared__ Box boxes[32];
   __shared__ int classes[32];
+  const Thresholds thresholds = batch->thresholds;
   const int image = blockIdx.z, n = work.counts[image];
   const int thread = threadIdx.x, row = blockIdx.x * kBlock + thread, column = blockIdx.y * 32;
   // The whole block lies outside or above the diagonal.
@@ -290,9 +288,9 @@ DEVICE Box clipped(const Box& box, float width, float height) {
 // Grid: x images; kCandidates threads, one for each box. Warp after warp decides on its own boxes
 // and tells those behind it.
 __global__ void __launch_bounds__(kCandidates)
-    keep(const Thresholds thresholds, const Letterboxes letterboxes, const Work work,
-         Result* results) {
+    keep(const Batch* __restrict__ batch, const Work work, Result* results) {
   __shared__ unsigned kept[kWords];
+  const Thresholds thresholds = batch->thresholds;
   const int image = blockIdx.x, i = threadIdx.x, lane = i % 32, warp = i / 32;
   const int n = work.counts[image], from = image * kCandidates + i;
   const unsigned* row = work.overlaps + image * kWords * kCandidates + i;
@@ -322,7 +320,7 @@ __global__ void __launch_bounds__(kCandidates)
   const int place = before + (warp * 32 < n ? rank_among(kept[warp], lane) : 0);
   if (alive && place < thresholds.max_detections) {
     const Box box = work.best_boxes[from];
-    const float width = letterboxes.width[image], height = letterboxes.height[image];
+    const float width = batch->image[image].width, height = batch->image[image].height;
     result.box[place] = thresholds.clip ? clipped(box, width, height) : box;
     result.score[place] = work.best_scores[from];
     result.class_id[place] = work.best_classes[from];

@@ -26,9 +26,16 @@ DEVICE float to_float(Half half) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half.bits));
   return value;
 }
+
+DEVICE unsigned long long clock_ns() {
+  unsigned long long time;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
+  return time;
+}
 #else
 DEVICE Half to_half(float value) { return Half{host::half_bits(value)}; }
 DEVICE float to_float(Half half) { return host::half_value(half.bits); }
+DEVICE unsigned long long clock_ns() { return host::clock_ns(); }
 #endif
 
 DEVICE float to_float(float value) { return value; }

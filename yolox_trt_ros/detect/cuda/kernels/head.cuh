@@ -3,9 +3,9 @@
 // Conventions are YOLOX's own: score = objectness x class probability, box = (offset + cell) x
 // stride and exp(size) x stride (decode_outputs in yolox/models/yolo_head.py).
 #pragma once
-#include "device.cuh"
+#include "batch.cuh"
 
-constexpr int kLevels = 4, kImages = 64;
+constexpr int kLevels = 4;
 constexpr float kFarthest = 1e6f;  // input pixels; FARTHEST in cpu/postprocess.py
 
 // One stride of the head; postprocess.py holds the same layout as a NumPy type.
@@ -23,15 +23,6 @@ struct Head {
   int levels, anchors, classes;
   int logits;  // scores are logits, not probabilities
   int grid;    // boxes are relative to their cell and stride, not pixels
-};
-
-struct Thresholds {
-  float objectness;  // in the network's own terms; no lower one can reach `score`
-  float score;
-  float iou;
-  int class_agnostic;
-  int max_detections;
-  int clip;  // boxes end at the image's border
 };
 
 struct alignas(16) Box {

@@ -4,28 +4,9 @@
 // fractional bits, two-tap demosaicing, bilinear weights of 11 bits. A detector that was tuned on
 // one path then sees the same pixels on the other.
 #pragma once
-#include "device.cuh"
+#include "batch.cuh"
 
 enum Format { kPacked3, kPacked4, kMono, kUyvy, kYuyv, kNv12, kBayer };
-
-// Two neighbouring source positions, and the second one's weight in 1/2048.
-struct alignas(8) Tap {
-  int first;
-  int weight;
-};
-
-// One image of a batch; preprocess.py holds the same layout as a NumPy type.
-struct Image {
-  const unsigned char* data;
-  const Tap* across;           // of each output column, an even number of them, all in the image
-  const Tap* down;             // of each output row; the first or the last may be half outside
-  long long scale_x, scale_y;  // source pixels per output pixel, 32 fractional bits
-  int step, width, height;     // bytes, pixels
-  int out_width, out_height;   // pixels that the image covers in the network's input
-  int format;
-  int red;                     // Bayer: where red sits, x in bit 0, y in bit 1
-  int swap;                    // channel order is the reverse of the network's
-};
 
 // Channels of two neighbouring pixels: byte 0 is the left one's, byte 1 the right one's; the upper
 // two bytes are undefined.

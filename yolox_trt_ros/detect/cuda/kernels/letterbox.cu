@@ -2,18 +2,13 @@
 // conversion never visit memory in between.
 #include "image.cuh"
 
-constexpr int kBatch = 16;  // images of one launch; preprocess.py splits larger batches
-constexpr int kRows = 2;    // output rows of a thread, which also has two columns
+constexpr int kRows = 2;  // output rows of a thread, which also has two columns
 
 enum Layout { kPlanar, kBlocks16, kBlocks32, kInterleaved4 };
 
-struct Batch {
-  Image image[kBatch];
-};
-
 // Where the pixels go, and what a pixel value becomes: multiply * value + add, per channel.
 struct Target {
-  void* data;         // of the first image of this launch
+  void* data;         // of the first image
   int width, height;  // of the network's input; the width is even
   int pad;            // pixel value of the letterbox border
   float multiply[3], add[3];
@@ -90,11 +85,12 @@ template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Pa
 
 // Grid: x covers pairs of columns, y groups of kRows rows, z images.
 template <class T, int L, bool Area>
-__global__ void __launch_bounds__(128, 10) letterbox(const Batch batch, const Target target) {
+__global__ void __launch_bounds__(128, 10) letterbox(const Batch* __restrict__ batch, const Target target) {
   const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
   const int y = kRows * (blockIdx.y * blockDim.y + threadIdx.y);
-  if (x >= target.width) return;
-  const Image& image = batch.image[blockIdx.z];
+  const int place = blockIdx.z;
+  if (x >= target.width || place >= batch->images) return;
+  const Image& image = batch->image[place];
   Patch patch = {};
   if (x < image.out_width && y < image.out_height) sample_any<Area>(image, x, y, patch);
 #pragma unroll
@@ -109,6 +105,6 @@ __global__ void __launch_bounds__(128, 10) letterbox(const Batch batch, const Ta
         value[p][c] = (inside ? from : target.pad) * target.multiply[c] + target.add[c];
       }
     }
-    Store<T, L>::write(target, blockIdx.z, x, y + r, value);
+    Store<T, L>::write(target, place, x, y + r, value);
   }
 }

@@ -1,0 +1,74 @@
+"""What the host tells the kernels of one batch: ``batch.cuh`` as NumPy types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from yolox_trt_ros.detect.cuda.runtime import Device
+
+MAX_IMAGES = 64
+"""kImages in batch.cuh."""
+
+IMAGE = np.dtype(
+    [
+        ('data', 'u8'),
+        ('across', 'u8'),
+        ('down', 'u8'),
+        ('scale', 'i8', 2),
+        ('step', 'i4'),
+        ('width', 'i4'),
+        ('height', 'i4'),
+        ('out_width', 'i4'),
+        ('out_height', 'i4'),
+        ('format', 'i4'),
+        ('red', 'i4'),
+        ('swap', 'i4'),
+        ('letterbox', 'f4'),
+    ],
+    align=True,
+)
+THRESHOLDS = np.dtype(
+    [
+        ('objectness', 'f4'),
+        ('score', 'f4'),
+        ('iou', 'f4'),
+        ('class_agnostic', 'i4'),
+        ('max_detections', 'i4'),
+        ('clip', 'i4'),
+    ],
+    align=True,
+)
+BATCH = np.dtype(
+    [('images', 'i4'), ('thresholds', THRESHOLDS), ('image', IMAGE, MAX_IMAGES)], align=True
+)
+
+
+class Batch:
+    """One batch's images and thresholds, in memory that recorded launches read again and again.
+
+    The preprocessor and the postprocessor describe a batch, :meth:`upload` takes that to where
+    their kernels look.
+
+    Args:
+        device: where the kernels run. An integrated one reads the host's memory.
+
+    Attributes:
+        record: ``BATCH`` (), page-locked.
+        images: ``IMAGE`` (``MAX_IMAGES``,), a part of it.
+        address: of the record, for kernels.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._host = device.page_locked(1, BATCH)
+        self._source = device.address(self._host)
+        self.record, self.images = self._host[0], self._host['image'][0]
+        self._copy = None if device.integrated else device.zeros((BATCH.itemsize,), np.uint8)
+        self.address = self._source if self._copy is None else device.address(self._copy)
+
+    def upload(self, stream: Any) -> None:
+        """Enqueue the copy; the record stays as it is until that is done."""
+        if self._copy is not None:
+            self._device.upload(self.address, self._source, BATCH.itemsize, stream)

@@ -1,0 +1,42 @@
+// What the host tells the kernels of one batch. It comes by pointer, so that a launch recorded in a
+// CUDA graph can be replayed for other images and thresholds. batch.py holds the same layout as
+// NumPy types.
+#pragma once
+#include "device.cuh"
+
+constexpr int kImages = 64;
+
+// Two neighbouring source positions, and the second one's weight in 1/2048.
+struct alignas(8) Tap {
+  int first;
+  int weight;
+};
+
+// A source image and how it sits in the network's input.
+struct Image {
+  const unsigned char* data;
+  const Tap* across;           // of each output column, an even number of them, all in the image
+  const Tap* down;             // of each output row; the first or the last may be half outside
+  long long scale_x, scale_y;  // source pixels per output pixel, 32 fractional bits
+  int step, width, height;     // bytes, pixels
+  int out_width, out_height;   // pixels that the image covers in the network's input
+  int format;
+  int red;                     // Bayer: where red sits, x in bit 0, y in bit 1
+  int swap;                    // channel order is the reverse of the network's
+  float letterbox;             // network pixels per source pixel, before rounding
+};
+
+struct Thresholds {
+  float objectness;  // in the network's own terms; no lower one can reach `score`
+  float score;
+  float iou;
+  int class_agnostic;
+  int max_detections;
+  int clip;  // boxes end at the image's border
+};
+
+struct Batch {
+  int images;  // grids may be made for more
+  Thresholds thresholds;
+  Image image[kImages];
+};
