@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as nnf
@@ -19,11 +21,14 @@ HEIGHT, WIDTH, SLOTS = 640, 960, 48
 """Rendered picture size, and how many boxes a picture's label row holds."""
 UNMOVED, ZOOM, CHANCES = 0.4, (0.75, 1.5), 11
 """Share of pictures without zoom and shift, range of the zoom, random numbers a picture takes."""
+LOADERS = 8
+"""Threads that read pictures: one alone leaves disk and GPU waiting."""
 
 
 def _render(job: tuple[str, int, str]) -> int:
     from yolox_trt_ros.sim.world.dataset import PER_WORLD, render_world
 
+    cv2.setNumThreads(1)  # each core renders a world of its own
     split, index, folder = job
     images = np.load(f'{folder}/{split}_images.npy', mmap_mode='r+')
     labels = np.load(f'{folder}/{split}_labels.npy', mmap_mode='r+')
@@ -78,10 +83,15 @@ class Pictures:
         labels = np.load(folder / f'{split}_labels.npy')
         n = len(images) if not limit else min(limit, len(images))
         self.images = torch.empty((n, HEIGHT, WIDTH, 3), dtype=torch.uint8, device=device)
-        for k in range(0, n, 256):
-            self.images[k : k + 256] = torch.from_numpy(np.array(images[k : min(k + 256, n)]))
+        with ThreadPoolExecutor(LOADERS) as loaders:
+            for _ in loaders.map(lambda k: self._load(images, k), range(0, n, 64)):
+                pass
         self.labels = torch.from_numpy(labels[:n]).to(device)
         self.size, self.device = size, device
+
+    def _load(self, images: np.ndarray, start: int) -> None:
+        there = self.images[start : start + 64]
+        there.copy_(torch.from_numpy(np.array(images[start : start + len(there)])))
 
     def __len__(self) -> int:
         return len(self.images)

@@ -244,6 +244,20 @@ def decode(maps: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     return torch.cat(out, 1)
 
 
+def anchors(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return each anchor's cell (column, row), (anchors, 2), and its stride, (anchors,).
+
+    Args:
+        size: (height, width) of the input.
+    """
+    cells, strides = [], []
+    for s in STRIDES:
+        y, x = torch.meshgrid(torch.arange(size[0] // s), torch.arange(size[1] // s), indexing='ij')
+        cells.append(torch.stack([x, y], -1).reshape(-1, 2))
+        strides.append(torch.full((len(cells[-1]),), s))
+    return torch.cat(cells).float(), torch.cat(strides).float()
+
+
 def gflops(design: Design, classes: int) -> float:
     """Return 2 · multiply-accumulates of all convolutions of one image, in 10⁹."""
     network, total = EdgeYolox(design, classes).eval(), 0

@@ -1,16 +1,19 @@
-"""One training step, compiled, captured once as a CUDA graph and replayed.
+"""One training step: network and loss are CUDA graphs, labels are assigned on the CPU in between.
 
 The network is small: run operation by operation, a GPU waits for Python most of the time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from training.assign import AssignmentPool
 from training.data import CHANCES, Pictures, augment
 from training.loss import YoloxLoss
 from training.network import EdgeYolox, decode
@@ -18,6 +21,8 @@ from training.network import EdgeYolox, decode
 BEFORE_CAPTURE = 12
 """Steps run one by one first: they compile, and choose kernels and workspaces."""
 CLIP = 35.0
+MIXED = True
+"""Convolutions compute in bfloat16; the loss and the assignment always in FP32."""
 
 
 class Average:
@@ -46,40 +51,128 @@ def _floats(network: nn.Module) -> list[Tensor]:
     return [v.detach() for v in network.state_dict().values() if v.is_floating_point()]
 
 
+class Replayed:
+    """Work that is done a few times as it is, then captured as a CUDA graph and replayed.
+
+    What shares a memory pool has to be called in turn, always in the same order.
+    """
+
+    def __init__(self, work: Callable[[], None], pool: tuple[int, int]) -> None:
+        self._work, self._pool, self._done = work, pool, 0
+        self._graph = torch.cuda.CUDAGraph()
+
+    def __call__(self) -> None:
+        if self._done < BEFORE_CAPTURE:
+            self._work()
+        else:
+            if self._done == BEFORE_CAPTURE:
+                stream = torch.cuda.current_stream()
+                with torch.cuda.graph(self._graph, pool=self._pool, stream=stream):
+                    self._work()
+            self._graph.replay()
+        self._done += 1
+
+
+class Part:
+    """A share of a batch: while its labels are assigned, the GPU works on another part.
+
+    Args:
+        step: which it is a part of.
+        rows: its pictures' rows in the batch.
+    """
+
+    def __init__(self, step: Step, rows: slice) -> None:
+        pool, device = step.pool, step.data.device
+        self._step, self._rows = step, rows
+        self._host = [a[rows] for a in (pool.predicted, pool.labels, pool.label_of, pool.overlap)]
+        self._label_of, self._overlap = (torch.empty_like(a, device=device) for a in self._host[2:])
+        self.index = torch.zeros(len(self._overlap), dtype=torch.long, device=device)
+        self.chance = torch.zeros(len(self._overlap), CHANCES, device=device)
+        self.losses: dict[str, Tensor] = {}
+        self.gradients: list[Tensor] = []
+        self._predict, self._learn = step.graph(self._forward), step.graph(self._backward)
+        self._copied = torch.cuda.Event() if device.startswith('cuda') else None
+
+    def predict(self) -> None:
+        """Begin: augment the pictures, run the network, bring the predictions to the CPU."""
+        self._predict()
+        self._host[0].copy_(self._predicted.detach(), non_blocking=True)
+        self._host[1].copy_(self._labels, non_blocking=True)
+        if self._copied:
+            self._copied.record()
+
+    def learn(self) -> None:
+        """Have the labels assigned, and find the gradient."""
+        if self._copied:
+            self._copied.synchronize()
+        self._step.pool.assign(self._rows.start, self._rows.stop)
+        self._label_of.copy_(self._host[2], non_blocking=True)
+        self._overlap.copy_(self._host[3], non_blocking=True)
+        self._learn()
+
+    def _forward(self) -> None:
+        # Taken outside of the compiled part: a split holds more pixels than 32 bits count.
+        step, data = self._step, self._step.data
+        picture, labels = data.images[self.index], data.labels[self.index]
+        picture, self._labels = step.augment(picture, labels, self.chance, step.zoom, data.size)
+        self._predicted, self._raw = step.predict(picture)
+
+    def _backward(self) -> None:
+        losses = self._step.loss(
+            self._predicted, self._raw, self._labels, self._label_of, self._overlap, self._step.l1
+        )
+        self.gradients = list(torch.autograd.grad(losses['total'], self._step.weights))
+        self.losses = {name: value.detach() for name, value in losses.items()}
+
+
 class Step:
     """What a batch of pictures does to a network.
 
     Args:
         network: on the device.
         data: the pictures.
-        batch: how many a step takes.
+        pool: assigns labels; its batch is the number of pictures that a step takes.
         eager: neither compile nor capture.
+        parts: of a batch, each normalised by itself; the gradient is their mean.
+
+    Attributes:
+        losses: of the latest step, the mean of its parts.
     """
 
-    def __init__(self, network: EdgeYolox, data: Pictures, batch: int, eager: bool) -> None:
-        device = data.device
+    def __init__(
+        self, network: EdgeYolox, data: Pictures, pool: AssignmentPool, eager: bool, parts: int
+    ) -> None:
+        device, batch = data.device, len(pool.predicted)
+        if batch % parts:
+            raise ValueError(f'batch: expected a multiple of {parts}, got {batch}')
         self.average = Average(network, device)
+        self.data, self.pool, self.parts = data, pool, parts
         self.losses: dict[str, Tensor] = {}
-        self._network, self._data, self._device = network, data, device
-        self._loss = YoloxLoss(data.size, device)
-        self._index = torch.zeros(batch, dtype=torch.long, device=device)
-        self._chance = torch.zeros(batch, CHANCES, device=device)
-        self._rate, self._l1, self._zoom = (torch.zeros((), device=device) for _ in range(3))
-        weights = list(network.parameters())
+        self.l1, self.zoom, self._rate = (torch.zeros((), device=device) for _ in range(3))
+        self._network, self._device = network, device
+        self.weights = list(network.parameters())
         groups = [
-            {'params': [p for p in weights if p.ndim < 2], 'weight_decay': 0.0},
-            {'params': [p for p in weights if p.ndim >= 2], 'weight_decay': 0.03},
+            {'params': [p for p in self.weights if p.ndim < 2], 'weight_decay': 0.0},
+            {'params': [p for p in self.weights if p.ndim >= 2], 'weight_decay': 0.03},
         ]
         cuda = device.startswith('cuda')
         self._optimiser = torch.optim.AdamW(groups, lr=self._rate, fused=True, capturable=cuda)
         torch.backends.cudnn.benchmark = True
-        self._graph = torch.cuda.CUDAGraph() if cuda and not eager else None
-        self._stream = torch.cuda.Stream() if self._graph else None
-        self._done = 0
-        self._augment, self._losses_of = augment, self._forward
+        self._stream = torch.cuda.Stream() if cuda else None
+        self._graphs = torch.cuda.graph_pool_handle() if cuda and not eager else None
+        self.augment, self.predict = augment, self._forward
+        self.loss = YoloxLoss(data.size, device).__call__
         if not eager:
-            self._augment = torch.compile(augment, dynamic=False)
-            self._losses_of = torch.compile(self._forward, dynamic=False)
+            self.augment = torch.compile(augment, dynamic=False)
+            self.predict = torch.compile(self._forward, dynamic=False)
+            self.loss = torch.compile(self.loss, dynamic=False)
+        each = batch // parts
+        self._parts = [Part(self, slice(k, k + each)) for k in range(0, batch, each)]
+        self._finish = self.graph(self._update)
+
+    def graph(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return the work, or what captures and replays it."""
+        return Replayed(work, self._graphs) if self._graphs else work
 
     def run(
         self, index: Tensor, random: torch.Generator, rate: float, l1: float, zoom: float
@@ -91,48 +184,54 @@ class Step:
             random: draws the augmentation.
             rate: of learning.
             l1, zoom: weight of the L1 loss; 1 or 0: with or without zoom and shift.
+
+        Raises:
+            RuntimeError: a process that assigns labels has ended.
         """
-        self._index.copy_(index)
-        self._chance.uniform_(generator=random)
-        for group in self._optimiser.param_groups:
-            group['lr'].fill_(rate)
-        self._l1.fill_(l1)
-        self._zoom.fill_(zoom)
-        self.average.advance()
-        if self._graph is None or self._stream is None:
-            self._work()
-        elif self._done > BEFORE_CAPTURE:
-            self._graph.replay()
-        else:
-            self._warm(self._graph, self._stream)
-        self._done += 1
+        with self._aside():
+            for part, its_index in zip(self._parts, index.chunk(self.parts), strict=True):
+                part.index.copy_(its_index)
+                part.chance.uniform_(generator=random)
+            for group in self._optimiser.param_groups:
+                group['lr'].fill_(rate)
+            self.l1.fill_(l1)
+            self.zoom.fill_(zoom)
+            self.average.advance()
+            for part in self._parts:
+                part.predict()
+            for part in self._parts:
+                part.learn()
+            self._finish()
 
-    def _warm(self, graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> None:
-        """Work on the stream that captures; at the end capture, and replay once."""
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            if self._done < BEFORE_CAPTURE:
-                self._work()
-        torch.cuda.current_stream().wait_stream(stream)
-        if self._done == BEFORE_CAPTURE:
-            with torch.cuda.graph(graph, stream=stream):
-                self._work()
-            graph.replay()
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Work on a stream of its own: the one that everyone uses cannot be captured."""
+        if self._stream is None:
+            yield
+            return
+        outside = torch.cuda.current_stream()
+        self._stream.wait_stream(outside)
+        with torch.cuda.stream(self._stream):
+            yield
+        outside.wait_stream(self._stream)
 
-    def _work(self) -> None:
-        # Taken outside of the compiled part: a split holds more pixels than 32 bits count.
-        picture, labels = self._data.images[self._index], self._data.labels[self._index]
-        picture, labels = self._augment(picture, labels, self._chance, self._zoom, self._data.size)
-        losses = self._losses_of(picture, labels)
-        self._optimiser.zero_grad(set_to_none=True)
-        losses['total'].backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), CLIP)
+    def _update(self) -> None:
+        total = self._parts[0].gradients
+        for part in self._parts[1:]:
+            torch._foreach_add_(total, part.gradients)
+        torch._foreach_div_(total, self.parts)
+        for weight, gradient in zip(self.weights, total, strict=True):
+            weight.grad = gradient
+        nn.utils.clip_grad_norm_(self.weights, CLIP)
         self._optimiser.step()
         self.average.update()
-        self.losses = {name: value.detach() for name, value in losses.items()}
+        self.losses = {
+            name: torch.stack([part.losses[name] for part in self._parts]).mean()
+            for name in self._parts[0].losses
+        }
 
-    def _forward(self, picture: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        with torch.autocast(self._device.split(':')[0], torch.bfloat16):
+    def _forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(self._device.split(':')[0], torch.bfloat16, enabled=MIXED):
             maps = self._network(picture.contiguous(memory_format=torch.channels_last))
         raw = torch.cat([m[0].flatten(2) for m in maps], 2).permute(0, 2, 1).float()
-        return self._loss(decode(maps), raw, labels, self._l1)
+        return decode(maps), raw

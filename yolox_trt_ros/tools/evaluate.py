@@ -3,8 +3,8 @@
 The detector is the one the node runs. The JSON file holds "map50", "map50_95", the same by size
 ("map50_95_small", "_medium", "_large"), "per_class" (name: ap50, ap50_95, labels), and beside them
 the model, the device, how many images were measured and the thresholds. "--min-height" leaves out
-labels that are lower than this, as benchmarks of driving do (KITTI: from 25 or 40 pixels): in the
-rendered worlds below 20 pixels where nothing else is asked; they are labelled from 16 on.
+labels that are lower than this, as benchmarks of driving do (KITTI: from 25 or 40 pixels). Where it
+is not given every label counts; the rendered worlds are labelled from 16 pixels on.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ from yolox_trt_ros.tools.detect import frame_of
 
 MAX_DETECTIONS = 100
 """Per image, as COCO's evaluation counts them."""
-WORLD_MIN_HEIGHT = 20.0
-"""Pixels of the rendered worlds' 640; chosen on the validation worlds, see models/MODEL_CARD.md."""
 
 Sample = tuple[np.ndarray, Labels]
 
@@ -54,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--min-height',
         type=float,
-        help='pixels; lower labels are ignored (default: 20 in rendered worlds, otherwise 0)',
+        default=0.0,
+        help='pixels; lower labels are ignored (default: 0)',
     )
     _one_lane.add_arguments(parser)
     parser.add_argument('--score', type=float, default=0.01, help='lowest score (default: 0.01)')
@@ -88,10 +87,7 @@ def run(args: argparse.Namespace) -> int:
     shared = shared_classes(model, classes)
     detector = detector_of(args, 'evaluate', model)
     labels, (found,) = detect([(model, detector)], shared, classes, samples, count)
-    lowest = args.min_height
-    if lowest is None:
-        lowest = WORLD_MIN_HEIGHT if args.world else 0.0
-    labels = [one.ignoring_below(lowest) for one in labels]
+    labels = [one.ignoring_below(args.min_height) for one in labels]
     report: dict[str, Any] = {
         **average_precision(labels, found, shared),
         'model': model.path.name,
@@ -100,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         'images': len(labels),
         'score': args.score,
         'nms_iou': args.nms_iou,
-        'min_height': lowest,
+        'min_height': args.min_height,
         'data': f'world {args.world}' if args.world else args.coco[1].name,
     }
     print_table(report)
