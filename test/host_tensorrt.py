@@ -70,6 +70,9 @@ class HostEngine:
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
 
+    def get_tensor_mode(self, name: str) -> Enum:
+        return Enum('INPUT' if name == self.names[0] else 'OUTPUT')
+
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         values = {v.name: v for v in (*self.session.get_inputs(), *self.session.get_outputs())}
         return (self.description.batch, *values[name].shape[1:])

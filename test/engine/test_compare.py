@@ -2,25 +2,30 @@
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from generated_yolox import write_yolox
 from host_tensorrt import engine_of, host_tensorrt
 from onnx import numpy_helper
 from test_runtime import HostMemory, Stream
 from tiny_models import write_identity
-from tiny_models import write_yolox as write_tiny
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.core.errors import ModelError
-from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
-from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.engine.compare import compare_models, compare_outputs
+from yolox_trt_ros.detect.backends.tensorrt import Engine
+from yolox_trt_ros.engine.builder import build_engine
+from yolox_trt_ros.engine.compare import compare_engine, compare_models, inner_tensors
 from yolox_trt_ros.engine.half import to_half
+from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx
 from yolox_trt_ros.engine.onnx_run import OnnxRun
+from yolox_trt_ros.engine.options import BuildOptions
+from yolox_trt_ros.engine.provide import EngineRequest
 from yolox_trt_ros.engine.surgery.optimize import operate
 from yolox_trt_ros.tools._engine_run import EngineRun
 
@@ -103,23 +108,78 @@ def test_files_that_are_no_models(tmp_path: Path, capsys):
 def test_an_engine_is_compared_in_the_form_that_it_takes(
     tmp_path: Path, kind: tuple[str, str], least_db: float
 ):
-    path = write_tiny(tmp_path / 'tiny.onnx', layout='per_level', scores='logit', batch=1)
+    path = write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=96)
+    model = operate(read_onnx(path)).final
+    marked = inner_tensors(model, model, 'layers')
+    opened = tmp_path / 'marked.onnx'
+    write_onnx(with_outputs(model, marked), opened)
     quanta = {'images': 2.0} if kind[0] == 'INT8' else {}
-    content = engine_of(path, kinds={'images': kind}, quanta=quanta)
-    engine = Engine(host_tensorrt(), None, content, 'tiny.engine', quanta)
-    spec, memory = load_model_spec(path), HostMemory()
-    stream = Stream(can_record=False)
-    backend = TensorRtBackend(engine, spec, memory, stream, 1, None, np)  # type: ignore[arg-type]
-    run = EngineRun(backend, spec, stream, np)
+    # An inner tensor in a DLA's layout, padded: 5 channels of a head would be 16 or 32.
+    kinds = {'images': kind, marked[3]: ('HALF', 'CHW16')}
+    engine = Engine(
+        host_tensorrt(), None, engine_of(opened, kinds=kinds, quanta=quanta), 'm.engine', quanta
+    )
+    run = EngineRun(engine, HostMemory(), Stream(), None, np)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (3, 64, 96)).astype(np.float32) for _ in range(2)]
-    found = compare_outputs(read_onnx(path), run, spec.outputs, pictures)
-    assert len(found) == 9 and {d.op for d in found} == {'Conv'}
-    noise = [d.sqnr_db for d in found]
+    found = compare_engine(model, model, run, run.names, pictures)
+    assert {d.name for d in found} == {*marked, *(o.name for o in model.graph.output)}
+    noise = [d.sqnr_db for d in found if d.name != marked[3]]
     assert noise == sorted(noise) and noise[0] > least_db
+    (padded,) = (d.sqnr_db for d in found if d.name == marked[3])
+    assert min(least_db, 60) - 1 < padded < 90
     if kind[0] == 'INT8':
         # Steps of 2 up to 254: half of all pixels are off by 1.
         assert noise[0] < 60
+
+
+def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Return a model that gives out inner tensors as well, as a marked engine does."""
+    values = {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    opened.graph.output.extend(values[name] for name in names)
+    return opened
+
+
+def test_what_a_layer_gives_out(tmp_path: Path):
+    silu = operate(read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64))).final
+    for model, count in ((silu, None), (read_onnx(CUT), 145 - 9)):
+        kinds = {n.output[0]: n.op_type for n in model.graph.node}
+        outputs = {o.name for o in model.graph.output}
+        every = inner_tensors(model, model, 'all')
+        assert set(every) == set(kinds) - outputs and count in (None, len(every))
+        layers = inner_tensors(model, model, 'layers')
+        assert {kinds[n] for n in layers} <= {'Mul', 'Clip', 'Add', 'Concat', 'MaxPool', 'Resize'}
+        # Each convolution gives out one tensor: its activation's.
+        convolutions = sum(k == 'Conv' for n, k in kinds.items() if n not in outputs)
+        assert sum(kinds[n] in ('Mul', 'Clip') for n in layers) == convolutions
+        assert inner_tensors(model, model, 'none') == ()
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
+def test_tensorrt_marks_inner_tensors(rtx, quantised: Path, precision: str):
+    reference = read_onnx(CUT)
+    path = quantised if precision == 'int8' else CUT
+    other = read_onnx(path)
+    marked = inner_tensors(reference, other, 'layers')
+    assert len(marked) > 50
+    options = BuildOptions(precision=precision, marked=marked)  # type: ignore[arg-type]
+    built = build_engine(rtx, model_facts(path), options)
+    given = {t.name: t for t in built.tensors if t.output}
+    assert set(given) == {*marked, *(o.name for o in reference.graph.output)}
+    kind = 'float16' if precision == 'fp16' else 'float32'
+    assert {t.dtype for t in given.values()} == {kind}
+    values = OnnxRun(reference, list(given))(np.zeros((1, 3, 320, 480), np.float32))
+    assert {n: t.shape for n, t in given.items()} == {n: values[n].shape for n in given}
+
+
+def test_a_marked_engine_is_another_engine(rtx):
+    model, whole = model_facts(CUT), BuildOptions()
+    two = replace(whole, marked=('a', 'b')), replace(whole, marked=('b', 'a'))
+    keys = [EngineRequest(rtx, model, o).key() for o in (whole, *two)]
+    assert keys[0].stem() != keys[1].stem() == keys[2].stem()
+    assert keys[1].differences(json.loads(json.dumps(asdict(keys[2])))) == []
 
 
 def test_an_engine_needs_a_device(capsys):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,11 @@ import yaml
 
 from yolox_trt_ros.core.config import EnginesConfig
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.engine import cuda_devices
 from yolox_trt_ros.engine.cuda_devices import CudaDeviceInfo, CudaDriver, cuda_driver
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 from yolox_trt_ros.tools import doctor
-from yolox_trt_ros.tools._doctor import hardware, software, vehicle
+from yolox_trt_ros.tools._doctor import hardware, memory, software, vehicle
 from yolox_trt_ros.tools._doctor.finding import Finding, Level, Wanted, examine
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -148,12 +151,20 @@ def test_power_mode_of_nvpmodel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 # -- memory, GPUs, packages --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('free_kib', 'level'), [(9 << 20, OK), (2 << 20, WARN), (9 << 10, FAIL)])
-def test_memory(tmp_path: Path, free_kib: int, level: Level) -> None:
-    file = tmp_path / 'meminfo'
-    file.write_text(f'MemTotal:       32000000 kB\nMemAvailable:   {free_kib} kB\nHugePages: 0\n')
-    (found,) = hardware.memory(Wanted(), file)
+def meminfo(folder: Path, free: int) -> Path:
+    file = folder / 'meminfo'
+    file.write_text(f'MemTotal: 32000000 kB\nMemAvailable: {free >> 10} kB\nHugePages: 0\n')
+    return file
+
+
+@pytest.mark.parametrize(('share', 'level'), [(2.1, OK), (1.1, WARN), (0.9, FAIL)])
+@pytest.mark.parametrize('name', ['', 'laptop_8cam', 'orin_8cam'])
+def test_memory(tmp_path: Path, name: str, share: float, level: Level) -> None:
+    asked = wanted(name) if name else Wanted()
+    needed = memory.host_bytes(asked.config) if asked.config else memory.EXAMPLE
+    (found,) = memory.memory(asked, meminfo(tmp_path, int(needed * share)))
     assert found.level is level and bool(found.remedy) is (level is not OK)
+    assert f'need about {needed / memory.GIB:.1f}' in found.told
 
 
 RTX_CARD = CudaDeviceInfo(0, 'NVIDIA GeForce RTX 4090', '8.9', 24 << 30, False)
@@ -174,6 +185,81 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     two = replace(config, lanes=(replace(config.lanes[0], device='cuda:1'),))
     _, missing = hardware.gpus(Wanted.of(two))
     assert missing.level is FAIL and missing.told == 'there is no cuda:1'
+
+
+def told_free(monkeypatch: pytest.MonkeyPatch, free: int | None, *devices: CudaDeviceInfo) -> None:
+    monkeypatch.setattr(memory, 'cuda_driver', lambda: CudaDriver('12.8', devices))
+    monkeypatch.setattr(memory, 'free_memory', lambda device: free)
+
+
+def test_memory_of_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    vehicle_of = wanted('desktop_8cam')
+    assert vehicle_of.config
+    needed = memory.gpu_bytes(vehicle_of.config, 0)
+    # A context, a network and two batches of eight images: more than one GiB, less than the card.
+    assert 1 << 30 < needed < 8 << 30
+    for share, level in ((2.1, OK), (1.1, WARN), (0.9, FAIL)):
+        told_free(monkeypatch, int(needed * share), RTX_CARD)
+        (found,) = memory.gpu_memory(vehicle_of)
+        assert found.level is level and bool(found.remedy) is (level is not OK), found
+    told_free(monkeypatch, 1 << 20, replace(RTX_CARD, index=1))
+    (unused,) = memory.gpu_memory(vehicle_of)
+    assert unused.level is OK and 'no lane is on it' in unused.told
+    told_free(monkeypatch, None, RTX_CARD)
+    (unknown,) = memory.gpu_memory(vehicle_of)
+    assert unknown.level is OK and 'nobody tells' in unknown.told
+
+
+def test_a_jetson_has_one_memory_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    orin = wanted('orin_8cam')
+    assert orin.config
+    told_free(monkeypatch, None, replace(RTX_CARD, integrated=True))
+    assert not list(memory.gpu_memory(orin))
+    both = memory.host_bytes(orin.config) + memory.gpu_bytes(orin.config, 0)
+    (found,) = memory.memory(orin, meminfo(tmp_path, int(both * 0.9)))
+    assert found.level is FAIL and f'need about {both / memory.GIB:.1f}' in found.told
+
+
+def test_more_lanes_larger_batches_and_builds_need_more() -> None:
+    config = load_vehicle('orin_8cam')
+    base = memory.gpu_bytes(config, 0)
+    gpu = config.lanes[0]
+    assert memory.gpu_bytes(replace(config, lanes=(gpu,)), 0) < base
+    larger = tuple(replace(lane, max_batch=lane.max_batch + 4) for lane in config.lanes)
+    assert memory.gpu_bytes(replace(config, lanes=larger), 0) > base
+    never = replace(config, engines=EnginesConfig(build='never'))
+    assert memory.gpu_bytes(never, 0) == base - memory.BUILD
+    assert memory.gpu_bytes(config, 1) == 0
+
+
+def test_free_memory_as_the_management_library_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = replace(RTX_CARD, bus_id='0000:65:00.0')
+    code = """
+        #include <string.h>
+        static int users;
+        int nvmlInit_v2(void) { users++; return 0; }
+        int nvmlShutdown(void) { users--; return 0; }
+        int users_left(void) { return users; }
+        int nvmlDeviceGetHandleByPciBusId_v2(const char *id, void **device) {
+            *device = &users;
+            return strcmp(id, "0000:65:00.0") ? 6 : 0;
+        }
+        int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {
+            memory[0] = 24ull << 30, memory[1] = 5ull << 30, memory[2] = 19ull << 30;
+            return device != (void *)&users;
+        }
+    """
+    library = tmp_path / 'libnvml.so'
+    command = ['gcc', '-shared', '-fPIC', '-x', 'c', '-', '-o', str(library)]
+    subprocess.run(command, input=code, text=True, check=True)
+    monkeypatch.setattr(cuda_devices, '_MANAGEMENT', str(library))
+    assert cuda_devices.free_memory(card) == 5 << 30
+    assert cuda_devices.free_memory(replace(card, bus_id='0000:66:00.0')) is None
+    assert ctypes.CDLL(str(library)).users_left() == 0
+    monkeypatch.setattr(cuda_devices, '_MANAGEMENT', 'libnothing.so')
+    assert cuda_devices.free_memory(card) is None
 
 
 @NO_GPU

@@ -12,6 +12,7 @@ from yolox_trt_ros.core.errors import ConfigError, EngineError
 from yolox_trt_ros.engine.model_facts import ModelFacts
 from yolox_trt_ros.engine.network import (
     TensorFacts,
+    mark_inner,
     parse,
     set_formats,
     set_ranges,
@@ -83,6 +84,7 @@ def build_engine(
         config = builder.create_builder_config()
         config.profiling_verbosity = tensorrt.module.ProfilingVerbosity.DETAILED
         set_shapes(tensorrt, builder, config, network, options)
+        mark_inner(network, options.marked)
         _set_device(tensorrt, config, network, options)
         keep = _set_precision(tensorrt, config, network, model, options, strong)
         tensors = set_formats(tensorrt, network, options, strong)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,10 +16,15 @@ from yolox_trt_ros.engine.onnx_run import OnnxRun
 from yolox_trt_ros.engine.surgery import RENAMED_KEY
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 
 Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Inner = Literal['layers', 'all', 'none']
+INNER: tuple[Inner, ...] = ('layers', 'all', 'none')
+
+ACTIVATIONS = ('Clip', 'HardSigmoid', 'LeakyRelu', 'Relu', 'Sigmoid', 'Tanh')
+"""TensorRT computes them within the layer that they follow; SiLU's product as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +99,63 @@ def compare_models(
     return _compared(reference, pairs, lambda p: run(_batch(p, run)), pictures), unmatched
 
 
-def compare_outputs(
-    reference: ModelProto, run: Run, names: Sequence[str], pictures: Iterable[np.ndarray]
-) -> list[TensorDifference]:
-    """Return how what an engine answers differs from the model it was built from, worst first.
+def inner_tensors(reference: ModelProto, other: ModelProto, inner: Inner) -> tuple[str, ...]:
+    """Return the tensors to mark in an engine of ``other``, so that they can be compared.
 
     Args:
-        reference: the model.
-        run: returns the engine's outputs (1, …) for one picture.
-        names: of those outputs.
+        reference: that they will be compared with: it has a counterpart of each.
+        other: what the engine is built from.
+        inner: ``layers``: what a layer of TensorRT's gives out, its activation included, so that
+            the marks break few fusions; ``all``: every tensor; ``none``: the outputs alone.
+
+    Raises:
+        ModelError: no tensor of one is in the other.
+    """
+    graph = Graph(other)
+    pairs, _ = _pairs(reference, Graph(reference), other, graph)
+    chosen = [name for name in pairs.values() if name not in graph.outputs]
+    if inner == 'layers':
+        return tuple(name for name in chosen if not _within_a_layer(graph, name))
+    return tuple(chosen) if inner == 'all' else ()
+
+
+def compare_engine(
+    reference: ModelProto,
+    other: ModelProto,
+    run: Run,
+    names: Collection[str],
+    pictures: Iterable[np.ndarray],
+) -> list[TensorDifference]:
+    """Return how what an engine gives out differs from the reference, worst first.
+
+    Args:
+        reference: usually the FP32 model.
+        other: what the engine was built from; the same, or a version of it.
+        run: returns the engine's outputs, marked tensors included, (1, …) for one picture.
+        names: of those tensors.
         pictures: float32 (3, height, width).
 
     Raises:
         ModelError: the reference has no such tensor, or another shape.
     """
-    return _compared(reference, {name: name for name in names}, run, pictures)
+    pairs, _ = _pairs(reference, Graph(reference), other, Graph(other))
+    given = {name: counterpart for name, counterpart in pairs.items() if counterpart in names}
+    return _compared(reference, given, run, pictures)
+
+
+def _within_a_layer(graph: Graph, name: str) -> bool:
+    """Return whether nothing but an activation reads a tensor."""
+    readers = graph.consumers.get(name, [])
+    return bool(readers) and all(
+        reader.op_type in ACTIVATIONS or _is_silu(graph, reader) for reader in readers
+    )
+
+
+def _is_silu(graph: Graph, product: NodeProto) -> bool:
+    gates = [graph.producer[i] for i in product.input if i in graph.producer]
+    return product.op_type == 'Mul' and any(
+        gate.op_type == 'Sigmoid' and gate.input[0] in product.input for gate in gates
+    )
 
 
 def _compared(

@@ -6,6 +6,7 @@ import ctypes
 from dataclasses import dataclass
 
 _DRIVER = 'libcuda.so.1'
+_MANAGEMENT = 'libnvidia-ml.so.1'
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute
 
 
@@ -19,6 +20,7 @@ class CudaDeviceInfo:
         compute_capability: such as ``8.7``.
         memory: bytes.
         integrated: whether it shares the host's memory, as on a Jetson.
+        bus_id: where it sits on the PCI bus, such as ``0000:65:00.0``; '' if that is not known.
     """
 
     index: int
@@ -26,6 +28,7 @@ class CudaDeviceInfo:
     compute_capability: str
     memory: int
     integrated: bool
+    bus_id: str = ''
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,38 @@ def cuda_driver() -> CudaDriver:
     return CudaDriver(version, devices, '' if devices else 'the driver finds no GPU')
 
 
+def free_memory(device: CudaDeviceInfo) -> int | None:
+    """Return the free memory of a GPU, bytes, or None if nobody tells; occupies none of it.
+
+    The driver's management library is asked: CUDA itself would have to be started on the device.
+    """
+    try:
+        nvml = ctypes.CDLL(_MANAGEMENT)
+    except OSError:
+        return None
+    if not device.bus_id or nvml.nvmlInit_v2():
+        return None
+    try:
+        handle, memory = ctypes.c_void_p(), _Memory()
+        status = nvml.nvmlDeviceGetHandleByPciBusId_v2(
+            device.bus_id.encode(), ctypes.byref(handle)
+        ) or nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
+        return None if status else int(memory.free)
+    finally:
+        nvml.nvmlShutdown()
+
+
+class _Memory(ctypes.Structure):
+    """``nvmlMemory_t``."""
+
+    _fields_ = tuple((name, ctypes.c_ulonglong) for name in ('total', 'free', 'used'))
+
+
 def _device(cuda: ctypes.CDLL, index: int) -> CudaDeviceInfo:
     handle, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
+    bus = ctypes.create_string_buffer(32)
     cuda.cuDeviceGet(ctypes.byref(handle), index)
+    cuda.cuDeviceGetPCIBusId(bus, len(bus), handle)
     cuda.cuDeviceGetName(name, len(name), handle)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
 
@@ -78,6 +110,7 @@ def _device(cuda: ctypes.CDLL, index: int) -> CudaDeviceInfo:
         f'{attribute(_MAJOR)}.{attribute(_MINOR)}',
         memory.value,
         bool(attribute(_INTEGRATED)),
+        bus.value.decode(),
     )
 
 

@@ -41,6 +41,7 @@ def lane_engine(
     engines: EnginesConfig,
     report: Progress = lambda fraction, phase: None,
     on_event: Callable[[str], None] = lambda message: None,
+    marked: tuple[str, ...] = (),
 ) -> LaneEngine:
     """Return the engine of a tensorrt lane, built if there is none and the configuration allows.
 
@@ -50,6 +51,7 @@ def lane_engine(
         engines: where engines are kept, and whether they may be built.
         report: told how far a build is.
         on_event: told what is worth a line in the log.
+        marked: tensors inside the network that it shall give out as well.
 
     Raises:
         MissingDependencyError: no TensorRT, or no GPU.
@@ -70,6 +72,7 @@ def lane_engine(
         lane.max_batch,
         lane.max_batch > 1,
         read_calibration(ranges) if ranges and implicit else None,
+        marked=marked,
     )
     request = EngineRequest(tensorrt, facts, options)
     cache = EngineCache(Path(engines.folder).expanduser() if engines.folder else default_folder())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +103,22 @@ def _check_outputs(network: Any, batch: int, options: BuildOptions) -> None:
                 f'batch: the model does not take batches of {options.batch}: with them its output '
                 f'"{output.name}" is {tuple(output.shape)}; export it with a free batch size'
             )
+
+
+def mark_inner(network: Any, names: Iterable[str]) -> None:
+    """Make tensors inside the network outputs of it.
+
+    Args:
+        network: with the batch size set.
+        names: as in the ONNX. A tensor that TensorRT's parser does not make is left out: the
+            engine's list of tensors tells which are there.
+    """
+    wanted = set(names)
+    outputs = {network.get_output(i).name for i in range(network.num_outputs)}
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    for tensor in [x.get_output(i) for x in layers for i in range(x.num_outputs)]:
+        if tensor.name in wanted - outputs:
+            network.mark_output(tensor)
 
 
 def set_ranges(tensorrt: TensorRT, config: Any, network: Any, options: BuildOptions) -> None:

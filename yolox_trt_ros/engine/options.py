@@ -44,6 +44,8 @@ class BuildOptions:
         workspace_mib: most scratch memory of a layer, MiB; 0: no limit.
         dla_sram_kib, dla_local_dram_mib, dla_global_dram_mib: memory pools of a DLA loadable;
             0: TensorRT's default. Powers of two.
+        marked: tensors inside the network that the engine shall give out as well, to be looked at.
+            TensorRT does not fuse across them.
     """
 
     device: str = 'cuda:0'
@@ -59,6 +61,7 @@ class BuildOptions:
     dla_sram_kib: int = 0
     dla_local_dram_mib: int = 0
     dla_global_dram_mib: int = 0
+    marked: tuple[str, ...] = ()
 
     @property
     def dla_core(self) -> int | None:
@@ -68,7 +71,7 @@ class BuildOptions:
 
     def flags(self) -> dict[str, Any]:
         """Return what else tells one engine from another, for the cache's key."""
-        return {name: getattr(self, name) for name in _FLAGS}
+        return {**{name: getattr(self, name) for name in _FLAGS}, 'marked': sorted(self.marked)}
 
 
 def strongly_typed(tensorrt: TensorRT, model: ModelFacts, options: BuildOptions) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_trt_ros.compose import Model, available_cores, make_detector
@@ -40,11 +41,19 @@ def detector_of(args: argparse.Namespace, name: str, model: Model) -> Detector:
     lane = lane_of(args, name)
     if lane.backend != 'tensorrt':
         return make_detector(lane, model)
-    return make_detector(lane, model, engine_of(args, lane, model))
+    return make_detector(lane, model, engine_of(args, lane, model.path))
 
 
-def engine_of(args: argparse.Namespace, lane: LaneConfig, model: Model) -> LaneEngine:
-    """Return the lane's engine; builds a missing one.
+def engine_of(
+    args: argparse.Namespace, lane: LaneConfig, model: Path, marked: tuple[str, ...] = ()
+) -> LaneEngine:
+    """Return the lane's engine of an ONNX file; builds a missing one.
+
+    Args:
+        args: of the command line.
+        lane: the lane.
+        model: the file.
+        marked: tensors inside it that the engine shall give out as well.
 
     Raises:
         MissingDependencyError: TensorRT or a GPU is missing.
@@ -56,9 +65,10 @@ def engine_of(args: argparse.Namespace, lane: LaneConfig, model: Model) -> LaneE
     with Console(stderr=True).status('looking for the engine …') as status:
         return lane_engine(
             lane,
-            model.path,
+            model,
             EnginesConfig(ranges=args.ranges),
             lambda fraction, _: status.update(f'building the engine: {fraction:.0%}'),
+            marked=marked,
         )
 
 

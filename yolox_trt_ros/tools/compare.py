@@ -2,8 +2,9 @@
 
 The reference runs in FP32; the other is its FP16, INT8 (Q/DQ) or optimised version. Every tensor
 that both have is compared on the same pictures (--images, --bag, --world, or random ones), and the
-worst come first: cosine, largest difference, and signal to quantisation noise in dB. Without a
-second model, and with --device, it is the reference's own TensorRT engine, and what it gives out.
+worst come first: cosine, largest difference, and signal to quantisation noise in dB. With --device
+the other is a TensorRT engine, of the second model or of the reference itself. What its layers give
+out is marked as its output to be looked at; --inner none takes the engine that a lane would run.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yolox_trt_ros.compose import load_model, tensorrt_backend
-from yolox_trt_ros.core.config import ModelConfig
+from yolox_trt_ros.compose import tensorrt_engine
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
-from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.model import description
-from yolox_trt_ros.engine.compare import TensorDifference, compare_models, compare_outputs
+from yolox_trt_ros.engine.compare import (
+    INNER,
+    TensorDifference,
+    compare_engine,
+    compare_models,
+    inner_tensors,
+)
 from yolox_trt_ros.engine.graph import Graph
 from yolox_trt_ros.engine.onnx_file import read_onnx
 from yolox_trt_ros.tools import _one_lane
@@ -43,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_picture_arguments(parser, required=False, count=4)
     _one_lane.add_arguments(parser)
     parser.set_defaults(backend='tensorrt')
+    parser.add_argument(
+        '--inner', choices=INNER, default='layers',
+        help='tensors inside an engine: what each layer gives out, all, or none (default: layers)',
+    )  # fmt: skip
     parser.add_argument('--rows', type=int, default=25, help='lines of the table; 0: all')
     parser.add_argument('--json', type=Path, help='write all differences here as well')
 
@@ -78,21 +87,22 @@ def run(args: argparse.Namespace) -> int:
 def _compared(
     args: argparse.Namespace, reference: ModelProto, pictures: Sequence[np.ndarray]
 ) -> tuple[list[TensorDifference], int]:
-    if args.other:
-        return compare_models(reference, read_onnx(args.other), pictures)
+    other = read_onnx(args.other) if args.other else reference
+    if args.device == 'cpu':
+        return compare_models(reference, other, pictures)
     from yolox_trt_ros.tools._engine_run import EngineRun
 
     lane = _one_lane.lane_of(args, 'compare')
-    model = load_model(build(ModelConfig, {'path': str(args.reference)}))
-    engine = _one_lane.engine_of(args, lane, model)
-    backend, _, stream = tensorrt_backend(lane, model.spec, engine)
+    marked = inner_tensors(reference, other, args.inner)
+    engine = _one_lane.engine_of(args, lane, args.other or args.reference, marked)
+    content, device, core = tensorrt_engine(lane, engine)
     import cupy
 
-    try:
-        run = EngineRun(backend, model.spec, stream, cupy)
-        return compare_outputs(reference, run, model.spec.outputs, pictures), 0
-    finally:
-        backend.close()
+    run = EngineRun(content, device, device.stream(), core, cupy)
+    if marked:
+        print(f'{content.name}: {len(set(marked) & set(run.names))} tensors inside it are marked')
+    missing = len(set(marked) - set(run.names))
+    return compare_engine(reference, other, run, run.names, pictures), missing
 
 
 def _spec(path: Path, model: ModelProto) -> ModelSpec:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.tools._doctor import hardware, software, vehicle
+from yolox_trt_ros.tools._doctor import hardware, memory, software, vehicle
 from yolox_trt_ros.tools._doctor.finding import Check, Finding, Level, Wanted, examine
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -29,8 +29,9 @@ CHECKS: tuple[Check, ...] = (
     software.cupy,
     software.tensorrt,
     hardware.processor,
-    hardware.memory,
+    memory.memory,
     hardware.gpus,
+    memory.gpu_memory,
     hardware.dlas,
     hardware.jetson,
     vehicle.cameras,

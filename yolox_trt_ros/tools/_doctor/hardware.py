@@ -1,4 +1,4 @@
-"""GPUs, DLAs, clocks and memory."""
+"""Processor, GPUs, DLAs and clocks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
 from yolox_trt_ros.tools._doctor.finding import Finding, Level, Wanted
 
 GIB = 1 << 30
-COMFORTABLE, LITTLE = 4 * GIB, 1 * GIB
-"""Free memory: images of eight cameras in flight, a network and ROS fit into the larger figure."""
-
 FULL_POWER_MODE = 'MAXN'
 RUNS_AT = 0.9
 """Share of its highest clock at which an engine counts as running at full speed."""
@@ -34,16 +31,6 @@ def processor(wanted: Wanted) -> Iterator[Finding]:
         yield Finding(Level.WARN, 'CPU', told, 'end what else runs')
     else:
         yield Finding(Level.OK, 'CPU', told)
-
-
-def memory(wanted: Wanted, meminfo: Path = Path('/proc/meminfo')) -> Iterator[Finding]:
-    """Judge whether there is memory enough."""
-    lines = dict(line.split(':') for line in meminfo.read_text().splitlines())
-    free, total = (int(lines[k].split()[0]) << 10 for k in ('MemAvailable', 'MemTotal'))
-    told = f'{free / GIB:.1f} of {total / GIB:.1f} GiB are free'
-    level = Level.OK if free > COMFORTABLE else Level.WARN if free > LITTLE else Level.FAIL
-    remedy = '' if level is Level.OK else f'{COMFORTABLE / GIB:.0f} GiB are comfortable: end others'
-    yield Finding(level, 'memory', told, remedy)
 
 
 def gpus(wanted: Wanted) -> Iterator[Finding]:

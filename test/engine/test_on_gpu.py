@@ -1,0 +1,267 @@
+"""TensorRT itself on a GPU: builds, the cache, the run time, and what an engine answers.
+
+Run with ``pytest -m gpu test/engine`` where TensorRT and CuPy are installed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matching import differences
+from tiny_models import write_yolox
+
+from yolox_trt_ros.__main__ import main
+from yolox_trt_ros.compose import load_model, make_detector, tensorrt_engine
+from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, ModelConfig
+from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
+from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
+from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.engine.compare import compare_engine, inner_tensors
+from yolox_trt_ros.engine.cuda_devices import cuda_driver
+from yolox_trt_ros.engine.lanes import lane_engine
+from yolox_trt_ros.engine.onnx_file import read_onnx
+from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
+from yolox_trt_ros.tools._engine_run import EngineRun
+from yolox_trt_ros.tools.detect import as_rows, frame_of
+
+pytestmark = pytest.mark.gpu
+ROOT = Path(__file__).resolve().parents[2]
+CUT, WHOLE = ROOT / 'models' / 'edge_n_cut.onnx', ROOT / 'models' / 'edge_n.onnx'
+LEAST_DB = {'fp32': 60.0, 'fp16': 35.0, 'int8': 10.0}
+"""Of the head's maps against ONNX Runtime in FP32, on noise: the worst of them."""
+
+
+@pytest.fixture(scope='module')
+def trt() -> TensorRT:
+    """Return a TensorRT that builds and runs here, RTX included where the GPU is one of its."""
+    if problem := cuda_driver().problem:
+        pytest.skip(problem)
+    try:
+        tensorrt = load_tensorrt()
+        tensorrt.builder()
+    except (MissingDependencyError, EngineError) as error:
+        pytest.skip(str(error))
+    pytest.importorskip('cupy')
+    return tensorrt
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that the tests share, so that no engine is built twice."""
+    return tmp_path_factory.mktemp('engines')
+
+
+@pytest.fixture(scope='module')
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what `quantize` writes for edge_n_cut and edge_n, without any picture."""
+    out = tmp_path_factory.mktemp('int8')
+    for model in (CUT, WHOLE):
+        arguments = ['--method', 'fixed:6', '--no-gate', '--output', str(out)]
+        version = load_tensorrt().version
+        assert main(['quantize', str(model), *arguments, '--trt-version', version]) == 0
+    return out
+
+
+def ways(int8: Path, trt: TensorRT) -> Iterator[tuple[Path, str, str]]:
+    """Yield (model, precision, ranges): everything that this TensorRT can be asked for."""
+    for model in (CUT, WHOLE):
+        yield model, 'fp32', ''
+        yield model, 'fp16', ''
+        yield int8 / f'{model.stem}.fixed-6.onnx', 'int8', ''
+        if trt.strong_typing != 'always':
+            yield model, 'int8', str(int8 / f'{model.stem}.fixed-6.ranges.json')
+            yield model, 'int8', str(int8 / f'{model.stem}.fixed-6.cache')
+
+
+def lane_of(precision: str, **more: Any) -> LaneConfig:
+    return LaneConfig('gpu', device='cuda:0', backend='tensorrt', precision=precision, **more)
+
+
+def noise(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    return [rng.integers(0, 256, (3, 320, 480)).astype(np.float32) for _ in range(count)]
+
+
+def test_every_way_to_build_answers_as_the_model(
+    trt: TensorRT, int8: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, precision, ranges in ways(int8, trt):
+        engines = EnginesConfig(folder=str(folder), ranges=ranges)
+        lane = lane_of(precision)
+        content, device, core = tensorrt_engine(lane, lane_engine(lane, model, engines))
+        import cupy
+
+        run = EngineRun(content, device, device.stream(), core, cupy)
+        reference = read_onnx(WHOLE if 'cut' not in model.name else CUT)
+        found = compare_engine(reference, read_onnx(model), run, run.names, noise(2))
+        with capsys.disabled():
+            told = f'{found[0].name} {found[0].sqnr_db:.1f} dB'
+            print(f'\n{model.name} {precision} {Path(ranges).suffix}: worst {told}', end='')
+        assert found[0].sqnr_db > LEAST_DB[precision], (model.name, precision, ranges)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_inner_tensors(
+    trt: TensorRT, folder: Path, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = read_onnx(CUT)
+    for inner in ('layers', 'all'):
+        marked = inner_tensors(reference, reference, inner)  # type: ignore[arg-type]
+        lane = lane_of(precision)
+        engine = lane_engine(lane, CUT, EnginesConfig(folder=str(folder)), marked=marked)
+        content, device, core = tensorrt_engine(lane, engine)
+        import cupy
+
+        run = EngineRun(content, device, device.stream(), core, cupy)
+        assert set(run.names) == {*marked, *(o.name for o in reference.graph.output)}
+        found = compare_engine(reference, reference, run, run.names, noise(1))
+        assert len(found) == len(run.names)
+        assert found[0].sqnr_db > LEAST_DB[precision], found[0]
+
+
+def test_the_tool_compares_an_engine(
+    trt: TensorRT, int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    quantised = str(int8 / 'edge_n_cut.fixed-6.onnx')
+    out = tmp_path / 'd.json'
+    options = ['--device', 'cuda:0', '--precision', 'int8', '--pictures', '2', '--json', str(out)]
+    assert main(['compare', str(CUT), quantised, *options]) == 0
+    told = capsys.readouterr().out
+    assert 'tensors inside it are marked' in told
+    rows = [row['sqnr_db'] for row in json.loads(out.read_text())]
+    assert len(rows) > 50 and rows == sorted(rows) and rows[0] > 5
+
+
+def test_batches_of_every_size(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
+    path = write_yolox(tmp_path / 'm.onnx', layout='per_level', scores='logit')
+    spec = load_model_spec(path)
+    lane = lane_of('fp32', max_batch=4)
+    engine = lane_engine(lane, path, EnginesConfig(folder=str(folder)))
+    content, device, _ = tensorrt_engine(lane, engine)
+    stream = device.stream()
+    backend = TensorRtBackend(content, spec, device, stream, 4)
+    from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
+
+    values = np.random.default_rng(0).uniform(0, 255, (4, 3, spec.height, spec.width))
+    values = values.astype(np.float32)
+    expected = OnnxRuntimeCpuBackend(path, spec, 4).infer(values)
+    for count in (4, 1, 3, 2):
+        with stream:
+            backend.input[:count] = device.array(values[:count])
+            for output in backend.outputs:
+                output.fill(np.nan)
+            backend.infer(count)
+        stream.synchronize()
+        for mine, theirs in zip(backend.outputs, expected, strict=True):
+            np.testing.assert_allclose(mine[:count].get(), theirs[:count], rtol=1e-4, atol=1e-4)
+            assert np.isnan(mine[count:].get()).all(), 'more was computed than asked for'
+    times = backend.layer_times(3)
+    assert backend.layers() and times and all(ms >= 0 for _, ms in times)
+    backend.close()
+    backend.close()
+
+
+def test_photographs(trt: TensorRT, folder: Path, real: Path, capsys: Any) -> None:
+    """The COCO model in FP32 and FP16 gives the reference detections of the 50 photographs."""
+    import cv2
+
+    labels = str(real / 'coco_classes.txt')
+    model = load_model(
+        build(ModelConfig, {'path': str(real / 'yolox_nano_coco.onnx'), 'labels': labels})
+    )
+    reference = json.loads((real / 'reference_detections.json').read_text())['images']
+    for precision, allowed, score in (('fp32', 0, 0.005), ('fp16', 6, 0.02)):
+        lane = lane_of(precision, in_flight=2)
+        engine = lane_engine(lane, model.path, EnginesConfig(folder=str(folder)))
+        detector = make_detector(lane, model, engine)
+        problems = []
+        for i, (name, image) in enumerate(reference.items()):
+            pixels = cv2.imread(str(real / 'images' / name))
+            (result,) = detector.submit([frame_of(pixels, i)]).wait()
+            rows = as_rows(result.detections)
+            problems += [
+                f'{name} {p}' for p in differences(rows, image['class_aware'], 0.97, score)
+            ]
+        detector.close()
+        assert len(problems) <= allowed, '\n'.join(problems)
+
+
+def test_the_cache(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
+    path = write_yolox(tmp_path / 'm.onnx', layout='per_level')
+    auto = EnginesConfig(folder=str(tmp_path / 'engines'))
+    never, lane = replace(auto, build='never'), lane_of('fp16')
+    with pytest.raises(EngineError, match='there is no engine for these settings'):
+        lane_engine(lane, path, never)
+    made = lane_engine(lane, path, auto)
+    file = made.cache.path(made.key)
+    assert made.key.tensorrt == f'{trt.name} {trt.version}'
+    assert made.key.device_name == cuda_driver().devices[0].name
+    content = file.read_bytes()
+    assert lane_engine(lane, path, never).load().engine == content
+    # Damaged: refused, or built anew.
+    file.write_bytes(content[:-1000])
+    with pytest.raises(EngineError, match='cut off'):
+        lane_engine(lane, path, never)
+    told: list[str] = []
+    lane_engine(lane, path, auto, on_event=told.append)
+    assert len(told) == 1 and told[0].endswith(': building it')
+    # Of another machine: its name is another, and what differs is named.
+    sidecar = json.loads(file.with_suffix('.json').read_text())
+    sidecar['key']['device_name'] = 'Orin'
+    file.with_suffix('.json').write_text(json.dumps(sidecar))
+    with pytest.raises(EngineError, match="device_name is 'Orin', expected"):
+        lane_engine(lane, path, never)
+
+
+def test_an_engine_that_tensorrt_refuses(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
+    """What no checksum finds: bytes that were never an engine, and one of another version."""
+    path = write_yolox(tmp_path / 'm.onnx', layout='per_level')
+    lane = lane_of('fp16')
+    made = lane_engine(lane, path, EnginesConfig(folder=str(folder)))
+    content, device, core = tensorrt_engine(lane, made)
+    spec, stream = load_model_spec(path), device.stream()
+    other = bytearray(content.content)
+    other[4:32] = bytes(28)
+    for wrong in (b'not an engine' * 100, bytes(other), content.content[:100]):
+        with pytest.raises(EngineError, match='does not load it'):
+            TensorRtBackend(replace(content, content=wrong), spec, device, stream, 1, core)
+    TensorRtBackend(content, spec, device, stream, 1, core).close()
+
+
+def test_the_command_measures(
+    trt: TensorRT, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ['build', str(CUT), '--folder', str(tmp_path), '--json', '--layers']
+    assert main([*arguments, '--peak-tops', '1000']) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert 0 < report['time_ms']['median'] <= report['time_ms']['p99']
+    assert 0 < report['efficiency'] < 1
+    assert report['layers'] > 5 and len(report['layer_times_ms']) > 5
+    assert report['borders']['images'] == 'linear'
+    assert len(list(tmp_path.glob('*.engine'))) == 1
+
+
+def test_cpu_and_gpu_agree_on_a_picture(trt: TensorRT, folder: Path) -> None:
+    model = load_model(build(ModelConfig, {'path': str(CUT)}))
+    picture = np.random.default_rng(1).integers(0, 256, (700, 1000, 3)).astype(np.uint8)
+    frame = frame_of(picture, 0)
+    low = replace(model.thresholds, score=0.01)
+    model.thresholds = low
+    (expected,) = CpuDetector(CUT, model.spec, lambda: low, threads=2).submit([frame]).wait()
+    lane = lane_of('fp32')
+    engine = lane_engine(lane, CUT, EnginesConfig(folder=str(folder)))
+    detector = make_detector(lane, model, engine)
+    for _ in range(3):
+        (got,) = detector.submit([frame]).wait()
+        rows = as_rows(got.detections), as_rows(expected.detections)
+        assert not differences(*rows, 0.98, 0.01)
+    detector.close()
