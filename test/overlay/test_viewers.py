@@ -41,6 +41,25 @@ def test_rviz_shows_every_overlay_and_the_states() -> None:
         assert display['Enabled'] is True and display['Value'] is True
 
 
+def test_rviz_knows_every_name_in_the_file() -> None:
+    """Of plugins and properties, as ros2/rviz of 2024 declares them; it skips others silently."""
+    manager = rviz()['Visualization Manager']
+    assert [panel['Class'] for panel in rviz()['Panels']] == ['rviz_common/Displays']
+    assert [tool['Class'] for tool in manager['Tools']] == ['rviz_default_plugins/MoveCamera']
+    assert manager['Views']['Current']['Class'] == 'rviz_default_plugins/Orbit'
+    assert manager['Global Options'].keys() <= {'Background Color', 'Fixed Frame', 'Frame Rate'}
+    image = {'Normalize Range', 'Min Value', 'Max Value', 'Median window', 'Topic'}
+    qos = {
+        'Durability Policy': {'System Default', 'Transient Local', 'Volatile'},
+        'History Policy': {'System Default', 'Keep Last', 'Keep All'},
+        'Reliability Policy': {'System Default', 'Reliable', 'Best Effort'},
+    }
+    for display in manager['Displays']:
+        assert display.keys() == image | {'Class', 'Enabled', 'Name', 'Value'}
+        assert display['Topic'].keys() == qos.keys() | {'Depth', 'Value'}
+        assert all(display['Topic'][policy] in known for policy, known in qos.items())
+
+
 def test_rviz_has_its_panels_where_the_mosaic_has_its_tiles() -> None:
     window = rviz()['Window Geometry']
     # Qt saves docks by name, UTF-16, in the order of their rows and columns.
@@ -54,6 +73,20 @@ def test_rviz_has_its_panels_where_the_mosaic_has_its_tiles() -> None:
 def foxglove() -> dict[str, Any]:
     content: dict[str, Any] = json.loads((CONFIG / 'foxglove' / 'orin_8cam.json').read_text())
     return content
+
+
+def test_lichtblick_has_the_same_in_nanoseconds() -> None:
+    """Its message paths divide nothing, and it has another key for titles."""
+    ours = (CONFIG / 'foxglove' / 'orin_8cam.json').read_text()
+    theirs = (CONFIG / 'foxglove' / 'orin_8cam_lichtblick.json').read_text()
+    for old, new in (
+        ('.@div(1000000)', ''),
+        (', ms"', ', ns"'),
+        ('foxglovePanelTitle', 'lichtblickPanelTitle'),
+    ):
+        assert old in ours
+        ours = ours.replace(old, new)
+    assert theirs == ours
 
 
 def leaves(node: Any) -> list[str]:
