@@ -74,7 +74,7 @@ class AssignmentPool:
         batch: pictures, at most 256.
         slots: label rows of a picture.
         size, classes: as of :class:`Assigner`.
-        workers: processes; 0: as many as there are processor cores.
+        workers: how many processes.
         pinned: lock the shared memory's pages, so that a GPU copies while the CPU goes on.
 
     Attributes:
@@ -89,7 +89,7 @@ class AssignmentPool:
         slots: int,
         size: tuple[int, int],
         classes: int,
-        workers: int = 0,
+        workers: int,
         pinned: bool = False,
     ) -> None:
         if not 1 <= batch <= 256:
@@ -108,7 +108,7 @@ class AssignmentPool:
         context = multiprocessing.get_context('fork')
         self.processes = [
             context.Process(target=self._serve, args=(assigner, todo, done), daemon=True)
-            for _ in range(workers or os.cpu_count() or 1)
+            for _ in range(workers)
         ]
         for process in self.processes:
             process.start()

@@ -121,8 +121,17 @@ class Part:
         losses = self._step.loss(
             self._predicted, self._raw, self._labels, self._label_of, self._overlap, self._step.l1
         )
-        self.gradients = list(torch.autograd.grad(losses['total'], self._step.weights))
+        weights = self._step.weights
+        gradients = torch.autograd.grad(losses['total'], weights)
+        self.gradients = [_laid_out_as(w, g) for w, g in zip(weights, gradients, strict=True)]
         self.losses = {name: value.detach() for name, value in losses.items()}
+
+
+def _laid_out_as(weight: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient with the weight's strides, which the fused optimiser asks for."""
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight, requires_grad=False).copy_(gradient)
 
 
 class Step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from training.data import SLOTS, Pictures
 from training.export import export
 from training.network import DESIGNS, EdgeYolox, gflops
 from training.score import evaluate
-from training.step import Step
+from training.step import BEFORE_CAPTURE, Step
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 WARMUP_STEPS = 400
@@ -58,9 +59,11 @@ def train(args: argparse.Namespace) -> dict[str, object]:
     torch.manual_seed(args.seed)
     design = DESIGNS[args.design].with_(**json.loads(args.changes))
     size, cuda = (design.height, design.width), args.device.startswith('cuda')
-    with AssignmentPool(args.batch, SLOTS, size, len(CLASSES), pinned=cuda) as pool:
+    workers = min(os.cpu_count() or 1, args.batch // PARTS)
+    with AssignmentPool(args.batch, SLOTS, size, len(CLASSES), workers, pinned=cuda) as pool:
         data = Pictures(args.data, 'train', size, args.device, args.limit)
-        print(f'{len(data)} pictures loaded in {time.monotonic() - began:.0f} s', flush=True)
+        took = time.monotonic() - began
+        print(f'{args.name}: {len(data)} pictures loaded in {took:.0f} s', flush=True)
         network = EdgeYolox(design, len(CLASSES)).to(args.device, memory_format=torch.channels_last)
         step = Step(network, data, pool, args.eager, PARTS)
         steps = _run(args, step, began)
@@ -94,8 +97,10 @@ def _run(args: argparse.Namespace, step: Step, began: float) -> int:
             l1=float(k >= L1_FROM * steps),
             zoom=float(k < PLAIN_FROM * steps),
         )
+        if k == BEFORE_CAPTURE:
+            print(f'{args.name}: compiled after {time.monotonic() - began:.0f} s', flush=True)
         if k + 1 in SPEED_STEPS and args.minutes:
-            steps = _affordable(steps, k + 1, lap, began + 60 * args.minutes, args.device)
+            steps = _affordable(steps, k + 1, lap, began + 60 * args.minutes, args)
             lap = time.monotonic()
         elif (k + 1) % args.log == 0:
             seen = {name: round(v.item(), 3) for name, v in step.losses.items()}
@@ -108,16 +113,16 @@ def _run(args: argparse.Namespace, step: Step, began: float) -> int:
     return steps
 
 
-def _affordable(steps: int, done: int, lap: float, end: float, device: str) -> int:
+def _affordable(steps: int, done: int, lap: float, end: float, args: argparse.Namespace) -> int:
     """Return how many steps the whole training takes so that it ends in time."""
-    if device != 'cpu':
+    if args.device != 'cpu':
         torch.cuda.synchronize()
     if done == SPEED_STEPS[0]:
         return steps
     now = time.monotonic()
     each = (now - lap) / (SPEED_STEPS[1] - SPEED_STEPS[0])
     steps = min(steps, done + max(1, int((end - now) / each)))
-    print(f'{1e3 * each:.2f} ms a step: {steps} steps', flush=True)
+    print(f'{args.name}: {1e3 * each:.2f} ms a step: {steps} steps', flush=True)
     return steps
 
 
