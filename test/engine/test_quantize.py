@@ -144,7 +144,7 @@ def test_the_box_branch_is_what_only_boxes_depend_on():
     assert len(rest) == 3 and all('reg_convs' in k for k in rest)
 
 
-def test_the_head_is_found_where_it_is_not_cut(tmp_path: Path):
+def test_a_model_that_is_not_cut(rtx, tmp_path: Path):
     whole = str(ROOT / 'models' / 'edge_n.onnx')
     options = ['--method', 'fixed:6', '--keep', 'box', 'last', '--no-gate']
     assert main(['quantize', whole, '--output', str(tmp_path), *options]) == 0
@@ -152,6 +152,9 @@ def test_the_head_is_found_where_it_is_not_cut(tmp_path: Path):
     assert len(table.keep_fp16) == 9 + 3
     before, after = load_model_spec(Path(whole)), load_model_spec(tmp_path / 'edge_n.fixed-6.onnx')
     assert (after.scores, after.boxes) == (before.scores, before.boxes) == ('probability', 'grid')
+    facts = model_facts(tmp_path / 'edge_n.fixed-6.onnx')
+    built = build_engine(rtx, facts, BuildOptions(precision='int8'))
+    assert [(t.name, t.shape) for t in built.tensors if t.output] == [('output', (1, 3150, 11))]
 
 
 def test_pairs_are_at_inputs_and_weights_of_convolutions_only():

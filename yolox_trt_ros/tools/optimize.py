@@ -2,8 +2,8 @@
 
 Focus and convolution become one 6x6 convolution, pools of 9 and 13 chains of 5x5, the head ends in
 nine maps; constants are folded, batch and size fixed. Both models run in ONNX Runtime, on random
-pictures and on --images, and one that differs by more than 1e-4 is refused. Then every layer is
-listed with the device that runs it.
+pictures and on --images, and one that differs by more than 1e-4 is refused; so it is at another
+--size or --batch, if the original takes that. Then every layer is listed with its device.
 
 With --check-dla the exit code is 0 only if no layer forces the GPU, and 3 otherwise.
 """
@@ -13,9 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from yolox_trt_ros.engine.dla_rules import LayerVerdict, forces_gpu, judge
 from yolox_trt_ros.engine.onnx_file import check_onnx, read_onnx, write_onnx
 
 if TYPE_CHECKING:
+    import numpy as np
     from onnx import ModelProto
 
     from yolox_trt_ros.engine.surgery.optimize import Surgery
@@ -89,6 +89,7 @@ def _rewrite(
     surgery = operate(original, args.batch, _size(args.size), args.relu6)
     proof, about = _compare(args, original, surgery)
     _print_changes(surgery, proof)
+    _compare_resized(args, original, surgery, about)
     final = surgery.final
     describe(final, about)
     check_onnx(final, args.output)
@@ -121,7 +122,6 @@ def _compare(
     """Return the proof of equality, and what has to be known of the new model."""
     from yolox_trt_ros.detect.model import description, read_labels
     from yolox_trt_ros.engine.surgery.proof import prove
-    from yolox_trt_ros.tools._pictures import folder_pictures, random_inputs
 
     about = description(args.model)
     classes = _shape(surgery.final, surgery.maps[2].name)[1]
@@ -133,16 +133,38 @@ def _compare(
         'scores': 'logit',
         'boxes': 'grid',
     }
-    spec = _spec(surgery, about)
-    pictures = random_inputs(spec, RANDOM_PICTURES)
+    return prove(original, surgery, _pictures(args, _spec(surgery, about, surgery.shape))), about
+
+
+def _compare_resized(
+    args: argparse.Namespace, original: ModelProto, surgery: Surgery, about: dict[str, Any]
+) -> None:
+    """Compare once more, at the batch and size that were asked for, and tell what came out."""
+    from yolox_trt_ros.engine.surgery.proof import prove_resized
+
+    if surgery.asked == surgery.shape or args.relu6:
+        return
+    batch, _, height, width = surgery.asked
+    where = f'at {batch} x {width}x{height}'
+    errors = prove_resized(original, surgery, _pictures(args, _spec(surgery, about, surgery.asked)))
+    if errors is None:
+        own = 'x'.join(map(str, surgery.shape[:1:-1]))
+        print(f'{where} the original does not run, its own {own} is built in: not compared there')
+        return
+    worst = max(errors, key=lambda m: m.relative)
+    print(f'{where}: largest error {worst.absolute:.3g}, {worst.relative:.2g} ({worst.name})')
+
+
+def _pictures(args: argparse.Namespace, spec: ModelSpec) -> Iterator[np.ndarray]:
+    from yolox_trt_ros.tools._pictures import folder_pictures, random_inputs
+
+    yield from random_inputs(spec, RANDOM_PICTURES)
     if args.images:
-        real = folder_pictures(args.images, 1000)
-        pictures = chain(pictures, real.inputs(spec))
-    return prove(original, surgery, pictures), about
+        yield from folder_pictures(args.images, 1000).inputs(spec)
 
 
-def _spec(surgery: Surgery, about: dict[str, Any]) -> ModelSpec:
-    batch, _, height, width = surgery.shape
+def _spec(surgery: Surgery, about: dict[str, Any], shape: tuple[int, int, int, int]) -> ModelSpec:
+    batch, _, height, width = shape
     spec = ModelSpec(
         input_name=surgery.final.graph.input[0].name,
         batch=batch,

@@ -47,6 +47,7 @@ class Surgery:
         final: ``same`` at the batch, size and activation that were asked for.
         maps: of the head.
         counts: how often each rewrite was made.
+        asked: shape of ``final``'s input.
     """
 
     shape: tuple[int, int, int, int]
@@ -54,6 +55,7 @@ class Surgery:
     final: ModelProto
     maps: tuple[HeadMap, ...]
     counts: Mapping[str, int]
+    asked: tuple[int, int, int, int]
 
 
 def operate(
@@ -92,12 +94,13 @@ def operate(
     if relu6:
         rules = RewriteRuleSet([SiluToRelu6.rule()], commute=True)
         counts['SiLU → ReLU6'] = rules.apply_to_model(model)
-    asked = (batch or own[0], own[1], *(size or own[2:]))
+    height, width = size or own[2:]
+    asked = (batch or own[0], own[1], height, width)
     if asked != own:
         _check_size(asked, maps)
         _set_input(model, asked)
     _tidy(model)
-    return Surgery(own, same, ir.to_proto(model), tuple(maps), counts)
+    return Surgery(own, same, ir.to_proto(model), tuple(maps), counts, asked)
 
 
 def _image(model: ir.Model) -> ir.Value:

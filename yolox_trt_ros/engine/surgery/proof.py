@@ -82,10 +82,7 @@ def prove(original: ModelProto, surgery: Surgery, pictures: Iterable[np.ndarray]
     for count, picture in enumerate(pictures, 1):  # noqa: B007
         batch = np.repeat(picture[None], surgery.shape[0], axis=0)
         old, new = before(batch), after(batch)
-        for i, m in enumerate(maps):
-            difference = np.abs(old[m.original].astype(np.float64) - new[m.name])
-            worst[i] = max(worst[i], _finite(difference.max(), m.name))
-            largest[i] = max(largest[i], float(np.abs(old[m.original]).max()))
+        _add_errors(maps, old, new, largest, worst)
         outputs = [old[o.name] for o in original.graph.output]
         possible = [p for p in possible if _follows(outputs, old, maps, *p)]
     if not possible:
@@ -93,6 +90,71 @@ def prove(original: ModelProto, surgery: Surgery, pictures: Iterable[np.ndarray]
             'what follows the head is not YOLOX: its outputs are not the concatenated maps, with '
             'or without sigmoid and decoding; export the model without post-processing'
         )
+    return Proof(_accepted(maps, largest, worst), count, *possible[0])
+
+
+def prove_resized(
+    original: ModelProto, surgery: Surgery, pictures: Iterable[np.ndarray]
+) -> tuple[MapError, ...] | None:
+    """Compare ``surgery.final`` with the original, made to take an input of its batch and size.
+
+    Args:
+        original: as it was read.
+        surgery: what was made of it, with its activations left as they are.
+        pictures: float32 (3, height, width), at least one, of ``surgery.asked``.
+
+    Returns:
+        How far each map is off, or None if the original does not run at another size than its own,
+        because it is built into its layers.
+
+    Raises:
+        ModelError: a map differs by more than :data:`TOLERANCE`.
+    """
+    maps = surgery.maps
+    after = OnnxRun(surgery.final)
+    largest, worst = np.zeros(len(maps)), np.zeros(len(maps))
+    before: OnnxRun | None = None
+    for picture in pictures:
+        batch = np.repeat(picture[None], surgery.asked[0], axis=0)
+        try:
+            before = before or _resized(original, surgery)
+            old = before(batch)
+        except ModelError:  # ONNX Runtime finds out when it loads the model, or when it runs it
+            return None
+        _add_errors(maps, old, after(batch), largest, worst)
+    return _accepted(maps, largest, worst)
+
+
+def _resized(original: ModelProto, surgery: Surgery) -> OnnxRun:
+    """Return the original up to its maps, with another input, ready to run."""
+    model = type(original)()
+    model.CopyFrom(original)
+    weights = {w.name for w in model.graph.initializer}
+    (image,) = (i for i in model.graph.input if i.name not in weights)
+    for dim, size in zip(image.type.tensor_type.shape.dim, surgery.asked, strict=True):
+        dim.dim_value = size
+    # What was inferred for the former size, and what follows the maps.
+    del model.graph.value_info[:]
+    del model.graph.output[:]
+    return OnnxRun(model, [m.original for m in surgery.maps])
+
+
+def _add_errors(
+    maps: Sequence[HeadMap],
+    old: Mapping[str, np.ndarray],
+    new: Mapping[str, np.ndarray],
+    largest: np.ndarray,
+    worst: np.ndarray,
+) -> None:
+    for i, m in enumerate(maps):
+        difference = np.abs(old[m.original].astype(np.float64) - new[m.name])
+        worst[i] = max(worst[i], _finite(difference.max(), m.name))
+        largest[i] = max(largest[i], float(np.abs(old[m.original]).max()))
+
+
+def _accepted(
+    maps: Sequence[HeadMap], largest: np.ndarray, worst: np.ndarray
+) -> tuple[MapError, ...]:
     rows = zip(maps, largest.tolist(), worst.tolist(), strict=True)
     errors = tuple(MapError(m.name, size, difference) for m, size, difference in rows)
     bad = max(errors, key=lambda e: e.relative)
@@ -101,7 +163,7 @@ def prove(original: ModelProto, surgery: Surgery, pictures: Iterable[np.ndarray]
             f'the rewritten model differs: {bad.name} by {bad.absolute:.3g}, {bad.relative:.2g} of '
             f'its largest magnitude; accepted is {TOLERANCE:g}'
         )
-    return Proof(errors, count, *possible[0])
+    return errors
 
 
 def _finite(value: float, name: str) -> float:
