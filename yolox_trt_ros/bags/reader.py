@@ -14,6 +14,10 @@ from yolox_trt_ros.bags.salvage import advice, topics_there
 from yolox_trt_ros.core.errors import BagError, did_you_mean
 
 
+MAPPED_BYTES = 1 << 40
+"""Of a sqlite3 file; it maps what there is, and reads the rest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """One recorded topic.
@@ -78,6 +82,9 @@ class Bag:
             raise _told(self.path, error) from error
         files = getattr(self._reader.storage, 'storages', None) or [self._reader.storage]
         _find_all_topics(files, self._reader.connections)
+        for file in files:
+            if database := getattr(file, 'dbconn', None):  # mapped, an image costs a third less
+                database.execute(f'PRAGMA mmap_size={MAPPED_BYTES}')
         self.topics = {topic.name: topic for topic in map(_topic, self._by_topic())}
         for connection in self._reader.connections:
             self.definitions.give(connection.msgtype, connection.msgdef)
