@@ -219,10 +219,12 @@ CHILD = """
 """
 
 
-def child(rtx_folder: Path, model: Path, folder: Path, what: str) -> Any:
+def child(
+    rtx_folder: Path, model: Path, folder: Path, what: str, within: Sequence[str] = ()
+) -> Any:
     environ = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(rtx_folder)])}
     return subprocess.Popen(
-        [sys.executable, '-c', textwrap.dedent(CHILD), str(model), str(folder), what],
+        [*within, sys.executable, '-c', textwrap.dedent(CHILD), str(model), str(folder), what],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environ
     )  # fmt: skip
@@ -266,11 +268,19 @@ def test_builder_that_dies_gives_its_lock_back(rtx_folder: Path, tmp_path: Path)
 
 
 def test_full_disk(rtx_folder: Path, tmp_path: Path) -> None:
+    """A folder of 4 MiB, or, where nobody may mount one, files of at most 9 kB."""
     folder, model = tmp_path / 'engines', ROOT / 'models' / 'edge_n_cut.onnx'
-    out, err = child(rtx_folder, model, folder, 'full').communicate('\n', timeout=60)
+    folder.mkdir()
+    mount = f'mount -t tmpfs -o size=4m none {folder}'
+    small = ['unshare', '-rm', 'sh', '-c', f'{mount} && "$@"; code=$?; ls -A {folder}; exit $code']
+    can = subprocess.run(['unshare', '-rm', 'sh', '-c', mount], capture_output=True).returncode == 0
+    program = child(rtx_folder, model, folder, '' if can else 'full', [*small, '-'] if can else [])
+    out, err = program.communicate('\n', timeout=60)
     assert 'EngineError: the engine was built, but its 9 MiB cannot be kept in' in err, out + err
-    assert 'make room, or set engines.folder' in err
-    assert [f.suffix for f in folder.iterdir()] == ['.lock']
+    assert ('No space left on device' if can else 'File too large') in err
+    assert 'make room, or set engines.folder' in err and program.returncode == 1
+    left = out.split()[1:] if can else [f.name for f in folder.iterdir()]
+    assert [Path(name).suffix for name in left] == ['.lock']
 
 
 def test_read_only_folder(rtx_folder: Path) -> None:
