@@ -75,9 +75,11 @@ def test_a_node_that_was_activated_again_counts_from_zero():
 
 def test_a_clock_that_stands_still_gives_no_status():
     gatherer = Gatherer()
-    for time_ns in (0, 0, T0, T0 + SECOND, T0 + SECOND):
-        gatherer.add_status(status(time_ns, 1, 0))
-    assert [s.time_ns for s in gatherer.recording('x').statuses] == [T0, T0 + SECOND]
+    for received, time_ns in enumerate((0, 0, T0, T0 + SECOND, T0 + SECOND), 1):
+        gatherer.add_status(status(time_ns, received, 0))
+    replayed = gatherer.recording('x')
+    assert [s.time_ns for s in replayed.statuses] == [T0, T0 + SECOND]
+    assert counted(replayed, 'front')[0] == 2, 'what came before the first of them counts'
 
 
 def test_events_tell_faults_and_placement_once(recording: Recording):

@@ -15,7 +15,7 @@ from yolox_trt_ros.report import charts, timeline
 from yolox_trt_ros.report.drawing import Box, Drawing, Path, Text, to_svg
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.page import PHONE, WIDE, html
-from yolox_trt_ros.report.picture import png, to_png
+from yolox_trt_ros.report.picture import _layout, png, to_png
 from yolox_trt_ros.report.recording import Quality, Recording, Sample
 
 CHARTS = (
@@ -111,6 +111,17 @@ def test_the_picture_shows_charts_and_samples(full: Recording):
     assert grey > 20_000, 'the sample is there'
     front = (np.abs(picture.astype(int) - (0xD0, 0x69, 0x42)) < 50).all(axis=2).sum()
     assert front > 2_000, 'the colour of the front camera is there'
+
+
+def test_a_tall_sample_has_its_caption_below_it(full: Recording):
+    tall = cv2.imencode('.jpg', np.full((90, 60, 3), 77, np.uint8))[1].tobytes()
+    (sample,) = full.samples
+    samples = (sample, replace(sample, camera='rear', jpeg=tall))
+    drawing, images = _layout(replace(full, samples=samples))
+    (below,) = {s.y for s in drawing.shapes if isinstance(s, Text) and s.text == 'rear'
+                and s.x == max(x for x, _, _ in images)}  # fmt: skip
+    (_, y, wide), *_ = images
+    assert below > y + 1.5 * wide
 
 
 def test_pixels_are_where_the_drawing_says():

@@ -108,7 +108,8 @@ def counted(recording: Recording, camera: str) -> tuple[int, int, Counter[str], 
 
     Zeros where the recording has fewer than two status messages of that camera.
     """
-    states = [s.cameras[camera] for s in recording.statuses if camera in s.cameras]
+    statuses = (*([recording.before] if recording.before else []), *recording.statuses)
+    states = [s.cameras[camera] for s in statuses if camera in s.cameras]
     received = published = late = 0
     dropped = Counter[str]()
     for before, after in pairwise(states):
@@ -130,7 +131,7 @@ def arrivals(recording: Recording, camera: str) -> tuple[int, float]:
     ]
     if len(heard) < 2:
         return 0, 0.0
-    since = replace(recording, statuses=tuple(heard))
+    since = replace(recording, statuses=tuple(heard), before=None)
     return counted(since, camera)[0], (heard[-1].time_ns - heard[0].time_ns) / 1e9
 
 

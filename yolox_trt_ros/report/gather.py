@@ -101,6 +101,7 @@ class Gatherer:
             limits_from='the vehicle file' if self._config else 'the defaults, no vehicle given',
             samples=tuple(samples),
             quality=tuple(quality),
+            before=next((s for s in reversed(self._statuses) if s.time_ns <= 0), None),
         )
 
     def _in_time(self) -> list[StatusRecord]:

@@ -175,8 +175,16 @@ def _samples(
     if not count:
         return images, y
     wide = (page.width - 2 * MARGIN - 10 * (count - 1)) / max(4, count)
+    high = max(wide * _aspect(sample.jpeg) for sample in recording.samples[:count])
     for i, sample in enumerate(recording.samples[:count]):
         left = MARGIN + i * (wide + 10)
         images[left, y, wide] = sample.jpeg
-        page.add(Text(left, y + wide * 0.68 + 14, sample.camera, 12))
-    return images, y + wide * 0.68 + 40
+        page.add(Text(left, y + high + 14, sample.camera, 12))
+    return images, y + high + 40
+
+
+def _aspect(jpeg: bytes) -> float:
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(jpeg))
+    return float(picture.height / picture.width)

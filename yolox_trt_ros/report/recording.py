@@ -141,6 +141,7 @@ class Recording:
         cameras: in the order they are shown.
         lanes: names of all lanes that were seen.
         statuses: oldest first.
+        before: the last status of a simulated clock that did not run yet, from where counts begin.
         limits: what counts as good.
         limits_from: where the limits come from, for people.
         samples: at most one a camera.
@@ -155,6 +156,7 @@ class Recording:
     limits_from: str
     samples: tuple[Sample, ...] = field(default=())
     quality: tuple[Quality, ...] = field(default=())
+    before: StatusRecord | None = None
 
     @property
     def span_ns(self) -> tuple[int, int]:
