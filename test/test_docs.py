@@ -84,7 +84,20 @@ def keys_of_names() -> list[str]:
 
 
 FINE = CameraNumbers(
-    10.0, 2000.0, 50.0, True, 5.0, 10.0, 10.0, 50, dict.fromkeys(DropReason, 0), 23.1, 0.0, 0, 'gpu'
+    10.0,
+    2000.0,
+    50.0,
+    True,
+    60.0,
+    5.0,
+    10.0,
+    10.0,
+    50,
+    dict.fromkeys(DropReason, 0),
+    23.1,
+    0.0,
+    0,
+    'gpu',
 )
 LATE = {'late': 4, 'deadline_ms': 100.0}
 CASES = [

@@ -67,6 +67,17 @@ def test_a_silent_camera_is_stale_and_recovers(telemetry):
     assert levels == [Level.OK, Level.OK, Level.STALE, Level.STALE, Level.OK]
 
 
+def test_a_camera_that_starts_late_has_no_rate_until_the_window_is_full(telemetry):
+    levels = []
+    for second in range(1, 12):
+        count = 4 * max(0, second - 4)  # four of ten images a second, from the fifth second on
+        report = telemetry.report(snapshot(second, count, count, silent_s=0.0))
+        levels.append(report.cameras[0].health.level)
+    begun = levels[4:]
+    assert begun[0] is Level.OK and begun[-1] is Level.WARN
+    assert begun == sorted(begun), 'warned once the rate is known, and not before'
+
+
 def test_a_camera_that_never_came_is_stale_after_its_timeout(telemetry):
     assert telemetry.report(snapshot(5, 0, 0)).cameras[0].health.level is Level.OK
     assert telemetry.report(snapshot(7, 0, 0)).cameras[0].health.level is Level.STALE

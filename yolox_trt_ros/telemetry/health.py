@@ -37,6 +37,7 @@ class CameraNumbers:
         timeout_ms: silence after which it is stale.
         silent_ms: time since its last message, or since the start if none came.
         heard: whether any message came.
+        heard_s: time since the first one was seen, or since the start if none came.
         span_s: what the following numbers look back on; 0: nothing is known yet.
         rate_in_hz, rate_out_hz: messages that arrived and results that were published.
         received: messages in the span.
@@ -51,6 +52,7 @@ class CameraNumbers:
     timeout_ms: float
     silent_ms: float
     heard: bool
+    heard_s: float
     span_s: float
     rate_in_hz: float
     rate_out_hz: float
@@ -101,8 +103,10 @@ def _problems(numbers: CameraNumbers, limits: LimitsConfig) -> Iterator[tuple[Le
             yield level, f'{share:.0%} dropped, limit {limit:.0%} ({reasons})'
             break
     wanted_hz = limits.rate_ratio_warn * numbers.expected_hz
-    # A slow camera needs a few periods before its rate means anything.
-    if numbers.span_s * numbers.expected_hz >= 3 and numbers.rate_in_hz < wanted_hz:
+    # A slow camera needs a few periods before its rate means anything, and one that starts late,
+    # as every replay does, a whole span.
+    known = numbers.span_s * numbers.expected_hz >= 3 and numbers.heard_s >= numbers.span_s
+    if known and numbers.rate_in_hz < wanted_hz:
         yield Level.WARN, f'arrives at {numbers.rate_in_hz:.1f} of {numbers.expected_hz:g} Hz'
     if numbers.late:
         yield Level.WARN, f'{numbers.late} results later than {numbers.deadline_ms:g} ms'

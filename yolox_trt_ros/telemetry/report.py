@@ -98,6 +98,7 @@ class Telemetry:
         self._traces = {camera.name: TraceWindow() for camera in cameras}
         self._counters: dict[tuple[str, str], CounterWindow] = {}
         self._first_ns: int | None = None
+        self._heard_ns: dict[str, int] = {}
 
     def record(self, trace: FrameTrace) -> None:
         """Take in a finished trace; from any thread, a few microseconds."""
@@ -132,11 +133,14 @@ class Telemetry:
         rate_out_hz = rate(added['published'], span_s)
         total, stages = self._traces[camera.name].since(now_ns - self._window_ns)
         heard_ns = camera.last_received_ns
+        if heard_ns is not None:
+            self._heard_ns.setdefault(camera.name, now_ns)
         numbers = CameraNumbers(
             expected_hz=self._expected_hz[camera.name],
             timeout_ms=self._timeout_ms[camera.name],
             silent_ms=(now_ns - (heard_ns or self._first_ns or now_ns)) / 1e6,
             heard=heard_ns is not None,
+            heard_s=(now_ns - self._heard_ns.get(camera.name, self._first_ns or now_ns)) / 1e9,
             span_s=span_s,
             rate_in_hz=rate_in_hz,
             rate_out_hz=rate_out_hz,
