@@ -22,8 +22,10 @@ from tiny_models import Graph, write_model, write_yolox
 
 from yolox_trt_ros.core.errors import ConfigError, EngineError, ModelError
 from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.engine import tensorrt_versions
 from yolox_trt_ros.engine.builder import build_engine, in_background
 from yolox_trt_ros.engine.calibration import Calibration, read_calibration
+from yolox_trt_ros.engine.cuda_devices import CudaDriver
 from yolox_trt_ros.engine.flops import gflops
 from yolox_trt_ros.engine.model_facts import ModelFacts, model_facts
 from yolox_trt_ros.engine.options import BuildOptions, strongly_typed
@@ -143,6 +145,27 @@ def test_operator_that_tensorrt_does_not_know(rtx: TensorRT, tmp_path: Path) -> 
         ModelError, match=r'odd\.onnx: TensorRT-RTX .* cannot read it: Bernoulli "noise"'
     ):
         build_engine(rtx, model_facts(path), BuildOptions(precision='fp32'))
+
+
+@pytest.mark.parametrize(
+    ('driver', 'told'),
+    [
+        (CudaDriver(problem='no NVIDIA driver'), r'with its driver is needed \(no NVIDIA driver\)'),
+        (CudaDriver('13.0'), 'there is a GPU, so its installation is damaged or does not fit'),
+    ],
+    ids=['no GPU', 'a GPU'],
+)
+def test_tensorrt_that_does_not_start(
+    rtx: TensorRT, monkeypatch: pytest.MonkeyPatch, driver: CudaDriver, told: str
+) -> None:
+    def builder(logger: Any) -> None:
+        logger.log(rtx.module.ILogger.Severity.ERROR, 'validateCaskKLibDigest failed')
+        raise TypeError('factory function returned nullptr')
+
+    monkeypatch.setattr(rtx.module, 'Builder', builder)
+    monkeypatch.setattr(tensorrt_versions, 'cuda_driver', lambda: driver)
+    with pytest.raises(EngineError, match=f'{told}.*; it says: validateCaskKLibDigest failed'):
+        rtx.builder()
 
 
 def test_dla_that_is_not_there(rtx: TensorRT) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
+from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.placement_report import tells_placement
 from yolox_trt_ros.engine.progress import Phases
 
@@ -81,15 +82,20 @@ class TensorRT:
         """Return an ``IBuilder``.
 
         Raises:
-            EngineError: TensorRT cannot start, which is almost always a missing GPU or driver.
+            EngineError: TensorRT does not start, which is almost always a missing GPU or driver.
         """
         with self.listening() as told:
             try:
                 return self.module.Builder(self.logger)
             except TypeError as error:  # how the bindings tell of a null pointer
+                missing = cuda_driver().problem
+                why = (
+                    f'an NVIDIA GPU with its driver is needed ({missing})' if missing
+                    else 'there is a GPU, so its installation is damaged or does not fit this GPU'
+                )  # fmt: skip
                 raise EngineError(
-                    f'{self} cannot build engines on this machine: an NVIDIA GPU with its driver '
-                    f'is needed; it says: {" / ".join(told.problems) or error}'
+                    f'{self} does not start on this machine: {why}; it says: '
+                    f'{" / ".join(told.problems) or error}'
                 ) from error
 
     def network(self, builder: Any, strongly_typed: bool) -> Any:
