@@ -34,6 +34,8 @@ CLOCK_PERIOD_S = 0.02
 LATE_S = 0.005
 DISCOVERY_S = 1.0
 """Time that subscribers get to find the publishers: that these have found them tells only half."""
+SOMEBODY_S = 3.0
+"""Longest wait for the first listener of a bag that is played without a vehicle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ class Replay:
             with ReadAhead(self._bag.messages(names, first_ns, stop_ns)) as messages:
                 messages.fill()
                 if begun_s is None:
-                    self._wait_for_detector()
+                    self._wait_for_listeners()
                     begun_s = time.monotonic()
                 start_s = time.monotonic()
                 for message in messages:
@@ -193,10 +195,18 @@ class Replay:
             if not self._options.loop:
                 return
 
-    def _wait_for_detector(self) -> None:
-        """Wait until the detector listens to every camera, and in lockstep can be heard."""
+    def _wait_for_listeners(self) -> None:
+        """Wait until the detector listens to every camera, and in lockstep can be heard.
+
+        Without a vehicle, until anybody listens to anything, but not for long.
+        """
         cameras = [p for p in self._played.values() if p.camera]
-        end = time.monotonic() + self._options.timeout_s
+        start = time.monotonic()
+        while not cameras and time.monotonic() < start + SOMEBODY_S:
+            if any(publisher.wanted for publisher in self._publishers.values()):
+                break
+            time.sleep(0.05)
+        end = start + self._options.timeout_s
         while True:
             deaf = [p.name for p in cameras if not self._publishers[p.recorded.name].wanted]
             silent = self.lockstep is not None and not self.lockstep.begun
