@@ -134,7 +134,8 @@ def _play(replay: Replay, console: Console) -> None:
 def _tell(replay: Replay, console: Console) -> None:
     sent = replay.sent
     total = sum(sent.messages.values())
-    console.print(f'{total} messages of {len(sent.messages)} topics in {sent.elapsed_s:.1f} s')
+    topics = f'{len(sent.messages)} topic{"s" * (len(sent.messages) != 1)}'
+    console.print(f'{total} messages of {topics} in {sent.elapsed_s:.1f} s')
     if unheard := [name for name in sent.messages if sent.unheard[name]]:
         some = ', '.join(f'{sent.unheard[n]} of {sent.messages[n]} of {n}' for n in unheard)
         console.print(f'nobody listened to {some}')
