@@ -32,8 +32,9 @@ packaged one ([laptop](../config/vehicles/laptop_8cam.param.yaml),
 `python -m yolox_trt_ros parameters --from-bag BAG`. Names that nobody knows and values out of range
 are refused, all of them at once. Those marked *live* may change while the node runs
 (`ros2 param set /detector model.score_threshold 0.4`); the others are read when it is configured:
-`ros2 lifecycle set /detector deactivate`, then `cleanup`, set them, `configure`, `activate`. Cameras and
-lanes may join and leave their lists that way; the parameters of those that left are forgotten.
+`ros2 lifecycle set /detector deactivate`, then `cleanup`, set them, `configure`, `activate`.
+Cameras and lanes may join and leave their lists that way; the parameters of those that left are
+forgotten.
 """
 SECTIONS = {
     '': ('The vehicle', ''),

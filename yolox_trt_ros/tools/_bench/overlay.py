@@ -26,9 +26,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
+from yolox_trt_ros.tools._cores import Cores
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
 from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
@@ -60,9 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='all: every camera’s overlay too',
     )
     parser.add_argument('--seconds', type=float, default=4.0, help='length of one measurement')
-    parser.add_argument(
-        '--rounds', type=int, default=10, help='measurements of each state, in turn'
-    )
+    parser.add_argument('--rounds', type=int, default=5, help='measurements of each state, in turn')
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -103,43 +101,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         'pictures': pictures,
         'rounds': {state: [asdict(r) for r in values] for state, values in rounds.items()},
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Cores:
-    """Which cores are whose.
-
-    Attributes:
-        detector: the detector's.
-        others: for cameras, overlay and viewer.
-    """
-
-    detector: int
-    others: tuple[int, ...]
-
-    @classmethod
-    def divide(cls, detector: int | None) -> Cores:
-        """Return the cores of this process, one of them the detector's.
-
-        Raises:
-            ConfigError: there are no two, or the chosen one is not among them.
-        """
-        here = sorted(os.sched_getaffinity(0))
-        if len(here) < 2:
-            raise ConfigError('this needs two cores: one for the detector, one for all the rest')
-        chosen = here[0] if detector is None else detector
-        if chosen not in here:
-            raise ConfigError(f'--detector-core: expected one of {here}, got {chosen}')
-        return cls(chosen, tuple(core for core in here if core != chosen))
-
-    def others_busy_s(self) -> float:
-        """Return the seconds in which the other cores did not idle, since the machine started."""
-        ticks = 0
-        for line in Path('/proc/stat').read_text().splitlines():
-            name, *fields = line.split()
-            if name in {f'cpu{core}' for core in self.others}:
-                ticks += sum(map(int, fields[:8])) - int(fields[3]) - int(fields[4])
-        return ticks / os.sysconf('SC_CLK_TCK')
 
 
 @dataclass(frozen=True, slots=True)
