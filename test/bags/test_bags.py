@@ -231,6 +231,15 @@ def test_another_serialization_is_told(tmp_path: Path) -> None:
     assert "{'xdr'} is not supported" in told and 'Known is cdr' in told
 
 
+def test_an_mcap_of_something_else_is_told(tmp_path: Path) -> None:
+    path = rosbags_bag(tmp_path / 'bag')
+    file = path / 'bag.mcap'
+    content = file.read_bytes()
+    assert content.count(b'ros2') > 0
+    file.write_bytes(content.replace(b'ros2', b'ros9', 1))
+    assert 'an mcap of something else than ROS 2' in problem(file)
+
+
 def test_a_definition_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """rosbag2 records the events of services with the text of the service as their definition."""
     service = 'int64 a\n---\nint64 sum\n'

@@ -228,4 +228,6 @@ def _topic(connections: list[interfaces.Connection]) -> Topic:
 def _told(path: Path, error: Exception, when: str = '') -> BagError:
     there = topics_there(path)
     seen = f' Topics that are there: {", ".join(there)}.' if there else ''
-    return BagError(f'{path}: cannot be read{when}: {error}. {advice(path, error)}{seen}')
+    return BagError(
+        f'{path}: cannot be read{when}: {str(error).rstrip(".")}. {advice(path, error)}{seen}'
+    )

@@ -52,6 +52,8 @@ def advice(path: Path, error: Exception) -> str:
         return 'Expected the folder of a bag, or a .mcap or .db3 file of ROS 2.'
     if 'version' in text:
         return f'Known are the versions 1 to {NEWEST_VERSION} of rosbag2; update rosbags.'
+    if 'Profile' in text:
+        return 'It is an mcap of something else than ROS 2.'
     if 'Serialization format' in text:
         return 'Known is cdr, what ROS 2 sends; "ros2 bag convert" writes that.'
     if 'Compression' in text or 'Storage plugin' in text:
