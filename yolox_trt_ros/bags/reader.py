@@ -13,7 +13,6 @@ from yolox_trt_ros.bags.rosbags_library import interfaces, rosbag2
 from yolox_trt_ros.bags.salvage import advice, topics_there
 from yolox_trt_ros.core.errors import BagError, did_you_mean
 
-
 MAPPED_BYTES = 1 << 40
 """Of a sqlite3 file; it maps what there is, and reads the rest."""
 
