@@ -63,6 +63,9 @@ void * reallocate(void *, size_t size, void * buffer)
   }
 }
 
+/// rcutils gives memory back that could not grow; the buffer keeps it.
+void keep(void *, void *) {}
+
 Taken take_serialized(
   const rcl_subscription_t * subscription, Kind kind, Image & image, rmw_message_info_t & info)
 {
@@ -70,6 +73,7 @@ Taken take_serialized(
   auto message = rcutils_get_zero_initialized_uint8_array();
   message.allocator = rcutils_get_default_allocator();
   message.allocator.reallocate = reallocate;
+  message.allocator.deallocate = keep;
   message.allocator.state = &buffer;
   message.buffer = reinterpret_cast<uint8_t *>(buffer.reserve(1));
   message.buffer_capacity = buffer.capacity();
@@ -90,6 +94,9 @@ Taken take_serialized(
 class Receiver::Gaps
 {
 public:
+  /// Whether the middleware numbers messages; Cyclone DDS does not.
+  bool numbered() const {return number_ != kNone;}
+
   /// Nothing if that cannot be known: another publisher, or a middleware without numbers.
   std::optional<uint64_t> before(const rmw_message_info_t & info)
   {
@@ -273,9 +280,10 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
   if (superseded || (taken == Taken::kNothing && camera.replaced == 0)) {
     return std::nullopt;
   }
+  const auto lost = std::exchange(camera.lost, 0);
   return Arrival{
     camera.number, received, info.source_timestamp, std::exchange(camera.replaced, 0),
-    std::exchange(camera.lost, 0), std::move(image)};
+    camera.gaps.numbered() ? std::make_optional(lost) : std::nullopt, std::move(image)};
 }
 
 void Receiver::stop()

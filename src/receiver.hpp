@@ -48,8 +48,9 @@ struct Arrival
   int64_t sent_ns;
   /// Messages passed over since the camera's last arrival because newer ones were waiting.
   uint64_t replaced;
-  /// Messages of the same publisher that never came here since the one before.
-  uint64_t lost;
+  /// Messages of the same publisher that never came here since the one before; nothing where the
+  /// middleware does not number messages.
+  std::optional<uint64_t> lost;
   /// Nothing if all that there was to tell are replaced messages.
   std::shared_ptr<Image> image;
 };

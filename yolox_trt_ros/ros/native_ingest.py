@@ -161,7 +161,8 @@ class NativeIngest:
             return
         intake = self._intakes[arrival.camera]
         intake.passed_over(arrival.replaced)
-        intake.lost(arrival.lost)
+        if arrival.lost is not None:
+            intake.lost(arrival.lost)
         if arrival.image is not None:
             read = self._readers[arrival.camera]
             intake.receive(arrival.image, read, arrival.received_ns, arrival.sent_ns)

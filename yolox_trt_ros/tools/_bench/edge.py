@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -41,6 +42,8 @@ FIELDS = {
     'cpu_ms_per_image': ('CPU, ms/image', True),
     'transit_p50_ms': ('on the way p50, ms', True),
     'transit_p99_ms': ('on the way p99, ms', True),
+    'middleware_p50_ms': ('of it the middleware p50, ms', False),
+    'middleware_p99_ms': ('of it the middleware p99, ms', False),
     'behind_p50_ms': ('of it behind the middleware p50, ms', True),
     'behind_p99_ms': ('of it behind the middleware p99, ms', True),
     'age_p99_ms': ('age on arrival p99, ms', True),
@@ -68,6 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--rates', type=float, nargs='+', default=[10.0, 20.0], help='Hz a camera')
     parser.add_argument('--triggers', nargs='+', default=TRIGGERS, choices=TRIGGERS)
     parser.add_argument('--seconds', type=float, default=10.0, help='length of each measurement')
+    apart = 'cameras on the first core, receiver on the others; else where the kernel puts them'
+    parser.add_argument('--apart', action='store_true', help=apart)
     parser.add_argument('--rounds', type=int, default=1, help='times each is repeated; medians')
     parser.add_argument('--detections', type=int, default=100, help='boxes in one array; 0: none')
     parser.add_argument('--profile-rate', type=float, default=30.0, help='Hz; 0: no profile')
@@ -86,10 +91,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         pictures.mkdir()
         write_picture(pictures / 'picture.png', *args.size)
         result: dict[str, Any] = {'image': list(args.size), 'cameras': len(CAMERAS)}
+        result['copy_ms'] = copy_ms(args.size[0] * args.size[1] * 3)
         for rate, trigger in itertools.product(args.rates, args.triggers):
             # The ways take turns, so that a busy minute of the machine hits all of them.
             rounds = [
-                {way: ingest(folder, rate, trigger, way, args.seconds) for way in INGEST_WAYS}
+                {way: ingest(folder, rate, trigger, way, args) for way in INGEST_WAYS}
                 for _ in range(args.rounds)
             ]
             result[f'{rate:g} Hz {trigger}'] = {
@@ -113,8 +119,22 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
             shown = ('–' if value is None else f'{value:.4g}' for value in values)
             ratio = f'{values[-1] / values[0]:.2f}' if of_typed else ''
             lines.append((f'8 × {key}: {text}', *shown, ratio))
+        lines += floor_rows(key, result[key])
+    if 'copy_ms' in result:
+        lines.append(('one copy of an image, ms', '', '', f'{result["copy_ms"]:.2f}', ''))
     lines += publication_rows(result['publication']) if 'publication' in result else []
     lines += profile_rows(result['profile']) if 'profile' in result else []
+    return lines
+
+
+def floor_rows(key: str, ways: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
+    """Return what would be left on the way for a receiver that costs nothing at all."""
+    lines: list[tuple[str, ...]] = []
+    for percent in (50, 99):
+        least = ways['native'][f'middleware_p{percent}_ms']
+        ratio = f'{least / ways["typed"][f"transit_p{percent}_ms"]:.2f}'
+        text = f'8 × {key}: a free receiver p{percent}, ms'
+        lines.append((text, '', '', f'{least:.4g}', ratio))
     return lines
 
 
@@ -168,15 +188,49 @@ def middle(values: list[Any]) -> Any:
     return None if None in values else median(values)
 
 
-def ingest(folder: Path, rate: float, trigger: str, way: str, seconds: float) -> dict[str, Any]:
+def copy_ms(size: int) -> float:
+    """Return how long copying a block takes that lies, like its destination, in no cache."""
+    blocks = np.ones((32, size), np.uint8)
+    times = []
+    for number in range(3 * len(blocks)):
+        source, to = number % len(blocks), (number + len(blocks) // 2) % len(blocks)
+        start = time.perf_counter()
+        np.copyto(blocks[to], blocks[source])
+        times.append(time.perf_counter() - start)
+    return median(times) * 1e3
+
+
+def ingest(
+    folder: Path, rate: float, trigger: str, way: str, args: argparse.Namespace
+) -> dict[str, Any]:
     """Measure one way of receiving, in a process of its own."""
     more = {'ingest': INGEST_WAYS[way], 'sim.trigger': trigger}
     vehicle = write_vehicle(folder / f'{way}.param.yaml', folder / 'pictures', rate, **more)
-    with camera_sim(vehicle) as source:
-        measured = receiver('--way', way, '--vehicle', str(vehicle), '--seconds', str(seconds))
+    options = ('--way', way, '--vehicle', str(vehicle), '--seconds', str(args.seconds))
+    with on_cores(slice(1 if args.apart else None)):
+        cameras = camera_sim(vehicle)
+    with cameras as source, on_cores(slice(1 if args.apart else 0, None)):
+        measured = receiver(*options)
     # Told when it ends; of the whole run, so more than was skipped during the measurement.
     skipped = sum(int(n) for n in re.findall(r'skipped (\d+)\)', source.log.read_text()))
     return {**measured, 'never_sent': skipped}
+
+
+@contextmanager
+def on_cores(chosen: slice) -> Iterator[None]:
+    """Give the processes that are started meanwhile some of the cores that this one may use.
+
+    Raises:
+        YoloxTrtRosError: there are none of these.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if not cores[chosen]:
+        raise YoloxTrtRosError(f'--apart needs two cores at least, this process has {len(cores)}')
+    os.sched_setaffinity(0, cores[chosen])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def profile(folder: Path, rate: float, seconds: float, model: dict[str, str]) -> dict[str, Any]:
