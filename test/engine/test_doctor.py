@@ -164,7 +164,7 @@ def test_memory(tmp_path: Path, name: str, share: float, level: Level) -> None:
     needed = memory.host_bytes(asked.config) if asked.config else memory.EXAMPLE
     (found,) = memory.memory(asked, meminfo(tmp_path, int(needed * share)))
     assert found.level is level and bool(found.remedy) is (level is not OK)
-    assert f'need about {needed / memory.GIB:.1f}' in found.told
+    assert f' about {needed / memory.GIB:.1f}' in found.told
 
 
 RTX_CARD = CudaDeviceInfo(0, 'NVIDIA GeForce RTX 4090', '8.9', 24 << 30, False)
@@ -217,7 +217,7 @@ def test_a_jetson_has_one_memory_for_all(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert not list(memory.gpu_memory(orin))
     both = memory.host_bytes(orin.config) + memory.gpu_bytes(orin.config, 0)
     (found,) = memory.memory(orin, meminfo(tmp_path, int(both * 0.9)))
-    assert found.level is FAIL and f'need about {both / memory.GIB:.1f}' in found.told
+    assert found.level is FAIL and f' about {both / memory.GIB:.1f}' in found.told
 
 
 def test_more_lanes_larger_batches_and_builds_need_more() -> None:

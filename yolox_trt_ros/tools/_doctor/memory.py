@@ -44,7 +44,9 @@ def memory(wanted: Wanted, meminfo: Path = Path('/proc/meminfo')) -> Iterator[Fi
     needed = host_bytes(config) if config else EXAMPLE
     shared = [d for d in cuda_driver().devices if d.integrated]
     needed += sum(gpu_bytes(config, device.index) for device in shared) if config else 0
-    yield _judged('memory', free, total, needed, 'this vehicle' if config else 'eight cameras')
+    yield _judged(
+        'memory', free, total, needed, 'this vehicle needs' if config else 'eight cameras need'
+    )
 
 
 def gpu_memory(wanted: Wanted) -> Iterator[Finding]:
@@ -90,11 +92,11 @@ def _free_of(device: CudaDeviceInfo, needed: int) -> Finding:
         return Finding(Level.OK, topic, told)
     if not needed:
         return Finding(Level.OK, topic, f'{_of(free, device.memory)}; no lane is on it')
-    return _judged(topic, free, device.memory, needed, 'its lanes')
+    return _judged(topic, free, device.memory, needed, 'its lanes need')
 
 
 def _judged(topic: str, free: int, total: int, needed: int, whose: str) -> Finding:
-    told = f'{_of(free, total)}, {whose} need about {needed / GIB:.1f}'
+    told = f'{_of(free, total)}, {whose} about {needed / GIB:.1f}'
     if free >= AMPLE * needed:
         return Finding(Level.OK, topic, told)
     level = Level.WARN if free >= needed else Level.FAIL

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-WHEELS = Path(__file__).parent / 'wheels'
+ROOT = Path(__file__).resolve().parents[1]
+WHEELS = Path(__file__).parent / 'engine' / 'wheels'
 RTX = 'tensorrt_rtx-1.7.1'
 CERTIFICATES = Path('/etc/ssl/certs/ca-certificates.crt')
 INSTALL_S = 90.0
