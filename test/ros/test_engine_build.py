@@ -1,4 +1,4 @@
-"""A node that has to build its engines: by TensorRT-RTX, and a stand-in for the driver has a GPU."""
+"""A node that has to build its engines: by TensorRT-RTX; a stand-in of the driver has a GPU."""
 
 from __future__ import annotations
 
