@@ -47,18 +47,24 @@ def test_batch_sizes_between_measured_ones_are_interpolated():
     assert costs.expect('gpu', 2) == 2_500_000
 
 
-def test_a_slowdown_is_what_one_more_busy_lane_adds():
+def test_a_drag_is_what_one_more_busy_lane_adds():
     costs = CostModel()
     costs.observe('gpu', 1, 0, 4_000_000)
-    assert costs.slowdown('gpu', 0) == 0.0
+    assert costs.quote('gpu', 0).drag == 0.0
     costs.observe('gpu', 1, 1, 5_000_000)
-    assert (costs.slowdown('gpu', 0), costs.slowdown('gpu', 1)) == (0.25, 0.0)
+    assert (costs.quote('gpu', 0).drag, costs.quote('gpu', 1).drag) == (0.25, 0.0)
+    assert (costs.quote('gpu', 1).single_ns, costs.quote('gpu', 1).solo_ns) == (
+        5_000_000, 4_000_000,
+    )  # fmt: skip
+    assert costs.quote('gpu', 1).call_ns(2) == 10_000_000
     costs.observe('gpu', 1, 2, 4_500_000)  # noise: no lane gets quicker by company
-    assert costs.slowdown('gpu', 1) == 0.0
+    assert costs.quote('gpu', 1).drag == 0.0
 
 
 def test_an_unmeasured_lane_has_no_cost():
     costs = CostModel()
     with pytest.raises(KeyError, match='dla0'):
         costs.expect('dla0', 1)
+    with pytest.raises(KeyError, match='dla0'):
+        costs.quote('dla0', 0)
     assert costs.table('dla0') == {}

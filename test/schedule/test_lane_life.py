@@ -16,7 +16,7 @@ from yolox_trt_ros.core.errors import (
     ModelError,
 )
 from yolox_trt_ros.core.snapshot import LaneState
-from yolox_trt_ros.schedule import dispatcher as dispatcher_module
+from yolox_trt_ros.schedule import state as state_module
 from yolox_trt_ros.schedule import supervisor as supervisor_module
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
@@ -31,7 +31,7 @@ from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
     ],
 )
 def test_a_failed_lane_gives_its_frame_to_another_and_comes_back(monkeypatch, fault, told):
-    monkeypatch.setattr(dispatcher_module, 'BACKOFF_NS', 1_000_000)
+    monkeypatch.setattr(state_module, 'BACKOFF_NS', 1_000_000)
     published = Published()
     sick = threading.Event()
     made = []
@@ -63,7 +63,7 @@ def test_a_failed_lane_gives_its_frame_to_another_and_comes_back(monkeypatch, fa
 
 
 def test_a_submission_that_fails_while_results_wait_loses_none_of_them(monkeypatch):
-    monkeypatch.setattr(dispatcher_module, 'BACKOFF_NS', 1_000_000)
+    monkeypatch.setattr(state_module, 'BACKOFF_NS', 1_000_000)
     published = Published()
     has_it, gate = threading.Event(), threading.Event()
 
@@ -94,8 +94,8 @@ def test_a_submission_that_fails_while_results_wait_loses_none_of_them(monkeypat
 
 
 def test_a_hanging_lane_is_given_up_and_its_late_answer_is_worth_nothing(monkeypatch):
-    monkeypatch.setattr(dispatcher_module, 'HANG_NS', 50_000_000)
-    monkeypatch.setattr(dispatcher_module, 'BACKOFF_NS', 1_000_000)
+    monkeypatch.setattr(state_module, 'HANG_NS', 50_000_000)
+    monkeypatch.setattr(state_module, 'BACKOFF_NS', 1_000_000)
     published = Published()
     gate = threading.Event()
     made = []
@@ -125,7 +125,7 @@ def test_a_hanging_lane_is_given_up_and_its_late_answer_is_worth_nothing(monkeyp
 
 
 def test_with_all_lanes_down_the_pipeline_lives_and_recovers(monkeypatch):
-    monkeypatch.setattr(dispatcher_module, 'BACKOFF_NS', 20_000_000)
+    monkeypatch.setattr(state_module, 'BACKOFF_NS', 20_000_000)
     published = Published()
     sick = threading.Event()
     detector = SleepingDetector(answer=lambda frames: 1 / 0 if sick.is_set() else None)
@@ -189,7 +189,7 @@ def test_what_no_second_attempt_mends_is_not_announced_as_one():
 @pytest.mark.parametrize('hangs_in', ['building', 'measuring'])
 def test_a_lane_that_never_gets_ready_is_given_up_and_the_others_go_on(monkeypatch, hangs_in):
     monkeypatch.setattr(supervisor_module, 'PROGRESS_NS', 20_000_000)
-    monkeypatch.setattr(dispatcher_module, 'BACKOFF_NS', 1_000_000)
+    monkeypatch.setattr(state_module, 'BACKOFF_NS', 1_000_000)
     published = Published()
     gate = threading.Event()
     made = []

@@ -6,6 +6,7 @@ import pytest
 from schedule_helpers import camera, frame, lane
 
 from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.schedule.costs import Quote
 from yolox_trt_ros.schedule.mailbox import NewestFrame
 from yolox_trt_ros.schedule.order import AHEAD, CREDIT, Turns, by_age
 from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
@@ -44,12 +45,16 @@ def expected_camera(name: str, home: Lane | None, *, in_ms: float, **values) -> 
 
 
 def run(cameras, lanes, costs_ms, *, proven=True, drag=0.0, order=None) -> Decision:
-    def cost(lane: Lane):
+    def quote(lane: Lane) -> Quote:
         per_call = costs_ms[lane.config.name]
-        return lambda n: round((per_call[n - 1] if isinstance(per_call, list) else per_call) * MS)
+
+        def call_ns(n: int) -> int:
+            return round((per_call[n - 1] if isinstance(per_call, list) else per_call) * MS)
+
+        return Quote(call_ns(1), call_ns(1), drag, call_ns)
 
     line = by_age(cameras, NOW, NOW + 20 * MS) if order is None else order(cameras)
-    return decide(NOW, line, [LanePlan(lane, NOW, cost(lane), drag, proven) for lane in lanes])
+    return decide(NOW, line, [LanePlan(lane, NOW, quote(lane), proven) for lane in lanes])
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:
@@ -97,6 +102,14 @@ def test_what_waits_ahead_at_home_counts():
     cameras = [make_camera(n, gpu, age_ms=90 - i) for i, n in enumerate('abcd')]
     # At home the three first are done after 6, 10 and 14 ms; the third is the first worth helping.
     assert taken(run(cameras, [gpu, dla], {'gpu': 4, 'dla': 12})) == {'dla': ['c']}
+
+
+def test_waiting_for_a_lane_takes_longer_the_busier_it_has_been():
+    gpu, dla = make_lane('gpu', busy_ms=6), make_lane('dla')
+    camera, costs_ms = make_camera('a', gpu), {'gpu': 4, 'dla': 12}
+    assert taken(run([camera], [gpu, dla], costs_ms)) == {}  # done after 10 ms
+    gpu.utilisation = 0.4
+    assert taken(run([camera], [gpu, dla], costs_ms)) == {'dla': ['a']}  # 6 / 0.6 + 4 ms
 
 
 def test_nobody_helps_a_pinned_camera():
@@ -215,14 +228,22 @@ def test_who_comes_first_counts_when_a_frame_would_wait():
     assert taken(run([small, big], [gpu, dla], {'gpu': 4, 'dla': 8})) == {'dla': ['small']}
 
 
-def test_a_lane_that_slows_the_busy_ones_down_helps_only_if_that_pays():
+def test_a_slow_lane_that_slows_a_quick_one_down_helps_only_if_that_pays():
     gpu, dla = make_lane('gpu', busy_ms=9), make_lane('dla')
     gpu.running.append(Batch('gpu', (), NOW, 0, 9 * MS, NOW))
     small = make_camera('small', gpu)
-    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11})) == {'dla': ['small']}
-    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11}, drag=0.2)) == {'dla': ['small']}
-    small.rhythm.next_ns = NOW + 50 * MS  # only where frames come like clockwork
-    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11}, drag=0.2)) == {}
+    costs_ms = {'gpu': 4, 'dla': 11}
+    assert taken(run([small], [gpu, dla], costs_ms)) == {'dla': ['small']}
+    # It saves 2 ms, and costs the other one a tenth of 7 ms, which count six times.
+    assert taken(run([small], [gpu, dla], costs_ms, drag=0.1)) == {}
+    # It would be slowed down for as long by the same frame on another quick lane.
+    equal = make_lane('equal')
+    assert taken(run([small], [gpu, equal], {'gpu': 4, 'equal': 4}, drag=1.0)) == {
+        'equal': ['small']
+    }
+    # A lane that works most of the time does so sooner or later anyway.
+    dla.utilisation = 0.9
+    assert taken(run([small], [gpu, dla], costs_ms, drag=0.1)) == {'dla': ['small']}
 
 
 def test_under_overload_the_least_served_goes_first_and_the_freshest_of_about_equal_ones():

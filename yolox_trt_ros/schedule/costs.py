@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 WINDOW = 31
 """Samples a median looks back on; a lasting change of cost is followed after half of them."""
@@ -34,6 +37,23 @@ class RollingMedian:
         return self._sorted[len(self._sorted) // 2]
 
 
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a lane's calls take at one load.
+
+    Attributes:
+        single_ns: one frame.
+        solo_ns: one frame while no other lane is busy.
+        drag: how much longer that is if one more lane is busy, as a part of it.
+        call_ns: any number of frames.
+    """
+
+    single_ns: int
+    solo_ns: int
+    drag: float
+    call_ns: Callable[[int], int]
+
+
 class CostModel:
     """Expected time of one call per lane, batch size and load.
 
@@ -46,7 +66,7 @@ class CostModel:
     def __init__(self) -> None:
         self._cells: dict[str, dict[int, dict[int, RollingMedian]]] = {}
         self._expected: dict[str, dict[tuple[int, int], int]] = {}
-        self._slowdown: dict[str, dict[int, float]] = {}
+        self._quotes: dict[str, dict[int, Quote]] = {}
         self._known: dict[str, list[int]] = {}
 
     def observe(self, lane: str, batch: int, load: int, cost_ns: int) -> None:
@@ -59,7 +79,7 @@ class CostModel:
         before = cell.value if len(cell) else None
         cell.add(max(1, cost_ns))
         if cell.value != before:
-            self._expected[lane], self._slowdown[lane] = {}, {}
+            self._expected[lane], self._quotes[lane] = {}, {}
 
     def expect(self, lane: str, batch: int, load: int = 0) -> int:
         """Return the expected time of one call in nanoseconds.
@@ -73,14 +93,22 @@ class CostModel:
             cost = known[batch, load] = self._estimate(lane, batch, load)
         return cost
 
-    def slowdown(self, lane: str, load: int) -> float:
-        """Return how much longer a call takes if one more lane is busy, as a part of it."""
-        known = self._slowdown[lane]
-        part = known.get(load)
-        if part is None:
-            more_ns, now_ns = self.expect(lane, 1, load + 1), self.expect(lane, 1, load)
-            part = known[load] = max(0.0, more_ns / now_ns - 1)
-        return part
+    def quote(self, lane: str, load: int) -> Quote:
+        """Return what a decision needs to know of a lane, at once.
+
+        Raises:
+            KeyError: ``lane`` was never measured.
+        """
+        known = self._quotes[lane]
+        quote = known.get(load)
+        if quote is None:
+            call_ns = partial(self._call_ns, lane, load)
+            drag = max(0.0, self.expect(lane, 1, load + 1) / call_ns(1) - 1)
+            quote = known[load] = Quote(call_ns(1), self.expect(lane, 1), drag, call_ns)
+        return quote
+
+    def _call_ns(self, lane: str, load: int, batch: int) -> int:
+        return self.expect(lane, batch, load)
 
     def _estimate(self, lane: str, batch: int, load: int) -> int:
         known = self._known[lane]

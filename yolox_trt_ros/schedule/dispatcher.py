@@ -24,24 +24,8 @@ from yolox_trt_ros.schedule.state import Batch, Camera, Lane
 
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
-OVERLOAD = 0.05
-"""Lanes are overloaded when more than this part of the frames is replaced …"""
-OVERLOAD_MEMORY = 128
-"""… of about this many that came last."""
 SPARE = 0.7
 """When every lane is used more than this, no frame is expected: throughput counts."""
-HANG_FACTOR = 10
-"""A batch that takes this many times its expected cost hangs …"""
-HANG_NS = 2_000_000_000
-"""… but not before this time has passed."""
-BACKOFF_NS = 500_000_000
-"""Pause before the first rebuild of a failed lane; it doubles with every failure in a row."""
-CIRCUIT_FAILURES = 5
-"""After this many failures in a row a lane's circuit opens …"""
-CIRCUIT_NS = 60_000_000_000
-"""… and it is tried only this often."""
-HEALED_NS = 30_000_000_000
-"""A lane that ran this long starts again with its first pause when it fails."""
 
 
 class Dispatcher:
@@ -93,8 +77,6 @@ class Dispatcher:
         self.lanes = {config.name: Lane(config) for config in lanes}
         self.costs = CostModel()
         self.ask_ns = NEVER_NS
-        self._replaced = 0.0
-        self._overloaded = False
         self._turns = Turns()
         for kind, named, given in (
             ('camera', self.cameras, cameras),
@@ -122,22 +104,7 @@ class Dispatcher:
         Raises:
             ValueError: ``sequence`` does not follow the camera's earlier frames.
         """
-        camera = self.cameras[frame.camera]
-        if frame.sequence <= camera.offered_sequence:
-            raise ValueError(
-                f'camera {frame.camera}: expected a sequence above {camera.offered_sequence}, '
-                f'got {frame.sequence}'
-            )
-        camera.offered_sequence = frame.sequence
-        if camera.last_received_ns is None:
-            camera.reference_ns = frame.received_ns
-        camera.received += 1
-        camera.last_received_ns = frame.received_ns
-        camera.rhythm.arrived(frame.received_ns)
-        replaced = camera.mailbox.put(frame) is not None
-        if replaced:
-            camera.drop(DropReason.REPLACED)
-        self._replaced += (replaced - self._replaced) / OVERLOAD_MEMORY
+        self._turns.offered(self.cameras[frame.camera].arrived(frame))
 
     def reject(self, name: str, reason: DropReason, count: int, now_ns: int) -> None:
         """Count messages that never became frames."""
@@ -149,42 +116,36 @@ class Dispatcher:
     def dispatch(self, now_ns: int) -> list[Batch]:
         """Let every free lane take what the policy gives it."""
         self.ask_ns = NEVER_NS
-        running = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
-        if not [lane for lane in running if lane.free]:
+        lanes = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
+        waiting = [camera for camera in self.cameras.values() if camera.mailbox.head is not None]
+        if not waiting or not [lane for lane in lanes if lane.free]:
             return []
-        busy = len([lane for lane in running if lane.running])
-        loads = [busy - bool(lane.running) for lane in running]
-        plans = [self._plan(lane, load, now_ns) for lane, load in zip(running, loads, strict=True)]
+        busy = sum([lane.busy for lane in lanes])
+        quote = self.costs.quote
+        plans = [
+            LanePlan(
+                lane,
+                now_ns,
+                quote(lane.config.name, busy - lane.busy),
+                now_ns < lane.measured_ns + PROVEN_NS,
+            )
+            for lane in lanes
+        ]
         decision = decide(now_ns, self._line(now_ns, plans), plans)
         self.ask_ns = decision.ask_ns
         for camera in decision.hopeless:
             camera.mailbox.take()
             camera.drop(DropReason.HOPELESS)
         return [
-            self._take(lane, members, busy - bool(lane.running), now_ns)
-            for lane, members in decision.takes
+            self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]
-
-    def _plan(self, lane: Lane, load: int, now_ns: int) -> LanePlan:
-        name, expect = lane.config.name, self.costs.expect
-        return LanePlan(
-            lane,
-            now_ns,
-            lambda size: expect(name, size, load),
-            self.costs.slowdown(name, load),
-            now_ns < lane.measured_ns + PROVEN_NS,
-        )
 
     def _line(self, now_ns: int, plans: Sequence[LanePlan]) -> list[Entry]:
         cameras = self.cameras.values()
         if self._lockstep:
             return by_stamp(cameras)
-        if self._replaced > OVERLOAD:
-            if not self._overloaded:
-                self._overloaded = True
-                self._turns.reset(cameras)
+        if self._turns.hold:
             return self._turns.line(cameras)
-        self._overloaded = False
         horizon_ns = 0
         if self.foresees and min([plan.used for plan in plans]) < SPARE:
             horizon_ns = now_ns + max([plan.single_ns for plan in plans])
@@ -249,15 +210,7 @@ class Dispatcher:
 
     def published(self, frame: Frame, now_ns: int) -> int:
         """Count a published result and return the drops since the one before it."""
-        camera = self.cameras[frame.camera]
-        camera.in_flight -= 1
-        camera.published += 1
-        camera.published_sequence = frame.sequence
-        camera.newest_ns = frame.received_ns
-        camera.last_published_ns = now_ns
-        camera.late += 0 < camera.deadline_ns < now_ns - frame.received_ns
-        drops, camera.drops = camera.drops, 0
-        return drops
+        return self.cameras[frame.camera].publish(frame, now_ns)
 
     def drop(self, frame: Frame, reason: DropReason) -> None:
         """Count a taken frame that gives no published result."""
@@ -268,7 +221,7 @@ class Dispatcher:
     def drop_waiting(self) -> None:
         """Drop what no lane has taken: the pipeline stops."""
         for camera in self.cameras.values():
-            while camera.mailbox.peek() is not None:
+            while camera.mailbox.head is not None:
                 camera.mailbox.take()
                 camera.drop(DropReason.STOPPED)
 
@@ -301,11 +254,7 @@ class Dispatcher:
 
     def lane_up(self, name: str, now_ns: int) -> None:
         """Let a built and measured lane take frames."""
-        lane = self.lanes[name]
-        lane.restarts += lane.failures > 0
-        lane.state = LaneState.RUNNING
-        lane.accepts = True
-        lane.up_ns = lane.measured_ns = lane.busy_until_ns = now_ns
+        self.lanes[name].come_up(now_ns)
 
     def lane_down(self, name: str, why: str, now_ns: int) -> int:
         """Quarantine a failed lane, give its frames back, and return when to rebuild it.
@@ -314,53 +263,23 @@ class Dispatcher:
         otherwise it is dropped as ``lane_failed``.
         """
         lane = self.lanes[name]
-        if lane.state is LaneState.RUNNING and now_ns - lane.up_ns > HEALED_NS:
-            lane.failures_in_row = 0
-        lane.failures += 1
-        lane.failures_in_row += 1
-        is_open = lane.failures_in_row >= CIRCUIT_FAILURES
-        lane.state = LaneState.OPEN if is_open else LaneState.QUARANTINED
-        lane.accepts = lane.publishing = False
-        lane.note, lane.doing = why, ''
+        pause_ns = lane.fail(why, now_ns)
         while lane.running:
             batch = lane.running.pop()
             batch.valid = False
             self._forget_running(batch)
             for frame in reversed(batch.frames):
-                self._retry(frame, now_ns)
+                if not self.cameras[frame.camera].take_back(frame, now_ns):
+                    self.drop(frame, DropReason.LANE_FAILED)
         for camera in self.cameras.values():
             if camera.home is lane and not self._lockstep:
                 camera.home = None
-        pause = CIRCUIT_NS if is_open else BACKOFF_NS << (lane.failures_in_row - 1)
-        return now_ns + pause
-
-    def _retry(self, frame: Frame, now_ns: int) -> None:
-        camera = self.cameras[frame.camera]
-        in_time = not camera.deadline_ns or now_ns < frame.received_ns + camera.deadline_ns
-        newest = frame.sequence == camera.taken_sequence
-        first = frame.sequence != camera.retried_sequence
-        if newest and camera.newest_ns is not None:
-            camera.reference_ns = camera.newest_ns
-        if in_time and newest and first and camera.mailbox.put_back(frame) is None:
-            camera.retried_sequence = frame.sequence
-            camera.taken_sequence = frame.sequence - 1
-            camera.in_flight -= 1
-        else:
-            self.drop(frame, DropReason.LANE_FAILED)
+        return now_ns + pause_ns
 
     def overdue(self, now_ns: int) -> list[tuple[str, str]]:
         """Return the lanes whose oldest batch hangs, with what was expected and what happened."""
-        hung = []
-        for name, lane in self.lanes.items():
-            if lane.running:
-                batch = lane.running[0]
-                spent = now_ns - batch.started_ns
-                if spent > max(HANG_NS, HANG_FACTOR * batch.expected_ns):
-                    hung.append((name, (
-                        f'no result after {spent / 1e9:.1f} s, '
-                        f'expected one after {batch.expected_ns / 1e6:.1f} ms'
-                    )))  # fmt: skip
-        return hung
+        hangs = [(name, lane.hangs(now_ns)) for name, lane in self.lanes.items()]
+        return [(name, what) for name, what in hangs if what]
 
     def snapshot(self, now_ns: int) -> PipelineSnapshot:
         """Return all accounts at one moment."""

@@ -11,12 +11,13 @@ from yolox_trt_ros.core.frame import Frame
 class Mailbox(Protocol):
     """A camera's waiting frames, oldest first."""
 
-    def __len__(self) -> int:
-        """Return how many frames wait."""
+    @property
+    def head(self) -> Frame | None:
+        """Return the frame that would be taken next."""
         ...
 
-    def peek(self) -> Frame | None:
-        """Return the frame that would be taken next."""
+    def __len__(self) -> int:
+        """Return how many frames wait."""
         ...
 
     def put(self, frame: Frame) -> Frame | None:
@@ -35,33 +36,29 @@ class Mailbox(Protocol):
 class NewestFrame:
     """The newest frame wins: live operation, where an older image is worth nothing."""
 
-    __slots__ = ('_frame',)
+    __slots__ = ('head',)
 
     def __init__(self) -> None:
-        self._frame: Frame | None = None
+        self.head: Frame | None = None
 
     def __len__(self) -> int:
-        return int(self._frame is not None)
-
-    def peek(self) -> Frame | None:
-        """Return the frame that would be taken next."""
-        return self._frame
+        return int(self.head is not None)
 
     def put(self, frame: Frame) -> Frame | None:
         """Keep ``frame`` and return the one it replaced."""
-        replaced, self._frame = self._frame, frame
+        replaced, self.head = self.head, frame
         return replaced
 
     def put_back(self, frame: Frame) -> Frame | None:
         """Keep ``frame`` unless a newer one waits; return the one that is not kept."""
-        if self._frame is not None:
+        if self.head is not None:
             return frame
-        self._frame = frame
+        self.head = frame
         return None
 
     def take(self) -> Frame:
         """Remove and return the frame."""
-        frame, self._frame = self._frame, None
+        frame, self.head = self.head, None
         if frame is None:
             raise LookupError('the mailbox is empty')
         return frame
@@ -78,7 +75,8 @@ class EveryFrame:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def peek(self) -> Frame | None:
+    @property
+    def head(self) -> Frame | None:
         """Return the frame that would be taken next."""
         return self._frames[0] if self._frames else None
 

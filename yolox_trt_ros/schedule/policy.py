@@ -19,9 +19,10 @@ Rules, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from yolox_trt_ros.schedule.costs import Quote
 from yolox_trt_ros.schedule.order import Entry
 from yolox_trt_ros.schedule.rhythm import GRACE_NS, NEVER_NS
 from yolox_trt_ros.schedule.state import Camera, Lane
@@ -29,9 +30,9 @@ from yolox_trt_ros.schedule.state import Camera, Lane
 MOST_USED = 0.9
 """A lane that is used more than this has no time to wait for an expected frame."""
 FULL = 0.5
-"""Highest utilisation that a backlog is reckoned with, which makes it take twice as long."""
-LOST = 2.0
-"""Time that a lane loses counts so often: for the frame that it runs and for one that waits."""
+"""Highest utilisation that waiting is reckoned with, which makes it take twice as long."""
+LOST = 6.0
+"""Time that busy lanes lose counts so often: it delays what they run and all that waits."""
 
 
 @dataclass(slots=True)
@@ -58,12 +59,15 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
         plans: an empty one for each running lane.
     """
     decision = Decision([])
+    busy = [plan for plan in plans if plan.busy]
+    undecided = sum([plan.free for plan in plans])
     for camera, weight, arrival_ns in line:
         able = plans
         if camera.pinned and camera.home is not None:
             able = [plan for plan in plans if plan.lane is camera.home]
         if arrival_ns > now_ns:
-            _expect(able, weight, arrival_ns)
+            if undecided:
+                _expect(able, weight, arrival_ns)
             continue
         due_ns = NEVER_NS
         if camera.deadline_ns:
@@ -71,11 +75,20 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
             if due_ns < min([plan.hoped_ns for plan in able], default=0):
                 decision.hopeless.append(camera)
                 continue
-        lost = 0.0
-        if camera.rhythm.next_ns != NEVER_NS:  # otherwise a newcomer takes what this one leaves
-            lost = LOST * sum([plan.drag for plan in plans if plan.busy])
-        ask_ns = _assign(camera, weight, able, due_ns, lost)
-        decision.ask_ns = min(decision.ask_ns, ask_ns)
+        if not undecided:
+            continue
+        best, starts = _choose(camera, weight, able, due_ns, busy)
+        if best is None:
+            continue
+        if starts:
+            if not best.busy:
+                busy.append(best)
+            best.join(camera, due_ns)
+            undecided -= not best.room
+        else:
+            best.wait()
+            if best.free and best.expected and not best.batch:
+                decision.ask_ns = min(decision.ask_ns, best.expected[0][0] + GRACE_NS)
     decision.takes += [(plan.lane, plan.batch) for plan in plans if plan.batch and plan.starts]
     return decision
 
@@ -84,32 +97,36 @@ def _expect(able: Sequence[LanePlan], weight: float, arrival_ns: int) -> None:
     """Note an expected frame at the lane that would be done with it first, if that may idle."""
     best, best_ns = None, NEVER_NS
     for plan in able:
-        finish_ns = plan.yield_from(max(plan.begin_ns(), arrival_ns)) + plan.single_ns
-        if finish_ns < best_ns:
-            best, best_ns = plan, finish_ns
+        begin_ns = plan.begin_ns if plan.begin_ns > arrival_ns else arrival_ns
+        if plan.expected:
+            begin_ns = plan.yield_from(begin_ns)
+        if begin_ns + plan.single_ns < best_ns:
+            best, best_ns = plan, begin_ns + plan.single_ns
     if best is not None and best.used < MOST_USED:
-        best.expected.append((arrival_ns, weight))
-        best.expected.sort()
+        best.expect(weight, arrival_ns)
 
 
-def _assign(
-    camera: Camera, weight: float, able: Sequence[LanePlan], due_ns: int, lost: float
-) -> int:
-    """Put the frame into a free lane's batch, or behind what waits; return when to ask again."""
+def _choose(
+    camera: Camera,
+    weight: float,
+    able: Sequence[LanePlan],
+    due_ns: int,
+    busy: Sequence[LanePlan],
+) -> tuple[LanePlan | None, bool]:
+    """Return the lane with the best price for the frame, and whether it takes the frame now."""
     best, best_price, best_starts = None, float(NEVER_NS), False
     for plan in able:
         price: float
-        finish_ns = plan.joined_ns(due_ns)
+        finish_ns = plan.joined_ns(due_ns) if plan.open else None
         starts = finish_ns is not None
         if finish_ns is None:
-            price = plan.waited_ns()
+            price = plan.waited_ns
         elif finish_ns < camera.running_until_ns:
             continue
         else:
             price = finish_ns
-            if lost and not plan.busy:
-                # A lane that works most of the time slows the others down sooner or later anyway.
-                price += lost * plan.single_ns * (1 - plan.used)
+            if busy and not plan.busy:
+                price += plan.hinders(busy)
             if plan.expected and plan.expected[0][0] < finish_ns:
                 price += plan.delays(finish_ns) / weight
                 held_ns, held_price = plan.held_ns()
@@ -117,14 +134,7 @@ def _assign(
                     price, starts = held_price, False
         if price < best_price or (price == best_price and plan.lane is camera.home):
             best, best_price, best_starts = plan, price, starts
-    if best is None:
-        return NEVER_NS
-    if best_starts:
-        best.join(camera, due_ns)
-        return NEVER_NS
-    best.behind += 1
-    kept = best.free and best.expected and not best.batch
-    return best.expected[0][0] + GRACE_NS if kept else NEVER_NS
+    return best, best_starts
 
 
 class LanePlan:
@@ -133,57 +143,73 @@ class LanePlan:
     Args:
         lane: a running one.
         now_ns: monotonic time.
-        cost: expected time of a call with this many frames at the present load, nanoseconds.
-        drag: how much longer its calls take if one more lane is busy, as a part of them.
-        proven: whether the costs were measured lately; a frame is not given up on an old guess.
+        quote: what its calls take at the present load.
+        proven: whether that was measured lately; a frame is not given up on an old guess.
+
+    Attributes:
+        batch: cameras whose frames it takes next.
+        behind: frames that wait for it after that.
+        expected: (arrival, weight) of frames that will come, the first one first.
+        free: whether it takes a batch now.
+        open: whether a frame may join the batch.
+        busy: whether it runs a batch or is about to.
+        begin_ns: when it may be done with its batch and with the full batches that wait.
+        waited_ns: when it may be done with a frame that waits for all that goes ahead.
+        hoped_ns: when it is done with a frame at the earliest.
     """
 
     __slots__ = (
-        '_cost', '_due_ns', '_most', '_start_ns', 'batch', 'behind', 'busy', 'drag',
-        'expected', 'free', 'hoped_ns', 'lane', 'single_ns', 'used',
+        '_call_ns', '_due_ns', '_most', '_start_ns', '_stretch', '_turn_ns', 'batch', 'begin_ns',
+        'behind', 'busy', 'drag', 'expected', 'free', 'hoped_ns', 'lane', 'open', 'single_ns',
+        'solo_ns', 'used', 'waited_ns',
     )  # fmt: skip
 
-    def __init__(
-        self,
-        lane: Lane,
-        now_ns: int,
-        cost: Callable[[int], int],
-        drag: float,
-        proven: bool,
-    ) -> None:
+    def __init__(self, lane: Lane, now_ns: int, quote: Quote, proven: bool) -> None:
         self.lane = lane
         self.batch: list[Camera] = []
         self.behind = 0
         self.expected: list[tuple[int, float]] = []
-        self.free = lane.free
+        self.free = self.open = lane.free
         self.busy = bool(lane.running)
-        self.single_ns = cost(1)
-        self._cost = cost
+        self.used = lane.utilisation if lane.utilisation < MOST_USED else MOST_USED
+        self.single_ns, self.solo_ns, self.drag = quote.single_ns, quote.solo_ns, quote.drag
+        self._call_ns = quote.call_ns
         self._most = lane.config.max_batch
         self._due_ns = NEVER_NS
-        self.used = min(lane.utilisation, MOST_USED)
-        self.drag = drag
         # Work that is overdue by some time is expected to take that time once more.
         ahead_ns = lane.busy_until_ns - now_ns
-        self._start_ns = now_ns + (max(0, ahead_ns) if self.free else abs(ahead_ns))
-        self.hoped_ns = self._start_ns + self.single_ns if proven else self._start_ns
+        if ahead_ns < 0:
+            ahead_ns = 0 if self.free else -ahead_ns
+        self._start_ns = start_ns = now_ns + ahead_ns
+        self.hoped_ns = start_ns + quote.single_ns if proven else start_ns
+        # While frames wait new ones arrive and go ahead; by the time they are done too it has taken
+        # 1 / (1 - utilisation) as long (the delay cycle of a queue with priorities).
+        self._stretch = 1 / (1 - (self.used if self.used < FULL else FULL))
+        if not self.free:
+            start_ns = now_ns + round(ahead_ns * self._stretch)
+        self._turn_ns = self.begin_ns = start_ns
+        self.waited_ns = start_ns + quote.single_ns
 
     @property
     def starts(self) -> bool:
         """Return whether the lane takes its batch now."""
-        return not self.lane.running or len(self.batch) == self._most
+        return not self.lane.running or not self.room
+
+    @property
+    def room(self) -> int:
+        """Return how many frames more the batch may hold."""
+        return self._most - len(self.batch)
 
     def joined_ns(self, due_ns: int) -> int | None:
-        """Return when the lane's next batch would be done with one frame more, if it may grow."""
-        if not self.free or self.behind:
-            return None
+        """Return when the lane's next batch would be done with one frame more, if it gains by it.
+
+        None too if a frame in it would miss its deadline. The lane is ``open``.
+        """
         size = len(self.batch)
         if size == 0:
             return self._start_ns + self.single_ns
-        if size == self._most:
-            return None
-        together = self._cost(size + 1)
-        apart = self._cost(size) + self.single_ns
+        together = self._call_ns(size + 1)
+        apart = self._call_ns(size) + self.single_ns
         finish_ns = self._start_ns + together
         return finish_ns if together < apart and finish_ns <= min(self._due_ns, due_ns) else None
 
@@ -191,29 +217,46 @@ class LanePlan:
         """Take the camera's frame into the lane's next batch."""
         self.batch.append(camera)
         self.busy = True
+        self.open = self.room > 0
         self._due_ns = min(self._due_ns, due_ns)
+        self._reckon()
 
-    def begin_ns(self) -> int:
-        """Return when the lane is done with its batch and with the full batches that wait.
+    def wait(self) -> None:
+        """Put a frame behind what waits; from now on none joins the batch."""
+        self.behind += 1
+        self.open = False
+        self._reckon()
 
-        While a backlog is worked off new frames arrive and go ahead; by the time they are done too
-        it has taken ``1 / (1 - utilisation)`` as long (the delay cycle of a queue with priorities).
-        """
-        begin_ns = self._start_ns
+    def expect(self, weight: float, arrival_ns: int) -> None:
+        """Note a frame that will come."""
+        self.expected.append((arrival_ns, weight))
+        self.expected.sort()
+        self._reckon()
+
+    def _reckon(self) -> None:
+        """Work out ``begin_ns`` and ``waited_ns``."""
+        begin_ns = self._turn_ns
         if self.batch:
-            begin_ns += self._cost(len(self.batch))
+            begin_ns += self._call_ns(len(self.batch))
         if self.behind >= self._most:
-            ahead_ns = self.behind // self._most * self._cost(self._most)
-            begin_ns += round(ahead_ns / (1 - min(self.used, FULL)))
-        return begin_ns
-
-    def waited_ns(self) -> int:
-        """Return when the lane would be done with a frame that waits for all that goes ahead."""
-        begin_ns = self.begin_ns() if self.behind or self.batch else self._start_ns
-        if self.expected:
-            begin_ns = self.yield_from(begin_ns)
+            ahead_ns = self.behind // self._most * self._call_ns(self._most)
+            begin_ns += round(ahead_ns * self._stretch)
+        self.begin_ns = begin_ns
         rest = self.behind % self._most
-        return begin_ns + (self._cost(rest + 1) if rest else self.single_ns)
+        call_ns = self._call_ns(rest + 1) if rest else self.single_ns
+        self.waited_ns = self.yield_from(begin_ns) + call_ns
+
+    def hinders(self, busy: Iterable[LanePlan]) -> float:
+        """Return the price of slowing busy lanes down.
+
+        The frame does so wherever it runs: what counts is how much longer this lane would than the
+        busy ones themselves. A lane that works most of the time does so sooner or later anyway.
+        """
+        lost_ns = 0.0
+        for plan in busy:
+            if plan.solo_ns < self.solo_ns:
+                lost_ns += plan.drag * (self.solo_ns - plan.solo_ns)
+        return LOST * lost_ns * (1 - self.used)
 
     def held_ns(self) -> tuple[int, float]:
         """Return when a frame is done if the first expected one goes ahead, and the price of that.

@@ -16,6 +16,18 @@ from yolox_trt_ros.schedule.rhythm import Rhythm
 
 USE_MEMORY_NS = 500_000_000
 """How far back a lane's utilisation is remembered."""
+HANG_FACTOR = 10
+"""A batch that takes this many times its expected cost hangs …"""
+HANG_NS = 2_000_000_000
+"""… but not before this time has passed."""
+BACKOFF_NS = 500_000_000
+"""Pause before the first rebuild of a failed lane; it doubles with every failure in a row."""
+CIRCUIT_FAILURES = 5
+"""After this many failures in a row a lane's circuit opens …"""
+CIRCUIT_NS = 60_000_000_000
+"""… and it is tried only this often."""
+HEALED_NS = 30_000_000_000
+"""A lane that ran this long starts again with its first pause when it fails."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +77,28 @@ class Camera:
     last_received_ns: int | None = None
     last_published_ns: int | None = None
 
+    def arrived(self, frame: Frame) -> bool:
+        """Put a frame into the mailbox and return whether it has replaced another one.
+
+        Raises:
+            ValueError: ``sequence`` does not follow the earlier frames.
+        """
+        if frame.sequence <= self.offered_sequence:
+            raise ValueError(
+                f'camera {frame.camera}: expected a sequence above {self.offered_sequence}, '
+                f'got {frame.sequence}'
+            )
+        self.offered_sequence = frame.sequence
+        if self.last_received_ns is None:
+            self.reference_ns = frame.received_ns
+        self.received += 1
+        self.last_received_ns = frame.received_ns
+        self.rhythm.arrived(frame.received_ns)
+        replaced = self.mailbox.put(frame) is not None
+        if replaced:
+            self.drop(DropReason.REPLACED)
+        return replaced
+
     def take(self) -> Frame:
         """Give the next waiting frame to a lane."""
         frame = self.mailbox.take()
@@ -73,6 +107,31 @@ class Camera:
         self.reference_ns = frame.received_ns
         self.turn += 1 / self.priority
         return frame
+
+    def take_back(self, frame: Frame, now_ns: int) -> bool:
+        """Let a failed lane's frame wait again, once, if it is the newest there is and in time."""
+        in_time = not self.deadline_ns or now_ns < frame.received_ns + self.deadline_ns
+        newest = frame.sequence == self.taken_sequence
+        first = frame.sequence != self.retried_sequence
+        if newest and self.newest_ns is not None:
+            self.reference_ns = self.newest_ns
+        if not (in_time and newest and first and self.mailbox.put_back(frame) is None):
+            return False
+        self.retried_sequence = frame.sequence
+        self.taken_sequence = frame.sequence - 1
+        self.in_flight -= 1
+        return True
+
+    def publish(self, frame: Frame, now_ns: int) -> int:
+        """Count a published result and return the drops since the one before it."""
+        self.in_flight -= 1
+        self.published += 1
+        self.published_sequence = frame.sequence
+        self.newest_ns = frame.received_ns
+        self.last_published_ns = now_ns
+        self.late += 0 < self.deadline_ns < now_ns - frame.received_ns
+        drops, self.drops = self.drops, 0
+        return drops
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Count frames that give no result."""
@@ -160,6 +219,38 @@ class Lane:
     note: str = ''
     doing: str = ''
     doing_since_ns: int = 0
+
+    def come_up(self, now_ns: int) -> None:
+        """Take frames from now on."""
+        self.restarts += self.failures > 0
+        self.state = LaneState.RUNNING
+        self.accepts = True
+        self.up_ns = self.measured_ns = self.busy_until_ns = now_ns
+
+    def fail(self, why: str, now_ns: int) -> int:
+        """Take no frames any more and return the pause until the next attempt, nanoseconds."""
+        if self.state is LaneState.RUNNING and now_ns - self.up_ns > HEALED_NS:
+            self.failures_in_row = 0
+        self.failures += 1
+        self.failures_in_row += 1
+        is_open = self.failures_in_row >= CIRCUIT_FAILURES
+        self.state = LaneState.OPEN if is_open else LaneState.QUARANTINED
+        self.accepts = self.publishing = False
+        self.note, self.doing = why, ''
+        return CIRCUIT_NS if is_open else BACKOFF_NS << (self.failures_in_row - 1)
+
+    def hangs(self, now_ns: int) -> str:
+        """Return what was expected and what happened if the oldest batch hangs, or nothing."""
+        if not self.running:
+            return ''
+        batch = self.running[0]
+        spent_ns = now_ns - batch.started_ns
+        if spent_ns <= max(HANG_NS, HANG_FACTOR * batch.expected_ns):
+            return ''
+        return (
+            f'no result after {spent_ns / 1e9:.1f} s, '
+            f'expected one after {batch.expected_ns / 1e6:.1f} ms'
+        )
 
     def used(self, cost_ns: int, now_ns: int) -> None:
         """Take in that the lane has just been busy for ``cost_ns``."""
