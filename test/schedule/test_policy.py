@@ -54,7 +54,9 @@ def run(cameras, lanes, costs_ms, *, proven=True, drag=0.0, order=None) -> Decis
         return Quote(call_ns(1), call_ns(1), drag, call_ns)
 
     line = by_age(cameras, NOW, NOW + 20 * MS) if order is None else order(cameras)
-    return decide(NOW, line, [LanePlan(lane, NOW, quote(lane), proven) for lane in lanes])
+    return decide(
+        NOW, line, [LanePlan(lane, lane.free, NOW, quote(lane), proven) for lane in lanes]
+    )
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:

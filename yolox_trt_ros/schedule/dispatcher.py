@@ -117,19 +117,21 @@ class Dispatcher:
         """Let every free lane take what the policy gives it."""
         self.ask_ns = NEVER_NS
         lanes = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
+        free = [lane.free for lane in lanes]
         waiting = [camera for camera in self.cameras.values() if camera.mailbox.head is not None]
-        if not waiting or not [lane for lane in lanes if lane.free]:
+        if not waiting or True not in free:
             return []
-        busy = sum([lane.busy for lane in lanes])
-        quote = self.costs.quote
+        busy = len([lane for lane in lanes if lane.running])
+        quote, proven_ns = self.costs.quote, now_ns - PROVEN_NS
         plans = [
             LanePlan(
                 lane,
+                is_free,
                 now_ns,
-                quote(lane.config.name, busy - lane.busy),
-                now_ns < lane.measured_ns + PROVEN_NS,
+                quote(lane.config.name, busy - 1 if lane.running else busy),
+                lane.measured_ns > proven_ns,
             )
-            for lane in lanes
+            for lane, is_free in zip(lanes, free, strict=True)
         ]
         decision = decide(now_ns, self._line(now_ns, plans), plans)
         self.ask_ns = decision.ask_ns

@@ -40,14 +40,13 @@ def by_age(cameras: Iterable[Camera], now_ns: int, horizon_ns: int) -> list[Entr
     for camera in cameras:
         frame = camera.mailbox.head
         if frame is not None:
-            at_ns, arrival_ns = now_ns, frame.received_ns
-            if arrival_ns > now_ns:
-                arrival_ns = now_ns
+            at_ns = now_ns
+            arrival_ns = frame.received_ns if frame.received_ns < now_ns else now_ns
         else:
             at_ns = camera.rhythm.next_ns
-            if not now_ns - GRACE_NS < at_ns < horizon_ns:
+            if at_ns >= horizon_ns or at_ns <= now_ns - GRACE_NS:
                 continue
-            at_ns = arrival_ns = max(at_ns, now_ns + 1)
+            at_ns = arrival_ns = at_ns if at_ns > now_ns else now_ns + 1
         age_ns = at_ns - camera.reference_ns
         line.append((camera, camera.priority * (age_ns if age_ns > 1 else 1), arrival_ns))
     line.sort(key=_WEIGHT, reverse=True)

@@ -142,6 +142,7 @@ class LanePlan:
 
     Args:
         lane: a running one.
+        free: whether it takes a batch now.
         now_ns: monotonic time.
         quote: what its calls take at the present load.
         proven: whether that was measured lately; a frame is not given up on an old guess.
@@ -150,45 +151,45 @@ class LanePlan:
         batch: cameras whose frames it takes next.
         behind: frames that wait for it after that.
         expected: (arrival, weight) of frames that will come, the first one first.
-        free: whether it takes a batch now.
         open: whether a frame may join the batch.
         busy: whether it runs a batch or is about to.
         begin_ns: when it may be done with its batch and with the full batches that wait.
         waited_ns: when it may be done with a frame that waits for all that goes ahead.
-        hoped_ns: when it is done with a frame at the earliest.
     """
 
     __slots__ = (
-        '_call_ns', '_due_ns', '_most', '_start_ns', '_stretch', '_turn_ns', 'batch', 'begin_ns',
-        'behind', 'busy', 'drag', 'expected', 'free', 'hoped_ns', 'lane', 'open', 'single_ns',
-        'solo_ns', 'used', 'waited_ns',
+        '_due_ns', '_proven', '_quote', '_start_ns', '_turn_ns', 'batch', 'begin_ns', 'behind',
+        'busy', 'expected', 'free', 'lane', 'open', 'single_ns', 'used', 'waited_ns',
     )  # fmt: skip
 
-    def __init__(self, lane: Lane, now_ns: int, quote: Quote, proven: bool) -> None:
+    def __init__(self, lane: Lane, free: bool, now_ns: int, quote: Quote, proven: bool) -> None:
         self.lane = lane
         self.batch: list[Camera] = []
         self.behind = 0
         self.expected: list[tuple[int, float]] = []
-        self.free = self.open = lane.free
+        self.free = self.open = free
         self.busy = bool(lane.running)
-        self.used = lane.utilisation if lane.utilisation < MOST_USED else MOST_USED
-        self.single_ns, self.solo_ns, self.drag = quote.single_ns, quote.solo_ns, quote.drag
-        self._call_ns = quote.call_ns
-        self._most = lane.config.max_batch
+        used = lane.utilisation
+        self.used = used if used < MOST_USED else MOST_USED
+        self.single_ns = quote.single_ns
+        self._quote = quote
+        self._proven = proven
         self._due_ns = NEVER_NS
-        # Work that is overdue by some time is expected to take that time once more.
         ahead_ns = lane.busy_until_ns - now_ns
-        if ahead_ns < 0:
-            ahead_ns = 0 if self.free else -ahead_ns
-        self._start_ns = start_ns = now_ns + ahead_ns
-        self.hoped_ns = start_ns + quote.single_ns if proven else start_ns
-        # While frames wait new ones arrive and go ahead; by the time they are done too it has taken
-        # 1 / (1 - utilisation) as long (the delay cycle of a queue with priorities).
-        self._stretch = 1 / (1 - (self.used if self.used < FULL else FULL))
-        if not self.free:
-            start_ns = now_ns + round(ahead_ns * self._stretch)
-        self._turn_ns = self.begin_ns = start_ns
-        self.waited_ns = start_ns + quote.single_ns
+        if free:
+            self._start_ns = begin_ns = now_ns + ahead_ns if ahead_ns > 0 else now_ns
+        else:
+            # Work that is overdue by some time is expected to take that time once more.
+            ahead_ns = abs(ahead_ns)
+            self._start_ns = now_ns + ahead_ns
+            begin_ns = now_ns + self._stretched_ns(ahead_ns)
+        self._turn_ns = self.begin_ns = begin_ns
+        self.waited_ns = begin_ns + quote.single_ns
+
+    @property
+    def hoped_ns(self) -> int:
+        """Return when the lane is done with a frame at the earliest."""
+        return self._start_ns + self.single_ns if self._proven else self._start_ns
 
     @property
     def starts(self) -> bool:
@@ -198,7 +199,16 @@ class LanePlan:
     @property
     def room(self) -> int:
         """Return how many frames more the batch may hold."""
-        return self._most - len(self.batch)
+        return self.lane.config.max_batch - len(self.batch)
+
+    def _stretched_ns(self, ahead_ns: int) -> int:
+        """Return how long it takes until a frame's turn comes.
+
+        While it waits for what is ahead new frames arrive and go ahead; by the time they are done
+        too it has taken ``1 / (1 - utilisation)`` as long (the delay cycle of a queue with
+        priorities).
+        """
+        return round(ahead_ns / (1 - (self.used if self.used < FULL else FULL)))
 
     def joined_ns(self, due_ns: int) -> int | None:
         """Return when the lane's next batch would be done with one frame more, if it gains by it.
@@ -208,8 +218,8 @@ class LanePlan:
         size = len(self.batch)
         if size == 0:
             return self._start_ns + self.single_ns
-        together = self._call_ns(size + 1)
-        apart = self._call_ns(size) + self.single_ns
+        together = self._quote.call_ns(size + 1)
+        apart = self._quote.call_ns(size) + self.single_ns
         finish_ns = self._start_ns + together
         return finish_ns if together < apart and finish_ns <= min(self._due_ns, due_ns) else None
 
@@ -235,16 +245,15 @@ class LanePlan:
 
     def _reckon(self) -> None:
         """Work out ``begin_ns`` and ``waited_ns``."""
+        call_ns, most = self._quote.call_ns, self.lane.config.max_batch
         begin_ns = self._turn_ns
         if self.batch:
-            begin_ns += self._call_ns(len(self.batch))
-        if self.behind >= self._most:
-            ahead_ns = self.behind // self._most * self._call_ns(self._most)
-            begin_ns += round(ahead_ns * self._stretch)
+            begin_ns += call_ns(len(self.batch))
+        if self.behind >= most:
+            begin_ns += self._stretched_ns(self.behind // most * call_ns(most))
         self.begin_ns = begin_ns
-        rest = self.behind % self._most
-        call_ns = self._call_ns(rest + 1) if rest else self.single_ns
-        self.waited_ns = self.yield_from(begin_ns) + call_ns
+        last = self.behind % most + 1
+        self.waited_ns = self.yield_from(begin_ns) + call_ns(last)
 
     def hinders(self, busy: Iterable[LanePlan]) -> float:
         """Return the price of slowing busy lanes down.
@@ -252,10 +261,11 @@ class LanePlan:
         The frame does so wherever it runs: what counts is how much longer this lane would than the
         busy ones themselves. A lane that works most of the time does so sooner or later anyway.
         """
-        lost_ns = 0.0
+        lost_ns, solo_ns = 0.0, self._quote.solo_ns
         for plan in busy:
-            if plan.solo_ns < self.solo_ns:
-                lost_ns += plan.drag * (self.solo_ns - plan.solo_ns)
+            quote = plan._quote
+            if quote.solo_ns < solo_ns:
+                lost_ns += quote.drag * (solo_ns - quote.solo_ns)
         return LOST * lost_ns * (1 - self.used)
 
     def held_ns(self) -> tuple[int, float]:
