@@ -85,6 +85,8 @@ def test_overload_is_shared_by_priority_and_everything_is_counted(times):
     demands = [Demand(f'c{i}', rate_hz, p) for i, p in enumerate(PRIORITIES)]
     for name, fair_hz in fair_rates(demands, sum(got_hz.values())).items():
         assert got_hz[name] == pytest.approx(fair_hz, rel=0.05)
+        # No information is older than four turns at the fair rate and the slowest lane's run.
+        assert stats[name].age_ms[3] <= 4000 / fair_hz + 11.69 * 1.282
     assert all(accounted(account) for account in record.final.cameras)
 
 
@@ -105,6 +107,20 @@ def test_no_other_way_gives_fresher_information(rate_hz):
     # Without jitter one lane at 98 % of its capacity repeats the same schedule for ever.
     assert ours <= 1.005 * weighted_p99_ms(first_lane_only)
     assert ours <= 1.001 * weighted_p99_ms(one_node_per_camera)
+
+
+@pytest.mark.parametrize('jitter_ms', [0.0, 5.0])
+def test_equal_lanes_work_side_by_side_even_if_that_slows_them_down(jitter_ms):
+    # One lane alone would be used for 108 % of its time, both together for 86 % each.
+    slow = Profile('cpu', '', (), {'cpu': LaneProfile('cpu', {1: 27.0}, (1.0, 1.6), 0.1)})
+    run = scenario(5.0, profile=slow, duration_s=20.0, phases=[i / 8 for i in range(8)])
+    sim = CameraSimConfig(jitter_ms=jitter_ms)
+    cameras = [replace(camera, sim=sim) for camera in run.cameras]
+    stats = camera_stats(
+        Simulation(replace(run, cameras=cameras, lanes=[lane('cpu0'), lane('cpu1')])).run()
+    )
+    assert drop_ratio(stats) == 0.0
+    assert max(camera.latency_ms[1] for camera in stats.values()) < 2.2 * 27.0
 
 
 def test_a_lane_dies_and_comes_back():

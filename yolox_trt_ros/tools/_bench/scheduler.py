@@ -85,6 +85,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         'overload': {f'{k}x': _overload(profile, k, args.seconds) for k in OVERLOADS},
         'outage': _outage(profile),
         'real_threads': _real_threads(profile, args.real_seconds),
+        'decision_us': _decision_times(profile),
         'decisions': _search(profile, args.decisions),
     }
 
@@ -114,7 +115,10 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
         table.append(('  on real threads', f'{real["measured_ms"][level]:.2f}'))
     table.append(('decisions searched', f'{search["decisions"]:,}'))
     table.append(('  broken invariants', f'{search["broken"]}'))
-    table.append(('  time, p50 and p99', f'{search["p50_us"]:.0f} {search["p99_us"]:.0f} µs'))
+    for lanes, us in result['decision_us'].items():
+        table.append(
+            (f'time of one, p50 p99, {lanes} lanes', f'{us["p50"]:.0f} {us["p99"]:.0f} µs')
+        )
     return table
 
 
@@ -229,18 +233,40 @@ def _outage(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _search(profile: Profile, decisions: int) -> dict[str, Any]:
-    """Return how many invariants broke over many decisions, and the time one takes."""
-    broken = done = 0
+def _decision_times(profile: Profile) -> dict[int, dict[str, float]]:
+    """Return the time of a decision that takes frames, on the profile's lanes and on twice these.
+
+    With spare time, near the limit, and under overload.
+    """
     times: list[float] = []
 
     class Timed(Dispatcher):
         def dispatch(self, now_ns: int) -> list[Any]:
             begin = time.perf_counter_ns()
             batches = super().dispatch(now_ns)
-            if batches and len(times) < 100_000:
+            if batches:
                 times.append((time.perf_counter_ns() - begin) / 1e3)
             return batches
+
+    result = {}
+    for count in (1, 2):
+        times.clear()
+        for rate_hz in (20.0, 45.0, 120.0):
+            scenario = orin_scenario(profile, count * rate_hz, 4.0)
+            lanes = [
+                replace(lane, name=f'{lane.name}{suffix}')
+                for suffix in ('', '_2')[:count]
+                for lane in scenario.lanes
+            ]
+            Simulation(replace(scenario, lanes=lanes), Timed, keep=False).run()
+        p50, p99 = np.percentile(times, (50, 99)).round(1).tolist()
+        result[len(lanes)] = {'p50': p50, 'p99': p99}
+    return result
+
+
+def _search(profile: Profile, decisions: int) -> dict[str, int]:
+    """Return how many invariants broke over many decisions."""
+    broken = done = 0
 
     def watch(dispatcher: Dispatcher, _now_ns: int) -> None:
         nonlocal broken
@@ -256,10 +282,9 @@ def _search(profile: Profile, decisions: int) -> dict[str, Any]:
         scenario = orin_scenario(profile, rate_hz, 20.0, seed=seed)
         outages = [Outage(scenario.lanes[seed % len(scenario.lanes)].name, 4.0, 9.0)]
         scenario = replace(scenario, outages=outages)
-        done += Simulation(scenario, Timed, watch=watch, keep=False).run().decisions
+        done += Simulation(scenario, watch=watch, keep=False).run().decisions
         seed += 1
-    p50_us, p99_us = np.percentile(times, (50, 99)).round(1).tolist()
-    return {'decisions': done, 'broken': broken, 'p50_us': p50_us, 'p99_us': p99_us}
+    return {'decisions': done, 'broken': broken}
 
 
 def _real_threads(profile: Profile, seconds: float) -> dict[str, Any]:
