@@ -90,7 +90,7 @@ def run(
         decode.enqueue(len(boxes), batch.address, device.address(result))
     if not isinstance(outputs[0], np.ndarray):
         outputs[0].device.synchronize()
-    return [decode.detections(result, i) for i in range(len(boxes))]
+    return decode.detections(result, len(boxes))
 
 
 def described(
@@ -304,7 +304,7 @@ def test_the_same_launches_for_fewer_images_and_other_thresholds(device: Any) ->
         batch = described(decode, device, boxes[:images], Thresholds(score=score))
         decode.enqueue(3, batch.address, device.address(result))
         current_stream(device).synchronize()
-        counts.append([len(decode.detections(result, i)) for i in range(3)])
+        counts.append([len(found) for found in decode.detections(result, 3)])
     assert min(counts[0]) > 5
     assert counts[1] == [counts[0][0], 0, 0]
     assert all(0 < few < many for few, many in zip(counts[2], counts[0], strict=True))

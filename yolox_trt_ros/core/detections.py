@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FLOAT, INT = np.dtype(np.float32), np.dtype(np.int32)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
@@ -26,15 +28,14 @@ class Detections:
 
     def __post_init__(self) -> None:
         n = len(self.xyxy)
-        for name, shape, dtype in (
-            ('xyxy', (n, 4), np.float32),
-            ('score', (n,), np.float32),
-            ('class_id', (n,), np.int32),
+        for name, array, shape, dtype in (
+            ('xyxy', self.xyxy, (n, 4), FLOAT),
+            ('score', self.score, (n,), FLOAT),
+            ('class_id', self.class_id, (n,), INT),
         ):
-            array = getattr(self, name)
             if array.shape != shape or array.dtype != dtype:
                 raise ValueError(
-                    f'{name}: expected {np.dtype(dtype).name} of shape {shape}, '
+                    f'{name}: expected {dtype.name} of shape {shape}, '
                     f'got {array.dtype.name} of shape {array.shape}'
                 )
 

@@ -57,6 +57,8 @@ class Batch:
     Attributes:
         record: ``BATCH`` (), page-locked.
         images: ``IMAGE`` (``MAX_IMAGES``,), a part of it.
+        kinds: what the preprocessor last wrote to each of them, but for the address.
+        limits: what the postprocessor last wrote.
         address: of the record, for kernels.
     """
 
@@ -64,6 +66,8 @@ class Batch:
         self._device = device
         self._host = device.page_locked(1, BATCH)
         self._source = device.address(self._host)
+        self.kinds: list[Any] = [None] * MAX_IMAGES
+        self.limits: Any = None
         self.record, self.images = self._host[0], self._host['image'][0]
         self._copy = None if device.integrated else device.zeros((BATCH.itemsize,), np.uint8)
         self.address = self._source if self._copy is None else device.address(self._copy)

@@ -161,12 +161,10 @@ class CudaDetector:
         self._decoded_ns = decoded_ns
         preprocessed, inferred, decoded = slot.times.tolist()
         times = decoded_ns - (decoded - preprocessed), decoded_ns - (decoded - inferred), decoded_ns
-        found = self._postprocessor.detections
+        found = self._postprocessor.detections(slot.result, len(sources))
         return [
-            source
-            if isinstance(source, FrameError)
-            else Detected(found(slot.result, place), *times)
-            for place, source in enumerate(sources)
+            source if isinstance(source, FrameError) else Detected(detections, *times)
+            for source, detections in zip(sources, found, strict=True)
         ]
 
     def _upload(self, frames: Sequence[Frame], slot: Slot) -> list[Source | FrameError]:

@@ -122,7 +122,8 @@ class CudaPostprocessor:
         """Write down what counts as a detection in a batch."""
         if thresholds != self._thresholds:
             self._thresholds, self._limits = thresholds, _limits(thresholds, self._spec)
-        batch.record['thresholds'] = self._limits
+        if batch.limits is not self._limits:
+            batch.record['thresholds'] = batch.limits = self._limits
 
     def enqueue(self, images: int, batch: int, result: int) -> None:
         """Decode images, on the current stream.
@@ -146,13 +147,16 @@ class CudaPostprocessor:
         keep((images,), (MAX_CANDIDATES,), (told, work, np.uint64(result)))
 
     @staticmethod
-    def detections(result: np.ndarray, place: int) -> Detections:
-        """Return a copy of one image's detections, best first, in source-image pixels."""
-        row = result[place]
-        n = int(row['count'])
-        return Detections(
-            row['box'][:n].copy(), row['score'][:n].copy(), row['class_id'][:n].copy()
-        )
+    def detections(result: np.ndarray, images: int) -> list[Detections]:
+        """Return a copy of each image's detections, best first, in source-image pixels."""
+        counts = result['count'][:images].tolist()
+        most = max(counts)
+        boxes = result['box'][:images, :most].copy()
+        scores = result['score'][:images, :most].copy()
+        classes = result['class_id'][:images, :most].copy()
+        return [
+            Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(counts)
+        ]
 
     def _allocate(self) -> dict[str, Any]:
         spec, batch, zeros = self._spec, self._max_batch, self._device.zeros

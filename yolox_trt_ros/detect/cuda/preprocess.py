@@ -142,15 +142,15 @@ class CudaPreprocessor:
             batch: where to; its images are then read by :meth:`enqueue`'s kernel.
         """
         images = batch.images
-        addresses = images['data']
+        addresses = []
         for place, source in enumerate(sources):
-            if source is None:
-                images[place] = self._nothing
-            else:
-                frame, address = source
-                images[place] = self._template(frame)
-                addresses[place] = address
-        batch.record['images'] = len(sources)
+            frame, address = source or (None, 0)
+            image = self._template(frame) if frame else self._nothing
+            if batch.kinds[place] is not image:  # a slot mostly gets images of the same kinds again
+                images[place] = batch.kinds[place] = image
+            addresses.append(address)
+        images['data'][: len(addresses)] = addresses
+        batch.record['images'] = len(addresses)
 
     def enqueue(self, images: int, batch: int, target: int) -> None:
         """Write images into the input tensor, on the current stream.

@@ -126,6 +126,14 @@ def source(file: str) -> str:
     return expand(file)
 
 
+def _ranges(cupy: Any) -> Any:
+    if not cupy.cuda.nvtx.available:
+        return nullcontext
+    from cupyx.profiler import time_range
+
+    return time_range
+
+
 class CudaDevice:
     """A CUDA device and its context, made current for the calling thread.
 
@@ -139,7 +147,9 @@ class CudaDevice:
 
     def __init__(self, index: int) -> None:
         self._cupy = require_cupy()
-        count = self._cupy.cuda.runtime.getDeviceCount()
+        self._runtime = runtime = self._cupy.cuda.runtime
+        self._page_locked, self._any_way = runtime.memoryTypeHost, runtime.memcpyDefault
+        count = runtime.getDeviceCount()
         if index >= count:
             raise ConfigError(
                 f'device: expected one of cuda:0 to cuda:{count - 1} on this machine, '
@@ -147,9 +157,10 @@ class CudaDevice:
             )
         self.index = index
         self._cupy.cuda.Device(index).use()
-        properties = self._cupy.cuda.runtime.getDeviceProperties(index)
+        properties = runtime.getDeviceProperties(index)
         self.name: str = properties['name'].decode()
         self.integrated = bool(properties['integrated'])
+        self._range = _ranges(self._cupy)
 
     def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
         """Compile by NVRTC, or load what was compiled before from CuPy's cache on disk."""
@@ -175,9 +186,8 @@ class CudaDevice:
 
     def reach(self, data: np.ndarray) -> int | None:
         """Return the address; some GPUs see registered memory at another one than the host."""
-        runtime = self._cupy.cuda.runtime
-        attributes = runtime.pointerGetAttributes(data.ctypes.data)
-        return attributes.devicePointer if attributes.type == runtime.memoryTypeHost else None
+        attributes = self._runtime.pointerGetAttributes(data.ctypes.data)
+        return attributes.devicePointer if attributes.type == self._page_locked else None
 
     def address(self, array: Any) -> int:
         """Return the address; page-locked memory has the same one on host and device."""
@@ -197,14 +207,9 @@ class CudaDevice:
 
     def upload(self, target: int, source: int, size: int, stream: Any) -> None:
         """Enqueue an asynchronous copy."""
-        runtime = self._cupy.cuda.runtime
-        runtime.memcpyAsync(target, source, size, runtime.memcpyDefault, stream.ptr)
+        self._runtime.memcpyAsync(target, source, size, self._any_way, stream.ptr)
 
     def mark(self, stage: str) -> AbstractContextManager[Any]:
         """Return an NVTX range, or nothing where CuPy was built without NVTX."""
-        if not self._cupy.cuda.nvtx.available:
-            return nullcontext()
-        from cupyx.profiler import time_range
-
-        marked: AbstractContextManager[Any] = time_range(stage)
+        marked: AbstractContextManager[Any] = self._range(stage)
         return marked

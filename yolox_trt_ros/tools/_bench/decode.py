@@ -77,7 +77,7 @@ def _found(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream
     with stream:
         decoder.enqueue(batch, told.address, device.address(place))
     stream.synchronize()
-    return [len(decoder.detections(place, i)) for i in range(batch)]
+    return [len(found) for found in decoder.detections(place, batch)]
 
 
 def _told(device: CudaDevice, decoder: CudaPostprocessor, batch: int, stream: Any) -> Batch:

@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(128, 10) letterbox(const Batch* __restrict__ b
   const int y = kRows * (blockIdx.y * blockDim.y + threadIdx.y);
   const int place = blockIdx.z;
   if (x >= target.width || place >= batch->images) return;
-  const Image& image = batch->image[place];
+  const Image image = batch->image[place];
   Patch patch = {};
   if (x < image.out_width && y < image.out_height) sample_any<Area>(image, x, y, patch);
 #pragma unroll
