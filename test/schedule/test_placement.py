@@ -43,7 +43,7 @@ def problems(draw):
     return demands, capacities
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(problems())
 def test_no_assignment_is_better_than_the_one_found(problem):
     demands, capacities = problem
