@@ -80,9 +80,11 @@ def run(args: argparse.Namespace) -> int:
         report['cpu_s'] = {name: round(s - before[name], 2) for name, s in _cpu_s(nodes).items()}
         observer.watch_images()
         pairs = observer.wait_for_pairs(timeout_s=10)
-    _write(args.out, report, mosaic(config, model, pairs, observer.status), console)
-    title = f'demo, {vehicle.name.removesuffix(VEHICLE_SUFFIX)}'
-    write(observer.recording(title, observer.samples(pairs)), args.out / 'report.html', console)
+        # Taken before the cameras end: that they fall silent then is no part of the show.
+        title = f'demo, {vehicle.name.removesuffix(VEHICLE_SUFFIX)}'
+        status, recording = observer.status, observer.recording(title, observer.samples(pairs))
+    _write(args.out, report, mosaic(config, model, pairs, status), console)
+    write(recording, args.out / 'report.html', console)
     silent = [name for name, camera in report['cameras'].items() if not camera['published']]
     if silent:
         console.print(f'no result from {", ".join(silent)}: see {args.out}/detector.log')
