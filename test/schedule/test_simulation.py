@@ -109,12 +109,11 @@ def test_no_other_way_gives_fresher_information(rate_hz):
     assert ours <= 1.001 * weighted_p99_ms(one_node_per_camera)
 
 
-@pytest.mark.parametrize('jitter_ms', [0.0, 5.0])
-def test_equal_lanes_work_side_by_side_even_if_that_slows_them_down(jitter_ms):
+def test_equal_lanes_work_side_by_side_even_if_that_slows_them_down():
     # One lane alone would be used for 108 % of its time, both together for 86 % each.
     slow = Profile('cpu', '', (), {'cpu': LaneProfile('cpu', {1: 27.0}, (1.0, 1.6), 0.1)})
     run = scenario(5.0, profile=slow, duration_s=20.0, phases=[i / 8 for i in range(8)])
-    sim = CameraSimConfig(jitter_ms=jitter_ms)
+    sim = CameraSimConfig(jitter_ms=5.0)
     cameras = [replace(camera, sim=sim) for camera in run.cameras]
     stats = camera_stats(
         Simulation(replace(run, cameras=cameras, lanes=[lane('cpu0'), lane('cpu1')])).run()

@@ -43,13 +43,11 @@ class Quote:
 
     Attributes:
         single_ns: one frame.
-        solo_ns: one frame while no other lane is busy.
         drag: how much longer that is if one more lane is busy, as a part of it.
         call_ns: any number of frames.
     """
 
     single_ns: int
-    solo_ns: int
     drag: float
     call_ns: Callable[[int], int]
 
@@ -104,7 +102,7 @@ class CostModel:
         if quote is None:
             call_ns = partial(self._call_ns, lane, load)
             drag = max(0.0, self.expect(lane, 1, load + 1) / call_ns(1) - 1)
-            quote = known[load] = Quote(call_ns(1), self.expect(lane, 1), drag, call_ns)
+            quote = known[load] = Quote(call_ns(1), drag, call_ns)
         return quote
 
     def _call_ns(self, lane: str, load: int, batch: int) -> int:

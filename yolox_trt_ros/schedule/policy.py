@@ -30,9 +30,9 @@ from yolox_trt_ros.schedule.state import Camera, Lane
 MOST_USED = 0.9
 """A lane that is used more than this has no time to wait for an expected frame."""
 FULL = 0.5
-"""Highest utilisation that waiting is reckoned with, which makes it take twice as long."""
-LOST = 6.0
-"""Time that busy lanes lose counts so often: it delays what they run and all that waits."""
+"""Highest utilisation that a backlog is reckoned with, which makes it take twice as long."""
+LOST = 2.0
+"""Time that a lane loses counts so often: for the frame that it runs and for one that waits."""
 
 
 @dataclass(slots=True)
@@ -77,7 +77,10 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
                 continue
         if not undecided:
             continue
-        best, starts = _choose(camera, weight, able, due_ns, busy)
+        lost = 0.0
+        if camera.rhythm.next_ns != NEVER_NS:  # otherwise a newcomer takes what this one leaves
+            lost = LOST * sum([plan.drag for plan in busy])
+        best, starts = _choose(camera, weight, able, due_ns, lost)
         if best is None:
             continue
         if starts:
@@ -107,11 +110,7 @@ def _expect(able: Sequence[LanePlan], weight: float, arrival_ns: int) -> None:
 
 
 def _choose(
-    camera: Camera,
-    weight: float,
-    able: Sequence[LanePlan],
-    due_ns: int,
-    busy: Sequence[LanePlan],
+    camera: Camera, weight: float, able: Sequence[LanePlan], due_ns: int, lost: float
 ) -> tuple[LanePlan | None, bool]:
     """Return the lane with the best price for the frame, and whether it takes the frame now."""
     best, best_price, best_starts = None, float(NEVER_NS), False
@@ -125,8 +124,9 @@ def _choose(
             continue
         else:
             price = finish_ns
-            if busy and not plan.busy:
-                price += plan.hinders(busy)
+            if lost and not plan.busy:
+                # A lane that works most of the time slows the others down sooner or later anyway.
+                price += lost * plan.single_ns * (1 - plan.used)
             if plan.expected and plan.expected[0][0] < finish_ns:
                 price += plan.delays(finish_ns) / weight
                 held_ns, held_price = plan.held_ns()
@@ -153,13 +153,14 @@ class LanePlan:
         expected: (arrival, weight) of frames that will come, the first one first.
         open: whether a frame may join the batch.
         busy: whether it runs a batch or is about to.
+        drag: how much longer its calls take if one more lane is busy, as a part of them.
         begin_ns: when it may be done with its batch and with the full batches that wait.
         waited_ns: when it may be done with a frame that waits for all that goes ahead.
     """
 
     __slots__ = (
-        '_due_ns', '_proven', '_quote', '_start_ns', '_turn_ns', 'batch', 'begin_ns', 'behind',
-        'busy', 'expected', 'free', 'lane', 'open', 'single_ns', 'used', 'waited_ns',
+        '_due_ns', '_proven', '_quote', '_start_ns', 'batch', 'begin_ns', 'behind',
+        'busy', 'drag', 'expected', 'free', 'lane', 'open', 'single_ns', 'used', 'waited_ns',
     )  # fmt: skip
 
     def __init__(self, lane: Lane, free: bool, now_ns: int, quote: Quote, proven: bool) -> None:
@@ -175,16 +176,13 @@ class LanePlan:
         self._quote = quote
         self._proven = proven
         self._due_ns = NEVER_NS
+        self.drag = quote.drag
+        # Work that is overdue by some time is expected to take that time once more.
         ahead_ns = lane.busy_until_ns - now_ns
-        if free:
-            self._start_ns = begin_ns = now_ns + ahead_ns if ahead_ns > 0 else now_ns
-        else:
-            # Work that is overdue by some time is expected to take that time once more.
-            ahead_ns = abs(ahead_ns)
-            self._start_ns = now_ns + ahead_ns
-            begin_ns = now_ns + self._stretched_ns(ahead_ns)
-        self._turn_ns = self.begin_ns = begin_ns
-        self.waited_ns = begin_ns + quote.single_ns
+        if ahead_ns < 0:
+            ahead_ns = 0 if free else -ahead_ns
+        self._start_ns = self.begin_ns = now_ns + ahead_ns
+        self.waited_ns = self.begin_ns + quote.single_ns
 
     @property
     def hoped_ns(self) -> int:
@@ -200,15 +198,6 @@ class LanePlan:
     def room(self) -> int:
         """Return how many frames more the batch may hold."""
         return self.lane.config.max_batch - len(self.batch)
-
-    def _stretched_ns(self, ahead_ns: int) -> int:
-        """Return how long it takes until a frame's turn comes.
-
-        While it waits for what is ahead new frames arrive and go ahead; by the time they are done
-        too it has taken ``1 / (1 - utilisation)`` as long (the delay cycle of a queue with
-        priorities).
-        """
-        return round(ahead_ns / (1 - (self.used if self.used < FULL else FULL)))
 
     def joined_ns(self, due_ns: int) -> int | None:
         """Return when the lane's next batch would be done with one frame more, if it gains by it.
@@ -244,29 +233,21 @@ class LanePlan:
         self._reckon()
 
     def _reckon(self) -> None:
-        """Work out ``begin_ns`` and ``waited_ns``."""
+        """Work out ``begin_ns`` and ``waited_ns``.
+
+        While a backlog is worked off new frames arrive and go ahead; by the time they are done too
+        it has taken ``1 / (1 - utilisation)`` as long (the delay cycle of a queue with priorities).
+        """
         call_ns, most = self._quote.call_ns, self.lane.config.max_batch
-        begin_ns = self._turn_ns
+        begin_ns = self._start_ns
         if self.batch:
             begin_ns += call_ns(len(self.batch))
         if self.behind >= most:
-            begin_ns += self._stretched_ns(self.behind // most * call_ns(most))
+            ahead_ns = self.behind // most * call_ns(most)
+            begin_ns += round(ahead_ns / (1 - (self.used if self.used < FULL else FULL)))
         self.begin_ns = begin_ns
         last = self.behind % most + 1
         self.waited_ns = self.yield_from(begin_ns) + call_ns(last)
-
-    def hinders(self, busy: Iterable[LanePlan]) -> float:
-        """Return the price of slowing busy lanes down.
-
-        The frame does so wherever it runs: what counts is how much longer this lane would than the
-        busy ones themselves. A lane that works most of the time does so sooner or later anyway.
-        """
-        lost_ns, solo_ns = 0.0, self._quote.solo_ns
-        for plan in busy:
-            quote = plan._quote
-            if quote.solo_ns < solo_ns:
-                lost_ns += quote.drag * (solo_ns - quote.solo_ns)
-        return LOST * lost_ns * (1 - self.used)
 
     def held_ns(self) -> tuple[int, float]:
         """Return when a frame is done if the first expected one goes ahead, and the price of that.
