@@ -11,7 +11,6 @@ import contextlib
 import os
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import cv2
 import numpy as np
 import yaml
 
-from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
@@ -70,6 +69,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         'rate_hz': args.rate,
         'results_per_s': round(len(latencies) / args.seconds, 1),
         'solo_ms': {lane: round(ns / 1e6, 3) for lane, ns in watch.solo_ns.items()},
+        'jitter_ms': [round(_arrivals(camera, latencies)[1], 3) for camera in config.cameras],
         'measured_ms': _levels(measured),
         'planned_ms': _levels(planned),
         'transport_ms': _levels([message.age_ns - message.total_ns for message in latencies]),
@@ -141,29 +141,39 @@ def _plan(
         )
         for lane in config.lanes
     }
+    phases, cameras = [], []
+    for camera in config.cameras:
+        phase, jitter_ms = _arrivals(camera, latencies)
+        phases.append(phase)
+        cameras.append(replace(camera, sim=replace(camera.sim, jitter_ms=jitter_ms)))
     scenario = Scenario(
-        config.cameras,
+        cameras,
         config.lanes,
         replace(profile, lanes=lanes),
         PLANNED_S,
-        phases=_phases(config, latencies),
+        phases=phases,
         publish_ns=publish_ns,
     )
     record = Simulation(scenario).run()
     return [result.published_ns - result.received_ns for result in record.results]
 
 
-def _phases(config: Config, latencies: list[CameraLatency]) -> list[float]:
-    """Return when each camera's images come, as a part of its period (circular mean)."""
-    angles: dict[str, list[float]] = defaultdict(list)
-    rates = {camera.name: camera.rate_hz for camera in config.cameras}
-    for message in latencies:
-        stamp_s = message.header.stamp.sec % 1000 + message.header.stamp.nanosec / 1e9
-        angles[message.camera].append(2 * np.pi * stamp_s * rates[message.camera])
-    return [
-        float(np.angle(np.exp(1j * np.array(angles[camera.name])).mean()) / (2 * np.pi)) % 1.0
-        for camera in config.cameras
-    ]
+def _arrivals(camera: CameraConfig, latencies: list[CameraLatency]) -> tuple[float, float]:
+    """Return when a camera's images come, as a part of its period, and their jitter in ms.
+
+    The jitter is half of what 68 % of them deviate by, so that a few late ones do not set it.
+    """
+    turns = np.array(
+        [
+            (message.header.stamp.sec % 1000 + message.header.stamp.nanosec / 1e9
+             + (message.age_ns - message.total_ns) / 1e9) * camera.rate_hz
+            for message in latencies
+            if message.camera == camera.name
+        ]
+    )  # fmt: skip
+    phase = float(np.angle(np.exp(2j * np.pi * turns).mean()) / (2 * np.pi)) % 1.0
+    low, high = np.percentile((turns - phase + 0.5) % 1.0, (16, 84))
+    return phase, float(high - low) / 2 * 1e3 / camera.rate_hz
 
 
 def _levels(values_ns: list[int]) -> dict[str, float]:
