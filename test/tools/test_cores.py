@@ -8,7 +8,7 @@ import time
 import pytest
 
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.tools._cores import Cores
+from yolox_trt_ros.tools._cores import Cores, on_cores
 
 
 def test_one_core_is_the_detectors_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,12 +25,11 @@ def test_one_core_is_the_detectors_and_the_others_are_not(monkeypatch: pytest.Mo
 def test_a_core_at_work_is_busy() -> None:
     (core, *_) = sorted(os.sched_getaffinity(0))
     before, everywhere = Cores(-1, (core,)).others_busy_s(), os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
+    with on_cores([core]):
+        assert os.sched_getaffinity(0) == {core}
         end = time.process_time() + 0.1
         while time.process_time() < end:
             pass
-    finally:
-        os.sched_setaffinity(0, everywhere)
+    assert os.sched_getaffinity(0) == everywhere
     assert Cores(-1, (core,)).others_busy_s() - before >= 0.05
     assert Cores(-1, ()).others_busy_s() == 0

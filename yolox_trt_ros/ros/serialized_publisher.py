@@ -35,6 +35,9 @@ class SerializedPublisher:
     Args:
         publisher: an rclpy publisher of the message's type; stays the owner.
 
+    Attributes:
+        latched: whether those who come later are given the last messages.
+
     Raises:
         MissingDependencyError: the ``rcl`` library that rclpy uses cannot be found.
     """
@@ -50,16 +53,13 @@ class SerializedPublisher:
         self._send.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
         self._send.restype = ctypes.c_int
         self._publisher = publisher
+        durability = publisher.qos_profile.durability
+        self.latched = durability is DurabilityPolicy.TRANSIENT_LOCAL
 
     @property
     def wanted(self) -> bool:
         """Whether the topic has a reader; the middleware copies a message even without one."""
         return bool(self._publisher.get_subscription_count())
-
-    @property
-    def latched(self) -> bool:
-        """Whether those who come later are given the last messages."""
-        return bool(self._publisher.qos_profile.durability is DurabilityPolicy.TRANSIENT_LOCAL)
 
     def publish(self, cdr: np.ndarray) -> None:
         """Publish a message; the buffer is free again when this returns.

@@ -70,6 +70,12 @@ class EngineRun:
         self._stream.synchronize()
         return {n: _on_host(row) for n, row in zip(self.names, rows, strict=True)}
 
+    def close(self) -> None:
+        """Free context, engine and runtime, in this order."""
+        self._context = None
+        self._engine = None
+        self._runtime = None
+
     def _rows(self, tensor: EngineTensor, raw: Any) -> Any:
         if tensor.plain:
             return raw.reshape(tensor.shape)

@@ -99,10 +99,13 @@ def _compared(
     import cupy
 
     run = EngineRun(content, device, device.stream(), core, cupy)
-    if marked:
-        print(f'{content.name}: {len(set(marked) & set(run.names))} tensors inside it are marked')
-    missing = len(set(marked) - set(run.names))
-    return compare_engine(reference, other, run, run.names, pictures), missing
+    try:
+        missing = len(set(marked) - set(run.names))
+        if marked:
+            print(f'{content.name}: {len(set(marked)) - missing} tensors inside it are marked')
+        return compare_engine(reference, other, run, run.names, pictures), missing
+    finally:
+        run.close()
 
 
 def _spec(path: Path, model: ModelProto) -> ModelSpec:

@@ -11,8 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -29,6 +28,7 @@ from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.publishers import CameraOutput, TemplateOutput, TypedOutput
+from yolox_trt_ros.tools._cores import on_cores
 from yolox_trt_ros.tools._processes import NodeProcess
 
 CAMERAS = tuple(f'cam{i}' for i in range(8))
@@ -81,7 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return every way's cost, one after the other, under the same load."""
+    """Return every way's cost, one after the other, under the same load.
+
+    Raises:
+        YoloxTrtRosError: ``--apart`` on a single core, or a receiver failed.
+    """
+    if args.apart and len(cores := os.sched_getaffinity(0)) < 2:
+        raise YoloxTrtRosError(f'--apart needs two cores at least, this process has {len(cores)}')
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.update(dds.environment())
@@ -207,30 +213,14 @@ def ingest(
     more = {'ingest': INGEST_WAYS[way], 'sim.trigger': trigger}
     vehicle = write_vehicle(folder / f'{way}.param.yaml', folder / 'pictures', rate, **more)
     options = ('--way', way, '--vehicle', str(vehicle), '--seconds', str(args.seconds))
-    with on_cores(slice(1 if args.apart else None)):
+    cores = sorted(os.sched_getaffinity(0))
+    with on_cores(cores[:1] if args.apart else cores):
         cameras = camera_sim(vehicle)
-    with cameras as source, on_cores(slice(1 if args.apart else 0, None)):
+    with cameras as source, on_cores(cores[1:] if args.apart else cores):
         measured = receiver(*options)
     # Told when it ends; of the whole run, so more than was skipped during the measurement.
     skipped = sum(int(n) for n in re.findall(r'skipped (\d+)\)', source.log.read_text()))
     return {**measured, 'never_sent': skipped}
-
-
-@contextmanager
-def on_cores(chosen: slice) -> Iterator[None]:
-    """Give the processes that are started meanwhile some of the cores that this one may use.
-
-    Raises:
-        YoloxTrtRosError: there are none of these.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    if not cores[chosen]:
-        raise YoloxTrtRosError(f'--apart needs two cores at least, this process has {len(cores)}')
-    os.sched_setaffinity(0, cores[chosen])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 def profile(folder: Path, rate: float, seconds: float, model: dict[str, str]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from vision_msgs.msg import Detection2DArray
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
-from yolox_trt_ros.tools._cores import Cores
+from yolox_trt_ros.tools._cores import Cores, on_cores
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
 from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
@@ -235,13 +234,15 @@ def _nodes(
     stack: contextlib.ExitStack, cores: Cores, vehicle: Path, folder: Path
 ) -> tuple[NodeProcess, NodeProcess]:
     """Start the detector on its core, and cameras on the others, where this process stays too."""
-    nodes = []
-    stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
-    for module, own in (('detector_node', {cores.detector}), ('camera_sim_node', cores.others)):
-        os.sched_setaffinity(0, own)  # which the child inherits
-        node = NodeProcess(f'yolox_trt_ros.ros.{module}', [vehicle], {}, folder / f'{module}.log')
-        nodes.append(stack.enter_context(node))
-    return nodes[0], nodes[1]
+
+    def start(module: str) -> NodeProcess:
+        log = folder / f'{module}.log'
+        return stack.enter_context(NodeProcess(f'yolox_trt_ros.ros.{module}', [vehicle], {}, log))
+
+    with on_cores([cores.detector]):
+        detector = start('detector_node')
+    stack.enter_context(on_cores(cores.others))
+    return detector, start('camera_sim_node')
 
 
 def _turns(rounds: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             watch.latencies.clear()
             time.sleep(args.seconds)
             latencies = list(watch.latencies)
-    planned = _plan(config, args.profile, watch.solo_ns, latencies)
+    arrivals = [_arrivals(camera, latencies) for camera in config.cameras]
+    planned = _plan(config, args.profile, watch.solo_ns, latencies, arrivals)
     measured = [message.total_ns for message in latencies]
     return {
         'rate_hz': args.rate,
         'results_per_s': round(len(latencies) / args.seconds, 1),
         'solo_ms': {lane: round(ns / 1e6, 3) for lane, ns in watch.solo_ns.items()},
-        'jitter_ms': [round(_arrivals(camera, latencies)[1], 3) for camera in config.cameras],
+        'jitter_ms': [round(jitter_ms, 3) for _, jitter_ms in arrivals],
         'measured_ms': _levels(measured),
         'planned_ms': _levels(planned),
         'transport_ms': _levels([message.age_ns - message.total_ns for message in latencies]),
@@ -123,7 +124,11 @@ def _vehicle(args: argparse.Namespace, folder: Path) -> Path:
 
 
 def _plan(
-    config: Config, name: str, solo_ns: Mapping[str, int], latencies: list[CameraLatency]
+    config: Config,
+    name: str,
+    solo_ns: Mapping[str, int],
+    latencies: list[CameraLatency],
+    arrivals: Sequence[tuple[float, float]],
 ) -> list[int]:
     """Return the latencies that the simulation predicts, nanoseconds."""
     profile = load_profile(name)
@@ -141,17 +146,16 @@ def _plan(
         )
         for lane in config.lanes
     }
-    phases, cameras = [], []
-    for camera in config.cameras:
-        phase, jitter_ms = _arrivals(camera, latencies)
-        phases.append(phase)
-        cameras.append(replace(camera, sim=replace(camera.sim, jitter_ms=jitter_ms)))
+    cameras = [
+        replace(camera, sim=replace(camera.sim, jitter_ms=jitter_ms))
+        for camera, (_, jitter_ms) in zip(config.cameras, arrivals, strict=True)
+    ]
     scenario = Scenario(
         cameras,
         config.lanes,
         replace(profile, lanes=lanes),
         PLANNED_S,
-        phases=phases,
+        phases=[phase for phase, _ in arrivals],
         publish_ns=publish_ns,
     )
     record = Simulation(scenario).run()
