@@ -16,7 +16,7 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Letterbox, ModelSpec
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor, bgr_image
-from yolox_trt_ros.detect.cuda.batch import BATCH, IMAGE, Batch
+from yolox_trt_ros.detect.cuda.batch import BATCH, IMAGE, Batch, Pixels, Source
 from yolox_trt_ros.detect.cuda.preprocess import TARGET, CudaPreprocessor, InputFormat
 
 HEIGHT, WIDTH = 64, 96
@@ -55,7 +55,7 @@ def run(
 ) -> np.ndarray:
     """Return the input tensor; images lie `shift` bytes off alignment."""
     form = options.get('form') or InputFormat()
-    sources: list[tuple[Frame, int] | None] = []
+    sources: list[Source | None] = []
     kept = []
     for frame in frames:
         if frame is None:
@@ -64,7 +64,8 @@ def run(
         memory = device.page_locked(len(frame.data) + 64, np.uint8)
         memory[16 + shift : 16 + shift + len(frame.data)] = frame.data
         kept.append(memory)
-        sources.append((frame, device.address(memory) + 16 + shift))
+        pixels = Pixels(frame.encoding, frame.height, frame.width, frame.step)
+        sources.append((pixels, device.address(memory) + 16 + shift))
     shape = form.shape(len(frames), model.height, model.width)
     target = device.zeros(shape, form.dtype)
     target.fill(77)

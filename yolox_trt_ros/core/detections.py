@@ -28,16 +28,25 @@ class Detections:
 
     def __post_init__(self) -> None:
         n = len(self.xyxy)
-        for name, array, shape, dtype in (
-            ('xyxy', self.xyxy, (n, 4), FLOAT),
-            ('score', self.score, (n,), FLOAT),
-            ('class_id', self.class_id, (n,), INT),
+        # Asked at once: every image of every batch passes here.
+        if not (
+            self.xyxy.shape == (n, 4)
+            and self.score.shape == self.class_id.shape == (n,)
+            and self.xyxy.dtype == self.score.dtype == FLOAT
+            and self.class_id.dtype == INT
         ):
+            raise ValueError(self._misfit(n))
+
+    def _misfit(self, n: int) -> str:
+        expected = (('xyxy', FLOAT, (n, 4)), ('score', FLOAT, (n,)), ('class_id', INT, (n,)))
+        for name, dtype, shape in expected:
+            array = getattr(self, name)
             if array.shape != shape or array.dtype != dtype:
-                raise ValueError(
-                    f'{name}: expected {dtype.name} of shape {shape}, '
-                    f'got {array.dtype.name} of shape {array.shape}'
-                )
+                break
+        return (
+            f'{name}: expected {dtype.name} of shape {shape}, '
+            f'got {array.dtype.name} of shape {array.shape}'
+        )
 
     def __len__(self) -> int:
         return len(self.score)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +46,19 @@ BATCH = np.dtype(
 )
 
 
+class Pixels(NamedTuple):
+    """How a raw image lies in memory: a :class:`Frame`'s attributes of these names."""
+
+    encoding: str
+    height: int
+    width: int
+    step: int
+
+
+Source = tuple[Pixels, int]
+"""An image and the address at which kernels find it."""
+
+
 class Batch:
     """One batch's images and thresholds, in memory that recorded launches read again and again.
 
@@ -57,8 +71,10 @@ class Batch:
     Attributes:
         record: ``BATCH`` (), page-locked.
         images: ``IMAGE`` (``MAX_IMAGES``,), a part of it.
-        kinds: what the preprocessor last wrote to each of them, but for the address.
+        sources: what the preprocessor last wrote to them.
+        kinds: likewise, but for the addresses.
         limits: what the postprocessor last wrote.
+        changed: whether one of them wrote since the last upload.
         address: of the record, for kernels.
     """
 
@@ -67,12 +83,15 @@ class Batch:
         self._host = device.page_locked(1, BATCH)
         self._source = device.address(self._host)
         self.kinds: list[Any] = [None] * MAX_IMAGES
+        self.sources: Sequence[Source | None] | None = None
         self.limits: Any = None
+        self.changed = True
         self.record, self.images = self._host[0], self._host['image'][0]
         self._copy = None if device.integrated else device.zeros((BATCH.itemsize,), np.uint8)
         self.address = self._source if self._copy is None else device.address(self._copy)
 
     def upload(self, stream: Any) -> None:
         """Enqueue the copy; the record stays as it is until that is done."""
-        if self._copy is not None:
+        if self._copy is not None and self.changed:
+            self.changed = False
             self._device.upload(self.address, self._source, BATCH.itemsize, stream)

@@ -15,12 +15,12 @@ from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import FrameError, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.detect.cuda.batch import Batch
+from yolox_trt_ros.detect.cuda.batch import Batch, Source
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
 from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
-from yolox_trt_ros.detect.cuda.staging import Source, Staging
+from yolox_trt_ros.detect.cuda.staging import Staging
 from yolox_trt_ros.detect.cuda.step import Step
 
 COPY_THREADS = 4
@@ -150,8 +150,8 @@ class CudaDetector:
         self, slot: Slot, sources: Sequence[Source | FrameError], submitted_ns: int
     ) -> list[FrameResult]:
         """Return the results of a batch; for its ticket."""
-        running = not slot.decoded.done
-        slot.decoded.synchronize()
+        if running := not slot.decoded.done:
+            slot.decoded.synchronize()
         decoded_ns = time.monotonic_ns()
         slot.ticket = None
         if not running:  # it ended unobserved; the stream began it when it was done with the last

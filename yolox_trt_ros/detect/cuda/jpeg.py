@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -12,6 +11,7 @@ import numpy as np
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.cpu.preprocess import check_whole
+from yolox_trt_ros.detect.cuda.batch import Pixels, Source
 from yolox_trt_ros.detect.cuda.runtime import require_cupy
 
 _INSTALL = 'pip install "yolox_trt_ros[jpeg]" (nvidia-nvimgcodec-cu13 and nvidia-nvjpeg)'
@@ -55,8 +55,8 @@ class GpuJpeg:
 
     def decode(
         self, frames: Sequence[Frame], images: list[Any], stream: Any
-    ) -> list[tuple[Frame, int] | FrameError]:
-        """Return decoded frames with the device addresses of their pixels, or what is wrong.
+    ) -> list[Source | FrameError]:
+        """Return decoded images with their addresses on the device, or what is wrong.
 
         Args:
             frames: ``jpeg`` ones.
@@ -89,12 +89,12 @@ class GpuJpeg:
             return FrameError(DropReason.UNDECODABLE, f'damaged jpeg: {error}')
 
 
-def _source(frame: Frame, image: Any) -> tuple[Frame, int] | FrameError:
+def _source(frame: Frame, image: Any) -> Source | FrameError:
     shape = None if image is None else tuple(image.shape)
     if shape != (frame.height, frame.width, 3):
         return FrameError(
             DropReason.UNDECODABLE,
             f'damaged jpeg: expected {frame.width}x{frame.height}, decoded {shape}',
         )
-    pixels = replace(frame, encoding='bgr8', step=image.strides[0])
+    pixels = Pixels('bgr8', frame.height, frame.width, image.strides[0])
     return pixels, image.__cuda_array_interface__['data'][0]

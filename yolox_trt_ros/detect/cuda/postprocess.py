@@ -124,6 +124,7 @@ class CudaPostprocessor:
             self._thresholds, self._limits = thresholds, _limits(thresholds, self._spec)
         if batch.limits is not self._limits:
             batch.record['thresholds'] = batch.limits = self._limits
+            batch.changed = True
 
     def enqueue(self, images: int, batch: int, result: int) -> None:
         """Decode images, on the current stream.

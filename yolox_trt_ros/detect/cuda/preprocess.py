@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Letterbox, ModelSpec
-from yolox_trt_ros.detect.cuda.batch import IMAGE, Batch
+from yolox_trt_ros.detect.cuda.batch import IMAGE, Batch, Pixels, Source
 from yolox_trt_ros.detect.cuda.runtime import Device
 
 BLOCK = (32, 4)
@@ -119,7 +118,7 @@ class CudaPreprocessor:
             )
         self._spec = spec
         self._device = device
-        self._templates: dict[tuple[str, int, int, int], tuple[Any, list[Any]]] = {}
+        self._templates: dict[Pixels, tuple[Any, list[Any]]] = {}
         self._nothing = np.zeros((), IMAGE)[()]
         self._nothing['letterbox'] = 1
         kind, layout = _TYPES[dtype.name], _LAYOUTS[form.layout][0]
@@ -133,20 +132,23 @@ class CudaPreprocessor:
         self._target['multiply'] = spec.scale / std / quantum
         self._target['add'] = -mean / std / quantum
 
-    def describe(self, sources: Sequence[tuple[Frame, int] | None], batch: Batch) -> None:
+    def describe(self, sources: Sequence[Source | None], batch: Batch) -> None:
         """Write down which images a batch has.
 
         Args:
-            sources: frames of raw pixels and the addresses at which the device reads them;
-                ``None`` leaves its place empty: all border.
+            sources: raw images and the addresses at which the device reads them, a list of its
+                own for each call; ``None`` leaves its place empty: all border.
             batch: where to; its images are then read by :meth:`enqueue`'s kernel.
         """
+        if sources == batch.sources:  # mostly so, where images are copied to the same places again
+            return
+        batch.sources, batch.changed = sources, True
         images = batch.images
         addresses = []
         for place, source in enumerate(sources):
-            frame, address = source or (None, 0)
-            image = self._template(frame) if frame else self._nothing
-            if batch.kinds[place] is not image:  # a slot mostly gets images of the same kinds again
+            pixels, address = source or (None, 0)
+            image = self._template(pixels) if pixels else self._nothing
+            if batch.kinds[place] is not image:  # nor is that often
                 images[place] = batch.kinds[place] = image
             addresses.append(address)
         images['data'][: len(addresses)] = addresses
@@ -165,25 +167,25 @@ class CudaPreprocessor:
         grid = (-(-self._spec.width // columns), -(-self._spec.height // rows), images)
         self._kernel(grid, BLOCK, (np.uint64(batch), self._target))
 
-    def _template(self, frame: Frame) -> Any:
+    def _template(self, pixels: Pixels) -> Any:
         """Return what images like this one share, with tables that it points to."""
-        key = (frame.encoding, frame.height, frame.width, frame.step)
-        if key not in self._templates:
-            box = Letterbox.fit(frame.height, frame.width, self._spec)
+        if pixels not in self._templates:
+            encoding, height, width, step = pixels
+            box = Letterbox.fit(height, width, self._spec)
             image = np.zeros((), IMAGE)
-            form, image['red'], red_first = _FORMATS[frame.encoding]
+            form, image['red'], red_first = _FORMATS[encoding]
             image['format'] = form
             image['swap'] = red_first != (self._spec.colour == 'rgb')
-            image['step'], image['width'], image['height'] = frame.step, frame.width, frame.height
+            image['step'], image['width'], image['height'] = step, width, height
             image['out_width'], image['out_height'] = box.width, box.height
             image['letterbox'] = box.scale
-            sizes = (frame.width, box.width), (frame.height, box.height)
+            sizes = (width, box.width), (height, box.height)
             image['scale'] = [round(size / out * 2**32) for size, out in sizes]
             across, down = (taps(size, out) for size, out in sizes)
-            tables = [self._device.array(table) for table in (pairs(across, frame.width), down)]
+            tables = [self._device.array(table) for table in (pairs(across, width), down)]
             image['across'], image['down'] = map(self._device.address, tables)
-            self._templates[key] = (image[()], tables)
-        return self._templates[key][0]
+            self._templates[pixels] = (image[()], tables)
+        return self._templates[pixels][0]
 
 
 def taps(size: int, out: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Letterbox, ModelSpec
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
-from yolox_trt_ros.detect.cuda.batch import Batch
+from yolox_trt_ros.detect.cuda.batch import Batch, Pixels
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
 from yolox_trt_ros.tools._gpu_timing import copy_bandwidth, replayed_us, timed_us
@@ -169,11 +169,7 @@ class Case:
         """Time our kernel."""
         preprocessor = CudaPreprocessor(self._spec, self._device, InputFormat(np.float16))
         size = self._height * self._width * 3
-        frame = Frame(
-            'bench', 0, 0, 0, '', 'bgr8', self._height, self._width, self._width * 3,
-            self._host[0].reshape(-1),
-        )  # fmt: skip
-
+        pixels = Pixels('bgr8', self._height, self._width, self._width * 3)
         image_bytes = self._outputs[0].nbytes // self._batch
         calls = []
         for images_of, output in zip(self._images, self._outputs, strict=True):
@@ -181,7 +177,7 @@ class Case:
             for place in range(self._batch - images + 1):
                 start = images_of.data.ptr + place * size
                 batch = Batch(self._device)
-                preprocessor.describe([(frame, start + k * size) for k in range(images)], batch)
+                preprocessor.describe([(pixels, start + k * size) for k in range(images)], batch)
                 calls.append((batch, output.data.ptr + place * image_bytes))
         self._cupy.cuda.Device().synchronize()
         for batch, _ in calls:
