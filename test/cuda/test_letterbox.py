@@ -114,7 +114,7 @@ def test_every_encoding_at_every_size(encoding: str, device: Any) -> None:
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 2), (2, 300), (300, 2)])
-@pytest.mark.parametrize('encoding', ['bgr8', 'rgba8', 'mono8', 'yuv422', 'nv12'])
+@pytest.mark.parametrize('encoding', RAW)
 def test_tiny_and_thin_images(encoding: str, size: tuple[int, int], device: Any) -> None:
     frame = noise(encoding, *size)
     got = run(device, spec(), [frame])

@@ -121,8 +121,10 @@ DEVICE Colour demosaic(unsigned above, unsigned row, unsigned below, int at, boo
   return {red_x ? other : centre, green, red_x ? centre : other};
 }
 
-// Pixels on the border have no whole neighbourhood and repeat their inner neighbours.
+// Pixels on the border have no whole neighbourhood and repeat their inner neighbours; where there are
+// none, OpenCV gives black.
 template <> DEVICE Pair fetch<kBayer>(const Image& image, int x, int y) {
+  if (image.width < 3 || image.height < 3) return {};
   const int left = clamp(x, 1, image.width - 2), right = clamp(x + 1, 1, image.width - 2);
   const int middle = clamp(y, 1, image.height - 2);
   const int row = middle * image.step + left - 1, count = right - left + 3;
