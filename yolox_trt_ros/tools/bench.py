@@ -1,7 +1,8 @@
 """Measure this package against other ways of doing the same; prints tables, writes JSON.
 
 Without the name of a benchmark all of them run, one after the other, with their defaults.
-Every figure is a ratio of two things measured in the same run on the same machine.
+Every figure is a ratio of two things measured in the same run on the same machine. The JSON also
+says what the figures belong to: commit, processor, GPU, driver, CUDA and the libraries' versions.
 """
 
 from __future__ import annotations
@@ -10,16 +11,15 @@ import argparse
 import importlib
 import json
 import pkgutil
-import platform
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from yolox_trt_ros.compose import available_cores
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.tools import _bench
+from yolox_trt_ros.tools._identity import identity
 
 NOT_BENCHMARKS = ('plain_node',)
 
@@ -38,13 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             continue
         first_line = (module.__doc__ or '').partition('\n')[0]
         benchmark = subparsers.add_parser(name, help=first_line, description=module.__doc__)
+        # Before the name or behind it: where it is not given here, the one before stays.
+        benchmark.add_argument(
+            '--json', type=Path, default=argparse.SUPPRESS, help='output file (default: see above)'
+        )
         module.add_arguments(benchmark)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one benchmark, or all with their defaults."""
     console = Console()
-    results: dict[str, Any] = {'machine': _machine()}
+    results: dict[str, Any] = {'machine': identity()}
+    console.print(_machine(results['machine']))
     for name in [args.benchmark] if args.benchmark else _names():
         try:
             module = importlib.import_module(f'{_bench.__name__}.{name}')
@@ -71,8 +76,11 @@ def _names() -> list[str]:
     return [m.name for m in pkgutil.iter_modules(_bench.__path__) if m.name not in NOT_BENCHMARKS]
 
 
-def _machine() -> dict[str, Any]:
-    return {'cores': available_cores(), 'processor': platform.processor() or platform.machine()}
+def _machine(found: dict[str, Any]) -> str:
+    parts = [f'yolox_trt_ros {found["package"]}', f'{found["cores"]} cores']
+    if 'gpus' in found:
+        parts += [*found['gpus'], f'driver {found["driver"]}', f'CUDA {found.get("cuda", "?")}']
+    return ', '.join(parts)
 
 
 def _table(name: str, title: str, module: Any, results: dict[str, Any]) -> Table:

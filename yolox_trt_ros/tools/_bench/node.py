@@ -26,6 +26,7 @@ from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.codecs import CdrReader
 from yolox_trt_ros.tools._bench.pipeline import pipeline_rate, test_images
+from yolox_trt_ros.tools._identity import lane_devices
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
 from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
@@ -73,6 +74,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     spent_ms = node['node_cpu_ms_per_result'] * node['results_per_s']
     transport_ms = spent_ms - in_process_cpu_ms * node['results_per_s']
     return {
+        'lanes': lane_devices(config),
         'image': list(args.size),
         'rate_hz': args.rate,
         'plain': plain,
@@ -91,7 +93,8 @@ def _median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the table of a result."""
     plain, node = result['plain'], result['node']
-    lines: list[tuple[str, ...]] = [('', 'plain node', 'this node', 'ratio')]
+    lines: list[tuple[str, ...]] = [('lane', '', lane, '') for lane in result['lanes']]
+    lines.append(('', 'plain node', 'this node', 'ratio'))
     for key, text in (
         ('results_per_s', 'results/s'),
         ('latency_p50_ms', 'latency p50, ms'),
