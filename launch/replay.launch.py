@@ -5,8 +5,9 @@
 Takes the arguments of ``orin_8cam.launch.py`` and how the bag is played. Time is recording time
 (``use_sim_time``), unless told otherwise. In lockstep, which is the default, every image is
 processed however slow the machine is. When the bag ends, everything is stopped. With
-``ingest:=replayed`` the detector itself plays the whole bag's cameras, without messages, and goes
-on when it ends.
+``ingest:=replayed`` the detector itself plays the whole bag's cameras, once, at the recorded speed
+or in lockstep, without messages or ``/clock``, and goes on when it ends; what asks for anything
+else is refused.
 """
 
 from pathlib import Path
@@ -22,10 +23,13 @@ from launch.actions import (
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
+from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource
 
 VEHICLES, SUFFIX = 'config/vehicles', '.param.yaml'
 SWITCH = ['true', 'false']
+# What only the player can do, and the value that asks for nothing.
+PLAYER_ONLY = {'rate': '1.0', 'loop': 'false', 'start': '0.0', 'duration': 'inf', 'remap': ''}
 
 ARGUMENTS = [
     DeclareLaunchArgument('bag', description='Folder of the bag, or its .mcap or .db3 file.'),
@@ -37,20 +41,29 @@ ARGUMENTS = [
         'false: at the times of the recording, as on the road.',
     ),
     DeclareLaunchArgument(
-        'rate', default_value='1.0', description='Speed, where it is not lockstep.'
+        'rate',
+        default_value=PLAYER_ONLY['rate'],
+        description='Speed, where it is not lockstep.',
     ),
     DeclareLaunchArgument(
-        'loop', default_value='false', choices=SWITCH, description='Whether it begins again.'
+        'loop',
+        default_value=PLAYER_ONLY['loop'],
+        choices=SWITCH,
+        description='Whether it begins again.',
     ),
     DeclareLaunchArgument(
-        'start', default_value='0.0', description='Seconds left out at the beginning of the bag.'
+        'start',
+        default_value=PLAYER_ONLY['start'],
+        description='Seconds left out at the beginning of the bag.',
     ),
     DeclareLaunchArgument(
-        'duration', default_value='inf', description='Seconds of the bag that are played.'
+        'duration',
+        default_value=PLAYER_ONLY['duration'],
+        description='Seconds of the bag that are played.',
     ),
     DeclareLaunchArgument(
         'remap',
-        default_value='',
+        default_value=PLAYER_ONLY['remap'],
         description='Recorded topics under other names, such as "/cam0:=/front/image_raw", with '
         'spaces between several.',
     ),
@@ -61,6 +74,32 @@ ARGUMENTS = [
         description='Whether time is that of the recording, published on /clock.',
     ),
 ]
+
+
+def refuse_without_effect(context: LaunchContext) -> None:
+    """Refuse what is asked of the player where there is none, before anything starts."""
+    chosen = context.launch_configurations
+    if chosen.get('ingest') != 'replayed':
+        return
+    asked = [
+        f'{name}:={chosen[name]}'
+        for name, default in PLAYER_ONLY.items()
+        if not same(chosen[name], default)
+    ]
+    if asked:
+        raise ConfigError(
+            f'{", ".join(asked)}: no effect with ingest:=replayed, where the detector plays the '
+            'whole bag once at its own speed or in lockstep; leave it out, or leave out '
+            'ingest:=replayed'
+        )
+
+
+def same(value: str, default: str) -> bool:
+    """Return whether two values mean the same, such as 1 and 1.0."""
+    try:
+        return float(value) == float(default)
+    except ValueError:
+        return value.strip() == default
 
 
 def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -93,6 +132,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *ARGUMENTS,
+            OpaqueFunction(function=refuse_without_effect),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(detector)),
             OpaqueFunction(function=player),
         ]

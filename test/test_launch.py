@@ -167,6 +167,18 @@ def test_a_bag_can_be_played_inside_the_detector() -> None:
     assert not detector.overrides['use_sim_time']
 
 
+@pytest.mark.parametrize(
+    'asked',
+    [{'rate': '0.5'}, {'loop': 'true'}, {'start': '3'}, {'duration': '9'}, {'remap': '/a:=/b'}],
+)
+def test_what_a_bag_inside_the_detector_cannot_do_is_refused(asked: dict[str, str]) -> None:
+    ((name, value),) = asked.items()
+    with pytest.raises(ConfigError, match=f'^{name}:={value}: no effect with ingest:=replayed'):
+        started('replay', bag='/bags/town', ingest='replayed', **asked)
+    nothing_new = {'rate': '1', 'start': '0', 'duration': 'inf', 'loop': 'false'}
+    assert started('replay', bag='/bags/town', ingest='replayed', **nothing_new)
+
+
 def test_replay_can_go_at_its_own_pace() -> None:
     _, (detector, player) = started(
         'replay', bag='town', lockstep='false', rate='0.5', loop='true', start='3',

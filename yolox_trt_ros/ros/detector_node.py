@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+from contextlib import ExitStack
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -171,18 +172,26 @@ class DetectorNode(LifecycleNode):
         self._problem = f'not configured yet: building the engine of lane {lane}: {fraction:.0%}'
 
     def _unsubscribe(self) -> None:
-        if self._ingest:
-            self._ingest.close()
-            self._ingest = None
+        ingest, self._ingest = self._ingest, None
+        if ingest:
+            ingest.close()
 
     def _free(self) -> None:
-        self._unsubscribe()
+        # Last in, first out; what one of them raises does not keep the others from running.
+        with ExitStack() as closing:
+            closing.callback(self._close_results)
+            closing.callback(self._stop_pipeline)
+            closing.callback(self._unsubscribe)
+
+    def _stop_pipeline(self) -> None:
         pipeline, self._pipeline = self._pipeline, None
         if pipeline:
             pipeline.stop(timeout_s=DRAIN_S)
-        if self._results:
-            self._results.close()
-            self._results = None
+
+    def _close_results(self) -> None:
+        results, self._results = self._results, None
+        if results:
+            results.close()
 
     # -- what the pipeline tells -----------------------------------------------------------
 

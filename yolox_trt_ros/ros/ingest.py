@@ -10,14 +10,14 @@ from yolox_trt_ros.compose import page_locks
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.host_memory import PageLocks
-from yolox_trt_ros.ros.intake import FrameSink, Ingest
+from yolox_trt_ros.ros.intake import Ingest, PacedSink
 from yolox_trt_ros.ros.local_ingest import LocalIngest
 from yolox_trt_ros.ros.native_ingest import NativeIngest
 from yolox_trt_ros.ros.plain_ingest import PlainIngest
 from yolox_trt_ros.ros.replay_ingest import ReplayIngest
 
 
-def open_ingest(node: Node, config: Config, pipeline: FrameSink) -> Ingest:
+def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
     """Take images of all cameras from now on.
 
     Args:
@@ -31,7 +31,7 @@ def open_ingest(node: Node, config: Config, pipeline: FrameSink) -> Ingest:
     """
     logger = node.get_logger()
     if config.ingest == 'simulated':
-        return LocalIngest(node, config, pipeline, logger.warning)
+        return LocalIngest(node, config, pipeline)
     if config.ingest == 'replayed':
         return ReplayIngest(node, config, pipeline)
     if config.ingest == 'plain':

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -16,6 +19,14 @@ Message = TypeVar('Message')
 
 MANY = 20
 """Images that may be lost while publisher and node are still finding each other."""
+
+KINDS = 20
+"""Kinds of problems of a camera that are told apart; only their numbers make no other kind."""
+
+NUMBER = re.compile(r'\d+')
+
+ROOM_S = 0.1
+"""Longest time until one that waits for room sees that it shall stop."""
 
 
 @dataclass(slots=True)
@@ -62,6 +73,25 @@ class FrameSink(Protocol):
         ...
 
 
+class PacedSink(FrameSink, Protocol):
+    """One that the cameras of this process wait for."""
+
+    def wait_for_room(self, camera: str, timeout_s: float) -> bool:
+        """Wait until ``offer`` would not, and return whether that came in time."""
+        ...
+
+
+def wait_for_room(pipeline: PacedSink, camera: str, stop: threading.Event) -> bool:
+    """Wait until the pipeline has room for a frame; return False if told to stop before.
+
+    In lockstep that may never come, such as while every lane is out.
+    """
+    while not stop.is_set():
+        if pipeline.wait_for_room(camera, ROOM_S):
+            return True
+    return False
+
+
 class Ingest(Protocol):
     """Images of all cameras into the pipeline, from construction to ``close``."""
 
@@ -81,7 +111,7 @@ class Intake:
     Args:
         camera: whose messages these are.
         pipeline: takes the frames and counts what never became one.
-        warn: logs a problem; called once per kind of problem in a row.
+        warn: logs a problem; called for the first, tenth, hundredth … one of a kind.
         way: how messages are taken, for the notes.
     """
 
@@ -94,6 +124,7 @@ class Intake:
         self._warn = warn
         self._received = 0
         self._told = False
+        self._refused: Counter[str] = Counter()
 
     def receive(
         self,
@@ -117,16 +148,25 @@ class Intake:
         try:
             frame = read(message, arrival)
         except FrameError as error:
-            self._pipeline.reject(name, error.reason)
-            if str(error) != notes.last_problem:
-                self._warn(f'{name}: {error.reason.value}: {error}')
-            notes.last_problem = str(error)
+            self._refuse(error)
             return
         if notes.last_stamp_ns is not None and frame.stamp_ns < notes.last_stamp_ns:
             notes.stamp_jumps += 1
         notes.last_stamp_ns = frame.stamp_ns
         notes.transit_ns = time.time_ns() - sent_ns if sent_ns else None
         self._pipeline.offer(frame)
+
+    def _refuse(self, error: FrameError) -> None:
+        self._pipeline.reject(self.name, error.reason)
+        self.notes.last_problem = str(error)
+        # A camera that sends nothing else must not fill the log, whatever its messages say.
+        kind = NUMBER.sub('#', str(error))
+        if kind not in self._refused and len(self._refused) >= KINDS:
+            kind = 'any other'
+        self._refused[kind] = count = self._refused[kind] + 1
+        if str(count).strip('0') == '1':
+            so_far = f' ({count} such by now)' if count > 1 else ''
+            self._warn(f'{self.name}: {error.reason.value}{so_far}: {error}')
 
     def passed_over(self, count: int) -> None:
         """Count messages that were given up unread because newer ones were waiting."""

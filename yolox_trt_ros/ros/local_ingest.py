@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+import traceback
+from contextlib import suppress
 
 from rclpy.node import Node
 
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros.codecs import Arrival
-from yolox_trt_ros.ros.intake import FrameSink, Intake
+from yolox_trt_ros.ros.intake import Intake, PacedSink, wait_for_room
 from yolox_trt_ros.sim.streams import CameraStreams, Shot, to_frame
 
 
@@ -22,10 +23,9 @@ class LocalIngest:
     for other nodes and are not published.
 
     Args:
-        node: its clock stamps the frames.
+        node: its clock stamps the frames; logs.
         config: cameras and their sources.
-        pipeline: takes the frames.
-        warn: logs a problem.
+        pipeline: takes the frames; in lockstep the cameras wait for it.
 
     Raises:
         ConfigError: a source cannot be read.
@@ -33,27 +33,37 @@ class LocalIngest:
 
     way = 'simulated in this process'
 
-    def __init__(
-        self, node: Node, config: Config, pipeline: FrameSink, warn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, node: Node, config: Config, pipeline: PacedSink) -> None:
         self._clock = node.get_clock()
-        self._warn = warn
-        self._intakes = {c.name: Intake(c, pipeline, warn, self.way) for c in config.cameras}
+        self._logger = node.get_logger()
+        self._pipeline = pipeline
+        self._intakes = {
+            c.name: Intake(c, pipeline, self._logger.warning, self.way) for c in config.cameras
+        }
         self.notes = {name: intake.notes for name, intake in self._intakes.items()}
-        self._streams = CameraStreams(config, self._emit, on_progress=node.get_logger().info)
+        self._stop = threading.Event()
+        self._streams = CameraStreams(
+            config, self._emit, on_progress=self._logger.info, on_error=self._ended
+        )
         self._streams.start()
 
     def close(self) -> None:
         """Stop the cameras."""
-        try:
+        self._stop.set()
+        with suppress(Exception):  # what ended them has been told
             self._streams.stop()
-        except YoloxTrtRosError as error:
-            self._warn(f'the simulated cameras had ended by themselves: {error}')
 
     def _emit(self, shot: Shot) -> None:
-        self._intakes[shot.camera].receive(shot, self._frame, time.monotonic_ns())
+        if wait_for_room(self._pipeline, shot.camera, self._stop):
+            self._intakes[shot.camera].receive(shot, self._frame, time.monotonic_ns())
 
     def _frame(self, shot: Shot, arrival: Arrival) -> Frame:
         late_ns = arrival.received_ns - shot.due_ns
         stamp_ns = max(0, self._clock.now().nanoseconds - late_ns)
         return to_frame(shot, arrival.sequence, stamp_ns, arrival.received_ns)
+
+    def _ended(self, error: BaseException) -> None:
+        told = ''.join(traceback.format_exception(error))
+        self._logger.error(f'the simulated cameras have ended: {told}')
+        for notes in self.notes.values():
+            notes.last_problem = f'the simulated cameras have ended: {error!r}'

@@ -13,7 +13,7 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.ros.codecs import READERS
-from yolox_trt_ros.ros.intake import FrameSink, Intake
+from yolox_trt_ros.ros.intake import Intake, PacedSink, wait_for_room
 from yolox_trt_ros.ros.replay_topics import choose_topics
 
 
@@ -26,7 +26,7 @@ class ReplayIngest:
     Args:
         node: logs.
         config: cameras, the bag and whether it is lockstep.
-        pipeline: takes the frames; in lockstep its ``offer`` waits for room.
+        pipeline: takes the frames; in lockstep it is waited for.
 
     Raises:
         ConfigError: no bag is named.
@@ -35,7 +35,7 @@ class ReplayIngest:
 
     way = 'replayed in this process'
 
-    def __init__(self, node: Node, config: Config, pipeline: FrameSink) -> None:
+    def __init__(self, node: Node, config: Config, pipeline: PacedSink) -> None:
         if not config.bag:
             raise ConfigError('bag: ingest is replayed, and no bag is named')
         self._logger = node.get_logger()
@@ -50,6 +50,7 @@ class ReplayIngest:
             for camera in config.cameras
         }
         self.notes = {intake.name: intake.notes for intake, _ in self._cameras.values()}
+        self._pipeline = pipeline
         self._lockstep = config.lockstep
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name='replay', daemon=True)
@@ -64,8 +65,10 @@ class ReplayIngest:
     def _run(self) -> None:
         try:
             count = self._play()
-        except Exception:
+        except Exception as error:
             self._logger.error(f'the replay has ended: {traceback.format_exc()}')
+            for notes in self.notes.values():
+                notes.last_problem = f'the replay has ended: {error!r}'
         else:
             self._logger.info(f'the replay has ended: {count} images')
 
@@ -79,9 +82,9 @@ class ReplayIngest:
                 due_s = start_s + (message.t_ns - first_ns) / 1e9
                 if not self._lockstep:
                     self._stop.wait(max(0.0, due_s - time.monotonic()))
-                if self._stop.is_set():
-                    break
                 intake, read = self._cameras[message.topic]
+                if not wait_for_room(self._pipeline, intake.name, self._stop):
+                    break
                 intake.receive(message.cdr, read, time.monotonic_ns())
                 count += 1
         return count

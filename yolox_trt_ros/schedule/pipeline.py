@@ -181,20 +181,27 @@ class Pipeline:
         """Hand in an arrived frame; returns at once.
 
         Only in lockstep it waits while the camera's backlog is full, so that a replay runs no
-        faster than the lanes.
+        faster than the lanes. Who may have to give up asks :meth:`wait_for_room` before.
 
         Raises:
             ValueError: its sequence does not follow the camera's earlier frames.
         """
         with self.lock:
-            if self._lockstep:
-                mailbox = self.dispatcher.cameras[frame.camera].mailbox
-                self.changed.wait_for(lambda: self.stopping or len(mailbox) < LOCKSTEP_BACKLOG)
+            self.wait_for_room(frame.camera)
             self.dispatcher.offer(frame)
             if self.stopping:
                 self.dispatcher.drop_waiting()
             else:
                 self.dispatch()
+
+    def wait_for_room(self, camera: str, timeout_s: float | None = None) -> bool:
+        """Wait until :meth:`offer` would not; return whether that came in time."""
+        with self.lock:
+            mailbox = self.dispatcher.cameras[camera].mailbox
+            return self.changed.wait_for(
+                lambda: self.stopping or not self._lockstep or len(mailbox) < LOCKSTEP_BACKLOG,
+                timeout_s,
+            )
 
     def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
         """Count messages that never became frames as received and dropped."""

@@ -95,6 +95,7 @@ class CameraStreams:
         config: cameras, sources and seed.
         emit: called on the streams' thread with each shot; what it raises ends the streams.
         on_progress: told in words how far reading and encoding ahead is.
+        on_error: called on the streams' thread with what ended the streams.
         cache_bytes: most memory that encoded pictures may take.
 
     Raises:
@@ -107,9 +108,11 @@ class CameraStreams:
         emit: Callable[[Shot], None],
         *,
         on_progress: Callable[[str], None] | None = None,
+        on_error: Callable[[BaseException], None] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._emit = emit
+        self._on_error = on_error
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._start_ns = 0
@@ -155,6 +158,8 @@ class CameraStreams:
             self._play()
         except BaseException as error:  # handed to whoever calls stop()
             self._error = error
+            if self._on_error is not None:
+                self._on_error(error)
 
     def _play(self) -> None:
         due = [(next(ticks), 0, number) for number, ticks in enumerate(self._ticks)]

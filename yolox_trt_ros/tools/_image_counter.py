@@ -41,6 +41,10 @@ class Count:
         self.received[frame.camera] += 1
         self.last_s = time.monotonic()
 
+    def wait_for_room(self, camera: str, timeout_s: float) -> bool:
+        """Return True: nothing waits here."""
+        return True
+
     def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
         """Count what never became a frame."""
         self.rejected[f'{camera}, {reason.value}'] += n

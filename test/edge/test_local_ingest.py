@@ -1,0 +1,146 @@
+"""Cameras inside the node's process: closed however they fare, and told when they end."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from edge_rig import Keeper, Rig, image, open_rig
+from rclpy.serialization import serialize_message
+
+from yolox_trt_ros.bags.writer import BagWriter
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.ros.codecs import Arrival
+from yolox_trt_ros.ros.ingest import open_ingest
+from yolox_trt_ros.ros.intake import KINDS, Intake
+from yolox_trt_ros.schedule.pipeline import LOCKSTEP_BACKLOG, LaneSpec, Pipeline, PipelineOptions
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
+
+IMAGES = 200
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with open_rig('plain') as opened:
+        opened.ingest.close()
+        yield opened
+
+
+def simulated(folder: Path) -> dict[str, Any]:
+    """Return parameters of a camera at 100 Hz."""
+    cv2.imwrite(str(folder / 'picture.png'), np.zeros((6, 8, 3), np.uint8))
+    return {'ingest': 'simulated', 'sim.source': str(folder), 'cameras.a.rate_hz': 100.0}
+
+
+def replayed(folder: Path) -> dict[str, Any]:
+    """Return parameters of a bag with many images."""
+    with BagWriter(folder / 'drive') as bag:
+        bag.add_topic('/a/image_raw', 'sensor_msgs/msg/Image')
+        for n in range(IMAGES):
+            t_ns = 10**18 + n * 10_000_000
+            bag.write('/a/image_raw', t_ns, bytes(serialize_message(image(n))))
+    return {'ingest': 'replayed', 'bag': str(folder / 'drive')}
+
+
+def configure(parameters: dict[str, Any]) -> Config:
+    return Config.from_parameters(
+        {'camera_names': ['a'], 'lane_names': ['lane'], 'lockstep': True, **parameters}
+    )
+
+
+@pytest.mark.parametrize('source', [simulated, replayed])
+def test_lockstep_closes_while_every_lane_is_out(rig: Rig, tmp_path: Path, source: Any) -> None:
+    config = configure(source(tmp_path))
+    dead = threading.Event()
+
+    class Dying(Keeper):
+        def wait(self) -> Any:
+            if dead.is_set():
+                raise LaneError('GPU has fallen off the bus')
+            return super().wait()
+
+    def build() -> Dying:
+        if dead.is_set():
+            raise LaneError('no device')
+        return Dying()
+
+    options = PipelineOptions(lockstep=True)
+    pipeline = Pipeline(
+        config.cameras, [LaneSpec(config.lanes[0], build)], lambda *_: None, options=options
+    )
+    pipeline.start()
+    dead.set()
+    ingest = open_ingest(rig.node, config, pipeline)
+    try:
+        rig.until(lambda: pipeline.snapshot().cameras[0].waiting >= LOCKSTEP_BACKLOG)
+        time.sleep(0.1)
+        closing = threading.Thread(target=ingest.close, daemon=True)
+        closing.start()
+        closing.join(20)
+        assert not closing.is_alive(), 'close waits for lanes that are not there'
+        camera = pipeline.snapshot().cameras[0]
+        assert camera.received == camera.waiting + camera.in_flight < IMAGES
+    finally:
+        pipeline.stop(drain=False)
+    stopped = pipeline.snapshot().cameras[0]
+    assert stopped.received == sum(stopped.dropped.values())
+
+
+@pytest.mark.parametrize('source', [simulated, replayed])
+def test_cameras_that_end_by_themselves_are_told_at_once(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any
+) -> None:
+    errors: list[str] = []
+    quiet = SimpleNamespace(info=lambda _: None, warning=lambda _: None, error=errors.append)
+    monkeypatch.setattr(rig.node, 'get_logger', lambda: quiet)
+
+    def refuse(_: object) -> None:
+        raise ValueError('sequence does not follow')
+
+    monkeypatch.setattr(rig.pipeline, 'offer', refuse)
+    rig.ingest = open_ingest(rig.node, configure(source(tmp_path)), rig.pipeline)
+    rig.until(lambda: errors)
+    assert 'ended' in errors[0] and 'ValueError: sequence does not follow' in errors[0]
+    rig.until(lambda: 'sequence does not follow' in rig.ingest.notes['a'].last_problem)
+    rig.ingest.close()  # told already: raises nothing
+
+
+def test_a_flood_of_damaged_images_is_told_at_powers_of_ten(rig: Rig) -> None:
+    rig.ingest = rig.open()
+    rig.until(rig.front.get_subscription_count)
+    for n in range(40):
+        message = image(1)
+        message.data = bytes(n + 1)  # each problem reads otherwise
+        rig.front.publish(message)
+        rig.until(lambda n=n: rig.account().received == n + 1)
+    assert [w[: w.index(': bgr8')] for w in rig.warnings] == [
+        'a: malformed',
+        'a: malformed (10 such by now)',
+    ]
+    assert 'carries 40 bytes' in rig.ingest.notes['a'].last_problem
+    assert rig.account().dropped[DropReason.MALFORMED] == 40
+
+
+def test_a_flood_of_ever_new_problems_is_bounded(rig: Rig) -> None:
+    warnings: list[str] = []
+    intake = Intake(configure({}).cameras[0], rig.pipeline, warnings.append, 'way')
+    names = itertools.product('abcdefghij', repeat=3)
+
+    def read(_: object, arrival: Arrival) -> Frame:
+        raise FrameError(DropReason.UNSUPPORTED, f'encoding "{"".join(next(names))}"')
+
+    for _ in range(1000):
+        intake.receive(b'', read, 0)
+    assert len(warnings) == KINDS + len(['1', '10', '100'])
+    assert rig.account().dropped[DropReason.UNSUPPORTED] == 1000
