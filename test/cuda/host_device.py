@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -99,14 +100,30 @@ class HostEvent:
         assert self.done
 
 
+def _living(references: list[weakref.ref[np.ndarray]]) -> list[np.ndarray]:
+    return [array for array in (reference() for reference in references) if array is not None]
+
+
 class HostDevice:
-    """A :class:`Device` whose memory is the host's."""
+    """A :class:`Device` whose memory is the host's.
+
+    Attributes:
+        most: bytes that can be page-locked at once.
+        given_back: how often :meth:`give_back` was called.
+    """
 
     integrated = False
 
     def __init__(self, library: Path) -> None:
         self.library = ctypes.CDLL(str(library))
-        self._page_locked: list[np.ndarray] = []
+        self.most = 1 << 40
+        self.given_back = 0
+        self._page_locked: list[weakref.ref[np.ndarray]] = []
+        self._arrays: list[weakref.ref[np.ndarray]] = []
+
+    def held(self) -> int:
+        """Return how many arrays somebody still has."""
+        return len(_living(self._arrays)) + len(_living(self._page_locked))
 
     def size_of(self, name: str) -> int:
         return self.library.size_of(name.encode())
@@ -115,18 +132,23 @@ class HostDevice:
         return [self._launcher(name) for name in names]
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
-        return np.zeros(tuple(shape), dtype)
+        return self._remember(np.zeros(tuple(shape), dtype))
 
     def array(self, data: np.ndarray) -> np.ndarray:
-        return data.copy()
+        return self._remember(data.copy())
 
     def page_locked(self, count: int, dtype: Any) -> np.ndarray:
         array = np.zeros(count, dtype)
-        self._page_locked.append(array)
+        if array.nbytes + sum(a.nbytes for a in _living(self._page_locked)) > self.most:
+            raise MemoryError(f'{array.nbytes >> 20} MiB are too many')
+        self._page_locked.append(weakref.ref(array))
         return array
 
+    def give_back(self) -> None:
+        self.given_back += 1
+
     def reach(self, data: np.ndarray) -> int | None:
-        locked = any(np.shares_memory(data, array) for array in self._page_locked)
+        locked = any(np.shares_memory(data, array) for array in _living(self._page_locked))
         return data.ctypes.data if locked else None
 
     def address(self, array: np.ndarray) -> int:
@@ -142,7 +164,7 @@ class HostDevice:
         return second.time_ns - first.time_ns
 
     def upload(self, target: int, source: int, size: int, stream: HostStream) -> None:
-        spans = [(a.ctypes.data, a.nbytes) for a in self._page_locked]
+        spans = [(a.ctypes.data, a.nbytes) for a in _living(self._page_locked)]
         assert any(at <= source and source + size <= at + n for at, n in spans), (
             'only page-locked memory can be copied asynchronously'
         )
@@ -150,6 +172,10 @@ class HostDevice:
 
     def mark(self, stage: str) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def _remember(self, array: np.ndarray) -> np.ndarray:
+        self._arrays.append(weakref.ref(array))
+        return array
 
     def _launcher(self, name: str) -> Launcher:
         def launch(

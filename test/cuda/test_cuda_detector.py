@@ -6,6 +6,7 @@ On the CPU its kernels run with a CPU backend; on a GPU with ONNX Runtime's CUDA
 from __future__ import annotations
 
 import mmap
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,124 @@ def test_all_encodings_of_a_batch_and_growing_images(tiny: Path, device: Any) ->
     detector.close()
 
 
+@pytest.mark.parametrize('integrated', [False, True])
+def test_a_header_that_lies_costs_no_memory(integrated: bool, tiny: Path, library: Path) -> None:
+    device = HostDevice(library)
+    device.integrated = integrated
+    detector = detector_on(device, tiny, max_batch=3)
+    image = pictures(1)[0]
+    good = found(detector.submit([frame_of(image)]).wait()[0])
+    device.most = 8 << 20
+    liar = Frame('front', 0, 0, 0, '', 'jpeg', 16384, 16384, 0, jpeg_of(image).data)
+    for frames in ([liar], [frame_of(image), liar, jpeg_of(image)]):
+        for frame, result in zip(frames, detector.submit(frames).wait(), strict=True):
+            if frame is liar:
+                assert isinstance(result, FrameError)
+                assert result.reason is DropReason.UNDECODABLE
+            elif frame.encoding == 'bgr8':
+                assert found(result) == good
+            else:
+                found(result)
+    detector.close()
+
+
+def test_an_image_that_there_is_no_memory_for_fails_alone(tiny: Path, library: Path) -> None:
+    device = HostDevice(library)
+    detector = detector_on(device, tiny, max_batch=3)
+    image = pictures(1)[0]
+    good = found(detector.submit([frame_of(image)]).wait()[0])
+    device.most = 4 << 20
+    large = np.zeros((1200, 1600, 3), np.uint8)
+    for _ in range(2):
+        for one in (frame_of(large), jpeg_of(large)):
+            first, second, third = detector.submit([frame_of(image), one, frame_of(image)]).wait()
+            assert isinstance(second, FrameError) and second.reason is DropReason.UNSUPPORTED
+            assert 'no memory for an image of 1600x1200' in str(second)
+            assert found(first) == found(third) == good
+    device.most = 1 << 30
+    found(detector.submit([frame_of(large)]).wait()[0])
+    detector.close()
+
+
+def test_batches_of_a_wrong_size_are_refused(tiny: Path, device: Any) -> None:
+    frames = [frame_of(picture) for picture in pictures(3)]
+    detector = detector_on(device, tiny, max_batch=2, in_flight=2)
+    running = detector.submit(frames[:1])
+    for count in (0, 3):
+        with pytest.raises(LaneError, match=f'expected 1 to 2 frames, got {count}'):
+            detector.submit(frames[:count])
+    with pytest.raises(AttributeError):
+        detector.submit([None])  # type: ignore[list-item]
+    (again,) = detector.submit(frames[:1]).wait()
+    (first,) = running.wait()
+    assert found(first) == found(again)
+    detector.close()
+    with pytest.raises(LaneError, match='closed'):
+        detector.submit(frames[:1])
+
+
+def test_frames_are_let_go_with_their_results(tiny: Path, device: Any) -> None:
+    """Their memory belongs to a ring of buffers that images are received into."""
+    detector = detector_on(device, tiny)
+    image = pictures(1)[0]
+    memory = weakref.ref(image)
+    ticket = detector.submit([frame_of(image)])
+    del image
+    assert memory() is not None
+    ticket.wait()
+    assert memory() is None
+    detector.close()
+
+
+def test_closing_gives_all_memory_back(tiny: Path, library: Path) -> None:
+    device = HostDevice(library)
+    before = device.held()
+    detector = detector_on(device, tiny, max_batch=2, in_flight=2)
+    last = detector.submit([frame_of(p) for p in pictures(2)])
+    late = detector.submit([frame_of(p) for p in pictures(2)])
+    want = [found(result) for result in last.wait()]
+    assert device.held() > before
+    detector.close()
+    assert [found(result) for result in late.wait()] == want
+    del late, last
+    assert device.held() == before
+    detector.close()
+    assert device.given_back == 1
+
+
+@pytest.mark.gpu
+def test_closing_gives_the_memory_of_a_gpu_back(tiny: Path, cuda: CudaDevice) -> None:
+    import cupy
+
+    pools = cupy.get_default_memory_pool(), cupy.get_default_pinned_memory_pool()
+    cuda.give_back()
+    before = pools[0].total_bytes()
+    detector = detector_on(cuda, tiny, max_batch=2, in_flight=2)
+    detector.submit([frame_of(p) for p in pictures(2)]).wait()
+    assert pools[0].total_bytes() > before
+    detector.close()
+    assert pools[0].total_bytes() <= before and pools[1].n_free_blocks() == 0
+
+
+def test_sizes_of_images_are_remembered_within_bounds(
+    tiny: Path, device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches in flight, and those that see the same images again, keep what they point to."""
+    monkeypatch.setattr('yolox_trt_ros.detect.cuda.preprocess.MAX_TEMPLATES', 3)
+    detector = detector_on(device, tiny, max_batch=2, in_flight=2)
+    on_cpu = CpuDetector(tiny, load_model_spec(tiny), Thresholds, max_batch=2)
+    frames = [frame_of(picture) for picture in pictures(8)]
+    waiting = []
+    for first in (0, 2, 0, 4, 6, 0, 6, 2, 2, 2):
+        batch = frames[first : first + 2]
+        waiting.append((detector.submit(batch), on_cpu.submit(batch).wait()))
+        if len(waiting) == 2:
+            ticket, want = waiting.pop(0)
+            for a, b in zip(ticket.wait(), want, strict=True):
+                assert not differences(found(a), found(b), 0.98, 0.01)
+    detector.close()
+
+
 def test_sizes_of_batches_that_are_run() -> None:
     assert batch_sizes(1) == [1]
     assert batch_sizes(6) == [1, 2, 4, 6]
@@ -218,6 +337,26 @@ def test_the_gpu_decodes_jpeg_images_as_opencv_does(cuda: CudaDevice) -> None:
             pixels = host[:, : layout.width * 3].reshape(*size, 3).astype(int)
             apart = np.abs(pixels - decode_compressed(frame))
             assert apart.mean() < 1 and np.percentile(apart, 99.9) <= 4
+
+
+@pytest.mark.gpu
+def test_memory_of_decoded_images_is_kept_when_their_number_varies(cuda: CudaDevice) -> None:
+    jpeg, stream, images = gpu_jpeg(), cuda.stream(), []  # type: ignore[var-annotated]
+    whole = [jpeg_of(smooth(240, 320, seed)) for seed in range(4)]
+    broken = Frame('front', 0, 0, 0, '', 'jpeg', 240, 320, 0, whole[0].data.copy())
+    broken.data[2:600] = 7
+
+    def addresses(frames: list[Frame]) -> list[int]:
+        decoded = jpeg.decode(frames, images, stream)
+        return [found[1] for found in decoded if not isinstance(found, FrameError)]
+
+    first = addresses(whole[:3])
+    assert len(set(first)) == 3
+    assert addresses(whole[:1]) == first[:1]
+    assert addresses(whole)[:3] == first and len(images) == 4
+    assert addresses([broken]) == []
+    assert len(addresses([whole[0], broken, whole[1]])) == 2
+    assert addresses(whole[:3]) == addresses(whole[:3])
 
 
 @pytest.mark.gpu

@@ -72,7 +72,7 @@ class Batch:
         record: ``BATCH`` (), page-locked.
         images: ``IMAGE`` (``MAX_IMAGES``,), a part of it.
         sources: what the preprocessor last wrote to them.
-        kinds: likewise, but for the addresses.
+        kinds: likewise, but for the addresses; keeps the tables that they point to.
         limits: what the postprocessor last wrote.
         changed: whether one of them wrote since the last upload.
         address: of the record, for kernels.

@@ -12,15 +12,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from yolox_trt_ros.core.detector import Detected, FrameResult
-from yolox_trt_ros.core.errors import FrameError, LaneError
+from yolox_trt_ros.core.errors import LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.detect.cuda.batch import Batch, Source
+from yolox_trt_ros.detect.cuda.batch import Batch
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
 from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
-from yolox_trt_ros.detect.cuda.staging import Staging
+from yolox_trt_ros.detect.cuda.staging import Errors, Staging
 from yolox_trt_ros.detect.cuda.step import Step
 
 COPY_THREADS = 4
@@ -64,7 +64,7 @@ class CudaDetector:
     is enqueued, so with two batches in flight the images of one travel while the other is computed.
     All that is computed, from pixels to detections in host memory, is one CUDA graph where the
     backend's network can be part of one. The copies are not: they come from wherever the images
-    are, and run beside the batch before. Nothing is allocated once the largest image has been seen.
+    are, and run beside the batch before. Nothing is allocated once the largest batch has been seen.
 
     Args:
         spec: the model.
@@ -100,7 +100,11 @@ class CudaDetector:
         self._device, self._stream, self._backend = device, stream, backend
         self._pool = ThreadPoolExecutor(COPY_THREADS, 'images')
         self._thresholds = thresholds
+        self._uploading, self._launching, self._collecting = map(
+            device.mark, ('upload', 'launch', 'collect')
+        )
         self._next = 0
+        self._open = True
         self._decoded_ns = 0
         with MAKING, stream:
             self._preprocessor = CudaPreprocessor(spec, device, backend.form)
@@ -116,66 +120,88 @@ class CudaDetector:
         """Enqueue 1 to ``max_batch`` frames.
 
         Raises:
-            LaneError: more batches are in flight than the detector was made for.
+            LaneError: there are none or more, more batches are in flight than the detector was made
+                for, or it is closed.
         """
+        slot = self._slot_for(len(frames))
+        with self._stream:
+            slot.begun.record(self._stream)
+            submitted_ns = time.monotonic_ns()
+            with self._uploading:
+                errors = self._upload(frames, slot)
+            with self._launching:
+                slot.step.launch(len(frames))
+            slot.decoded.record(self._stream)
+        self._next = (self._next + 1) % len(self._slots)
+        slot.ticket = CudaTicket(self, slot, len(frames), errors, submitted_ns)
+        return slot.ticket
+
+    def close(self) -> None:
+        """Wait for the device and give all memory back; twice is allowed.
+
+        What a ticket that is not waited for yet needs stays until then.
+        """
+        if not self._open:
+            return
+        self._open = False
+        self._pool.shutdown(wait=False)
+        try:
+            self.copies.synchronize()
+            self._stream.synchronize()
+        finally:
+            with MAKING:
+                self._slots.clear()
+                self._preprocessor.close()
+                self._postprocessor.close()
+                self._backend.close()
+                self._device.give_back()
+
+    def collect(
+        self, slot: Slot, images: int, errors: Errors, submitted_ns: int
+    ) -> list[FrameResult]:
+        """Return the results of a batch; for its ticket."""
+        if running := not slot.decoded.done:
+            slot.decoded.synchronize()
+        decoded_ns = time.monotonic_ns()
+        with self._collecting:
+            slot.ticket = None
+            slot.staging.release()
+            if (
+                not running
+            ):  # it ended unobserved; the stream began it when it was done with the last
+                began_ns = max(submitted_ns, self._decoded_ns)
+                elapsed_ns = self._device.elapsed_ns(slot.begun, slot.decoded)
+                decoded_ns = min(decoded_ns, began_ns + elapsed_ns)
+            self._decoded_ns = decoded_ns
+            preprocessed, inferred, decoded = slot.times.tolist()
+            ago = decoded_ns - decoded
+            times = preprocessed + ago, inferred + ago, decoded_ns
+            found = self._postprocessor.detections(slot.result, images)
+            results: list[FrameResult] = [Detected(detections, *times) for detections in found]
+            for place, error in errors.items():
+                results[place] = error
+            return results
+
+    def _slot_for(self, images: int) -> Slot:
+        if not (self._open and 0 < images <= self.max_batch):
+            state = f'got {images}' if self._open else 'but the detector is closed'
+            raise LaneError(f'expected 1 to {self.max_batch} frames, {state}')
         slot = self._slots[self._next]
         if slot.ticket is not None:
             raise LaneError(
                 f'expected at most {len(self._slots)} batches in flight, got one more: '
                 'wait for a ticket first'
             )
-        self._next = (self._next + 1) % len(self._slots)
-        with self._stream:
-            slot.begun.record(self._stream)
-            submitted_ns = time.monotonic_ns()
-            with self._device.mark('upload'):
-                sources = self._upload(frames, slot)
-            with self._device.mark('launch'):
-                slot.step.launch(len(frames))
-            slot.decoded.record(self._stream)
-        slot.ticket = CudaTicket(self, slot, sources, submitted_ns)
-        return slot.ticket
+        return slot
 
-    def close(self) -> None:
-        """Wait for the device and free what this detector holds; twice is allowed."""
-        self._pool.shutdown(wait=False)
-        try:
-            self.copies.synchronize()
-            self._stream.synchronize()
-        finally:
-            self._slots.clear()
-            self._backend.close()
-
-    def collect(
-        self, slot: Slot, sources: Sequence[Source | FrameError], submitted_ns: int
-    ) -> list[FrameResult]:
-        """Return the results of a batch; for its ticket."""
-        if running := not slot.decoded.done:
-            slot.decoded.synchronize()
-        decoded_ns = time.monotonic_ns()
-        slot.ticket = None
-        if not running:  # it ended unobserved; the stream began it when it was done with the last
-            began_ns = max(submitted_ns, self._decoded_ns)
-            elapsed_ns = self._device.elapsed_ns(slot.begun, slot.decoded)
-            decoded_ns = min(decoded_ns, began_ns + elapsed_ns)
-        self._decoded_ns = decoded_ns
-        preprocessed, inferred, decoded = slot.times.tolist()
-        times = decoded_ns - (decoded - preprocessed), decoded_ns - (decoded - inferred), decoded_ns
-        found = self._postprocessor.detections(slot.result, len(sources))
-        return [
-            source if isinstance(source, FrameError) else Detected(detections, *times)
-            for source, detections in zip(sources, found, strict=True)
-        ]
-
-    def _upload(self, frames: Sequence[Frame], slot: Slot) -> list[Source | FrameError]:
-        sources = slot.staging.upload(frames)
-        images = [None if isinstance(source, FrameError) else source for source in sources]
-        self._preprocessor.describe(images, slot.batch)
+    def _upload(self, frames: Sequence[Frame], slot: Slot) -> Errors:
+        sources, errors = slot.staging.upload(frames)
+        self._preprocessor.describe(sources, slot.batch)
         self._postprocessor.describe(self._thresholds(), slot.batch)
         slot.batch.upload(self.copies)
         slot.uploaded.record(self.copies)
         self._stream.wait_event(slot.uploaded)
-        return sources
+        return errors
 
     def _new_slot(self, jpeg: GpuJpeg | None) -> Slot:
         device, backend = self._device, self._backend
@@ -242,18 +268,14 @@ class CudaTicket:
     """
 
     def __init__(
-        self,
-        detector: CudaDetector,
-        slot: Slot,
-        sources: Sequence[Source | FrameError],
-        submitted_ns: int,
+        self, detector: CudaDetector, slot: Slot, images: int, errors: Errors, submitted_ns: int
     ) -> None:
         self._detector, self.slot = detector, slot
-        self._sources, self._submitted_ns = sources, submitted_ns
+        self._batch = images, errors, submitted_ns
         self._results: list[FrameResult] | None = None
 
     def wait(self) -> list[FrameResult]:
         """Sleep until the batch is decoded; see :class:`core.detector.Ticket`."""
         if self._results is None:
-            self._results = self._detector.collect(self.slot, self._sources, self._submitted_ns)
+            self._results = self._detector.collect(self.slot, *self._batch)
         return self._results

@@ -60,24 +60,36 @@ class GpuJpeg:
 
         Args:
             frames: ``jpeg`` ones.
-            images: of the last call, whose memory is used again; it then holds this call's.
+            images: whose memory is used: the longest list so far, which grows where that is short.
             stream: what is enqueued there afterwards finds the pixels.
         """
         whole = [self._stream_of(frame) for frame in frames]
         streams = [stream for stream in whole if not isinstance(stream, FrameError)]
-        reusable = list(images) if len(images) == len(streams) and None not in images else None
-        images[:] = []
+        decoded = iter(self._decode(streams, images))
         if streams:
-            # Images are freed on the stream of their decoding, which has to outlive them: the
-            # default stream does.
-            images[:] = self._decoder.decode(streams, images=reusable, params=self._parameters)
             self._done.record(self._cupy.cuda.Stream.null)
             stream.wait_event(self._done)
-        decoded = iter(images)
         return [
             error if isinstance(error, FrameError) else _source(frame, next(decoded))
             for frame, error in zip(frames, whole, strict=True)
         ]
+
+    def _decode(self, streams: Sequence[Any], images: list[Any]) -> list[Any]:
+        """Return a decoded image for each stream, ``None`` for a damaged one.
+
+        nvImageCodec asks for as many images to decode into as there are streams, or for none. They
+        are freed on the stream of their decoding, which has to outlive them: the default stream
+        does.
+        """
+        kept = len(images)
+        found: list[Any] = []
+        for some, reused in ((streams[:kept], images[: len(streams)]), (streams[kept:], None)):
+            if some:
+                found += self._decoder.decode(some, images=reused, params=self._parameters)
+        # What a damaged file was decoded to may have become as large as its header claimed.
+        whole = [image for image in found if image is not None]
+        images[:] = whole + images[len(streams) :]
+        return found
 
     def _stream_of(self, frame: Frame) -> Any:
         try:

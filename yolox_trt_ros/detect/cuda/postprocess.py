@@ -147,6 +147,10 @@ class CudaPostprocessor:
         overlap(grid, (BLOCK,), (told, work))
         keep((images,), (MAX_CANDIDATES,), (told, work, np.uint64(result)))
 
+    def close(self) -> None:
+        """Free its memory; nothing may be enqueued any more."""
+        self._arrays.clear()
+
     @staticmethod
     def detections(result: np.ndarray, images: int) -> list[Detections]:
         """Return a copy of each image's detections, best first, in source-image pixels."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,9 @@ _FORMATS = {
     'bayer_grbg8': (_BAYER, 1, False),
 }
 
+MAX_TEMPLATES = 256
+"""Sizes and encodings of images that are remembered; cameras have fewer, folders may have more."""
+
 Layout = Literal['nchw', 'chw16', 'chw32', 'hwc4']
 _LAYOUTS = {
     'nchw': ('kPlanar', 0),
@@ -55,6 +58,18 @@ _LAYOUTS = {
     'hwc4': ('kInterleaved4', 4),
 }
 _TYPES = {'float32': 'float', 'float16': 'Half', 'int8': 'signed char'}
+
+
+class Template(NamedTuple):
+    """What images of one size and encoding share.
+
+    Attributes:
+        image: ``IMAGE`` (), without an address.
+        tables: on the device, that it points to.
+    """
+
+    image: Any
+    tables: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,8 @@ class CudaPreprocessor:
     """Colour, resize, letterbox, layout and type conversion of one model's input, fused.
 
     Pixel arithmetic is OpenCV's (8-bit bilinear with half-pixel centres); see ``image.cuh``. Each
-    size and encoding of image gets small tables on the device when it is first seen.
+    size and encoding of image gets small tables on the device when it is first seen; the
+    ``MAX_TEMPLATES`` last ones are kept.
 
     Args:
         spec: the model; its input width must be even.
@@ -118,9 +134,9 @@ class CudaPreprocessor:
             )
         self._spec = spec
         self._device = device
-        self._templates: dict[Pixels, tuple[Any, list[Any]]] = {}
-        self._nothing = np.zeros((), IMAGE)[()]
-        self._nothing['letterbox'] = 1
+        self._templates: dict[Pixels, Template] = {}
+        self._nothing = Template(np.zeros((), IMAGE)[()], [])
+        self._nothing.image['letterbox'] = 1
         kind, layout = _TYPES[dtype.name], _LAYOUTS[form.layout][0]
         name = f'letterbox<{kind}, {layout}, {str(antialias).lower()}>'
         (self._kernel,) = device.kernels('letterbox.cu', [name], ())
@@ -147,9 +163,10 @@ class CudaPreprocessor:
         addresses = []
         for place, source in enumerate(sources):
             pixels, address = source or (None, 0)
-            image = self._template(pixels) if pixels else self._nothing
-            if batch.kinds[place] is not image:  # nor is that often
-                images[place] = batch.kinds[place] = image
+            kind = self._template(pixels) if pixels else self._nothing
+            if batch.kinds[place] is not kind:  # nor is that often
+                batch.kinds[place] = kind
+                images[place] = kind.image
             addresses.append(address)
         images['data'][: len(addresses)] = addresses
         batch.record['images'] = len(addresses)
@@ -167,25 +184,34 @@ class CudaPreprocessor:
         grid = (-(-self._spec.width // columns), -(-self._spec.height // rows), images)
         self._kernel(grid, BLOCK, (np.uint64(batch), self._target))
 
-    def _template(self, pixels: Pixels) -> Any:
-        """Return what images like this one share, with tables that it points to."""
-        if pixels not in self._templates:
-            encoding, height, width, step = pixels
-            box = Letterbox.fit(height, width, self._spec)
-            image = np.zeros((), IMAGE)
-            form, image['red'], red_first = _FORMATS[encoding]
-            image['format'] = form
-            image['swap'] = red_first != (self._spec.colour == 'rgb')
-            image['step'], image['width'], image['height'] = step, width, height
-            image['out_width'], image['out_height'] = box.width, box.height
-            image['letterbox'] = box.scale
-            sizes = (width, box.width), (height, box.height)
-            image['scale'] = [round(size / out * 2**32) for size, out in sizes]
-            across, down = (taps(size, out) for size, out in sizes)
-            tables = [self._device.array(table) for table in (pairs(across, width), down)]
-            image['across'], image['down'] = map(self._device.address, tables)
-            self._templates[pixels] = (image[()], tables)
-        return self._templates[pixels][0]
+    def close(self) -> None:
+        """Free its tables, but for those of batches that still exist."""
+        self._templates.clear()
+
+    def _template(self, pixels: Pixels) -> Template:
+        found = self._templates.get(pixels)
+        if found is None:
+            if len(self._templates) == MAX_TEMPLATES:  # batches keep those that they point to
+                del self._templates[next(iter(self._templates))]
+            found = self._templates[pixels] = self._new_template(pixels)
+        return found
+
+    def _new_template(self, pixels: Pixels) -> Template:
+        encoding, height, width, step = pixels
+        box = Letterbox.fit(height, width, self._spec)
+        image = np.zeros((), IMAGE)
+        form, image['red'], red_first = _FORMATS[encoding]
+        image['format'] = form
+        image['swap'] = red_first != (self._spec.colour == 'rgb')
+        image['step'], image['width'], image['height'] = step, width, height
+        image['out_width'], image['out_height'] = box.width, box.height
+        image['letterbox'] = box.scale
+        sizes = (width, box.width), (height, box.height)
+        image['scale'] = [round(size / out * 2**32) for size, out in sizes]
+        across, down = (taps(size, out) for size, out in sizes)
+        tables = [self._device.array(table) for table in (pairs(across, width), down)]
+        image['across'], image['down'] = map(self._device.address, tables)
+        return Template(image[()], tables)
 
 
 def taps(size: int, out: int) -> np.ndarray:

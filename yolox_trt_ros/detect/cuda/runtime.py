@@ -41,7 +41,11 @@ class Device(Protocol):
         ...
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> Any:
-        """Return an array on the device, written on the current stream."""
+        """Return an array on the device, written on the current stream.
+
+        Raises:
+            MemoryError: the device has no more.
+        """
         ...
 
     def array(self, data: np.ndarray) -> Any:
@@ -49,7 +53,15 @@ class Device(Protocol):
         ...
 
     def page_locked(self, count: int, dtype: Any) -> np.ndarray:
-        """Return an array (count,), count > 0, in host memory that kernels reach too."""
+        """Return an array (count,), count > 0, in host memory that kernels reach too.
+
+        Raises:
+            MemoryError: no more can be page-locked.
+        """
+        ...
+
+    def give_back(self) -> None:
+        """Return memory that nobody uses any more to the driver, which may wait for the device."""
         ...
 
     def reach(self, data: np.ndarray) -> int | None:
@@ -179,10 +191,22 @@ class CudaDevice:
 
     def page_locked(self, count: int, dtype: Any) -> np.ndarray:
         """Return page-locked memory, which every device of the machine reaches; zeros."""
-        memory = self._cupy.cuda.alloc_pinned_memory(count * np.dtype(dtype).itemsize)
+        size = count * np.dtype(dtype).itemsize
+        try:
+            memory = self._cupy.cuda.alloc_pinned_memory(size)
+        except self._runtime.CUDARuntimeError as error:
+            if error.status != self._runtime.errorMemoryAllocation:
+                raise
+            raise MemoryError(f'CUDA page-locks no {size >> 20} MiB more') from error
         array = np.frombuffer(memory, dtype, count)
         array.view(np.uint8).fill(0)
         return array
+
+    def give_back(self) -> None:
+        """Empty CuPy's memory pools."""
+        with self._cupy.cuda.Device(self.index):
+            self._cupy.get_default_memory_pool().free_all_blocks()
+            self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def reach(self, data: np.ndarray) -> int | None:
         """Return the address; some GPUs see registered memory at another one than the host."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,10 @@ LIMIT = 1 << 31
 
 Kind = tuple[str, int, int, int, int]
 """Encoding, height, width, step and bytes of a frame: all that its layout depends on."""
+
+Sources = list[Source | None]
+Errors = dict[int, FrameError]
+"""What is wrong with the images of some places of a batch."""
 
 
 class Layout(NamedTuple):
@@ -67,84 +72,133 @@ class Staging:
         self._on_device: Any = None
         self._address = self._target = 0
         self._frames: Sequence[Frame] = ()
-        self._kinds: list[Kind] = []
-        self._layouts: list[Layout | FrameError] = []
+        self._kinds: list[Kind] | None = None
+        self._layouts: list[Layout | None] = []
+        self._sources: Sources = []
+        self._misfits: Errors = {}
 
-    def upload(self, frames: Sequence[Frame]) -> list[Source | FrameError]:
-        """Return raw images with the addresses at which kernels find them, or what is wrong.
+    def upload(self, frames: Sequence[Frame]) -> tuple[Sources, Errors]:
+        """Return raw images with the addresses at which kernels find them, and what is wrong.
 
-        Copies are enqueued on the copy stream; the frames' memory is kept until the next call.
+        Copies are enqueued on the copy stream; the frames' memory is kept until :meth:`release`.
         """
         self._frames = frames
         if self._jpeg is None:
             return self._upload(frames)
-        jpegs = [
-            i for i, f in enumerate(frames) if f.encoding == 'jpeg' and f.width > 1
-        ]  # see _layout
+        # A single column takes the other way: see _layout.
+        jpegs = [i for i, f in enumerate(frames) if f.encoding == 'jpeg' and f.width > 1]
+        if not jpegs:
+            return self._upload(frames)
         others = [i for i in range(len(frames)) if i not in jpegs]
-        sources = dict(zip(others, self._upload([frames[i] for i in others]), strict=True))
+        rest, wrong = self._upload([frames[i] for i in others])
+        sources = dict(zip(others, rest, strict=True))
+        errors = {others[place]: error for place, error in wrong.items()}
         decoded = self._jpeg.decode([frames[i] for i in jpegs], self._images, self._copies)
-        sources |= zip(jpegs, decoded, strict=True)
-        return [sources[i] for i in range(len(frames))]
+        for i, found in zip(jpegs, decoded, strict=True):
+            if isinstance(found, FrameError):
+                errors[i] = found
+            else:
+                sources[i] = found
+        return [sources.get(i) for i in range(len(frames))], errors
 
-    def _upload(self, frames: Sequence[Frame]) -> list[Source | FrameError]:
+    def release(self) -> None:
+        """Let go of the frames, whose copies are done."""
+        self._frames = ()
+
+    def _upload(self, frames: Sequence[Frame]) -> tuple[Sources, Errors]:
         kinds = [(f.encoding, f.height, f.width, f.step, len(f.data)) for f in frames]
         if kinds != self._kinds:  # cameras send the same kind of image again and again
-            self._kinds, self._layouts = kinds, self._arrange(kinds)
-        # All are started before the first is waited for.
-        staged = [self._stage(*item) for item in zip(frames, self._layouts, strict=True)]
-        return [self._send(*item) for item in zip(self._layouts, staged, strict=True)]
-
-    def _arrange(self, kinds: list[Kind]) -> list[Layout | FrameError]:
-        """Return where each image of a batch will lie, in memory that has room for all of them."""
-        layouts: list[Layout | FrameError] = []
-        end = 0
-        for kind in kinds:
-            try:
-                layout = _layout(*kind, end)
-            except FrameError as error:
-                layouts.append(error)
+            layouts, errors, size = _arrange(kinds)
+            if size > self._host.size:
+                return self._upload_larger(frames)
+            self._settle(kinds, layouts, errors)
+        sources, errors = self._sources.copy(), self._misfits.copy()
+        reach, send, target = self._device.reach, self._device.upload, self._target
+        integrated, waiting = self._device.integrated, []
+        for i, (frame, layout) in enumerate(zip(frames, self._layouts, strict=True)):
+            if layout is None:
+                continue
+            pixels, size, place, direct = layout
+            address = reach(frame.data) if direct else None
+            if address is None:
+                host = self._host[place : place + size]
+                waiting.append((i, size, place, self._pool.submit(_copy, frame, host)))
+            elif integrated:
+                sources[i] = pixels, address
             else:
-                layouts.append(layout)
-                end += -(-(layout.size + SLACK) // ALIGNMENT) * ALIGNMENT
-        self._reserve(end)
-        return layouts
-
-    def _stage(self, frame: Frame, layout: Layout | FrameError) -> int | Future[None]:
-        """Return where page-locked bytes of a frame lie for the device, or a promise of a copy."""
-        if isinstance(layout, FrameError):
-            return 0
-        address = self._device.reach(frame.data) if layout.direct else None
-        if address is not None:
-            return address
-        host = self._host[layout.place : layout.place + layout.size]
-        return self._pool.submit(_copy, frame, host)
-
-    def _send(self, layout: Layout | FrameError, staged: int | Future[None]) -> Source | FrameError:
-        if isinstance(layout, FrameError):
-            return layout
-        pixels, size, place, _ = layout
-        if isinstance(staged, Future):
+                send(target + place, address, size, self._copies)
+        for i, size, place, copy in waiting:
             try:
-                staged.result()
+                copy.result()
             except FrameError as error:
-                return error
-            staged = self._address + place
-        if self._device.integrated:
-            return pixels, staged
-        self._device.upload(self._target + place, staged, size, self._copies)
-        return pixels, self._target + place
+                sources[i], errors[i] = None, error
+                continue
+            if not integrated:
+                send(target + place, self._address + place, size, self._copies)
+        return sources, errors
+
+    def _upload_larger(self, frames: Sequence[Frame]) -> tuple[Sources, Errors]:
+        """Make room first, for what compressed images really hold: a header may claim anything."""
+        raw = list(self._pool.map(_decoded, frames))
+        errors = {i: frame for i, frame in enumerate(raw) if isinstance(frame, FrameError)}
+        good = {i: frame for i, frame in enumerate(raw) if isinstance(frame, Frame)}
+        while True:
+            kinds = [(f.encoding, f.height, f.width, f.step, len(f.data)) for f in good.values()]
+            layouts, _, size = _arrange(kinds)
+            try:
+                self._reserve(size)
+            except MemoryError as error:
+                sizes = [layout.size if layout else 0 for layout in layouts]
+                largest = list(good)[sizes.index(max(sizes))]
+                frame = good.pop(largest)
+                errors[largest] = FrameError(
+                    DropReason.UNSUPPORTED,
+                    f'there is no memory for an image of {frame.width}x{frame.height}: {error}',
+                )
+            else:
+                break
+        places = list(good)
+        some, wrong = self._upload(list(good.values()))
+        sources = dict(zip(places, some, strict=True))
+        errors |= {places[place]: error for place, error in wrong.items()}
+        return [sources.get(i) for i in range(len(frames))], errors
+
+    def _settle(self, kinds: list[Kind], layouts: Sequence[Layout | None], errors: Errors) -> None:
+        """Remember an arrangement, for batches of the same kinds."""
+        base = self._address if self._device.integrated else self._target
+        self._layouts, self._misfits = list(layouts), errors
+        self._sources = [layout and (layout.pixels, base + layout.place) for layout in layouts]
+        self._kinds = kinds
 
     def _reserve(self, size: int) -> None:
         if size <= self._host.size:
             return
-        self._host = self._device.page_locked(size, np.uint8)
-        self._address = self._device.address(self._host)
+        host, on_device = self._device.page_locked(size, np.uint8), None
         if not self._device.integrated:
             # Its zeros must not be written after the copies that follow.
             with self._copies:
-                self._on_device = self._device.zeros((size,), np.uint8)
-            self._target = self._device.address(self._on_device)
+                on_device = self._device.zeros((size,), np.uint8)
+            self._target = self._device.address(on_device)
+        self._host, self._on_device = host, on_device
+        self._address = self._device.address(host)
+        self._kinds = None
+
+
+def _arrange(kinds: Sequence[Kind]) -> tuple[list[Layout | None], Errors, int]:
+    """Return where each image of a batch will lie, what is wrong, and how many bytes that takes."""
+    layouts: list[Layout | None] = []
+    errors: Errors = {}
+    end = 0
+    for place, kind in enumerate(kinds):
+        try:
+            layout = _layout(*kind, end)
+        except FrameError as error:
+            errors[place] = error
+            layouts.append(None)
+        else:
+            layouts.append(layout)
+            end += -(-(layout.size + SLACK) // ALIGNMENT) * ALIGNMENT
+    return layouts, errors, end
 
 
 def _layout(encoding: str, height: int, width: int, step: int, size: int, place: int) -> Layout:
@@ -172,6 +226,17 @@ def _layout(encoding: str, height: int, width: int, step: int, size: int, place:
     # column of its own would have foreign memory beside it.
     pixels = Pixels(encoding, height, width, step)
     return Layout(pixels, min(size, step * rows), place, width > 1)
+
+
+def _decoded(frame: Frame) -> Frame | FrameError:
+    """Return a frame with its pixels in the place of a file."""
+    if not frame.compressed:
+        return frame
+    try:
+        pixels = decode_compressed(frame)
+    except FrameError as error:
+        return error
+    return replace(frame, encoding='bgr8', step=frame.width * 3, data=pixels.reshape(-1))
 
 
 def _copy(frame: Frame, target: np.ndarray) -> None:
