@@ -175,7 +175,10 @@ class CudaDevice:
         self._range = _ranges(self._cupy)
 
     def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
-        """Compile by NVRTC, or load what was compiled before from CuPy's cache on disk."""
+        """Compile by NVRTC, or load what was compiled before from CuPy's cache on disk.
+
+        CuPy keeps instances of templates there from 14.2 on; an older one compiles at every start.
+        """
         module = self._cupy.RawModule(
             code=source(file), options=('-std=c++17', *options), name_expressions=list(names)
         )
