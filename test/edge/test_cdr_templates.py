@@ -1,4 +1,4 @@
-"""What templates write is what ROS reads, and byte for byte what another CDR writer writes."""
+"""What templates write is what ROS reads, and byte for byte what rosidl and rosbags write."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosidl_bytes import serialize_into
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
@@ -18,7 +20,14 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros import cdr_templates
-from yolox_trt_ros.ros.cdr_templates import DetectionsWriter, LatencyWriter, TemplateError, check
+from yolox_trt_ros.ros.cdr_templates import (
+    FRAME_IDS,
+    SHAPES,
+    DetectionsWriter,
+    LatencyWriter,
+    TemplateError,
+    check,
+)
 from yolox_trt_ros.ros.messages import detections_message, latency_message
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +80,55 @@ def as_rosbags(store: Any, message: Any) -> Any:
 def same_bytes(store: Any, written: bytes, message: Any) -> None:
     name = f'{type(message).__module__.split(".")[0]}/msg/{type(message).__name__}'
     assert written == bytes(store.serialize_cdr(as_rosbags(store, message), name))
-    # ROS leaves rubbish in the padding, so of its own bytes only the number can be compared.
-    assert len(serialize_message(message)) == len(written)
+    # rosidl never writes padding: what was in the memory stays there. In zeroed memory its bytes
+    # are ours; in any other, all are that it does write.
+    assert written == serialize_into(message, 0)
+    untouched = np.frombuffer(serialize_into(message, 0xFF), np.uint8) != np.frombuffer(
+        written, np.uint8
+    )
+    assert not np.frombuffer(written, np.uint8)[untouched].any()
+    assert untouched.tolist() == padding(store, name, written)
+
+
+def padding(store: Any, name: str, cdr: bytes) -> list[bool]:
+    """Return for each byte of a serialised message whether it is padding.
+
+    By the message definitions' text as rosbags reads it, so by nothing that the templates know.
+    """
+    is_padding = np.ones(len(cdr), bool)
+    is_padding[:4] = False  # the encapsulation header, behind which alignment begins
+    at = 4
+
+    def number(size: int) -> None:
+        nonlocal at
+        at += -(at - 4) % size
+        is_padding[at : at + size] = False
+        at += size
+
+    def member(kind: Any) -> None:
+        nonlocal at
+        what, of = kind
+        if what is Nodetype.BASE and of[0] != 'string':
+            number(np.dtype('i1' if of[0] in ('byte', 'char') else of[0]).itemsize)
+        elif what is Nodetype.BASE:
+            number(4)
+            (length,) = np.frombuffer(cdr[at - 4 : at], np.uint32)
+            is_padding[at : at + length] = False
+            at += int(length)
+        elif what is Nodetype.NAME:
+            for _, inner in store.fielddefs[of][1]:
+                member(inner)
+        else:
+            count = of[1]
+            if what is Nodetype.SEQUENCE:
+                number(4)
+                (count,) = np.frombuffer(cdr[at - 4 : at], np.uint32)
+            for _ in range(count):
+                member(of[0])
+
+    member((Nodetype.NAME, name))
+    assert at == len(cdr)
+    return is_padding.tolist()
 
 
 @settings(max_examples=150, deadline=None)
@@ -132,7 +188,45 @@ def test_many_detections_make_room_for_themselves(rosbags: Any) -> None:
             random.integers(0, len(CLASS_IDS), n).astype(np.int32),
         )
         image = frame(n, 'optical')
-        same_bytes(rosbags, write(image, found), detections_message(image, found, CLASS_IDS))
+        written, expected = write(image, found), detections_message(image, found, CLASS_IDS)
+        same_bytes(rosbags, written, expected)
+        assert any(padding(rosbags, 'vision_msgs/msg/Detection2DArray', written))
+
+
+def test_a_camera_that_changes_lane_or_frame_id_keeps_its_templates(
+    rosbags: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    class Counted(cdr_templates.Template):
+        def __init__(self, message: Any, start: int = 0) -> None:
+            made.append(type(message).__name__)
+            super().__init__(message, start)
+
+    monkeypatch.setattr(cdr_templates, 'Template', Counted)
+    detections, latency = DetectionsWriter(CLASS_IDS), LatencyWriter()
+    box = Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
+    for turn in range(30):
+        image = frame(turn, 'left' if turn % 2 else 'right')
+        trace = FrameTrace('c', turn, ('gpu', 'dla0', 'dla1')[turn % 3], 1, 0, *range(7))
+        expected = latency_message(image, trace, 9), detections_message(image, box, CLASS_IDS)
+        same_bytes(rosbags, latency.write(image, trace, 9), expected[0])
+        same_bytes(rosbags, detections.write(image, box), expected[1])
+    assert made.count('CameraLatency') == 6
+    assert made.count('Detection2DArray') == made.count('Detection2D') == 2
+
+
+def test_templates_are_given_up_when_there_are_too_many(rosbags: Any) -> None:
+    detections, latency = DetectionsWriter(CLASS_IDS), LatencyWriter()
+    for turn in (*range(3 * SHAPES), 0, 1):
+        image = frame(turn, f'frame {turn}')
+        trace = FrameTrace('c', turn, 'gpu', 1, 0, *range(7))
+        same_bytes(rosbags, latency.write(image, trace, 9), latency_message(image, trace, 9))
+        found = Detections.empty()
+        expected = detections_message(image, found, CLASS_IDS)
+        same_bytes(rosbags, detections.write(image, found), expected)
+    assert len(latency._of_shape._made) == SHAPES
+    assert len(detections._of_frame_id._made) == FRAME_IDS
 
 
 @pytest.mark.parametrize('class_ids', [[], ['0'], CLASS_IDS])

@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from rosidl_parser import definition
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import STAGES, FrameTrace
+from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.messages import detections_message, latency_message
 from yolox_trt_ros.ros.native import load_native
+
+Key = TypeVar('Key')
+Made = TypeVar('Made')
 
 ENCAPSULATION = bytes((0, sys.byteorder == 'little', 0, 0))
 
@@ -111,8 +117,40 @@ class Template:
         self.data += struct.pack('=' + code, value)
 
 
+FRAME_IDS = 4
+"""Frame ids of a camera whose templates are kept at a time."""
+
+SHAPES = 16
+"""Strings of ``CameraLatency``, mostly lanes, whose templates are kept at a time."""
+
+
+class _Kept(Generic[Key, Made]):
+    """What was made for the keys of late.
+
+    Args:
+        make: makes what belongs to a key.
+        most: of all, those that were asked for last.
+    """
+
+    def __init__(self, make: Callable[[Key], Made], most: int) -> None:
+        self._make = make
+        self._most = most
+        self._made: dict[Key, Made] = {}
+
+    def __getitem__(self, key: Key) -> Made:
+        made = self._made.pop(key, None)
+        if made is None:
+            made = self._make(key)
+            if len(self._made) == self._most:
+                del self._made[next(iter(self._made))]
+        self._made[key] = made
+        return made
+
+
 class DetectionsWriter:
     """Writes one camera's ``Detection2DArray`` messages.
+
+    A frame_id is in every element and moves what is behind it, so each has templates of its own.
 
     Args:
         class_ids: what ``class_id`` says for each class.
@@ -124,7 +162,7 @@ class DetectionsWriter:
     def __init__(self, class_ids: Sequence[str]) -> None:
         self._new_writer = load_native().BoxWriter
         self._class_ids = class_ids
-        self._frame_id: str | None = None
+        self._of_frame_id = _Kept(self._begin, FRAME_IDS)
 
     def write(self, frame: Frame, found: Detections) -> bytes:
         """Return the message that :func:`messages.detections_message` builds, serialised.
@@ -136,21 +174,20 @@ class DetectionsWriter:
         Raises:
             TemplateError: no template can be made of the installed ``Detection2D``.
         """
-        if frame.frame_id != self._frame_id:
-            self._forget(frame)
+        array, boxes = self._of_frame_id[frame.frame_id]
         stamp = divmod(frame.stamp_ns, 1_000_000_000)
-        self._array.put('header.stamp.sec', 'i', stamp[0])
-        self._array.put('header.stamp.nanosec', 'I', stamp[1])
-        self._array.put('detections', 'I', len(found))
-        head = ENCAPSULATION + self._array.data
-        boxes = found.xyxy, found.score, found.class_id
+        array.put('header.stamp.sec', 'i', stamp[0])
+        array.put('header.stamp.nanosec', 'I', stamp[1])
+        array.put('detections', 'I', len(found))
+        head = ENCAPSULATION + array.data
+        numbers = found.xyxy, found.score, found.class_id
         while True:
-            message = self._boxes.write(head, len(ENCAPSULATION), stamp, *boxes)
+            message = boxes.write(head, len(ENCAPSULATION), stamp, *numbers)
             if isinstance(message, bytes):
                 return message
-            self._learn(frame, *message)
+            self._learn(boxes, frame, *message)
 
-    def _learn(self, frame: Frame, class_id: int, phase: int) -> None:
+    def _learn(self, boxes: Any, frame: Frame, class_id: int, phase: int) -> None:
         """Make the template of one detection of a class that begins at ``phase`` modulo 8."""
         zeros = np.zeros((1, 4), np.float32)
         one = Detections(zeros, np.zeros(1, np.float32), np.array([class_id], np.int32))
@@ -158,24 +195,23 @@ class DetectionsWriter:
         element = Template(message.detections[0], phase)
         try:
             places = [element.at[path] for path in _STAMP + _BOX]
-            self._boxes.learn(class_id, phase, bytes(element.data), places)
+            boxes.learn(class_id, phase, bytes(element.data), places)
         except KeyError as error:
             raise TemplateError(f'Detection2D has no member {error}') from error
         except IndexError as error:
             raise TemplateError(f'Detection2D: {error}') from error
 
-    def _forget(self, frame: Frame) -> None:
-        """Begin again for another frame_id, whose length moves everything."""
-        self._frame_id = frame.frame_id
-        self._array = Template(detections_message(frame, Detections.empty(), self._class_ids))
-        self._boxes = self._new_writer()
+    def _begin(self, frame_id: str) -> tuple[Template, Any]:
+        """Return the template of an array without elements, and a writer of elements."""
+        message = Detection2DArray(header=Header(frame_id=frame_id))
+        return Template(message), self._new_writer()
 
 
 class LatencyWriter:
     """Writes one camera's ``CameraLatency`` messages."""
 
     def __init__(self) -> None:
-        self._shape: tuple[str, str, str] | None = None
+        self._of_shape = _Kept(_latency_template, SHAPES)
 
     def write(self, frame: Frame, trace: FrameTrace, now_ns: int) -> bytes:
         """Return the message that :func:`messages.latency_message` builds, serialised.
@@ -185,11 +221,8 @@ class LatencyWriter:
             trace: its finished trace.
             now_ns: the node's clock at publication.
         """
-        shape = (frame.frame_id, trace.camera, trace.lane)
-        if shape != self._shape:
-            self._template = Template(latency_message(frame, trace, now_ns))
-            self._shape = shape
-        put = self._template.put
+        template = self._of_shape[frame.frame_id, trace.camera, trace.lane]
+        put = template.put
         seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
         put('header.stamp.sec', 'i', seconds)
         put('header.stamp.nanosec', 'I', nanoseconds)
@@ -199,7 +232,13 @@ class LatencyWriter:
             put(f'{stage}_ns', 'q', duration)
         put('total_ns', 'q', trace.total_ns)
         put('age_ns', 'q', now_ns - frame.stamp_ns)
-        return ENCAPSULATION + self._template.data
+        return ENCAPSULATION + template.data
+
+
+def _latency_template(shape: tuple[str, str, str]) -> Template:
+    """Return that of messages whose frame_id, camera and lane are these."""
+    frame_id, camera, lane = shape
+    return Template(CameraLatency(header=Header(frame_id=frame_id), camera=camera, lane=lane))
 
 
 def check(class_ids: Sequence[str]) -> None:
