@@ -22,12 +22,17 @@ const char * position(Cdr & cdr) {return cdr.getCurrentPosition();}
 auto state(Cdr & cdr) {return cdr.getState();}
 template<typename State>
 void restore(Cdr & cdr, State & to) {cdr.setState(to);}
+bool is_plain(Cdr & cdr) {return cdr.getDDSCdrPlFlag() == Cdr::DDS_CDR_WITHOUT_PL;}
 #else
 constexpr auto kVersion = eprosima::fastcdr::CdrVersion::XCDRv1;
 const char * position(Cdr & cdr) {return cdr.get_current_position();}
 auto state(Cdr & cdr) {return cdr.get_state();}
 template<typename State>
 void restore(Cdr & cdr, State & to) {cdr.set_state(to);}
+bool is_plain(Cdr & cdr)
+{
+  return cdr.get_encoding_flag() == eprosima::fastcdr::EncodingAlgorithmFlag::PLAIN_CDR;
+}
 #endif
 
 /// The header of a message may claim more padding than there is message. Fast CDR (2.3) then puts
@@ -73,6 +78,11 @@ std::string read_text(Cdr & cdr)
 
 Payload read_members(Cdr & cdr, Kind kind, ImageHead & head)
 {
+  // What has read the header may understand more encodings than ROS writes.
+  if (!is_plain(cdr)) {
+    throw std::invalid_argument(
+            "expected a plain CDR message, got one with another encapsulation header");
+  }
   require_an_end(cdr);
   head.seconds = read_number<int32_t>(cdr);
   head.nanoseconds = read_number<uint32_t>(cdr);

@@ -72,7 +72,12 @@ std::shared_ptr<const PageLocks> page_locks(const PythonLocks & functions)
         return lock(reinterpret_cast<uintptr_t>(memory), size);
       },
       [unlock = functions->second](const void * memory) {
-        unlock(reinterpret_cast<uintptr_t>(memory));
+        const py::gil_scoped_acquire held;
+        try {
+          unlock(reinterpret_cast<uintptr_t>(memory));
+        } catch (py::error_already_set & error) {
+          error.discard_as_unraisable("unlocking pages");
+        }
       }});
 }
 

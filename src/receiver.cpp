@@ -18,6 +18,8 @@ namespace
 
 /// Longest memory of announcements; to forget old ones is safe.
 constexpr size_t kMostAnnounced = 1000;
+/// Messages none of which is passed over once an announced one turned out not to be there.
+constexpr size_t kCareful = 1000;
 
 enum class Taken { kNothing, kMessage };
 
@@ -90,33 +92,72 @@ Taken take_serialized(
 
 }  // namespace
 
-/// Counts what a publisher sent in between two messages that came.
+/// Counts what publishers sent in between two of their messages that came.
 class Receiver::Gaps
 {
 public:
   /// Whether the middleware numbers messages; Cyclone DDS does not.
-  bool numbered() const {return number_ != kNone;}
+  bool numbered() const {return numbered_;}
 
-  /// Nothing if that cannot be known: another publisher, or a middleware without numbers.
+  /// Nothing if that cannot be known: a new publisher, or a middleware without numbers.
   std::optional<uint64_t> before(const rmw_message_info_t & info)
   {
     const auto number = info.publication_sequence_number;
-    const bool same = number_ != kNone &&
-      std::memcmp(publisher_.data, info.publisher_gid.data, sizeof(publisher_.data)) == 0;
-    std::optional<uint64_t> gap;
-    if (same && number != kNone && number > number_) {
-      gap = number - number_ - 1;
+    numbered_ = number != RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED;
+    if (!numbered_) {
+      return std::nullopt;
     }
-    publisher_ = info.publisher_gid;
-    number_ = number;
+    auto & publisher = find(info.publisher_gid);
+    std::optional<uint64_t> gap;
+    if (publisher.heard > 0 && number > publisher.number) {
+      gap = number - publisher.number - 1;
+    }
+    publisher.number = number;
+    publisher.heard = ++messages_;
     return gap;
   }
 
-private:
-  static constexpr uint64_t kNone = RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED;
+  /// Whether no second publisher was heard of late.
+  bool one_publisher() const
+  {
+    return 1 >= std::count_if(
+      publishers_.begin(), publishers_.end(), [this](const Publisher & publisher) {
+        return publisher.heard + kLately > messages_;
+      });
+  }
 
-  rmw_gid_t publisher_{};
-  uint64_t number_ = kNone;
+private:
+  static constexpr size_t kMostPublishers = 8;
+  static constexpr uint64_t kLately = 100;
+
+  struct Publisher
+  {
+    rmw_gid_t gid;
+    uint64_t number;
+    /// How many messages had come when its last one had; 0: none.
+    uint64_t heard;
+  };
+
+  Publisher & find(const rmw_gid_t & gid)
+  {
+    for (auto & publisher : publishers_) {
+      if (std::memcmp(publisher.gid.data, gid.data, sizeof(gid.data)) == 0) {
+        return publisher;
+      }
+    }
+    if (publishers_.size() == kMostPublishers) {
+      publishers_.erase(
+        std::min_element(
+          publishers_.begin(), publishers_.end(), [](const Publisher & one, const Publisher & other) {
+            return one.heard < other.heard;
+          }));
+    }
+    return publishers_.emplace_back(Publisher{gid, 0, 0});
+  }
+
+  bool numbered_ = false;
+  uint64_t messages_ = 0;
+  std::vector<Publisher> publishers_;
 };
 
 struct Receiver::Camera
@@ -135,6 +176,10 @@ struct Receiver::Camera
   uint64_t announcements = 0;
   /// When each message was announced that is not known to be taken or replaced, oldest first.
   std::deque<int64_t> announced;
+  /// Whether the last message taken was passed over because a newer one was announced.
+  bool passed_over = false;
+  /// Messages to come of which none is passed over.
+  size_t careful = 0;
   uint64_t replaced = 0;
   uint64_t lost = 0;
   Gaps gaps;
@@ -144,11 +189,14 @@ struct Receiver::Camera
   /// Forgets the announcements of a taken message and of those before it that were replaced, and
   /// returns when it was announced.
   /**
-   * Without the gap nobody knows which announcement was whose: then all are forgotten, which
-   * makes the count of waiting messages too small, never too large.
+   * Without the gap, or with two publishers, nobody knows which announcement was whose: then all
+   * are forgotten, which makes the count of waiting messages too small, never too large.
    */
   int64_t settle(std::optional<uint64_t> gap)
   {
+    if (!gaps.one_publisher()) {
+      gap.reset();
+    }
     const auto replaced_before = std::min<uint64_t>(gap.value_or(0), announced.size());
     announced.erase(announced.begin(), announced.begin() + static_cast<ptrdiff_t>(replaced_before));
     const int64_t when = announced.empty() ? monotonic_ns() : announced.front();
@@ -249,12 +297,16 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
 {
   const auto announcements = camera.announcements;
   // Every message replaced before the last one taken is settled, and the middleware replaces
-  // none before it keeps `depth`: so many are there at least.
+  // none before it keeps `depth`: so many are there, unless it refuses to read one.
   const auto waiting = std::min(camera.announced.size(), camera.depth);
-  const bool superseded = camera.direct && waiting > 1;
-  auto image = superseded ? nullptr : std::make_shared<Image>(camera.ring->lease());
+  const bool superseded = camera.direct && waiting > 1 && camera.careful == 0;
+  std::optional<Ring::Lease> lease;
+  if (!superseded) {
+    lease.emplace(camera.ring->lease());
+  }
 
   lock.unlock();
+  auto image = lease ? std::make_shared<Image>(std::move(*lease)) : nullptr;
   rmw_message_info_t info = rmw_get_zero_initialized_message_info();
   const auto taken = camera.direct ?
     take_direct(camera.subscription, image.get(), info) :
@@ -272,12 +324,17 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
     const auto gap = camera.gaps.before(info);
     camera.lost += gap.value_or(0);
     camera.replaced += superseded;
+    camera.passed_over = superseded;
+    camera.careful -= camera.careful > 0;
     received = camera.settle(gap);
   } else if (camera.announcements == announcements) {
-    camera.maybe = false;
+    if (camera.passed_over || !camera.announced.empty()) {
+      camera.careful = kCareful;
+    }
+    camera.maybe = camera.passed_over = false;
     camera.announced.clear();
   }
-  if (superseded || (taken == Taken::kNothing && camera.replaced == 0)) {
+  if (taken == Taken::kMessage ? superseded : camera.replaced == 0) {
     return std::nullopt;
   }
   const auto lost = std::exchange(camera.lost, 0);

@@ -19,10 +19,6 @@ namespace
 
 constexpr size_t kPage = 4096;
 constexpr size_t kHugePage = 2 << 20;
-/// Bytes behind a payload.
-constexpr size_t kSlack = 64;
-/// Payloads from here on are larger than what a core's own caches hold.
-constexpr size_t kStreamed = 1 << 20;
 
 /// Copies past the caches and returns how far it came; `to` begins at a page.
 /**
@@ -62,9 +58,9 @@ Buffer::~Buffer()
 
 char * Buffer::reserve(size_t size)
 {
-  if (size + kSlack > capacity_) {
+  if (size > capacity_) {
     const size_t page = size < kHugePage ? kPage : kHugePage;
-    const size_t rounded = (size + kSlack + page - 1) / page * page;
+    const size_t rounded = (size + page - 1) / page * page;
     auto * larger = static_cast<char *>(std::aligned_alloc(page, rounded));
     if (larger == nullptr) {
       throw std::bad_alloc();
@@ -82,10 +78,10 @@ char * Buffer::reserve(size_t size)
   return data_.get();
 }
 
-void Buffer::write(const char * from, size_t size)
+void Buffer::write(const char * from, size_t size, size_t streamed)
 {
   char * to = reserve(size);
-  const size_t done = size < kStreamed ? 0 : stream(to, from, size);
+  const size_t done = size < streamed ? 0 : stream(to, from, size);
   std::memcpy(to + done, from + done, size - done);
 }
 

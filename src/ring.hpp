@@ -16,19 +16,22 @@
 namespace yolox_trt_ros
 {
 
+/// Payloads from here on are larger than what a core's own caches hold.
+constexpr size_t kStreamed = 1 << 20;
+
 /// Makes memory readable for a device, and undoes it; no lock is held during either call.
 struct PageLocks
 {
   /// Returns whether `size` bytes from an address are locked now.
   std::function<bool(const void *, size_t)> lock;
-  /// Called before locked memory is freed.
+  /// Called before locked memory is freed, whatever becomes of the call: it throws nothing.
   std::function<void(const void *)> unlock;
 };
 
 /// Page-aligned memory that grows and is kept from image to image.
 /**
- * The one place where payload memory is obtained. It begins at a page, a huge one if it is large,
- * and ends some bytes later than asked for, so that devices may read whole words.
+ * The one place where payload memory is obtained. It is whole pages, huge ones if it is large, so
+ * that a device may read the aligned words that a payload begins and ends in.
  */
 class Buffer
 {
@@ -47,9 +50,10 @@ public:
 
   /// Makes room for a payload and copies it in.
   /**
+   * \param streamed from so many bytes on the copy goes past the caches.
    * \throws std::bad_alloc
    */
-  void write(const char * from, size_t size);
+  void write(const char * from, size_t size, size_t streamed = kStreamed);
 
   /// Locks new memory, and lets go of what it replaced. The caller holds no lock.
   void settle();

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from typing import cast
 import cv2
 import numpy as np
 import pytest
-from edge_rig import BUFFERS, Rig, image, open_rig
+from edge_rig import BUFFERS, DOMAIN, PATIENCE_S, Rig, image, open_rig
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
 
@@ -81,6 +84,53 @@ def test_damaged_messages_are_counted(rig: Rig) -> None:
     assert rig.account('b').dropped[DropReason.UNSUPPORTED] == 1
     assert rig.ingest.notes['a'].last_problem.startswith('encoding "bgr99"')
     assert any('malformed' in warning for warning in rig.warnings)
+
+
+def test_other_encodings_are_no_images(rig: Rig) -> None:
+    sound = bytes(serialize_message(image(1)))
+    for number, kind in enumerate((0x02, 0x03, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B), 1):
+        rig.front.publish(bytes((0, kind)) + sound[2:])
+        rig.until(lambda n=number: rig.account().dropped[DropReason.MALFORMED] == n)
+    rig.front.publish(sound)
+    rig.until(lambda: rig.account().published == 1)
+
+
+def test_at_most_one_image_is_lost_to_messages_that_the_middleware_rejects(
+    native_rig: Rig,
+) -> None:
+    rig, sound = native_rig, bytes(serialize_message(image(1)))
+    rig.front.publish(sound)
+    rig.until(lambda: rig.account().published == 1)
+    rig.keeper.frames.clear()
+    pairs = 30
+    for number in range(1, pairs + 1):
+        rig.front.publish(b'\1\1' + sound[2:])
+        rig.front.publish(sound)
+        rig.until(lambda n=number: told(rig) == 1 + 2 * n)
+        rig.until(lambda: rig.account().waiting + rig.account().in_flight == 0)
+        rig.keeper.frames.clear()
+    refused = rig.account().dropped[DropReason.MALFORMED]  # where the way hands them to us
+    assert refused + (rig.ingest.notes['a'].lost or 0) == pairs
+    assert rig.account().published >= pairs
+
+
+def test_losses_of_two_publishers_are_counted(native_rig: Rig) -> None:
+    rig = native_rig
+    cameras = [rig.front, rig.camera(type(image(0)), '/a/image_raw')]
+    sent = 0
+    while len(rig.keeper.frames) < BUFFERS:  # which keeps every frame, and so every buffer
+        cameras[sent % 2].publish(image(sent))
+        sent += 1
+        rig.until(lambda n=sent: rig.account().published == n)
+    for _ in range(20):
+        cameras[sent % 2].publish(image(sent))
+        sent += 1
+    time.sleep(0.2)
+    rig.keeper.frames.clear()
+    rig.until(lambda: told(rig) == sent)
+    assert rig.ingest.notes['a'].lost == 15
+    rig.until(lambda: rig.keeper.frames)
+    rig.until(lambda: header_of(rig.keeper.frames[-1]).stamp.sec == sent - 1)
 
 
 def test_every_message_is_accounted_for_when_the_lane_is_stuck(native_rig: Rig) -> None:
@@ -176,6 +226,151 @@ def test_memory_that_cannot_be_locked_is_used_and_told(native_rig: Rig) -> None:
     assert rig.ingest.notes['a'].way == rig.ingest.way
     assert rig.ingest.way.endswith('not page-locked: no pages left')
     assert sum('no pages left' in warning for warning in rig.warnings) == 1
+
+
+class DeadDevice(Locks):
+    """Locks, and has lost its device when asked to unlock."""
+
+    def unlock(self, address: int) -> None:
+        super().unlock(address)
+        raise LaneError('the device has fallen off the bus')
+
+
+def test_memory_that_cannot_be_unlocked_is_freed_and_told_once(native_rig: Rig) -> None:
+    rig, locks = native_rig, DeadDevice()
+    rig.ingest.close()
+    rig.ingest = rig.open(locks)
+    rig.until(rig.front.get_subscription_count)
+    for number in range(8):
+        rig.front.publish(image(number, 24 if number < 4 else 1000, 1024))
+        rig.until(lambda n=number: rig.account().published == n + 1)
+        rig.keeper.frames.clear()
+    rig.ingest.close()
+    rig.ingest = rig.open()
+    for number in range(8, 12):
+        rig.front.publish(image(number))
+        rig.until(lambda n=number: rig.account().published == n + 1)
+        rig.keeper.frames.clear()
+    rig.until(lambda: not locks.locked)
+    assert sum('fallen off the bus' in warning for warning in rig.warnings) == 1
+
+
+def test_a_failure_that_repeats_does_not_fill_the_log(
+    native_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError('a mistake')
+
+    rig = native_rig
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.pipeline, 'offer', broken)
+        for number in range(5):
+            rig.front.publish(image(number))
+        rig.until(lambda: rig.warnings)
+        time.sleep(0.3)
+    rig.front.publish(image(5))
+    rig.until(lambda: rig.keeper.frames)
+    assert len(rig.warnings) == 1
+    assert 'a mistake' in rig.warnings[0]
+
+
+REFUSED = """
+import threading, time
+from edge_rig import Node, image, open_rig
+from rclpy.parameter import Parameter
+
+with open_rig('direct') as rig:
+    rig.ingest.close()
+    sound, stop = rig.node, threading.Event()
+    wrong = Parameter(
+        'qos_overrides./b/image_raw/compressed.subscription.reliability', value='no_such'
+    )
+    rig.node = Node('refused', context=rig.context, parameter_overrides=[wrong])
+
+    def drive():
+        while not stop.is_set():
+            rig.front.publish(image(1, 240, 320))
+            time.sleep(0.001)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    for _ in range(5):
+        try:
+            rig.open()
+        except Exception as error:
+            print(error)
+        time.sleep(0.05)
+    stop.set()
+    driver.join()
+    rig.node.destroy_node()
+    rig.node = sound
+    rig.ingest = rig.open()
+    print('survived')
+"""
+
+
+def run_alone(code: str) -> list[str]:
+    """Return what a process of its own says; it must end by itself and well."""
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)},
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_S,
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr[-3000:])
+    return done.stdout.splitlines()
+
+
+def test_the_process_survives_a_camera_that_cannot_be_subscribed() -> None:
+    *refusals, last = run_alone(REFUSED)
+    assert last == 'survived'
+    assert len(refusals) == 5
+    assert all('no_such' in refusal for refusal in refusals)
+
+
+FORGOTTEN = """
+import time
+import rclpy
+from edge_rig import BUFFERS, Config, NativeIngest, Node
+
+class Sink:
+    taken = 0
+
+    def next_sequence(self, camera):
+        self.taken += 1
+        return self.taken
+
+    def offer(self, frame):
+        pass
+
+rclpy.init()
+node, sink = Node('forgetful'), Sink()
+cameras = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']}).cameras
+ingest = NativeIngest(node, cameras, sink, print, BUFFERS)
+while not sink.taken:
+    time.sleep(0.01)
+print('end')
+"""
+
+
+def test_a_process_may_end_without_closing(native_rig: Rig) -> None:
+    stop = threading.Event()
+
+    def drive() -> None:
+        while not stop.is_set():
+            native_rig.front.publish(image(1))
+            native_rig.keeper.frames.clear()
+            time.sleep(0.001)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    try:
+        assert run_alone(FORGOTTEN) == ['end']
+    finally:
+        stop.set()
+        driver.join()
 
 
 def test_time_on_the_way_is_noted(rig: Rig) -> None:

@@ -17,5 +17,5 @@ class PageLocks(Protocol):
         ...
 
     def unlock(self, address: int) -> None:
-        """Undo a lock, before the memory is freed."""
+        """Undo a lock; the memory is freed then, even if this raises."""
         ...

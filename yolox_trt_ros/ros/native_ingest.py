@@ -7,6 +7,7 @@ cameras; while it waits and copies, it does not hold the interpreter's lock.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import traceback
 from collections.abc import Callable
@@ -36,6 +37,8 @@ whole serialised messages, one copy more."""
 
 TICK_S = 0.5
 """Longest time until the thread sees that it shall end, should nobody wake it."""
+PAUSE_S = 0.1
+"""How long the thread rests when something failed that should not."""
 
 
 class NativeIngest:
@@ -79,24 +82,25 @@ class NativeIngest:
         self._readers = [_READERS[camera.transport] for camera in cameras]
         self.notes = {intake.name: intake.notes for intake in self._intakes}
         self._page_locks = page_locks
-        locks = page_locks and (self._lock_pages, page_locks.unlock)
+        locks = page_locks and (self._lock_pages, self._unlock_pages)
         self._receiver = self._native.Receiver(buffers, locks)
         self._thread = threading.Thread(target=self._run, name='ingest', daemon=True)
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._told = ''
         with ExitStack() as undo:
-            undo.callback(self._receiver.close)
             for camera in cameras:
                 self._subscribe(camera, undo)
             self._undo = undo.pop_all()
         self._thread.start()
+        # A thread that is still in C++ when the interpreter ends would take the process with it.
+        atexit.register(self.close)
 
     def close(self) -> None:
         """Unsubscribe; frames that were handed over keep their images."""
-        self._stopping = True
+        atexit.unregister(self.close)
+        self._stopping.set()
         self._receiver.stop()
         self._thread.join()
-        # Before the subscriptions go, the middleware must no longer call back.
-        self._receiver.close()
         self._undo.close()
 
     def _subscribe(self, camera: CameraConfig, undo: ExitStack) -> None:
@@ -112,6 +116,8 @@ class NativeIngest:
         undo.callback(self._node.destroy_subscription, subscription)
         # Held, so that whoever destroys the node cannot free what the thread is using.
         undo.enter_context(subscription.handle)
+        # Before any subscription goes, the middleware must no longer call back for it.
+        undo.callback(self._receiver.close)
         try:
             self._receiver.add(subscription.handle.pointer, compressed, self._direct)
         except RuntimeError as error:
@@ -139,21 +145,34 @@ class NativeIngest:
         try:
             self._page_locks.lock(address, size)
         except Exception as error:
-            way = f'{self._taken}, not page-locked: {error}'
-            if way != self.way:
-                self._warn(f'images lie in ordinary memory: {error}')
-            self.way = way
+            self._tell(f'images lie in ordinary memory: {error}')
+            self.way = f'{self._taken}, not page-locked: {error}'
             for notes in self.notes.values():
-                notes.way = way
+                notes.way = self.way
             return False
         return True
 
+    def _unlock_pages(self, address: int) -> None:
+        """Unlock a buffer that is about to be freed, whatever the device says to that."""
+        assert self._page_locks
+        try:
+            self._page_locks.unlock(address)
+        except Exception as error:
+            self._tell(f"images' memory was freed without being unlocked: {error}")
+
+    def _tell(self, problem: str) -> None:
+        """Warn, once of each problem in a row."""
+        if problem != self._told:
+            self._warn(problem)
+        self._told = problem
+
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 self._take()
             except Exception:
-                self._warn(f'an image was lost: {traceback.format_exc()}')
+                self._tell(f'an image was lost: {traceback.format_exc()}')
+                self._stopping.wait(PAUSE_S)
 
     def _take(self) -> None:
         arrival = self._receiver.take(TICK_S)
