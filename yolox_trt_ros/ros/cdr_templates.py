@@ -273,12 +273,17 @@ def check(class_ids: Sequence[str]) -> None:
 
 def _compare(written: bytes, message: Any) -> None:
     # ROS leaves whatever was in memory in the padding, so bytes cannot be compared.
-    same_size = len(serialize_message(message)) == len(written)
-    if not same_size or deserialize_message(written, type(message)) != message:
-        raise TemplateError(
-            f'{type(message).__name__} as this ROS 2 has it is serialised otherwise than its '
-            f'templates: expected {message}, got {written.hex()}'
-        )
+    size = len(serialize_message(message))
+    if size != len(written):
+        differs = f'expected {size} bytes, wrote {len(written)}'
+    elif deserialize_message(written, type(message)) != message:
+        differs = f'ROS reads other values out of the {size} bytes'
+    else:
+        return
+    raise TemplateError(
+        f'{type(message).__name__} as this ROS 2 has it is serialised otherwise than its '
+        f'templates: {differs}'
+    )
 
 
 def _example(length: int, stamp_ns: int) -> Frame:
