@@ -136,8 +136,27 @@ def test_times_of_a_batch_are_in_order(tiny: Path, device: Any) -> None:
     for _ in range(4):
         (result,) = detector.submit([frame_of(pictures(1)[0])]).wait()
         assert isinstance(result, Detected)
-        assert last <= result.preprocessed_ns <= result.inferred_ns <= result.decoded_ns
+        assert last <= result.begun_ns <= result.preprocessed_ns
+        assert result.preprocessed_ns <= result.inferred_ns <= result.decoded_ns
         last = result.decoded_ns
+    detector.close()
+
+
+@pytest.mark.parametrize('recorded', [True, False])
+def test_profilers_see_stages(
+    recorded: bool, tiny: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HostBackend, 'recordable', recorded)
+    device = HostDevice(library)
+    detector = detector_on(device, tiny)
+    computed = ['preprocess', '/preprocess', 'infer', '/infer', 'decode', '/decode']
+    assert device.marked[:6] == computed
+    for _ in range(2):
+        device.marked.clear()
+        detector.submit([frame_of(pictures(1)[0])]).wait()
+        inside = [] if recorded else computed
+        batch = ['upload', '/upload', 'launch', *inside, '/launch', 'collect', '/collect']
+        assert device.marked == batch
     detector.close()
 
 

@@ -33,6 +33,16 @@ def test_a_call_takes_its_time_and_finds_nothing():
         detector.submit([FRAME] * 5)
 
 
+def test_a_call_begins_when_the_one_before_is_done():
+    machine = SimulatedMachine({'gpu': LaneProfile('cuda:0', {1: 5.0})})
+    detector = SimulatedDetector(machine, 'gpu', 1)
+    tickets = [detector.submit([FRAME]) for _ in range(2)]
+    (first,), (second,) = (ticket.wait() for ticket in tickets)
+    assert isinstance(first, Detected) and isinstance(second, Detected)
+    assert second.begun_ns - first.begun_ns >= 5_000_000
+    assert second.inferred_ns - second.begun_ns >= 5_000_000
+
+
 def test_lanes_slow_each_other_down():
     lane = LaneProfile('x', {1: 20.0}, (1.0, 2.0))
     machine = SimulatedMachine({'a': lane, 'b': lane})

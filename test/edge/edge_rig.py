@@ -51,7 +51,7 @@ class Keeper:
     def wait(self) -> list[Detected]:
         self.go.wait(PATIENCE_S)
         now = time.monotonic_ns()
-        return [Detected(Detections.empty(), now, now, now)]
+        return [Detected(Detections.empty(), now, now, now, now)]
 
     def close(self) -> None:
         self.go.set()

@@ -84,7 +84,7 @@ class Instant:
 
     def wait(self) -> list[Detected]:
         now = time.monotonic_ns()
-        return [Detected(Detections.empty(), now, now, now)] * self._count
+        return [Detected(Detections.empty(), now, now, now, now)] * self._count
 
     def close(self) -> None:
         pass

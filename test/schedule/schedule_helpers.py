@@ -74,4 +74,4 @@ class SleepingTicket:
         if answer is not None:
             return answer
         now = time.monotonic_ns()
-        return [Detected(Detections.empty(), now, now, now) for _ in self._frames]
+        return [Detected(Detections.empty(), now, now, now, now) for _ in self._frames]

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.frame import Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Detected:
+class Detected(NamedTuple):
     """One frame's result.
 
     Attributes:
         detections: in source-image pixels.
-        preprocessed_ns, inferred_ns, decoded_ns: monotonic time at which each stage of the
-            batch that held the frame ended, nanoseconds.
+        begun_ns: monotonic time at which the executor turned to the batch that held the frame: it
+            was done with the batch before, and the images had been copied to where it reads them.
+            Nanoseconds.
+        preprocessed_ns, inferred_ns, decoded_ns: likewise, at which each stage of it ended.
     """
 
     detections: Detections
+    begun_ns: int
     preprocessed_ns: int
     inferred_ns: int
     decoded_ns: int

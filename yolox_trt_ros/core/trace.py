@@ -19,7 +19,8 @@ class FrameTrace:
         drops: frames of this camera dropped since its last published result.
         received_ns: the message had arrived.
         taken_ns: a lane took the frame out of its mailbox.
-        submitted_ns: the detector was called.
+        begun_ns: the lane's executor began with the frame's batch: on the CPU when the detector was
+            called, on a GPU when the images had been copied there and the batch before was done.
         preprocessed_ns, inferred_ns, decoded_ns: the detector's stages ended.
         published_ns: the result had been handed to the middleware.
     """
@@ -31,7 +32,7 @@ class FrameTrace:
     drops: int
     received_ns: int
     taken_ns: int
-    submitted_ns: int
+    begun_ns: int
     preprocessed_ns: int
     inferred_ns: int
     decoded_ns: int
@@ -47,7 +48,7 @@ class FrameTrace:
         times = (
             self.received_ns,
             self.taken_ns,
-            self.submitted_ns,
+            self.begun_ns,
             self.preprocessed_ns,
             self.inferred_ns,
             self.decoded_ns,

@@ -111,12 +111,11 @@ class LaneWorker:
 
     def _serve(self, detector: Detector) -> None:
         """Submit what is assigned, keep up to ``in_flight`` running, publish what is done."""
-        running: deque[tuple[Batch, Ticket, int]] = deque()
+        running: deque[tuple[Batch, Ticket]] = deque()
 
         def submit(batch: Batch | None) -> bool:
             if batch is not None:
-                now_ns = self._pipeline.clock()
-                running.append((batch, detector.submit(batch.frames), now_ns))
+                running.append((batch, detector.submit(batch.frames)))
             return batch is not None
 
         depth = self.spec.config.in_flight
@@ -125,7 +124,7 @@ class LaneWorker:
                 pass
             if not running:
                 return
-            batch, ticket, submitted_ns = running.popleft()
+            batch, ticket = running.popleft()
             results = ticket.wait()
             check_results(batch, results)
             if not self._pipeline.collect(batch):
@@ -134,7 +133,7 @@ class LaneWorker:
                 if depth > 1:  # the device works on while results are published
                     submit(self._next(may_sleep=False, may_take=True))
             finally:
-                self._pipeline.publish(self, batch, results, submitted_ns)
+                self._pipeline.publish(self, batch, results)
 
     def _next(self, *, may_sleep: bool, may_take: bool) -> Batch | None:
         """Return the next batch to submit, or None: collect what runs, or end if nothing does."""

@@ -287,18 +287,17 @@ class Pipeline:
         worker: LaneWorker,
         batch: Batch,
         results: Sequence[FrameResult],
-        submitted_ns: int,
     ) -> None:
         """Publish a collected batch and free its place on the lane."""
         for frame, result in zip(batch.frames, results, strict=True):
-            self._settle(batch, frame, result, submitted_ns)
+            self._settle(batch, frame, result)
         with self.lock:
             if self.workers[worker.name] is worker:
                 self.dispatcher.release(worker.name)
             if self.dispatcher.idle:
                 self.changed.notify_all()
 
-    def _settle(self, batch: Batch, frame: Frame, result: FrameResult, submitted_ns: int) -> None:
+    def _settle(self, batch: Batch, frame: Frame, result: FrameResult) -> None:
         if isinstance(result, FrameError):
             with self.lock:
                 self.dispatcher.drop(frame, result.reason)
@@ -308,9 +307,9 @@ class Pipeline:
             with self.lock:
                 if not self.dispatcher.admit(frame):
                     return
-            self._publish(batch, frame, result, submitted_ns)
+            self._publish(batch, frame, result)
 
-    def _publish(self, batch: Batch, frame: Frame, result: Detected, submitted_ns: int) -> None:
+    def _publish(self, batch: Batch, frame: Frame, result: Detected) -> None:
         def trace(published_ns: int, drops: int) -> FrameTrace:
             return FrameTrace(
                 frame.camera,
@@ -320,7 +319,7 @@ class Pipeline:
                 drops,
                 frame.received_ns,
                 batch.taken_ns,
-                submitted_ns,
+                result.begun_ns,
                 result.preprocessed_ns,
                 result.inferred_ns,
                 result.decoded_ns,

@@ -82,6 +82,7 @@ class SimulatedDetector:
         self._machine = machine
         self._lane = lane
         self._max_batch = max_batch
+        self._last: Job | None = None
 
     @property
     def max_batch(self) -> int:
@@ -93,8 +94,8 @@ class SimulatedDetector:
         if not 1 <= len(frames) <= self._max_batch:
             raise ValueError(f'expected 1 to {self._max_batch} frames, got {len(frames)}')
         submitted_ns = self._machine.clock()
-        job = self._machine.start(self._lane, len(frames))
-        return SimulatedTicket(self._machine, job, len(frames), submitted_ns)
+        before, self._last = self._last, self._machine.start(self._lane, len(frames))
+        return SimulatedTicket(self._machine, self._last, before, len(frames), submitted_ns)
 
     def close(self) -> None:
         """Forget what runs."""
@@ -102,11 +103,18 @@ class SimulatedDetector:
 
 
 class SimulatedTicket:
-    """A running call."""
+    """A running call, which began when it was submitted and the one before was done."""
 
-    def __init__(self, machine: SimulatedMachine, job: Job, frames: int, submitted_ns: int) -> None:
+    def __init__(
+        self,
+        machine: SimulatedMachine,
+        job: Job,
+        before: Job | None,
+        frames: int,
+        submitted_ns: int,
+    ) -> None:
         self._machine = machine
-        self._job = job
+        self._job, self._before = job, before
         self._frames = frames
         self._submitted_ns = submitted_ns
 
@@ -114,7 +122,10 @@ class SimulatedTicket:
         """Block until the call is done and return an empty result per frame."""
         self._machine.wait(self._job)
         done_ns = self._machine.clock()
+        begun_ns = self._submitted_ns
+        if self._before is not None and self._before.finished_ns is not None:
+            begun_ns = max(begun_ns, self._before.finished_ns)
         return [
-            Detected(Detections.empty(), self._submitted_ns, done_ns, done_ns)
+            Detected(Detections.empty(), begun_ns, begun_ns, done_ns, done_ns)
             for _ in range(self._frames)
         ]

@@ -71,6 +71,7 @@ class CpuDetector:
         Raises:
             LaneError: the network's output has not the model's shape.
         """
+        begun = time.monotonic_ns()
         boxes = [self._write(frame, i) for i, frame in enumerate(frames)]
         preprocessed = time.monotonic_ns()
         # A fixed batch is always run whole; what its unused places hold does not matter.
@@ -85,13 +86,8 @@ class CpuDetector:
             else self._postprocessor.detections(outputs, i, box, thresholds)
             for i, box in enumerate(boxes)
         ]
-        decoded = time.monotonic_ns()
-        return _Done(
-            [
-                f if isinstance(f, FrameError) else Detected(f, preprocessed, inferred, decoded)
-                for f in found
-            ]
-        )
+        times = begun, preprocessed, inferred, time.monotonic_ns()
+        return _Done([f if isinstance(f, FrameError) else Detected(f, *times) for f in found])
 
     def close(self) -> None:
         """Free nothing: Python's reference counting owns all there is."""

@@ -173,9 +173,9 @@ class CudaDetector:
                 elapsed_ns = self._device.elapsed_ns(slot.begun, slot.decoded)
                 decoded_ns = min(decoded_ns, began_ns + elapsed_ns)
             self._decoded_ns = decoded_ns
-            preprocessed, inferred, decoded = slot.times.tolist()
+            begun, preprocessed, inferred, decoded = slot.times.tolist()
             ago = decoded_ns - decoded
-            times = preprocessed + ago, inferred + ago, decoded_ns
+            times = begun + ago, preprocessed + ago, inferred + ago, decoded_ns
             found = self._postprocessor.detections(slot.result, images)
             results: list[FrameResult] = [Detected(detections, *times) for detections in found]
             for place, error in errors.items():
@@ -206,7 +206,7 @@ class CudaDetector:
     def _new_slot(self, jpeg: GpuJpeg | None) -> Slot:
         device, backend = self._device, self._backend
         batch, result = Batch(device), self._postprocessor.new_result()
-        times = device.page_locked(3, np.uint64)
+        times = device.page_locked(4, np.uint64)
         work = partial(self._enqueue, batch.address, device.address(result), device.address(times))
         step = Step(self._stream, backend.sizes, work, backend.recordable)
         staging = Staging(device, self.copies, self._pool, jpeg)
@@ -221,8 +221,9 @@ class CudaDetector:
         """
         mark = self._device.mark
         images = min(size, self.max_batch)
-        preprocessed, inferred, decoded = ((np.uint64(times + 8 * i),) for i in range(3))
+        begun, preprocessed, inferred, decoded = ((np.uint64(times + 8 * i),) for i in range(4))
         with mark('preprocess'):
+            self._stamp((1,), (1,), begun)
             self._preprocessor.enqueue(images, batch, self._device.address(self._backend.input))
             self._stamp((1,), (1,), preprocessed)
         with mark('infer'):
@@ -242,7 +243,8 @@ class Slot:
         batch: what the kernels are told of them.
         step: what is computed.
         result: ``RESULT`` (max_batch,).
-        times: uint64 (3,), the device's clock after preprocessing, inference and decode.
+        times: uint64 (4,), the device's clock before preprocessing and after preprocessing,
+            inference and decode.
         begun: on the computing stream, which has finished the batch before.
         uploaded: on the copying stream, after this batch's copies.
         decoded: on the computing stream, after everything.

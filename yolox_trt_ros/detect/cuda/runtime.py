@@ -92,7 +92,7 @@ class Device(Protocol):
         ...
 
     def mark(self, stage: str) -> AbstractContextManager[Any]:
-        """Return a named range for profilers."""
+        """Return a named range for profilers, to be entered as often as one likes."""
         ...
 
 
