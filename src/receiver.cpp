@@ -107,23 +107,28 @@ public:
     if (!numbered_) {
       return std::nullopt;
     }
-    auto & publisher = find(info.publisher_gid);
+    const auto known = std::find_if(
+      publishers_.begin(), publishers_.end(), [&info](const Publisher & publisher) {
+        const auto & gid = publisher.gid.data;
+        return std::memcmp(gid, info.publisher_gid.data, sizeof(gid)) == 0;
+      });
     std::optional<uint64_t> gap;
-    if (publisher.heard > 0 && number > publisher.number) {
-      gap = number - publisher.number - 1;
+    if (known != publishers_.end()) {
+      if (number > known->number) {
+        gap = number - known->number - 1;
+      }
+      publishers_.erase(known);
+    } else if (publishers_.size() == kMostPublishers) {
+      publishers_.pop_back();
     }
-    publisher.number = number;
-    publisher.heard = ++messages_;
+    publishers_.insert(publishers_.begin(), {info.publisher_gid, number, ++messages_});
     return gap;
   }
 
   /// Whether no second publisher was heard of late.
   bool one_publisher() const
   {
-    return 1 >= std::count_if(
-      publishers_.begin(), publishers_.end(), [this](const Publisher & publisher) {
-        return publisher.heard + kLately > messages_;
-      });
+    return publishers_.size() < 2 || publishers_[1].heard + kLately <= messages_;
   }
 
 private:
@@ -134,29 +139,13 @@ private:
   {
     rmw_gid_t gid;
     uint64_t number;
-    /// How many messages had come when its last one had; 0: none.
+    /// How many messages had come when this one had.
     uint64_t heard;
   };
 
-  Publisher & find(const rmw_gid_t & gid)
-  {
-    for (auto & publisher : publishers_) {
-      if (std::memcmp(publisher.gid.data, gid.data, sizeof(gid.data)) == 0) {
-        return publisher;
-      }
-    }
-    if (publishers_.size() == kMostPublishers) {
-      publishers_.erase(
-        std::min_element(
-          publishers_.begin(), publishers_.end(), [](const Publisher & one, const Publisher & other) {
-            return one.heard < other.heard;
-          }));
-    }
-    return publishers_.emplace_back(Publisher{gid, 0, 0});
-  }
-
   bool numbered_ = false;
   uint64_t messages_ = 0;
+  /// Whose message came last goes first.
   std::vector<Publisher> publishers_;
 };
 

@@ -78,10 +78,10 @@ char * Buffer::reserve(size_t size)
   return data_.get();
 }
 
-void Buffer::write(const char * from, size_t size, size_t streamed)
+void Buffer::write(const char * from, size_t size)
 {
   char * to = reserve(size);
-  const size_t done = size < streamed ? 0 : stream(to, from, size);
+  const size_t done = size < streamed_ ? 0 : stream(to, from, size);
   std::memcpy(to + done, from + done, size - done);
 }
 

@@ -36,8 +36,11 @@ struct PageLocks
 class Buffer
 {
 public:
-  explicit Buffer(std::shared_ptr<const PageLocks> locks = nullptr)
-  : locks_(std::move(locks)) {}
+  /// \param locks    for the memory; none: it stays as it is.
+  /// \param streamed payloads from so many bytes on are copied past the caches.
+  explicit Buffer(
+    std::shared_ptr<const PageLocks> locks = nullptr, size_t streamed = kStreamed)
+  : locks_(std::move(locks)), streamed_(streamed) {}
   Buffer(const Buffer &) = delete;
   Buffer & operator=(const Buffer &) = delete;
   ~Buffer();
@@ -50,10 +53,9 @@ public:
 
   /// Makes room for a payload and copies it in.
   /**
-   * \param streamed from so many bytes on the copy goes past the caches.
    * \throws std::bad_alloc
    */
-  void write(const char * from, size_t size, size_t streamed = kStreamed);
+  void write(const char * from, size_t size);
 
   /// Locks new memory, and lets go of what it replaced. The caller holds no lock.
   void settle();
@@ -68,6 +70,7 @@ private:
   void unlock(Memory & memory);
 
   std::shared_ptr<const PageLocks> locks_;
+  size_t streamed_;
   Memory data_;
   size_t capacity_ = 0;
   bool settled_ = false;

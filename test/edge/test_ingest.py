@@ -278,6 +278,7 @@ REFUSED = """
 import threading, time
 from edge_rig import Node, image, open_rig
 from rclpy.parameter import Parameter
+from yolox_trt_ros.core.errors import ConfigError
 
 with open_rig('direct') as rig:
     rig.ingest.close()
@@ -297,7 +298,7 @@ with open_rig('direct') as rig:
     for _ in range(5):
         try:
             rig.open()
-        except Exception as error:
+        except ConfigError as error:
             print(error)
         time.sleep(0.05)
     stop.set()
@@ -327,6 +328,7 @@ def test_the_process_survives_a_camera_that_cannot_be_subscribed() -> None:
     *refusals, last = run_alone(REFUSED)
     assert last == 'survived'
     assert len(refusals) == 5
+    assert all('b: /b/image_raw/compressed cannot be' in refusal for refusal in refusals)
     assert all('no_such' in refusal for refusal in refusals)
 
 

@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from fuzz.fuzz import include_folders
+from fuzz.fuzz import include_options, library_options
 
 pybind11 = pytest.importorskip('pybind11')
 
@@ -26,15 +26,10 @@ sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *sys.argv[2:]]))
 
 
 def build(target: Path) -> None:
-    includes = [sysconfig.get_path('include'), pybind11.get_include(), *include_folders()]
-    for folder in include_folders():
-        includes += sorted(path for path in folder.glob('*') if (path / path.name).is_dir())
-    folders = [folder.parent / 'lib' for folder in include_folders()]
     command = ['g++', '-std=c++17', '-shared', '-fPIC', '-O1', '-g', '-w']
     command += ['-fsanitize=address,undefined', '-fno-sanitize=vptr', '-fvisibility=hidden']
-    command += [f'-I{folder}' for folder in includes]
-    command += [str(path) for path in sorted(SOURCES.glob('*.cpp'))]
-    command += [f'-L{folder}' for folder in folders]
+    command += [f'-I{sysconfig.get_path("include")}', f'-I{pybind11.get_include()}']
+    command += [*include_options(), *map(str, sorted(SOURCES.glob('*.cpp'))), *library_options()]
     command += [f'-l{name}' for name in ('fastcdr', 'rcl', 'rcutils', 'rmw', 'rosidl_runtime_c')]
     subprocess.run([*command, '-o', str(target)], check=True)
 

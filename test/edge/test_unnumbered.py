@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz.fuzz import include_folders
+from fuzz.fuzz import include_options
 
 HERE = Path(__file__).parent
 
@@ -48,12 +48,8 @@ print('unknown')
 def test_losses_are_unknown(tmp_path: Path) -> None:
     source, shim = tmp_path / 'shim.cpp', tmp_path / 'shim.so'
     source.write_text(SHIM)
-    includes = []
-    for folder in include_folders():
-        includes += sorted(path for path in folder.glob('*') if (path / path.name).is_dir())
-    options = [f'-I{folder}' for folder in includes]
-    command = ['g++', '-shared', '-fPIC', *options, str(source), '-o', str(shim), '-ldl']
-    subprocess.run(command, check=True)
+    command = ['g++', '-shared', '-fPIC', *include_options(), str(source), '-o', str(shim)]
+    subprocess.run([*command, '-ldl'], check=True)
     environ = {**os.environ, 'LD_PRELOAD': str(shim)}
     command = [sys.executable, '-c', RECEIVE]
     done = subprocess.run(command, env=environ, cwd=HERE, capture_output=True, text=True)

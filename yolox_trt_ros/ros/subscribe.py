@@ -13,6 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.errors import ConfigError
 
 MESSAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
 """Message type of each transport."""
@@ -34,17 +35,27 @@ def subscribe(
         callback: gets each message's bytes.
         message_type: another class for the same ROS type than the transport's own.
         group: decides which executor takes the messages.
+
+    Raises:
+        ConfigError: the middleware or an override of the QoS forbids it.
     """
     qos = QoSProfile(
         depth=camera.depth,
         reliability=ReliabilityPolicy[camera.reliability.upper()],
     )
-    return node.create_subscription(
-        message_type or MESSAGE_TYPES[camera.transport],
-        camera.image_topic,
-        callback,
-        qos,
-        callback_group=group,
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        raw=True,
-    )
+    topic = camera.image_topic
+    try:
+        return node.create_subscription(
+            message_type or MESSAGE_TYPES[camera.transport],
+            topic,
+            callback,
+            qos,
+            callback_group=group,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            raw=True,
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f'{camera.name}: {topic} cannot be subscribed: {str(error).strip()}; check the '
+            f'parameters qos_overrides.{topic}.subscription'
+        ) from error

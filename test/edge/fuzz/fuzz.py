@@ -21,7 +21,13 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 ROOT = Path(__file__).resolve().parents[3]
-SOURCES = ('test/edge/fuzz/fuzz_image_reader.cpp', 'src/image_reader.cpp', 'src/ring.cpp')
+SOURCES = (
+    'test/edge/fuzz/fuzz_image_reader.cpp',
+    'src/direct_type_support.cpp',
+    'src/image_reader.cpp',
+    'src/ring.cpp',
+)
+LIBRARIES = ('fastcdr', 'rosidl_runtime_c')
 SANITIZERS = 'address,undefined'
 LONGEST = 20_000
 
@@ -61,14 +67,28 @@ def damaged(count: int, seed: int) -> Iterator[bytes]:
             elif kind == 3:
                 raw[at:at] = source.randbytes(source.randint(1, 40))
             else:
-                raw[1:4] = bytes([source.randrange(3), 0, source.randrange(4)])
+                raw[1:4] = bytes([source.randrange(12), 0, source.randrange(4)])
         yield bytes(raw)
 
 
-def include_folders() -> list[Path]:
-    """Return where this ROS 2 keeps the headers of Fast CDR."""
-    prefixes = [Path(p) for p in os.environ.get('AMENT_PREFIX_PATH', sys.prefix).split(os.pathsep)]
-    return [prefix / 'include' for prefix in (*prefixes, Path('/usr'))]
+def prefixes() -> list[Path]:
+    """Return where this ROS 2 is installed, and where Fast CDR may be."""
+    found = os.environ.get('AMENT_PREFIX_PATH', sys.prefix).split(os.pathsep)
+    return [*map(Path, found), Path('/usr')]
+
+
+def include_options() -> list[str]:
+    """Return what a compiler needs to find the headers of ROS 2, a folder for each package."""
+    folders = [prefix / 'include' for prefix in prefixes()]
+    for folder in list(folders):
+        folders += sorted(path for path in folder.glob('*') if (path / path.name).is_dir())
+    return [f'-I{folder}' for folder in folders]
+
+
+def library_options() -> list[str]:
+    """Return what a linker needs to find the libraries of ROS 2, when it runs and later."""
+    folders = [prefix / 'lib' for prefix in prefixes()]
+    return [option for folder in folders for option in (f'-L{folder}', f'-Wl,-rpath,{folder}')]
 
 
 def build(compiler: str, options: list[str], program: Path) -> None:
@@ -77,11 +97,10 @@ def build(compiler: str, options: list[str], program: Path) -> None:
     Raises:
         subprocess.CalledProcessError: it does not compile.
     """
-    includes = [f'-I{folder}' for folder in (ROOT / 'src', *include_folders())]
-    libraries = [f'-L{folder.parent / "lib"}' for folder in include_folders()]
-    libraries += [f'-Wl,-rpath,{folder.parent / "lib"}' for folder in include_folders()]
     command = [compiler, '-std=c++17', '-O1', '-g', '-fno-sanitize-recover=all', *options]
-    command += [*includes, *(str(ROOT / source) for source in SOURCES), *libraries, '-lfastcdr']
+    command += [f'-I{ROOT / "src"}', *include_options()]
+    command += [str(ROOT / source) for source in SOURCES]
+    command += [*library_options(), *(f'-l{name}' for name in LIBRARIES)]
     program.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([*command, '-o', str(program)], check=True)
 

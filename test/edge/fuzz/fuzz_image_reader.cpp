@@ -1,6 +1,8 @@
 // Copyright yolox_trt_ros contributors. Licensed under the Apache License, Version 2.0.
 //
-// Damaged messages through the reader: with libFuzzer, or (REPLAY) one after the other from a file.
+// Damaged messages through both ways of reading one: as a whole serialised message, and as the
+// middleware calls the direct way's deserialiser. With libFuzzer, or (REPLAY) one after the other
+// from a file.
 
 #include <cstdint>
 #include <cstdio>
@@ -10,15 +12,29 @@
 #include <string>
 #include <vector>
 
+#include "direct_type_support.hpp"
+#include "fastcdr/FastBuffer.h"
+#include "fastcdr/config.h"
 #include "image_reader.hpp"
 #include "ring.hpp"
+#include "rosidl_typesupport_fastrtps_cpp/message_type_support.h"
 
+using eprosima::fastcdr::Cdr;
 using yolox_trt_ros::Buffer;
+using yolox_trt_ros::DirectMessage;
 using yolox_trt_ros::ImageHead;
 using yolox_trt_ros::Kind;
 
 namespace
 {
+
+#if FASTCDR_VERSION_MAJOR < 2
+constexpr auto kVersion = Cdr::DDS_CDR;
+#else
+constexpr auto kVersion = eprosima::fastcdr::CdrVersion::XCDRv1;
+#endif
+/// So that damaged messages, which are short, are copied past the caches too.
+constexpr size_t kStreamed = 100;
 
 void require(bool condition, const char * what)
 {
@@ -26,6 +42,38 @@ void require(bool condition, const char * what)
     std::fprintf(stderr, "violated: %s\n", what);
     std::abort();
   }
+}
+
+const rosidl_message_type_support_t * find(
+  const rosidl_message_type_support_t * handle, const char *)
+{
+  return handle;
+}
+
+/// What the middleware calls for a message of that kind.
+const message_type_support_callbacks_t & direct_callbacks(Kind kind)
+{
+  static const message_type_support_callbacks_t callbacks{};
+  static rosidl_message_type_support_t original{};
+  original.data = &callbacks;
+  original.func = find;
+  const auto * support = yolox_trt_ros::direct_type_support(&original, kind);
+  support = support->func(support, "rosidl_typesupport_fastrtps_c");
+  return *static_cast<const message_type_support_callbacks_t *>(support->data);
+}
+
+/// Reads as the middleware does and returns whether it got as far as the direct way.
+bool read_direct(char * data, size_t size, Kind kind, DirectMessage & message)
+{
+  eprosima::fastcdr::FastBuffer memory(data, size);
+  Cdr cdr(memory, Cdr::DEFAULT_ENDIAN, kVersion);
+  try {
+    cdr.read_encapsulation();
+  } catch (const eprosima::fastcdr::exception::Exception &) {
+    return false;
+  }
+  require(direct_callbacks(kind).cdr_deserialize(cdr, &message), "the middleware is told of none");
+  return true;
 }
 
 void read(const uint8_t * data, size_t size, Kind kind, Buffer & buffer)
@@ -42,7 +90,16 @@ void read(const uint8_t * data, size_t size, Kind kind, Buffer & buffer)
   require(head.encoding.size() < yolox_trt_ros::kMaxString, "encoding within bounds");
   if (payload.data != nullptr) {
     require(payload.data + payload.size <= message.get() + size, "payload inside the message");
-    std::memcpy(buffer.reserve(payload.size + 1), payload.data, payload.size);
+  }
+
+  DirectMessage direct{&buffer, {}, 0, {}};
+  const bool came = read_direct(message.get(), size, kind, direct);
+  require((came && direct.problem.empty()) == problem.empty(), "both ways agree");
+  if (payload.data != nullptr) {
+    require(direct.size == payload.size, "both ways find a payload of the same size");
+    require(
+      payload.size == 0 || std::memcmp(buffer.data(), payload.data, payload.size) == 0,
+      "the payload is copied");
   }
 }
 
@@ -50,7 +107,7 @@ void read(const uint8_t * data, size_t size, Kind kind, Buffer & buffer)
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t * data, size_t size)
 {
-  static Buffer buffer;
+  static Buffer buffer(nullptr, kStreamed);
   read(data, size, Kind::kImage, buffer);
   read(data, size, Kind::kCompressedImage, buffer);
   return 0;
