@@ -112,7 +112,7 @@ def test_profile_file_is_what_fast_dds_expects() -> None:
     ]
     used = [e.text for e in root.find(f'.//{space}userTransports') or ()]
     assert defined == used
-    assert dds.segment_bytes({dds.FAST_DDS_3_VARIABLE: file}) == 256 << 20
+    assert dds.transport({dds.FAST_DDS_3_VARIABLE: file}).segment == 256 << 20
 
 
 @pytest.mark.parametrize(
@@ -179,4 +179,4 @@ def test_damaged_profile_is_told(tmp_path: Path) -> None:
     file = tmp_path / 'profile.xml'
     file.write_text('<profiles>')
     with pytest.raises(ConfigError, match='cannot read the Fast DDS profile'):
-        dds.segment_bytes({'FASTDDS_DEFAULT_PROFILES_FILE': str(file)})
+        dds.transport({'FASTDDS_DEFAULT_PROFILES_FILE': str(file)})

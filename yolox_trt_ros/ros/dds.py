@@ -6,7 +6,6 @@ Nothing here imports ROS: launch files and tools use it before any node exists.
 from __future__ import annotations
 
 import os
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.ros.dds_profile import Transport, read_transport
+from yolox_trt_ros.ros.dds_segments import SHARED_MEMORY, segments
 
 DEFAULT_RMW = 'rmw_fastrtps_cpp'
 FAST_DDS = ('rmw_fastrtps_cpp', 'rmw_fastrtps_dynamic_cpp')
@@ -22,10 +23,15 @@ FAST_DDS_2_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
 CYCLONE = 'rmw_cyclonedds_cpp'
 
-SHARED_MEMORY = Path('/dev/shm')
 SOCKET_BUFFER = Path('/proc/sys/net/core/rmem_max')
-DEFAULT_SEGMENT = 512 << 10
-"""Bytes of the shared-memory segment that a Fast DDS participant has without a profile."""
+SOCKET_BUFFER_DEFAULT = 'rmem_default'
+SOCKET_REMEDY = 'sudo sysctl -w net.core.rmem_max=67108864'
+
+SEGMENTS = 2
+"""Processes that need one: the camera driver and the detector."""
+
+OVERHEAD = 1.06
+"""What a segment of some size takes of /dev/shm, ports included: 268.9 MiB of 256."""
 
 IMAGES_IN_SEGMENT = 2
 """Images of each camera that the segment should hold: one being read, one being written."""
@@ -96,24 +102,13 @@ def image_bytes(camera: CameraConfig) -> int:
     return layout.rows(height) * layout.min_step(width)
 
 
-def segment_bytes(environ: Mapping[str, str] = os.environ) -> int:
-    """Return the shared-memory segment that this process's Fast DDS participants get, bytes.
+def transport(environ: Mapping[str, str] = os.environ) -> Transport:
+    """Return what this process's Fast DDS participants send and receive by.
 
     Raises:
         ConfigError: the profile that the environment names cannot be read.
     """
-    name = active_profile(environ)
-    if not name:
-        return DEFAULT_SEGMENT
-    try:
-        sizes = [
-            int(element.text or 0)
-            for element in ElementTree.parse(name).iter()
-            if element.tag.rpartition('}')[2] == 'segment_size'
-        ]
-    except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise ConfigError(f'cannot read the Fast DDS profile {name}: {error}') from error
-    return max(sizes, default=DEFAULT_SEGMENT)
+    return read_transport(active_profile(environ), environ)
 
 
 def shortcomings(
@@ -140,7 +135,8 @@ def shortcomings(
         return []
     if rmw in FAST_DDS:
         variable = profile_variable(rmw, environ)
-        return _fast_dds_shortcomings(need, segment_bytes(environ), variable, shared_memory)
+        segment = transport(environ).segment
+        return _fast_dds_shortcomings(need, segment, variable, shared_memory)
     if rmw == CYCLONE:
         return _cyclone_shortcomings(largest, socket_buffer)
     return []
@@ -152,22 +148,40 @@ def _fast_dds_shortcomings(
     found = []
     if segment < need:
         found.append(
-            f'the shared-memory segment of this process is {_mib(segment)}, raw images of these '
-            f'cameras need {_mib(need)}: launch with dds:=auto, or set {variable} to '
+            f'the shared-memory segment of this process is {mib(segment)}, raw images of these '
+            f'cameras need {mib(need)}: launch with dds:=auto, or set {variable} to '
             'config/dds/fastdds_8cam.xml, for the camera drivers too'
         )
     if not shared_memory.is_dir():
         return [*found, f'{shared_memory} does not exist: images will travel by UDP and be lost']
     stat = os.statvfs(shared_memory)
-    free = stat.f_bavail * stat.f_frsize
-    # One segment each for the camera driver and for the detector.
-    if free < 2 * segment:
+    free, each = stat.f_bavail * stat.f_frsize, round(OVERHEAD * segment)
+    used, left = segments(shared_memory)
+    missing = SEGMENTS - len([size for size in used if size >= segment])
+    if missing > 0 and free < missing * each:
+        dead = f', {mib(sum(left))} are of processes that were killed (fastdds shm clean)'
+        dead = dead if sum(left) >> 20 else ''
         found.append(
-            f'{shared_memory} has {_mib(free)} left, camera driver and detector need '
-            f'{_mib(2 * segment)}: mount -o remount,size=2G {shared_memory}; '
-            'in Docker --shm-size=2g or --ipc=host'
+            f'{shared_memory} has {mib(free)} left{dead}; camera driver and '
+            f'detector take {mib(each)} each, {missing} to come: '
+            f'mount -o remount,size=2G {shared_memory}; in Docker --shm-size=2g or --ipc=host'
         )
     return found
+
+
+def socket_bytes(
+    environ: Mapping[str, str] = os.environ, socket_buffer: Path = SOCKET_BUFFER
+) -> int:
+    """Return the socket buffer that this process's Fast DDS participants receive into, bytes.
+
+    Raises:
+        ConfigError: the middleware's profile cannot be read.
+        OSError, ValueError: the kernel does not tell.
+    """
+    asked = transport(environ).socket_buffer
+    if not asked:
+        return int(socket_buffer.with_name(SOCKET_BUFFER_DEFAULT).read_text())
+    return min(asked, int(socket_buffer.read_text()))
 
 
 def _cyclone_shortcomings(largest: int, socket_buffer: Path) -> list[str]:
@@ -179,10 +193,11 @@ def _cyclone_shortcomings(largest: int, socket_buffer: Path) -> list[str]:
     if most >= need:
         return []
     return [
-        f'the kernel allows socket buffers of {_mib(most)}, images of these cameras need '
-        f'{_mib(need)}: sudo sysctl -w net.core.rmem_max=67108864'
+        f'the kernel allows socket buffers of {mib(most)}, images of these cameras need '
+        f'{mib(need)}: {SOCKET_REMEDY}'
     ]
 
 
-def _mib(size: int) -> str:
+def mib(size: int) -> str:
+    """Return bytes for people."""
     return f'{size / (1 << 20):.1f} MiB'

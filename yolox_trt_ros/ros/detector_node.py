@@ -28,6 +28,7 @@ from yolox_trt_ros.ros.parameters import (
     read_parameters,
 )
 from yolox_trt_ros.ros.process import run_node
+from yolox_trt_ros.ros.publisher_watch import PublisherWatch
 from yolox_trt_ros.ros.publishers import ResultPublishers
 from yolox_trt_ros.ros.silence import why_silent
 from yolox_trt_ros.ros.status import StatusPublisher
@@ -60,6 +61,7 @@ class DetectorNode(LifecycleNode):
         self._ingest: Ingest | None = None
         self._problem = 'not configured'
         self._notes: dict[str, IngestNotes] = {}
+        self._publisher_watch = PublisherWatch(self, self.get_logger().warning)
         self._status = StatusPublisher(self, self._report)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         if read_parameters(self).get('autostart', True):
@@ -223,6 +225,8 @@ class DetectorNode(LifecycleNode):
             return inactive(report), self._notes
         if self._config and self._config.ingest in ('auto', 'plain'):
             self._ask_after_silent(report, self._config)
+            for camera in self._config.cameras:
+                self._publisher_watch.look(camera, self._notes[camera.name])
         return report, self._notes
 
     def _ask_after_silent(self, report: PipelineReport, config: Config) -> None:

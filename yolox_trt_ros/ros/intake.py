@@ -45,6 +45,9 @@ class IngestNotes:
         transit_ns: from the publisher's hand-over to its middleware until the newest frame was
             ready, by the system clocks of both machines; None where nobody tells.
         results: how results are written, for people.
+        image_bytes: of the newest frame; 0: none came yet.
+        publisher: why the camera's publisher will lose images on their way here; empty if nothing
+            is known.
     """
 
     way: str = ''
@@ -55,6 +58,8 @@ class IngestNotes:
     lost: int | None = None
     transit_ns: int | None = None
     results: str = ''
+    image_bytes: int = 0
+    publisher: str = ''
 
 
 class FrameSink(Protocol):
@@ -153,6 +158,7 @@ class Intake:
         if notes.last_stamp_ns is not None and frame.stamp_ns < notes.last_stamp_ns:
             notes.stamp_jumps += 1
         notes.last_stamp_ns = frame.stamp_ns
+        notes.image_bytes = frame.data.nbytes
         notes.transit_ns = time.time_ns() - sent_ns if sent_ns else None
         self._pipeline.offer(frame)
 

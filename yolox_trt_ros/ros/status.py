@@ -12,6 +12,7 @@ from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.msg import CameraStatus, LaneStatus, PipelineStatus
 from yolox_trt_ros.ros.intake import IngestNotes
 from yolox_trt_ros.ros.messages import time_message
+from yolox_trt_ros.telemetry.health import Level
 from yolox_trt_ros.telemetry.report import CameraReport, LaneReport, PipelineReport
 
 PREFIX = 'yolox_trt_ros: '
@@ -81,6 +82,7 @@ def camera_diagnostic(report: CameraReport, notes: IngestNotes) -> DiagnosticSta
         'ran on': ', '.join(f'{lane} {n}' for lane, n in report.ran.items()) or 'none',
         'ingest': notes.way or 'none',
         'results': notes.results or 'none',
+        'publisher': notes.publisher or 'nothing known against it',
         'lost on the way here': 'unknown' if notes.lost is None else notes.lost,
         'on the way here (ms)': 'unknown' if transit is None else f'{transit / 1e6:.1f}',
         'rate in (Hz)': f'{report.rate_in_hz:.1f}',
@@ -97,7 +99,10 @@ def camera_diagnostic(report: CameraReport, notes: IngestNotes) -> DiagnosticSta
         values[f'{name} p50/p95/p99 (ms)'] = (
             f'{p.p50_ns / 1e6:.1f} / {p.p95_ns / 1e6:.1f} / {p.p99_ns / 1e6:.1f}'
         )
-    return _diagnostic(s.name, report.health.level, report.health.message, values)
+    level, told = report.health.level, report.health.message
+    if notes.publisher:
+        level, told = max(level, Level.WARN), f'{told}; {notes.publisher}'
+    return _diagnostic(s.name, level, told, values)
 
 
 def lane_diagnostic(report: LaneReport) -> DiagnosticStatus:
