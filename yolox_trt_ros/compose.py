@@ -56,7 +56,8 @@ def load_model(config: ModelConfig) -> Model:
             f'got "{name}"'
         )
     labels = Path(config.labels).expanduser() if config.labels else None
-    return Model(path, load_model_spec(path, labels), thresholds_of(config))
+    spec = replace(load_model_spec(path, labels), antialias=config.antialias)
+    return Model(path, spec, thresholds_of(config))
 
 
 def thresholds_of(config: ModelConfig) -> Thresholds:
@@ -211,7 +212,7 @@ def _lane_spec(lane: LaneConfig, model: Model) -> ModelSpec:
     """
     if not lane.model:
         return model.spec
-    spec = load_model_spec(lane_model(lane, model))
+    spec = replace(load_model_spec(lane_model(lane, model)), antialias=model.spec.antialias)
     if spec.labels != model.spec.labels:
         raise ConfigError(
             f'lanes.{lane.name}.model: expected the classes of {model.path.name} '

@@ -113,12 +113,13 @@ def test_every_encoding_at_every_size(encoding: str, device: Any) -> None:
     check()
 
 
-@pytest.mark.parametrize('size', [(1, 1), (1, 40), (40, 1), (2, 2), (2, 300), (300, 2)])
+@pytest.mark.parametrize('antialias', [False, True])
 @pytest.mark.parametrize('encoding', RAW)
-def test_tiny_and_thin_images(encoding: str, size: tuple[int, int], device: Any) -> None:
-    frame = noise(encoding, *size)
-    got = run(device, spec(), [frame])
-    assert np.abs(got[0] - expected(spec(), frame)[0]).max() <= 1
+def test_tiny_and_thin_images(encoding: str, antialias: bool, device: Any) -> None:
+    sizes = (1, 1), (1, 40), (40, 1), (2, 2), (2, 300), (300, 2), (1, 700), (700, 1), (3, 3)
+    model, frames = spec(antialias=antialias), [noise(encoding, *size) for size in sizes]
+    for image, frame in zip(run(device, model, list(frames)), frames, strict=True):
+        assert np.abs(image - expected(model, frame)[0]).max() <= 1, frame
 
 
 def test_a_batch_of_everything_in_one_launch(device: Any) -> None:
@@ -144,27 +145,55 @@ FORMS = [
     InputFormat(np.int8, 'chw32', quantum=2.0),
     InputFormat(np.float16, 'hwc4'),
     InputFormat(np.int8, 'hwc4', quantum=2.0),
-    InputFormat(np.float32, 'nchw', mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)),
+    InputFormat(np.float32, 'hwc4'),
+    InputFormat(np.int8, 'chw16', quantum=2.0),
+]
+# Of every encoding one image that shrinks a little and one that shrinks by more than two.
+EVERYTHING = [
+    noise(encoding, times * (77 + i), times * (53 + 9 * i), i, seed=i)
+    for i, encoding in enumerate(RAW)
+    for times in (1, 3)
 ]
 
 
+@pytest.mark.parametrize('antialias', [False, True])
 @pytest.mark.parametrize('form', FORMS, ids=str)
-def test_every_type_and_layout(form: InputFormat, device: Any) -> None:
-    model = spec(scale=1 / 255 if form.mean[0] else 1.0)
-    frames = [noise('bgr8', 99, 131), noise('rgb8', 40, 30)]
-    got = run(device, model, list(frames), form=form)
-    plain = run(device, model, list(frames))
-    mean, std = (np.float64(v)[:, None, None] for v in (form.mean, form.std))
-    values = (plain - mean) / std
-    if form.dtype == np.int8:
-        values = np.clip(np.round(values / form.quantum), -128, 127)
+def test_every_encoding_in_every_type_and_layout(
+    form: InputFormat, antialias: bool, device: Any
+) -> None:
+    model = spec(antialias=antialias)
+    got = run(device, model, list(EVERYTHING), form=form)
     if form.layout == 'nchw':
         planes = got
     else:
-        planes = np.moveaxis(got.reshape(2, HEIGHT, WIDTH, -1), -1, 1)
+        planes = np.moveaxis(got.reshape(len(got), HEIGHT, WIDTH, -1), -1, 1)
         assert not planes[:, 3:].any(), 'channels behind the third are zero'
-    tolerance = {'float32': 1e-5, 'float16': 0.0, 'int8': 0.0}[np.dtype(form.dtype).name]
-    np.testing.assert_allclose(planes[:, :3].astype(np.float64), values, atol=tolerance)
+    plain = run(device, model, list(EVERYTHING))
+    for image, frame in zip(plain, EVERYTHING, strict=True):
+        assert np.abs(image - expected(model, frame)[0]).max() <= 1
+    if form.dtype == np.int8:
+        plain = np.clip(np.round(plain / form.quantum), -128, 127)
+    np.testing.assert_array_equal(planes[:, :3].astype(np.float64), plain)
+
+
+NORMAL = {'scale': 1 / 255, 'mean': (0.4, 0.5, 0.6), 'std': (0.2, 0.3, 0.4)}
+
+
+@pytest.mark.parametrize('colour', ['bgr', 'rgb'])
+@pytest.mark.parametrize('dtype', [np.float32, np.float16, np.int8])
+def test_mean_and_deviation(dtype: Any, colour: str, device: Any) -> None:
+    model = spec(colour=colour, **NORMAL)
+    quantum = model.largest_input / 127 if dtype == np.int8 else 1.0
+    frames: list[Frame | None] = [noise('bgr8', 99, 131), noise('rgb8', 40, 30), None]
+    got = run(device, model, frames, form=InputFormat(dtype, quantum=quantum)) * quantum
+    # A pixel may differ by 1 of 255 here and there, and all by half a step of their type.
+    pixel, rounded = 1 / 255 / 0.2, {'f': 1e-6, 'e': 1.1e-3, 'b': 0.501 * quantum}
+    bound = rounded[np.dtype(dtype).char]
+    for image, frame in zip(got, frames, strict=True):
+        border = CpuPreprocessor(model).new_input(1)[0]
+        apart = np.abs(image - (expected(model, frame)[0] if frame else border))
+        assert apart.max() <= pixel + bound
+        assert (apart > bound).mean() < 0.001
 
 
 def test_network_input_wider_than_a_block(device: Any) -> None:
@@ -191,12 +220,15 @@ def test_the_same_launch_for_fewer_images(device: Any) -> None:
 @pytest.mark.parametrize('encoding', RAW)
 def test_antialiasing_averages_what_shrinks_by_more_than_two(encoding: str, device: Any) -> None:
     big, small = noise(encoding, 401, 603), noise(encoding, 80, 100)
-    got = run(device, spec(), [big, small], antialias=True)
+    model = spec(antialias=True)
+    got = run(device, model, [big, small])
     box = Letterbox.fit(big.height, big.width, spec())
     mean = cv2.resize(bgr_image(big), (box.width, box.height), interpolation=cv2.INTER_AREA)
     inside = got[0][:, : box.height, : box.width].transpose(1, 2, 0)
     assert np.abs(inside - mean.astype(int)).max() <= 1
-    assert np.abs(got[1] - expected(spec(), small)[0]).max() <= 1
+    for image, frame in zip(got, (big, small), strict=True):
+        assert np.abs(image - expected(model, frame)[0]).max() <= 1
+    assert np.array_equal(got[1], run(device, spec(), [small])[0])
 
 
 def test_types_no_kernel_writes_are_refused(device: Any) -> None:

@@ -127,6 +127,8 @@ SIDECAR = {
     'colour': 'rgb',
     'pad': 0,
     'scale': 1 / 255,
+    'mean': [0.485, 0.456, 0],
+    'std': [0.229, 0.224, 1],
 }
 
 
@@ -139,6 +141,7 @@ def test_description_overrides_what_the_graph_says(tmp_path: Path, where: str) -
     spec = load_model_spec(path)
     assert (spec.scores, spec.boxes, spec.colour, spec.pad) == ('logit', 'pixel', 'rgb', 0)
     assert spec.scale == pytest.approx(1 / 255)
+    assert (spec.mean, spec.std) == ((0.485, 0.456, 0), (0.229, 0.224, 1))
     assert spec.labels == ('x', 'y', 'z')
 
 
@@ -163,6 +166,9 @@ BAD_DESCRIPTIONS = {
     'no strides': ('strides: []', 'strides: expected'),
     'negative stride': ('strides: [-8, 16, 32]', 'strides: expected'),
     'strides of another model': ('strides: [8, 16]', r'strides \[8, 16\] make 120 anchors'),
+    'mean of one channel': ('mean: [0.5]', 'mean: expected one number for each of 3 channels'),
+    'std in words': ('std: [a, b, c]', 'std: expected a list of float'),
+    'std of zero': ('std: [1, 0, 1]', 'std: expected positive numbers'),
     'too few labels': ('labels: [a, b]', 'expected 3 labels, one per class of the model, got 2'),
 }
 

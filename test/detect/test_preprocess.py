@@ -78,6 +78,42 @@ def test_input_of_the_network_from_subsampled_colour(encoding: str) -> None:
     assert np.array_equal(target[:, : box.height, : box.width], resized.transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize('colour', ['bgr', 'rgb'])
+def test_mean_and_deviation_of_each_channel(colour: str) -> None:
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    model = spec(colour=colour, scale=1 / 255, mean=mean, std=std)
+    plain = spec(colour=colour, scale=1 / 255)
+    frame = frame_of(picture(40, 96), 'bgr8')
+    got, before = CpuPreprocessor(model).new_input(1)[0], CpuPreprocessor(plain).new_input(1)[0]
+    for _ in range(2):  # the empty input, then with an image
+        for channel in range(3):
+            want = (before[channel] - mean[channel]) / std[channel]
+            np.testing.assert_allclose(got[channel], want, atol=1e-6)
+        CpuPreprocessor(model).write(frame, got)
+        CpuPreprocessor(plain).write(frame, before)
+    assert model.largest_input == pytest.approx(0.6 / 0.2)
+    assert plain.largest_input == 1.0
+
+
+@pytest.mark.parametrize('encoding', ['bgr8', 'mono8', 'nv12'])
+def test_antialiasing_averages_what_shrinks_by_more_than_two(encoding: str) -> None:
+    fine = np.zeros((256, 384, 3), np.uint8)
+    fine[::4] = fine[1::4] = 255  # stripes of two rows, of which interpolation sees one row
+    frame = frame_of(fine, encoding)
+    inputs = {}
+    for antialias in (False, True):
+        model = spec(antialias=antialias)
+        inputs[antialias] = CpuPreprocessor(model).new_input(1)[0]
+        box = CpuPreprocessor(model).write(frame, inputs[antialias])
+    assert box.shrinks
+    mean = bgr_image(frame).mean()
+    assert np.abs(inputs[True] - mean).max() <= 1
+    frame = frame_of(fine[:128, :192], encoding)  # by two exactly: interpolation sees all pixels
+    for antialias, target in inputs.items():
+        assert not CpuPreprocessor(spec(antialias=antialias)).write(frame, target).shrinks
+    assert np.array_equal(inputs[False], inputs[True])
+
+
 def test_a_smaller_image_leaves_nothing_of_the_one_before() -> None:
     preprocessor = CpuPreprocessor(spec())
     target = preprocessor.new_input(1)[0]

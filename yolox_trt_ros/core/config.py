@@ -141,6 +141,10 @@ class ModelConfig:
 
     path: str = parameter('', 'ONNX file, or the name of a packaged model; empty: edge_n.')
     labels: str = parameter('', 'Text file, one class name a line; empty: beside the model.')
+    antialias: bool = parameter(
+        False,
+        'Whether images that shrink by more than two are averaged over areas; costs time.',
+    )
     score_threshold: float = parameter(
         0.3, 'Lowest objectness × class score.', low=0.0, high=1.0, runtime=True
     )

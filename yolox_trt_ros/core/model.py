@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+FEEDING = ('colour', 'pad', 'scale', 'mean', 'std')
+"""Attributes of a :class:`ModelSpec` that say how pixels become its input."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
@@ -25,6 +30,10 @@ class ModelSpec:
         colour: channel order of the input.
         pad: value of the letterbox border.
         scale: what pixel values 0 to 255 are multiplied by.
+        mean, std: per channel, in the order of ``colour``; the network gets
+            (pixel × ``scale`` - ``mean``) / ``std``.
+        antialias: whether images that shrink by more than two are averaged, each pixel over the
+            source area that it stands for, in place of bilinear interpolation.
     """
 
     input_name: str
@@ -40,6 +49,20 @@ class ModelSpec:
     colour: Literal['bgr', 'rgb'] = 'bgr'
     pad: int = 114
     scale: float = 1.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    antialias: bool = False
+
+    def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a pixel value is multiplied by and what is then added; float64 (3,) each."""
+        std = np.array(self.std)
+        return self.scale / std, -np.array(self.mean) / std
+
+    @property
+    def largest_input(self) -> float:
+        """Return the largest magnitude that the input can have."""
+        multiply, add = self.normalisation()
+        return float(np.maximum(np.abs(add), np.abs(255 * multiply + add)).max())
 
     def grids(self) -> list[tuple[int, int]]:
         """Return (rows, columns) of each level's grid."""
@@ -75,6 +98,11 @@ class Letterbox:
         """Return the letterbox of a ``height`` x ``width`` source image."""
         scale = min(spec.height / height, spec.width / width)
         return cls(scale, max(1, int(height * scale)), max(1, int(width * scale)), height, width)
+
+    @property
+    def shrinks(self) -> bool:
+        """Return whether the image shrinks by more than two, so that interpolation skips pixels."""
+        return self.source_height > 2 * self.height or self.source_width > 2 * self.width
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError, did_you_mean
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.model import FEEDING, ModelSpec
 
 Outputs = dict[str, list[int]]
 
@@ -24,13 +24,16 @@ SIDECAR_KEYS = {
     'colour': str,
     'pad': int,
     'scale': float,
+    'mean': list,
+    'std': list,
 }
 _CHOICES = {
     'scores': ('probability', 'logit'),
     'boxes': ('grid', 'pixel'),
     'colour': ('bgr', 'rgb'),
 }
-_ITEMS = {'labels': str, 'strides': int}
+_ITEMS = {'labels': str, 'strides': int, 'mean': float, 'std': float}
+_CHANNELS = ('mean', 'std')
 _SHAPE_ONLY = {
     'Transpose',
     'Reshape',
@@ -66,7 +69,7 @@ def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
     read_head = _concatenated if len(outputs) == 1 else _per_level
     head, classes = read_head(path, (height, width), outputs, _Ends(graph))
     found = head['strides']
-    head |= {k: v for k, v in given.items() if k != 'labels'}
+    head |= {k: v for k, v in given.items() if k != 'labels'} | feeding(given)
     strides = head['strides'] = tuple(head['strides'])
     if not strides:
         raise ModelError(
@@ -101,6 +104,11 @@ def description(path: Path) -> dict[str, Any]:
         MissingDependencyError: the ``onnx`` package is not installed.
     """
     return _given(path, _read(path)[1])
+
+
+def feeding(about: dict[str, Any]) -> dict[str, Any]:
+    """Return what a description says of how pixels become the input: of :data:`FEEDING`."""
+    return {k: tuple(v) if k in _CHANNELS else v for k, v in about.items() if k in FEEDING}
 
 
 def describe(model: Any, about: dict[str, Any]) -> None:
@@ -222,13 +230,20 @@ def _check_sidecar(path: Path, given: dict[str, Any]) -> None:
         if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
             raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {value!r}')
         if isinstance(value, list):
-            item = _ITEMS[key]
-            if not value or any(type(v) is not item or v in ('', 0) for v in value):
-                raise ModelError(f'{path}: {key}: expected a list of {item.__name__}, got {value}')
-            if key == 'strides' and min(value) < 1:
-                raise ModelError(f'{path}: strides: expected positive numbers, got {value}')
+            _check_list(path, key, value)
         if key in _CHOICES and value not in _CHOICES[key]:
             raise ModelError(f'{path}: {key}: "{value}" is not one of {", ".join(_CHOICES[key])}')
+
+
+def _check_list(path: Path, key: str, value: list[Any]) -> None:
+    item = _ITEMS[key]
+    kinds = (int, float) if item is float else (item,)
+    if not value or any(type(v) not in kinds or v == '' for v in value):
+        raise ModelError(f'{path}: {key}: expected a list of {item.__name__}, got {value}')
+    if key in _CHANNELS and len(value) != 3:
+        raise ModelError(f'{path}: {key}: expected one number for each of 3 channels, got {value}')
+    if key in ('strides', 'std') and not min(value) > 0:
+        raise ModelError(f'{path}: {key}: expected positive numbers, got {value}')
 
 
 def _text(file: Path) -> str:

@@ -153,9 +153,10 @@ def world_pictures(split: str, count: int) -> Pictures:
 def random_inputs(spec: ModelSpec, count: int) -> Iterator[np.ndarray]:
     """Yield evenly distributed random inputs, float32 (3, height, width)."""
     rng = np.random.default_rng(0)
+    multiply, add = (factor[:, None, None] for factor in spec.normalisation())
     for _ in range(count):
         pixels = rng.integers(0, 256, (3, spec.height, spec.width))
-        yield (pixels * spec.scale).astype(np.float32)
+        yield (pixels * multiply + add).astype(np.float32)
 
 
 def _spread(items: Sequence[Item], count: int) -> list[Item]:

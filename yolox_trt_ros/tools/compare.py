@@ -24,7 +24,7 @@ from yolox_trt_ros.compose import tensorrt_engine
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.resources import find_resource
-from yolox_trt_ros.detect.model import description
+from yolox_trt_ros.detect.model import description, feeding
 from yolox_trt_ros.engine.compare import (
     INNER,
     TensorDifference,
@@ -117,7 +117,7 @@ def _spec(path: Path, model: ModelProto) -> ModelSpec:
         raise ModelError(
             f'{path}: expected an input [batch, 3, height, width] of fixed size, got {shape}'
         )
-    about = {k: v for k, v in description(path).items() if k in ('colour', 'pad', 'scale')}
+    about = feeding(description(path))
     return ModelSpec(
         input_name=image,
         batch=shape[0],

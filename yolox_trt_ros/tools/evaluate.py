@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _one_lane.add_arguments(parser)
     parser.add_argument('--score', type=float, default=0.01, help='lowest score (default: 0.01)')
     parser.add_argument('--nms-iou', type=float, default=0.65, help='NMS overlap (default: 0.65)')
+    parser.add_argument(
+        '--antialias', action='store_true', help='average images that shrink by more than two'
+    )
     parser.add_argument('--json', type=Path, help='write the figures here as well')
     _evaluate_published.add_arguments(parser)
 
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 'path': args.model,
                 'labels': args.labels,
+                'antialias': args.antialias,
                 'score_threshold': args.score,
                 'nms_iou': args.nms_iou,
                 'max_detections': MAX_DETECTIONS,
@@ -96,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         'images': len(labels),
         'score': args.score,
         'nms_iou': args.nms_iou,
+        'antialias': args.antialias,
         'min_height': args.min_height,
         'data': f'world {args.world}' if args.world else args.coco[1].name,
     }

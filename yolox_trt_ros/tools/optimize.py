@@ -164,6 +164,8 @@ def _pictures(args: argparse.Namespace, spec: ModelSpec) -> Iterator[np.ndarray]
 
 
 def _spec(surgery: Surgery, about: dict[str, Any], shape: tuple[int, int, int, int]) -> ModelSpec:
+    from yolox_trt_ros.detect.model import feeding
+
     batch, _, height, width = shape
     spec = ModelSpec(
         input_name=surgery.final.graph.input[0].name,
@@ -177,7 +179,7 @@ def _spec(surgery: Surgery, about: dict[str, Any], shape: tuple[int, int, int, i
         scores='logit',
         boxes='grid',
     )
-    return replace(spec, **{k: about[k] for k in ('colour', 'pad', 'scale') if k in about})
+    return replace(spec, **feeding(about))
 
 
 def _shape(model: ModelProto, output: str) -> list[int]:

@@ -22,7 +22,7 @@ from yolox_trt_ros.compose import Model, available_cores, load_model, make_detec
 from yolox_trt_ros.core.config import LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.model import FEEDING, ModelSpec
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.model import describe
 from yolox_trt_ros.engine.half import to_half
@@ -177,7 +177,7 @@ def _ranges(
 ) -> tuple[int, dict[Method, dict[str, float]]]:
     """Return how many pictures were looked at, and the ranges by each method."""
     found = {
-        m: fixed_ranges(model, m.number, 255 * spec.scale) for m in methods if m.kind == 'fixed'
+        m: fixed_ranges(model, m.number, spec.largest_input) for m in methods if m.kind == 'fixed'
     }
     pictures = chosen_pictures(args)
     learning = [m for m in methods if m.kind != 'fixed']
@@ -219,7 +219,7 @@ def _head_maps(model: ModelProto) -> dict[str, str]:
 
 
 def _about(spec: ModelSpec) -> dict[str, Any]:
-    keys = ('strides', 'scores', 'boxes', 'colour', 'pad', 'scale')
+    keys = ('strides', 'scores', 'boxes', *FEEDING)
     return {'labels': list(spec.labels), **{k: getattr(spec, k) for k in keys}}
 
 

@@ -43,16 +43,17 @@ template <class T, int L> Entry sift_entry() {
   {"sift<" #T ", " #L ">", sift_entry<T, L>()}, \
       {"candidates<" #T ", " #L ">", candidates_entry<T, L>()}
 
-typedef signed char int8;
-
 const std::map<std::string, Entry> kEntries = {
     LETTERBOX(float, kPlanar),
     LETTERBOX(Half, kPlanar),
-    {"letterbox<signed char, kPlanar, false>", letterbox_entry<int8, kPlanar, false>()},
+    LETTERBOX(signed char, kPlanar),
     LETTERBOX(Half, kBlocks16),
-    {"letterbox<signed char, kBlocks32, false>", letterbox_entry<int8, kBlocks32, false>()},
+    LETTERBOX(signed char, kBlocks16),
+    LETTERBOX(Half, kBlocks32),
+    LETTERBOX(signed char, kBlocks32),
+    LETTERBOX(float, kInterleaved4),
     LETTERBOX(Half, kInterleaved4),
-    {"letterbox<signed char, kInterleaved4, false>", letterbox_entry<int8, kInterleaved4, false>()},
+    LETTERBOX(signed char, kInterleaved4),
     CANDIDATES(float, kConcatenated),
     CANDIDATES(Half, kConcatenated),
     CANDIDATES(float, kMaps),

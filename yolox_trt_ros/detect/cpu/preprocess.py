@@ -105,11 +105,15 @@ class CpuPreprocessor:
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
         self._order = _BGR if spec.colour == 'bgr' else _RGB
-        self._pad = np.float32(spec.pad * spec.scale)
+        factors = spec.normalisation()
+        self._multiply, self._add = (factor.astype(np.float32) for factor in factors)
+        self._pad = (spec.pad * factors[0] + factors[1]).astype(np.float32)[:, None, None]
 
     def new_input(self, batch: int) -> np.ndarray:
         """Return a padded input tensor, float32 (batch, 3, height, width)."""
-        return np.full((batch, 3, self._spec.height, self._spec.width), self._pad, np.float32)
+        inputs = np.empty((batch, 3, self._spec.height, self._spec.width), np.float32)
+        inputs[:] = self._pad
+        return inputs
 
     def write(self, frame: Frame, target: np.ndarray) -> Letterbox:
         """Write one frame into its place in the input tensor.
@@ -126,11 +130,15 @@ class CpuPreprocessor:
         """
         image, channels = pixels(frame)
         box = Letterbox.fit(frame.height, frame.width, self._spec)
-        small = cv2.resize(image, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
+        average = self._spec.antialias and box.shrinks
+        way = cv2.INTER_AREA if average else cv2.INTER_LINEAR
+        small = cv2.resize(image, (box.width, box.height), interpolation=way)
         planes = cv2.split(small) if small.ndim == 3 else (small,)
-        for plane, position in zip(target, self._order, strict=True):
-            source = planes[channels[position]]
-            np.multiply(source, np.float32(self._spec.scale), out=plane[: box.height, : box.width])
+        for channel, position in enumerate(self._order):
+            inside = target[channel, : box.height, : box.width]
+            np.multiply(planes[channels[position]], self._multiply[channel], out=inside)
+            if self._add[channel]:
+                inside += self._add[channel]
         target[:, box.height :, :] = self._pad
         target[:, : box.height, box.width :] = self._pad
         return box

@@ -81,15 +81,11 @@ class InputFormat:
         layout: ``nchw`` [n, 3, h, w]; ``chw16`` [n, 1, h, w, 16], ``chw32`` [n, 1, h, w, 32] and
             ``hwc4`` [n, h, w, 4] as a DLA reads them, channels behind the third zero.
         quantum: for int8, the value that one step stands for.
-        mean, std: per channel in the network's colour order; the network gets
-            (pixel × ``ModelSpec.scale`` - mean) / std.
     """
 
     dtype: Any = np.float32
     layout: Layout = 'nchw'
     quantum: float = 1.0
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def shape(self, batch: int, height: int, width: int) -> tuple[int, ...]:
         """Return the shape of the input tensor."""
@@ -105,26 +101,19 @@ class CudaPreprocessor:
 
     Pixel arithmetic is OpenCV's (8-bit bilinear with half-pixel centres); see ``image.cuh``. Each
     size and encoding of image gets small tables on the device when it is first seen; the
-    ``MAX_TEMPLATES`` last ones are kept.
+    ``MAX_TEMPLATES`` last ones are kept. With ``spec.antialias``, a kernel of its own reads every
+    source pixel of images that shrink by more than two, and converts its colour.
 
     Args:
         spec: the model; its input width must be even.
         device: where the kernels run.
         form: how the engine wants its input.
-        antialias: average the source area of a pixel instead where an image shrinks by more than
-            two; costs a read of every source pixel and colour conversion.
 
     Raises:
         ConfigError: the model's input cannot be written by these kernels.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        device: Device,
-        form: InputFormat | None = None,
-        antialias: bool = False,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, device: Device, form: InputFormat | None = None) -> None:
         form = form or InputFormat()
         dtype = np.dtype(form.dtype)
         if spec.width % 2 or dtype.name not in _TYPES:
@@ -138,15 +127,14 @@ class CudaPreprocessor:
         self._nothing = Template(np.zeros((), IMAGE)[()], [])
         self._nothing.image['letterbox'] = 1
         kind, layout = _TYPES[dtype.name], _LAYOUTS[form.layout][0]
-        name = f'letterbox<{kind}, {layout}, {str(antialias).lower()}>'
+        name = f'letterbox<{kind}, {layout}, {str(spec.antialias).lower()}>'
         (self._kernel,) = device.kernels('letterbox.cu', [name], ())
         self._target = np.zeros(1, TARGET)
         self._target['width'], self._target['height'] = spec.width, spec.height
         self._target['pad'] = spec.pad
         quantum = form.quantum if dtype == np.int8 else 1.0
-        mean, std = np.array(form.mean), np.array(form.std)
-        self._target['multiply'] = spec.scale / std / quantum
-        self._target['add'] = -mean / std / quantum
+        multiply, add = spec.normalisation()
+        self._target['multiply'], self._target['add'] = multiply / quantum, add / quantum
 
     def describe(self, sources: Sequence[Source | None], batch: Batch) -> None:
         """Write down which images a batch has.

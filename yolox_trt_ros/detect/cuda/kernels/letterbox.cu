@@ -83,9 +83,13 @@ template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Pa
   }
 }
 
+// Blocks that a multiprocessor is to hold: as many as there are registers for without spilling.
+template <int L, bool Area> constexpr int kResident = !Area ? 10 : L == kPlanar ? 5 : 4;
+
 // Grid: x covers pairs of columns, y groups of kRows rows, z images.
 template <class T, int L, bool Area>
-__global__ void __launch_bounds__(128, 10) letterbox(const Batch* __restrict__ batch, const Target target) {
+__global__ void __launch_bounds__(128, (kResident<L, Area>))
+    letterbox(const Batch* __restrict__ batch, const Target target) {
   const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x);
   const int y = kRows * (blockIdx.y * blockDim.y + threadIdx.y);
   const int place = blockIdx.z;
