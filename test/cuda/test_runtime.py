@@ -36,7 +36,8 @@ print(sum(given))
 
 @pytest.mark.gpu
 def test_kernels_are_compiled_once_for_all_processes(cuda: CudaDevice, tmp_path: Path) -> None:
-    environment = {**os.environ, 'CUPY_CACHE_DIR': str(tmp_path), 'PYTHONPATH': str(ROOT)}
+    paths = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    environment = {**os.environ, 'CUPY_CACHE_DIR': str(tmp_path), 'PYTHONPATH': paths}
     counts = []
     for _ in range(2):
         done = subprocess.run(
