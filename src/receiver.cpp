@@ -196,6 +196,16 @@ struct Receiver::Camera
     }
     return when;
   }
+
+  /// Notes that the middleware has no message; one that was announced is not to be had then.
+  void found_empty()
+  {
+    if (passed_over || !announced.empty()) {
+      careful = kCareful;
+    }
+    maybe = passed_over = false;
+    announced.clear();
+  }
 };
 
 Receiver::Receiver(size_t buffers, std::shared_ptr<const PageLocks> locks)
@@ -317,11 +327,7 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
     camera.careful -= camera.careful > 0;
     received = camera.settle(gap);
   } else if (camera.announcements == announcements) {
-    if (camera.passed_over || !camera.announced.empty()) {
-      camera.careful = kCareful;
-    }
-    camera.maybe = camera.passed_over = false;
-    camera.announced.clear();
+    camera.found_empty();
   }
   if (taken == Taken::kMessage ? superseded : camera.replaced == 0) {
     return std::nullopt;

@@ -347,6 +347,9 @@ class Sink:
     def offer(self, frame):
         pass
 
+    def reject(self, camera, reason, n=1):
+        pass
+
 rclpy.init()
 node, sink = Node('forgetful'), Sink()
 cameras = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']}).cameras
