@@ -43,7 +43,6 @@ from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.half import to_half
 
-
 PATIENCE_S = 20.0
 
 
