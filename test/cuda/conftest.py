@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from host_device import HostDevice, build
+from tiny_models import write_yolox
 
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice
@@ -25,6 +26,11 @@ def device(request: pytest.FixtureRequest) -> Any:
     if request.param == 'host':
         return HostDevice(request.getfixturevalue('library'))
     return gpu()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_yolox(tmp_path / 'tiny.onnx', scores='logit')
 
 
 @pytest.fixture
