@@ -12,7 +12,7 @@ from pathlib import Path
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.ros.dds_profile import Transport, read_transport
 from yolox_trt_ros.ros.dds_segments import SHARED_MEMORY, segments
 
@@ -42,7 +42,7 @@ def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -
 
     Args:
         choice: ``auto`` for the profile of the middleware in use, ``none`` for no change, or an
-            XML file of that middleware.
+            XML file of that middleware: a path, or the name of one in ``config/dds``.
         environ: the process's environment. What it sets itself is left alone by ``auto``.
 
     Returns:
@@ -61,11 +61,14 @@ def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -
         name = 'cyclonedds_8cam' if rmw == CYCLONE else 'fastdds_8cam'
         file = find_resource('config/dds', name, '.xml')
     elif variable:
-        file = Path(choice).expanduser()
+        file = find_resource('config/dds', choice, '.xml')
     else:
         raise ConfigError(f'dds: {rmw} takes no profile file; use dds:=auto or dds:=none')
     if not file.is_file():
-        raise ConfigError(f'dds: expected auto, none or an XML file; "{file}" does not exist')
+        names = ', '.join(resource_names('config/dds', '.xml'))
+        raise ConfigError(
+            f'dds: expected auto, none, an XML file or one of {names}; "{file}" does not exist'
+        )
     return {variable: f'{"file://" if rmw == CYCLONE else ""}{file.absolute()}'}
 
 

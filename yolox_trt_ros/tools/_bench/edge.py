@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seconds', type=float, default=10.0, help='length of each measurement')
     apart = 'cameras on the first core, receiver on the others; else where the kernel puts them'
     parser.add_argument('--apart', action='store_true', help=apart)
+    parser.add_argument(
+        '--dds',
+        default='auto',
+        help='middleware settings of all ways: auto, or a file such as fastdds_8cam_one_computer',
+    )
     parser.add_argument('--rounds', type=int, default=1, help='times each is repeated; medians')
     parser.add_argument('--detections', type=int, default=100, help='boxes in one array; 0: none')
     parser.add_argument('--profile-rate', type=float, default=30.0, help='Hz; 0: no profile')
@@ -89,14 +94,20 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.apart and len(cores := os.sched_getaffinity(0)) < 2:
         raise YoloxTrtRosError(f'--apart needs two cores at least, this process has {len(cores)}')
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.update(dds.environment())
+    # LOCALHOST adds network transports to a profile, also to one that leaves them out.
+    reach = 'LOCALHOST' if args.dds == 'auto' else 'SUBNET'
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', reach)
+    os.environ.update(dds.environment(args.dds))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pictures = folder / 'pictures'
         pictures.mkdir()
         write_picture(pictures / 'picture.png', *args.size)
-        result: dict[str, Any] = {'image': list(args.size), 'cameras': len(CAMERAS)}
+        result: dict[str, Any] = {
+            'image': list(args.size),
+            'cameras': len(CAMERAS),
+            'dds': Path(dds.active_profile()).name,
+        }
         result['copy_ms'] = copy_ms(args.size[0] * args.size[1] * 3)
         for rate, trigger in itertools.product(args.rates, args.triggers):
             # The ways take turns, so that a busy minute of the machine hits all of them.
