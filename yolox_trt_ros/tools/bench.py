@@ -22,11 +22,13 @@ from yolox_trt_ros.tools import _bench
 from yolox_trt_ros.tools._identity import identity
 
 NOT_BENCHMARKS = ('plain_node',)
+OUTPUT = Path('build/bench.json')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line: one sub-command per benchmark, or none for all of them."""
-    parser.add_argument('--json', type=Path, default=Path('build/bench.json'), help='output file')
+    written = f'output file (default: {OUTPUT})'
+    parser.add_argument('--json', type=Path, default=OUTPUT, help=written)
     subparsers = parser.add_subparsers(
         dest='benchmark', metavar='BENCHMARK', title='benchmarks (none: all)'
     )
@@ -39,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         first_line = (module.__doc__ or '').partition('\n')[0]
         benchmark = subparsers.add_parser(name, help=first_line, description=module.__doc__)
         # Before the name or behind it: where it is not given here, the one before stays.
-        benchmark.add_argument(
-            '--json', type=Path, default=argparse.SUPPRESS, help='output file (default: see above)'
-        )
+        benchmark.add_argument('--json', type=Path, default=argparse.SUPPRESS, help=written)
         module.add_arguments(benchmark)
 
 

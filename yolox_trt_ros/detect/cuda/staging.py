@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ LIMIT = 1 << 31
 """Bytes of an image: kernels count them in 32 bits."""
 
 Kind = tuple[str, int, int, int, int]
-"""Encoding, height, width, step and bytes of a frame: all that its layout depends on."""
+"""Encoding, height, width, step and bytes of a raw frame: all that a layout depends on."""
 
 Sources = list[Source | None]
 Errors = dict[int, FrameError]
@@ -106,7 +106,7 @@ class Staging:
         self._frames = ()
 
     def _upload(self, frames: Sequence[Frame]) -> tuple[Sources, Errors]:
-        kinds = [(f.encoding, f.height, f.width, f.step, len(f.data)) for f in frames]
+        kinds = _kinds(frames)
         if kinds != self._kinds:  # cameras send the same kind of image again and again
             layouts, errors, size = _arrange(kinds)
             if size > self._host.size:
@@ -143,8 +143,7 @@ class Staging:
         errors = {i: frame for i, frame in enumerate(raw) if isinstance(frame, FrameError)}
         good = {i: frame for i, frame in enumerate(raw) if isinstance(frame, Frame)}
         while True:
-            kinds = [(f.encoding, f.height, f.width, f.step, len(f.data)) for f in good.values()]
-            layouts, _, size = _arrange(kinds)
+            layouts, _, size = _arrange(_kinds(good.values()))
             try:
                 self._reserve(size)
             except MemoryError as error:
@@ -173,15 +172,19 @@ class Staging:
     def _reserve(self, size: int) -> None:
         if size <= self._host.size:
             return
-        host, on_device = self._device.page_locked(size, np.uint8), None
+        self._kinds, self._host, self._on_device = None, np.empty(0, np.uint8), None
+        host = self._device.page_locked(size, np.uint8)
         if not self._device.integrated:
             # Its zeros must not be written after the copies that follow.
             with self._copies:
-                on_device = self._device.zeros((size,), np.uint8)
-            self._target = self._device.address(on_device)
-        self._host, self._on_device = host, on_device
-        self._address = self._device.address(host)
-        self._kinds = None
+                self._on_device = self._device.zeros((size,), np.uint8)
+            self._target = self._device.address(self._on_device)
+        self._host, self._address = host, self._device.address(host)
+
+
+def _kinds(frames: Iterable[Frame]) -> list[Kind]:
+    # A file's size says nothing; it has no step.
+    return [(f.encoding, f.height, f.width, f.step, f.step and len(f.data)) for f in frames]
 
 
 def _arrange(kinds: Sequence[Kind]) -> tuple[list[Layout | None], Errors, int]:
