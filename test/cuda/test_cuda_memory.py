@@ -112,6 +112,15 @@ def test_closing_gives_all_memory_back(tiny: Path, library: Path) -> None:
 
 
 @pytest.mark.gpu
+def test_a_gpu_says_that_it_has_no_more_memory(cuda: CudaDevice) -> None:
+    with pytest.raises(MemoryError):
+        cuda.page_locked(1 << 46, np.uint8)
+    with pytest.raises(MemoryError):
+        cuda.zeros((1 << 46,), np.uint8)
+    assert cuda.page_locked(1, np.uint8).size == cuda.zeros((1,), np.uint8).size == 1
+
+
+@pytest.mark.gpu
 def test_closing_gives_the_memory_of_a_gpu_back(tiny: Path, cuda: CudaDevice) -> None:
     import cupy
 

@@ -23,6 +23,9 @@ MAKING = threading.Lock()
 """Held while a backend or a detector is made. Loading kernels and a network's first run wait for
 the whole device, which breaks the recording of a CUDA graph on any other thread."""
 
+OUT_OF_MEMORY = 2
+"""``cudaErrorMemoryAllocation``."""
+
 Launcher = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]
 """Called with grid, block and arguments; enqueues on the current stream. Arguments are NumPy
 scalars, or arrays of one structured element, which the kernel gets by value."""
@@ -198,7 +201,7 @@ class CudaDevice:
         try:
             memory = self._cupy.cuda.alloc_pinned_memory(size)
         except self._runtime.CUDARuntimeError as error:
-            if error.status != self._runtime.errorMemoryAllocation:
+            if error.status != OUT_OF_MEMORY:
                 raise
             raise MemoryError(f'CUDA page-locks no {size >> 20} MiB more') from error
         array = np.frombuffer(memory, dtype, count)
