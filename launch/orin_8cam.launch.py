@@ -100,7 +100,7 @@ ARGUMENTS = [
         'dds',
         default_value='auto',
         description='Middleware settings: auto (those of config/dds for the middleware in use, '
-        'unless the environment names its own), none, or an XML file: a path or a name in config/dds.',
+        'unless the environment names its own), none, or an XML file (path or name in config/dds).',
     ),
 ]
 
