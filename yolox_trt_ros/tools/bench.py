@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in _names():
         try:
             module = importlib.import_module(f'{_bench.__name__}.{name}')
-        except ImportError as error:  # a GPU machine needs no ROS to measure kernels
+        except (MissingDependencyError, ImportError) as error:  # kernels need no ROS
             subparsers.add_parser(name, help=f'not available here: {error}')
             continue
         first_line = (module.__doc__ or '').partition('\n')[0]
