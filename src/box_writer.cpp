@@ -20,12 +20,22 @@ uint64_t key(int32_t class_id, size_t phase)
 }
 
 template<typename Number>
-void put(char * element, uint32_t place, Number number)
+void put(uint8_t * element, uint32_t place, Number number)
 {
   std::memcpy(element + place, &number, sizeof(number));
 }
 
 }  // namespace
+
+BoxWriter::BoxWriter(ArrayTemplate front)
+: front_(std::move(front))
+{
+  for (const auto place : front_.places) {
+    if (place + sizeof(uint32_t) > front_.bytes.size()) {
+      throw std::out_of_range("a number lies behind the end of the array's template");
+    }
+  }
+}
 
 void BoxWriter::learn(int32_t class_id, size_t phase, BoxTemplate made)
 {
@@ -38,8 +48,9 @@ void BoxWriter::learn(int32_t class_id, size_t phase, BoxTemplate made)
   templates_.insert_or_assign(key(class_id, phase), std::move(made));
 }
 
-size_t BoxWriter::arrange(const Boxes & boxes, size_t begin, size_t & phase)
+size_t BoxWriter::arrange(const Boxes & boxes, size_t & phase)
 {
+  const size_t begin = front_.bytes.size() - front_.encapsulation;
   chosen_.clear();
   size_ = 0;
   for (size_t i = 0; i < boxes.count; ++i) {
@@ -54,9 +65,19 @@ size_t BoxWriter::arrange(const Boxes & boxes, size_t begin, size_t & phase)
   return chosen_.size();
 }
 
-void BoxWriter::write(
-  const Boxes & boxes, int32_t seconds, uint32_t nanoseconds, char * to) const
+size_t BoxWriter::write(
+  const Boxes & boxes, int32_t seconds, uint32_t nanoseconds, size_t & phase)
 {
+  if (const size_t known = arrange(boxes, phase); known < boxes.count) {
+    return known;
+  }
+  message_.resize(front_.bytes.size() + size_);
+  uint8_t * to = message_.data();
+  std::memcpy(to, front_.bytes.data(), front_.bytes.size());
+  put(to, front_.places[0], seconds);
+  put(to, front_.places[1], nanoseconds);
+  put(to, front_.places[2], static_cast<uint32_t>(boxes.count));
+  to += front_.bytes.size();
   for (size_t i = 0; i < chosen_.size(); ++i) {
     const auto & [bytes, places] = *chosen_[i];
     // Computed as the typed message's numbers are: in double precision.
@@ -72,6 +93,7 @@ void BoxWriter::write(
     put(to, places[6], bottom - top);
     to += bytes.size();
   }
+  return boxes.count;
 }
 
 }  // namespace yolox_trt_ros

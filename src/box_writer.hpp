@@ -31,34 +31,48 @@ struct Boxes
   const int32_t * class_id;
 };
 
-/// Writes the elements of a serialised array of detections from templates.
+/// What stands before the elements of an array.
+struct ArrayTemplate
+{
+  std::string bytes;
+  /// How many of the bytes stand before the body, from which alignment is counted.
+  size_t encapsulation;
+  /// Where in the bytes the stamp's two numbers are, then the count of elements.
+  std::array<uint32_t, 3> places;
+};
+
+/// Writes serialised arrays of detections from templates, each into the memory of the one before.
 /**
- * A template depends on the class and on where the element begins, modulo eight. Who makes
+ * An element's template depends on the class and on where it begins, modulo eight. Who makes
  * templates has read the message's definition; here are bytes and numbers only.
  */
 class BoxWriter
 {
 public:
+  /// \throws std::out_of_range a number lies behind the end of the template.
+  explicit BoxWriter(ArrayTemplate front);
+
   void learn(int32_t class_id, size_t phase, BoxTemplate made);
 
-  /// Chooses the templates of all boxes.
+  /// Writes a message.
   /**
-   * \param begin where in the message's body the first element begins.
    * \param[out] phase if a template is missing: of which phase.
-   * \return how many boxes have theirs; the first one behind them needs another template.
+   * \return how many boxes have their template; if not all, the first one behind them needs another
+   *   and nothing was written.
    */
-  size_t arrange(const Boxes & boxes, size_t begin, size_t & phase);
+  size_t write(const Boxes & boxes, int32_t seconds, uint32_t nanoseconds, size_t & phase);
 
-  /// Bytes of all elements that were arranged.
-  size_t size() const {return size_;}
-
-  /// Writes what was arranged, `size()` bytes.
-  void write(const Boxes & boxes, int32_t seconds, uint32_t nanoseconds, char * to) const;
+  /// What was written last.
+  std::vector<uint8_t> & message() {return message_;}
 
 private:
+  size_t arrange(const Boxes & boxes, size_t & phase);
+
+  ArrayTemplate front_;
   std::unordered_map<uint64_t, BoxTemplate> templates_;
   std::vector<const BoxTemplate *> chosen_;
   size_t size_ = 0;
+  std::vector<uint8_t> message_;
 };
 
 }  // namespace yolox_trt_ros

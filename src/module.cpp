@@ -5,7 +5,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -15,7 +14,6 @@
 #include <string_view>
 #include <utility>
 
-#include "box_writer.hpp"
 #include "direct_type_support.hpp"
 #include "rcutils/error_handling.h"
 #include "receiver.hpp"
@@ -24,6 +22,9 @@ namespace py = pybind11;
 
 namespace yolox_trt_ros
 {
+
+void bind_results(py::module_ & m);
+
 namespace
 {
 
@@ -81,36 +82,6 @@ std::shared_ptr<const PageLocks> page_locks(const PythonLocks & functions)
       }});
 }
 
-template<typename Number>
-using Array = py::array_t<Number, py::array::c_style | py::array::forcecast>;
-
-/// Returns a message, or class and phase of the first template that is missing.
-py::object write_boxes(
-  BoxWriter & writer, const py::bytes & head, size_t encapsulation, std::pair<int32_t, uint32_t> stamp,
-  const Array<float> & xyxy, const Array<float> & score, const Array<int32_t> & class_id)
-{
-  const auto count = static_cast<size_t>(class_id.size());
-  if (static_cast<size_t>(score.size()) != count || static_cast<size_t>(xyxy.size()) != 4 * count) {
-    throw py::value_error("expected four corners and a score for each class");
-  }
-  const Boxes boxes{count, xyxy.data(), score.data(), class_id.data()};
-  const auto front = static_cast<std::string_view>(head);
-  size_t phase = 0;
-  const auto known = writer.arrange(boxes, front.size() - encapsulation, phase);
-  if (known < count) {
-    return py::make_tuple(boxes.class_id[known], phase);
-  }
-  auto * message = PyBytes_FromStringAndSize(
-    nullptr, static_cast<py::ssize_t>(front.size() + writer.size()));
-  if (message == nullptr) {
-    throw py::error_already_set();
-  }
-  char * to = PyBytes_AS_STRING(message);
-  std::memcpy(to, front.data(), front.size());
-  writer.write(boxes, stamp.first, stamp.second, to + front.size());
-  return py::reinterpret_steal<py::object>(message);
-}
-
 /// Damaged names must not stop anybody: what is no UTF-8 becomes U+FFFD.
 py::str text(const std::string & raw)
 {
@@ -139,20 +110,7 @@ PYBIND11_MODULE(_native, m)
     "read_serialized", read_serialized, py::arg("message"), py::arg("compressed"),
     "Read one serialised message.");
 
-  py::class_<BoxWriter>(
-    m, "BoxWriter", "Writes serialised arrays of detections from templates.")
-  .def(py::init<>())
-  .def(
-    "learn",
-    [](BoxWriter & self, int32_t class_id, size_t phase, const std::string & element,
-    const std::array<uint32_t, 7> & places) {
-      self.learn(class_id, phase, {element, places});
-    },
-    py::arg("class_id"), py::arg("phase"), py::arg("element").noconvert(), py::arg("places"))
-  .def(
-    "write", write_boxes, py::arg("head"), py::arg("encapsulation"), py::arg("stamp"),
-    py::arg("xyxy"), py::arg("score"), py::arg("class_id"),
-    "Return the message; or class and phase of a template that is to be learnt first.");
+  bind_results(m);
 
   py::class_<Image, std::shared_ptr<Image>>(
     m, "Image", py::buffer_protocol(),

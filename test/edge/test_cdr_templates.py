@@ -1,13 +1,20 @@
 """What templates write is what ROS reads, and byte for byte what rosidl and rosbags write."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
+from edge_rig import DOMAIN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -29,6 +36,8 @@ from yolox_trt_ros.ros.cdr_templates import (
     check,
 )
 from yolox_trt_ros.ros.messages import detections_message, latency_message
+from yolox_trt_ros.ros.native import load_native
+from yolox_trt_ros.ros.publishers import TemplateOutput
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASS_IDS = ['', '0', 'car', 'trück', 'a' * 37, 'traffic light']
@@ -134,10 +143,10 @@ def padding(store: Any, name: str, cdr: bytes) -> list[bool]:
 @settings(max_examples=150, deadline=None)
 @given(messages=st.lists(st.tuples(frames, detections()), min_size=1, max_size=4))
 def test_detections(rosbags: Any, messages: list[tuple[Frame, Detections]]) -> None:
-    write = DetectionsWriter(CLASS_IDS).write
+    writer = DetectionsWriter(CLASS_IDS)
     for image, found in messages:
         expected = detections_message(image, found, CLASS_IDS)
-        written = write(image, found)
+        written = writer.write(image, found).message()
         assert deserialize_message(written, Detection2DArray) == expected
         same_bytes(rosbags, written, expected)
 
@@ -165,21 +174,70 @@ def test_latency(
         batch_size, drops = counts[0] * i, counts[1] * i
         trace = FrameTrace(camera, 1, lane, batch_size, drops, *times)
         expected = latency_message(image, trace, now_ns + i)
-        written = writer.write(image, trace, now_ns + i)
+        written = bytes(writer.write(image, trace, now_ns + i))
         assert deserialize_message(written, CameraLatency) == expected
         same_bytes(rosbags, written, expected)
 
 
+@pytest.mark.ros
+def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
+    context = Context()
+    rclpy.init(context=context, domain_id=DOMAIN)
+    node = Node('results', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    output = TemplateOutput(node, 'a', CLASS_IDS)
+    output.detections(frame(0, ''), Detections.empty())  # nobody listens: nothing happens
+    heard: dict[type, list[bytes]] = {Detection2DArray: [], CameraLatency: []}
+    for kind, name in ((Detection2DArray, 'detections'), (CameraLatency, 'latency')):
+        node.create_subscription(kind, f'~/a/{name}', heard[kind].append, 10, raw=True)
+    expected: dict[type, list[Any]] = {Detection2DArray: [], CameraLatency: []}
+    random = np.random.default_rng(0)
+    try:
+        wait_until(executor, lambda: output.heard and output._latency.get_subscription_count())
+        for n in (3, 200, 0, 7):
+            image = frame(n, 'f' * n)
+            found = Detections(
+                random.random((n, 4), np.float32),
+                random.random(n, np.float32),
+                random.integers(0, len(CLASS_IDS), n).astype(np.int32),
+            )
+            trace = FrameTrace('a', n, 'gpu', 1, 0, *range(n, n + 7))
+            output.detections(image, found)
+            output.latency(image, trace, n)
+            expected[Detection2DArray].append(detections_message(image, found, CLASS_IDS))
+            expected[CameraLatency].append(latency_message(image, trace, n))
+        wait_until(executor, lambda: all(len(some) == 4 for some in heard.values()))
+        for kind, messages in expected.items():
+            assert [deserialize_message(cdr, kind) for cdr in heard[kind]] == messages
+        with pytest.raises(RuntimeError, match='does not tell who listens'):
+            load_native().wanted(0)
+        with pytest.raises(RuntimeError, match='refused a message'):
+            load_native().publish(0, b'1234')
+    finally:
+        output.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+def wait_until(executor: SingleThreadedExecutor, done: Callable[[], Any]) -> None:
+    end = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < end
+        executor.spin_once(timeout_sec=0.02)
+
+
 def test_strings_end_where_those_of_ros_end() -> None:
     image = frame(1, 'a\0b')
-    written = DetectionsWriter(CLASS_IDS).write(image, Detections.empty())
+    written = DetectionsWriter(CLASS_IDS).write(image, Detections.empty()).message()
     message = deserialize_message(written, Detection2DArray)
     theirs = serialize_message(detections_message(image, Detections.empty(), CLASS_IDS))
     assert message == deserialize_message(theirs, Detection2DArray)
 
 
 def test_many_detections_make_room_for_themselves(rosbags: Any) -> None:
-    write = DetectionsWriter(CLASS_IDS).write
+    writer = DetectionsWriter(CLASS_IDS)
     random = np.random.default_rng(0)
     for n in (1, 2000, 3):
         found = Detections(
@@ -188,7 +246,8 @@ def test_many_detections_make_room_for_themselves(rosbags: Any) -> None:
             random.integers(0, len(CLASS_IDS), n).astype(np.int32),
         )
         image = frame(n, 'optical')
-        written, expected = write(image, found), detections_message(image, found, CLASS_IDS)
+        written = writer.write(image, found).message()
+        expected = detections_message(image, found, CLASS_IDS)
         same_bytes(rosbags, written, expected)
         assert any(padding(rosbags, 'vision_msgs/msg/Detection2DArray', written))
 
@@ -199,9 +258,9 @@ def test_a_camera_that_changes_lane_or_frame_id_keeps_its_templates(
     made: list[str] = []
 
     class Counted(cdr_templates.Template):
-        def __init__(self, message: Any, start: int = 0) -> None:
+        def __init__(self, message: Any, *more: Any, **named: Any) -> None:
             made.append(type(message).__name__)
-            super().__init__(message, start)
+            super().__init__(message, *more, **named)
 
     monkeypatch.setattr(cdr_templates, 'Template', Counted)
     detections, latency = DetectionsWriter(CLASS_IDS), LatencyWriter()
@@ -210,8 +269,8 @@ def test_a_camera_that_changes_lane_or_frame_id_keeps_its_templates(
         image = frame(turn, 'left' if turn % 2 else 'right')
         trace = FrameTrace('c', turn, ('gpu', 'dla0', 'dla1')[turn % 3], 1, 0, *range(7))
         expected = latency_message(image, trace, 9), detections_message(image, box, CLASS_IDS)
-        same_bytes(rosbags, latency.write(image, trace, 9), expected[0])
-        same_bytes(rosbags, detections.write(image, box), expected[1])
+        same_bytes(rosbags, bytes(latency.write(image, trace, 9)), expected[0])
+        same_bytes(rosbags, detections.write(image, box).message(), expected[1])
     assert made.count('CameraLatency') == 6
     assert made.count('Detection2DArray') == made.count('Detection2D') == 2
 
@@ -221,10 +280,11 @@ def test_templates_are_given_up_when_there_are_too_many(rosbags: Any) -> None:
     for turn in (*range(3 * SHAPES), 0, 1):
         image = frame(turn, f'frame {turn}')
         trace = FrameTrace('c', turn, 'gpu', 1, 0, *range(7))
-        same_bytes(rosbags, latency.write(image, trace, 9), latency_message(image, trace, 9))
+        written = bytes(latency.write(image, trace, 9))
+        same_bytes(rosbags, written, latency_message(image, trace, 9))
         found = Detections.empty()
         expected = detections_message(image, found, CLASS_IDS)
-        same_bytes(rosbags, detections.write(image, found), expected)
+        same_bytes(rosbags, detections.write(image, found).message(), expected)
     assert len(latency._of_shape._made) == SHAPES
     assert len(detections._of_frame_id._made) == FRAME_IDS
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
@@ -26,6 +26,9 @@ from yolox_trt_ros.core.trace import STAGES, FrameTrace
 from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.messages import detections_message, latency_message
 from yolox_trt_ros.ros.native import load_native
+
+if TYPE_CHECKING:
+    from yolox_trt_ros._native import BoxWriter
 
 Key = TypeVar('Key')
 Made = TypeVar('Made')
@@ -68,9 +71,10 @@ class Template:
     Args:
         message: what is serialised.
         start: position in the whole message's body at which it begins.
+        head: what stands before it, of no influence on alignment.
 
     Attributes:
-        data: the bytes, padding in front included.
+        data: the bytes, head and padding in front included.
         at: position of each number in ``data`` by its dotted path, such as ``results.0.score``;
             a sequence's own path gives the position of its count.
 
@@ -78,10 +82,10 @@ class Template:
         TemplateError: the message has a member of a type that is not supported.
     """
 
-    def __init__(self, message: Any, start: int = 0) -> None:
-        self.data = bytearray()
+    def __init__(self, message: Any, start: int = 0, head: bytes = b'') -> None:
+        self.data = bytearray(head)
         self.at: dict[str, int] = {}
-        self._start = start
+        self._start = start - len(head)
         self._message(message, '')
 
     def put(self, path: str, code: str, value: Any) -> None:
@@ -164,30 +168,27 @@ class DetectionsWriter:
         self._class_ids = class_ids
         self._of_frame_id = _Kept(self._begin, FRAME_IDS)
 
-    def write(self, frame: Frame, found: Detections) -> bytes:
-        """Return the message that :func:`messages.detections_message` builds, serialised.
+    def write(self, frame: Frame, found: Detections) -> BoxWriter:
+        """Write the message that :func:`messages.detections_message` builds, serialised.
 
         Args:
             frame: the image.
             found: its detections.
 
+        Returns:
+            What holds the message until the next one is written: its ``publish`` takes it from
+            there, its ``message`` copies it.
+
         Raises:
             TemplateError: no template can be made of the installed ``Detection2D``.
         """
-        array, boxes = self._of_frame_id[frame.frame_id]
-        stamp = divmod(frame.stamp_ns, 1_000_000_000)
-        array.put('header.stamp.sec', 'i', stamp[0])
-        array.put('header.stamp.nanosec', 'I', stamp[1])
-        array.put('detections', 'I', len(found))
-        head = ENCAPSULATION + array.data
-        numbers = found.xyxy, found.score, found.class_id
-        while True:
-            message = boxes.write(head, len(ENCAPSULATION), stamp, *numbers)
-            if isinstance(message, bytes):
-                return message
-            self._learn(boxes, frame, *message)
+        boxes = self._of_frame_id[frame.frame_id]
+        seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
+        while missing := boxes.write(seconds, nanoseconds, found.xyxy, found.score, found.class_id):
+            self._learn(boxes, frame, *missing)
+        return boxes
 
-    def _learn(self, boxes: Any, frame: Frame, class_id: int, phase: int) -> None:
+    def _learn(self, boxes: BoxWriter, frame: Frame, class_id: int, phase: int) -> None:
         """Make the template of one detection of a class that begins at ``phase`` modulo 8."""
         zeros = np.zeros((1, 4), np.float32)
         one = Detections(zeros, np.zeros(1, np.float32), np.array([class_id], np.int32))
@@ -201,10 +202,15 @@ class DetectionsWriter:
         except IndexError as error:
             raise TemplateError(f'Detection2D: {error}') from error
 
-    def _begin(self, frame_id: str) -> tuple[Template, Any]:
-        """Return the template of an array without elements, and a writer of elements."""
+    def _begin(self, frame_id: str) -> BoxWriter:
+        """Return the writer of arrays that begin with this frame_id."""
         message = Detection2DArray(header=Header(frame_id=frame_id))
-        return Template(message), self._new_writer()
+        front = Template(message, head=ENCAPSULATION)
+        try:
+            places = [front.at[path] for path in (*_STAMP, 'detections')]
+        except KeyError as error:
+            raise TemplateError(f'Detection2DArray has no member {error}') from error
+        return self._new_writer(bytes(front.data), len(ENCAPSULATION), places)
 
 
 class LatencyWriter:
@@ -213,8 +219,10 @@ class LatencyWriter:
     def __init__(self) -> None:
         self._of_shape = _Kept(_latency_template, SHAPES)
 
-    def write(self, frame: Frame, trace: FrameTrace, now_ns: int) -> bytes:
+    def write(self, frame: Frame, trace: FrameTrace, now_ns: int) -> bytearray:
         """Return the message that :func:`messages.latency_message` builds, serialised.
+
+        It is good until the next one is written.
 
         Args:
             frame: the image.
@@ -232,13 +240,14 @@ class LatencyWriter:
             put(f'{stage}_ns', 'q', duration)
         put('total_ns', 'q', trace.total_ns)
         put('age_ns', 'q', now_ns - frame.stamp_ns)
-        return ENCAPSULATION + template.data
+        return template.data
 
 
 def _latency_template(shape: tuple[str, str, str]) -> Template:
     """Return that of messages whose frame_id, camera and lane are these."""
     frame_id, camera, lane = shape
-    return Template(CameraLatency(header=Header(frame_id=frame_id), camera=camera, lane=lane))
+    message = CameraLatency(header=Header(frame_id=frame_id), camera=camera, lane=lane)
+    return Template(message, head=ENCAPSULATION)
 
 
 def check(class_ids: Sequence[str]) -> None:
@@ -265,10 +274,12 @@ def check(class_ids: Sequence[str]) -> None:
                 random.random(n, np.float32),
                 classes[:n],
             )
-            _compare(detections.write(frame, found), detections_message(frame, found, class_ids))
+            written = detections.write(frame, found).message()
+            _compare(written, detections_message(frame, found, class_ids))
         steps = range(10, 10 + (len(STAGES) + 1) * (length + 1), length + 1)
         trace = FrameTrace('c' * length, 1, 'lane', 2, length, *steps)
-        _compare(latency.write(frame, trace, 2**61), latency_message(frame, trace, 2**61))
+        written = bytes(latency.write(frame, trace, 2**61))
+        _compare(written, latency_message(frame, trace, 2**61))
 
 
 def _compare(written: bytes, message: Any) -> None:

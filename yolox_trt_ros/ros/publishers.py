@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -17,6 +19,7 @@ from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.cdr_templates import DetectionsWriter, LatencyWriter, check
 from yolox_trt_ros.ros.messages import detections_message, latency_message, time_message
+from yolox_trt_ros.ros.native import load_native
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
@@ -27,8 +30,10 @@ _RESULT_QOS = 10
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-class CameraOutput:
+class CameraOutput(ABC):
     """The two topics of one camera; a message is only built while somebody listens.
+
+    Called for one result of a camera at a time.
 
     Args:
         node: owner of the publishers.
@@ -51,26 +56,18 @@ class CameraOutput:
         """Whether somebody listens to the detections."""
         return self._detections.get_subscription_count() > 0
 
+    @abstractmethod
     def detections(self, frame: Frame, found: Detections) -> None:
         """Publish one frame's detections."""
-        if self.heard:
-            self._publish_detections(frame, found)
 
+    @abstractmethod
     def latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
         """Publish one frame's finished trace; ``now_ns`` is the node's clock."""
-        if self._latency.get_subscription_count():
-            self._publish_latency(frame, trace, now_ns)
 
     def close(self) -> None:
         """Destroy the publishers."""
         self._node.destroy_publisher(self._detections)
         self._node.destroy_publisher(self._latency)
-
-    def _publish_detections(self, frame: Frame, found: Detections) -> None:
-        raise NotImplementedError
-
-    def _publish_latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
-        raise NotImplementedError
 
 
 class TypedOutput(CameraOutput):
@@ -78,28 +75,52 @@ class TypedOutput(CameraOutput):
 
     way = 'typed'
 
-    def _publish_detections(self, frame: Frame, found: Detections) -> None:
-        self._detections.publish(detections_message(frame, found, self._class_ids))
+    def detections(self, frame: Frame, found: Detections) -> None:
+        """Publish one frame's detections."""
+        if self.heard:
+            self._detections.publish(detections_message(frame, found, self._class_ids))
 
-    def _publish_latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
-        self._latency.publish(latency_message(frame, trace, now_ns))
+    def latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
+        """Publish one frame's finished trace; ``now_ns`` is the node's clock."""
+        if self._latency.get_subscription_count():
+            self._latency.publish(latency_message(frame, trace, now_ns))
 
 
 class TemplateOutput(CameraOutput):
-    """Writes serialised messages from templates; :func:`cdr_templates.check` has passed."""
+    """Writes serialised messages from templates, and publishes them from where they were written.
+
+    :func:`cdr_templates.check` has passed. After a pause little of this is in any cache, so that
+    what counts is how little it is: readers are asked for, and messages handed over, in C++.
+    """
 
     way = 'templates'
 
     def __init__(self, node: Node, camera: str, class_ids: Sequence[str]) -> None:
         super().__init__(node, camera, class_ids)
+        self._native = load_native()
         self._write_detections = DetectionsWriter(class_ids).write
         self._write_latency = LatencyWriter().write
+        # Held, so that whoever destroys the node cannot free what is published to.
+        self._held = ExitStack()
+        for publisher in (self._detections, self._latency):
+            self._held.enter_context(publisher.handle)
+        self._to_detections = self._detections.handle.pointer
+        self._to_latency = self._latency.handle.pointer
 
-    def _publish_detections(self, frame: Frame, found: Detections) -> None:
-        self._detections.publish(self._write_detections(frame, found))
+    def detections(self, frame: Frame, found: Detections) -> None:
+        """Publish one frame's detections."""
+        if self._native.wanted(self._to_detections):
+            self._write_detections(frame, found).publish(self._to_detections)
 
-    def _publish_latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
-        self._latency.publish(self._write_latency(frame, trace, now_ns))
+    def latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
+        """Publish one frame's finished trace; ``now_ns`` is the node's clock."""
+        if self._native.wanted(self._to_latency):
+            self._native.publish(self._to_latency, self._write_latency(frame, trace, now_ns))
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        self._held.close()
+        super().close()
 
 
 class ResultPublishers:
