@@ -27,7 +27,7 @@ bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
 fuzz: setup  ## Damaged images through the C++ reader under sanitizers (ARGS='--runs 1000000')
 	@$(VENV_PYTHON) test/edge/fuzz/fuzz.py $(ARGS)
 
-soak: setup  ## Eight cameras that stop, restart and change: memory and counts (ARGS='--seconds 3600')
+soak: setup  ## Eight cameras that stop, change and are killed: memory and counts (ARGS='--seconds 3600')
 	@$(VENV_PYTHON) test/edge/soak.py $(ARGS)
 
 lint: setup  ## Check style, types, layers and the package's description

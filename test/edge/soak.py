@@ -1,35 +1,32 @@
 #!/usr/bin/env python3
-"""Eight cameras that stop, restart, change size and encoding: memory flat, counts exact.
+"""Eight cameras that stop, change, restart and are killed: memory flat, counts exact.
 
-The cameras publish from this process, a child receives natively with a real pipeline behind. At
-first the child holds every image until no buffer is left, in its rings and in the middleware: from
-then on a step in its memory is a leak and no buffer made late. Ends with status 1 and a sentence if
-a message is unaccounted for or the child's memory grows.
+The cameras publish from four processes, three of them killed now and then and started again; a
+child receives natively with a real pipeline behind. At first it holds every image until no buffer
+is left, in its rings and in the middleware: from then on a step in its memory is a leak and no
+buffer made late. Ends with status 1 and a sentence if a message is unaccounted for or the child's
+memory grows.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import multiprocessing
 import os
 import random
+import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import rclpy
-from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image
+from soak_cameras import CAMERAS, COMPRESSED, DEPTH, DRIVERS, PERIOD_S, SPAWN, Driver, Shared
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
@@ -40,17 +37,18 @@ from yolox_trt_ros.ros.native_ingest import NativeIngest
 from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.schedule.pipeline import LaneSpec, Pipeline
 
-CAMERAS = tuple(f'cam{i}' for i in range(8))
 SIZE = (1920, 1280)
 BUFFERS = 6
-DEPTH = 5
+SEGMENT = 40
+"""Raw images of the largest size that a process's shared memory holds."""
+KILL_S = 10.0
+"""Time between two kills, and before the first and after the last."""
 FILL = 3 * (BUFFERS + DEPTH)
 """Images of each camera while the child holds them: more than its rings and the middleware take."""
 WARM_UP = 0.2
 """Part of the time after which memory must be flat."""
 GROWTH_MB = 8.0
 """Most growth over the rest of the time: by the line that fits the memory in use best."""
-PERIOD_S = 0.1
 
 
 class Memory(NamedTuple):
@@ -101,6 +99,7 @@ def receive(pipe: Connection) -> None:
             'lanes.lane.max_batch': 4,
             **{f'cameras.{name}.reliability': 'reliable' for name in CAMERAS},
             **{f'cameras.{name}.depth': DEPTH for name in CAMERAS},
+            **{f'cameras.{name}.transport': 'compressed' for name in COMPRESSED},
         }
     )
     node = Node('soak_receiver')
@@ -153,103 +152,48 @@ def memory() -> Memory:
     return Memory(own, (info.uordblks + info.hblkhd) / 1e6, shared)
 
 
-@dataclass
-class Camera:
-    """A camera driver: a publisher that is sometimes replaced, and what it has sent."""
-
-    node: Node
-    name: str
-    publisher: Publisher[Any] | None = None
-    look: int = 0
-    sent: int = 0
-    silent_until: float = 0.0
-    restarts: int = field(default=0)
-
-    def connect(self) -> None:
-        """Publish from now on, heard by the receiver."""
-        qos = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
-        self.publisher = self.node.create_publisher(Image, f'/{self.name}/image_raw', qos)
-        end = time.monotonic() + 20
-        while not self.publisher.get_subscription_count():
-            if time.monotonic() > end:
-                raise TimeoutError(f'{self.name} found no receiver within 20 s')
-            time.sleep(0.01)
-
-    def shoot(self, messages: list[bytes], now: float) -> None:
-        """Publish an image unless the camera is silent."""
-        if now >= self.silent_until:
-            assert self.publisher is not None
-            self.publisher.publish(messages[self.look])
-            self.sent += 1
-
-    def misbehave(self, chance: random.Random, now: float, looks: int) -> None:
-        """Now and then restart, fall silent, or change the picture."""
-        what = chance.random()
-        if what < 0.004:
-            # A publisher takes what it has not delivered with it.
-            assert self.publisher is not None
-            self.publisher.wait_for_all_acked(Duration(seconds=10))
-            self.node.destroy_publisher(self.publisher)
-            self.connect()
-            self.restarts += 1
-        elif what < 0.01:
-            self.silent_until = now + chance.uniform(0.2, 3.0)
-        elif what < 0.02:
-            self.look = chance.randrange(looks)
-
-
-def pictures(width: int, height: int) -> list[bytes]:
-    """Return a serialised message of every look: sizes and encodings up to the given size."""
-    looks = (
-        (width, height, 'bgr8', 3),
-        (width * 2 // 3, height * 2 // 3, 'bgr8', 3),
-        (width, height, 'mono8', 1),
-    )
-    made = []
-    for width, height, encoding, channels in looks:
-        image = Image(width=width, height=height, encoding=encoding, step=width * channels)
-        image.data = np.full(height * width * channels, 7, np.uint8).tobytes()
-        image.header.frame_id = encoding
-        made.append(bytes(serialize_message(image)))
-    return made
-
-
-def drive(pipe: Connection, messages: list[bytes], seconds: float, seed: int) -> list[str]:
+def drive(pipe: Connection, size: tuple[int, int], seconds: float, seed: int) -> list[str]:
     """Run the cameras and return what is wrong."""
     chance = random.Random(seed)
-    node = Node('soak_cameras')
-    cameras = [Camera(node, name) for name in CAMERAS]
-    for camera in cameras:
-        camera.connect()
-    fill(pipe, cameras, messages)
+    shared = Shared()
+    drivers = [Driver(names, size, shared) for names in DRIVERS]
+    fill(pipe, drivers, shared)
     held: list[tuple[float, float]] = []
-    start = time.monotonic()
-    told = due = start
+    start = told = time.monotonic()
+    killed = start + KILL_S
     while (now := time.monotonic()) < start + seconds:
-        for camera in cameras:
-            camera.misbehave(chance, now, len(messages))
-            camera.shoot(messages, now)
+        for driver in drivers:
+            driver.check()
+        if now > killed + KILL_S and now < start + seconds - KILL_S:
+            chance.choice(drivers[1:]).kill(chance.randrange(1 << 30))
+            killed = now
         if now > told + max(1.0, seconds / 60):
             counts, has = ask(pipe)
             held.append((now - start, has.own))
-            report(now - start, cameras, counts, has)
+            report(now - start, drivers, shared, counts, has)
             told = now
-        due = max(due + PERIOD_S, time.monotonic() - PERIOD_S)
-        time.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(0.1)
+    shared.phase.value = 2
+    for driver in drivers:
+        driver.join()
     time.sleep(1.0)
     counts, has = ask(pipe)
-    report(time.monotonic() - start, cameras, counts, has)
-    return [*miscounts(cameras, counts), *growth(held, seconds)]
+    report(time.monotonic() - start, drivers, shared, counts, has)
+    return [*miscounts(drivers, shared, counts), *growth(held, seconds)]
 
 
-def fill(pipe: Connection, cameras: list[Camera], messages: list[bytes]) -> None:
-    """Send the largest images to a receiver that holds them, until every buffer has been made."""
+def fill(pipe: Connection, drivers: list[Driver], shared: Shared) -> None:
+    """Have the largest images sent to a receiver that holds them, until every buffer was made."""
     pipe.send('hold')
-    for _ in range(FILL):
-        for camera in cameras:
-            camera.shoot(messages, time.monotonic())
+    end = time.monotonic() + 60
+    while any(tally.sent < FILL for tally in shared.tallies):
+        if time.monotonic() > end:
+            raise TimeoutError('the cameras did not start within 60 s')
+        for driver in drivers:
+            driver.check()
         time.sleep(PERIOD_S)
     pipe.send('release')
+    shared.phase.value = 1
 
 
 def ask(pipe: Connection) -> tuple[dict[str, dict[str, int]], Memory]:
@@ -259,28 +203,43 @@ def ask(pipe: Connection) -> tuple[dict[str, dict[str, int]], Memory]:
     return answer
 
 
-def report(after_s: float, cameras: list[Camera], counts: dict[str, Any], has: Memory) -> None:
+def report(
+    after_s: float, drivers: list[Driver], shared: Shared, counts: dict[str, Any], has: Memory
+) -> None:
     """Print one line of progress."""
-    sent = sum(camera.sent for camera in cameras)
-    restarts = sum(camera.restarts for camera in cameras)
+    sent, replaced = (sum(getattr(t, key) for t in shared.tallies) for key in ('sent', 'replaced'))
+    kills = sum(driver.kills for driver in drivers)
     received, lost = (sum(a[key] for a in counts.values()) for key in ('received', 'lost'))
     print(
         f'{after_s:6.0f} s: sent {sent}, received {received}, overtaken in the middleware {lost}, '
-        f'restarts {restarts}, memory {has.own:.1f} MB (allocated {has.used:.1f}), '
-        f'shared {has.shared:.0f} MB',
+        f'publishers replaced {replaced}, processes killed {kills}, memory {has.own:.1f} MB '
+        f'(allocated {has.used:.1f}), shared {has.shared:.0f} MB',
         flush=True,
     )
 
 
-def miscounts(cameras: list[Camera], counts: dict[str, dict[str, int]]) -> list[str]:
-    """Return every camera whose counts do not add up."""
+def miscounts(
+    drivers: list[Driver], shared: Shared, counts: dict[str, dict[str, int]]
+) -> list[str]:
+    """Return every camera whose counts do not add up.
+
+    What a killed process has handed to its middleware and nobody has taken, nobody can count: at
+    most its queue each time, and the image that it was publishing, which may have gone or not.
+    """
     wrong = []
-    for camera in cameras:
-        account = counts[camera.name]
-        if account['received'] != account['settled']:
-            wrong.append(f'{camera.name}: the pipeline does not add up: {account}')
-        if account['received'] + account['lost'] != camera.sent:
-            wrong.append(f'{camera.name}: sent {camera.sent}, accounted for {account}')
+    tail = 0
+    for driver in drivers:
+        for name in driver.names:
+            account, tally = counts[name], shared.tallies[CAMERAS.index(name)]
+            came = account['received'] + account['lost']
+            tail += tally.begun - came
+            if account['received'] != account['settled']:
+                wrong.append(f'{name}: the pipeline does not add up: {account}')
+            if not tally.sent - driver.kills * DEPTH <= came <= tally.begun:
+                told = f'sent {tally.sent} of {tally.begun}, killed {driver.kills} times'
+                wrong.append(f'{name}: {told}, accounted for {account}')
+    kills = sum(driver.kills for driver in drivers)
+    print(f'{kills} processes killed with two cameras each; gone with them: {tail} images')
     return wrong
 
 
@@ -300,6 +259,18 @@ def growth(held: list[tuple[float, float]], seconds: float) -> list[str]:
     return [f'memory grew by {grown:.1f} MB, at most {GROWTH_MB:g}'] if grown > GROWTH_MB else []
 
 
+def write_profile(folder: Path, width: int, height: int) -> dict[str, str]:
+    """Return the environment of processes whose segments are no larger than these cameras need."""
+    environ = dds.environment('auto', {})
+    ((variable, name),) = environ.items()
+    size = f'<segment_size>{SEGMENT * width * height * 3}<'
+    profile, count = re.subn(r'<segment_size>\d+<', size, Path(name).read_text())
+    assert count == 1
+    file = folder / 'fastdds.xml'
+    file.write_text(profile)
+    return {variable: str(file)}
+
+
 def main() -> int:
     """Run for a while; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
@@ -310,20 +281,17 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.update(dds.environment())
-    keep_large_buffers()
-    here, there = multiprocessing.get_context('spawn').Pipe()
-    child = multiprocessing.get_context('spawn').Process(target=receive, args=(there,), daemon=True)
-    child.start()
-    rclpy.init()
-    try:
-        wrong = drive(here, pictures(*arguments.size), arguments.seconds, arguments.seed)
-        here.send('stop')
-        child.join(20)
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        rclpy.try_shutdown()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(write_profile(Path(folder), *arguments.size))
+        here, there = SPAWN.Pipe()
+        child = SPAWN.Process(target=receive, args=(there,), daemon=True)
+        child.start()
+        try:
+            wrong = drive(here, tuple(arguments.size), arguments.seconds, arguments.seed)
+            here.send('stop')
+            child.join(20)
+        except KeyboardInterrupt:
+            return 130
     for sentence in wrong:
         print(f'soak: {sentence}', file=sys.stderr)
     return bool(wrong)

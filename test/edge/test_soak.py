@@ -1,4 +1,4 @@
-"""Two minutes of cameras that stop, restart and change; the tool does an hour."""
+"""Two minutes of cameras that stop, change and are killed; the tool does an hour."""
 
 import subprocess
 
