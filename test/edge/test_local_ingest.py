@@ -13,7 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from edge_rig import Keeper, Rig, image, open_rig
+import rclpy
+import yaml
+from edge_rig import DOMAIN, Keeper, Rig, image, open_rig
 from rclpy.serialization import serialize_message
 
 from yolox_trt_ros.bags.writer import BagWriter
@@ -21,8 +23,10 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros.codecs import Arrival
+from yolox_trt_ros.ros.detector_node import DetectorNode
 from yolox_trt_ros.ros.ingest import open_ingest
 from yolox_trt_ros.ros.intake import KINDS, Intake
+from yolox_trt_ros.ros.local_ingest import LocalIngest
 from yolox_trt_ros.schedule.pipeline import LOCKSTEP_BACKLOG, LaneSpec, Pipeline, PipelineOptions
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
@@ -144,3 +148,38 @@ def test_a_flood_of_ever_new_problems_is_bounded(rig: Rig) -> None:
         intake.receive(b'', read, 0)
     assert len(warnings) == KINDS + len(['1', '10', '100'])
     assert rig.account().dropped[DropReason.UNSUPPORTED] == 1000
+
+
+def test_what_closing_the_ingest_raises_does_not_keep_the_lanes_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = {
+        'camera_names': ['a'],
+        'lane_names': ['gpu'],
+        'lanes.gpu.device': 'cuda:0',
+        'lanes.gpu.backend': 'simulated',
+        'profile': 'orin_agx_maxn',
+        'model.path': 'edge_n',
+        **simulated(tmp_path),
+    }
+    file = tmp_path / 'node.yaml'
+    file.write_text(yaml.safe_dump({'/**': {'ros__parameters': flat}}))
+    rclpy.init(args=['--ros-args', '--params-file', str(file)], domain_id=DOMAIN)
+    try:
+        node = DetectorNode()
+        assert isinstance(node._ingest, LocalIngest), node._problem
+        real = node._ingest.close
+
+        def close() -> None:
+            real()
+            raise ValueError('no end')
+
+        monkeypatch.setattr(node._ingest, 'close', close)
+        with pytest.raises(ValueError, match='no end'):
+            node.close()
+        names = {thread.name for thread in threading.enumerate()}
+        assert not names & {'lane gpu', 'supervisor', 'camera_streams', 'status'}
+        assert (node._ingest, node._pipeline, node._results) == (None, None, None)
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
