@@ -32,7 +32,9 @@ size_t stream(char * to, const char * from, size_t size)
 #ifdef __SSE2__
   constexpr size_t kLine = 64;
   constexpr size_t kWord = sizeof(__m128i);
+  constexpr size_t kAhead = 2048;  // the middleware's memory has small pages, where prefetchers stop
   for (; done + kLine <= size; done += kLine) {
+    _mm_prefetch(from + done + kAhead, _MM_HINT_T0);  // may lie behind the end: it reads nothing
     for (size_t at = done; at < done + kLine; at += kWord) {
       _mm_stream_si128(
         reinterpret_cast<__m128i *>(to + at),
