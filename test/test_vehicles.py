@@ -15,7 +15,7 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import table
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.sim.world.dataset import FIRST_SEED
-from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
+from yolox_trt_ros.vehicle_files import chosen_model, load_vehicle, vehicle_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 VEHICLES = ROOT / 'config' / 'vehicles'
@@ -180,3 +180,11 @@ def test_damaged_profile_is_told(tmp_path: Path) -> None:
     file.write_text('<profiles>')
     with pytest.raises(ConfigError, match='cannot read the Fast DDS profile'):
         dds.transport({'FASTDDS_DEFAULT_PROFILES_FILE': str(file)})
+
+
+def test_command_line_takes_the_place_of_a_vehicles_model() -> None:
+    config = load_vehicle('desktop_8cam')
+    assert chosen_model(config).path == config.model.path == 'edge_s'
+    other = chosen_model(config, 'edge_n', 'names.txt')
+    assert (other.path, other.labels) == ('edge_n', 'names.txt')
+    assert other.score_threshold == config.model.score_threshold

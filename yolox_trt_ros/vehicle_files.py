@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.resources import find_resource, resource_names
@@ -50,6 +51,17 @@ def load_vehicle(name: str) -> Config:
         packaged = ', '.join(resource_names('config/vehicles', VEHICLE_SUFFIX)) or 'none'
         raise ConfigError(f'vehicle file "{name}" does not exist; packaged ones: {packaged}')
     return Config.from_parameters(vehicle_parameters(path))
+
+
+def chosen_model(config: Config, path: str = '', labels: str = '') -> ModelConfig:
+    """Return a vehicle's model with what a command line puts in its place, as a node would.
+
+    Args:
+        config: the vehicle.
+        path, labels: ``model.path`` and ``model.labels``; empty: the vehicle's own.
+    """
+    given = {'path': path, 'labels': labels}
+    return replace(config.model, **{name: value for name, value in given.items() if value})
 
 
 def vehicle_parameters(path: Path) -> dict[str, Any]:

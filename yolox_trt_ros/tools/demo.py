@@ -23,9 +23,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from yolox_trt_ros.compose import Model, load_model
-from yolox_trt_ros.core.config import Config, ModelConfig
+from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
-from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.captions import draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
@@ -36,7 +35,7 @@ from yolox_trt_ros.tools._matching import Tally
 from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._page import write
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
-from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle
+from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, chosen_model, load_vehicle
 
 START_S = 60.0
 """Longest time in which neither node writes a line while both start."""
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     vehicle = find_resource('config/vehicles', args.vehicle, VEHICLE_SUFFIX)
     config = load_vehicle(args.vehicle)
     chosen = _chosen(args)
-    model = load_model(build(ModelConfig, _model_part(chosen)))
+    model = load_model(chosen_model(config, args.model, args.labels))
     args.out.mkdir(parents=True, exist_ok=True)
     isolate()
     console.print(f'model {model.path.name}, vehicle {vehicle.name}; logs in {args.out}/')
@@ -104,10 +103,6 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
             path = Path(value)
             chosen[name] = str(path.resolve()) if path.exists() else value
     return chosen
-
-
-def _model_part(chosen: dict[str, Any]) -> dict[str, Any]:
-    return {k.removeprefix('model.'): v for k, v in chosen.items() if k.startswith('model.')}
 
 
 @contextlib.contextmanager

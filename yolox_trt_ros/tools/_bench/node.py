@@ -19,9 +19,8 @@ import yaml
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.compose import load_model
-from yolox_trt_ros.core.config import CameraConfig, ModelConfig
+from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import YoloxTrtRosError
-from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.codecs import CdrReader
@@ -29,7 +28,7 @@ from yolox_trt_ros.tools._bench.pipeline import pipeline_rate, test_images
 from yolox_trt_ros.tools._identity import lane_devices
 from yolox_trt_ros.tools._processes import NodeProcess, isolate
 from yolox_trt_ros.tools._watcher import Watcher, wait_for
-from yolox_trt_ros.vehicle_files import load_vehicle, vehicle_parameters
+from yolox_trt_ros.vehicle_files import chosen_model, load_vehicle, vehicle_parameters
 
 SETTLE_S = 3.0
 START_S = 60.0
@@ -66,7 +65,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             for name, results in rounds.items():
                 results.append(_measure_one(name, args, vehicle, chosen))
         config = load_vehicle(str(vehicle))
-        model = load_model(build(ModelConfig, {'path': args.model, 'labels': args.labels}))
+        model = load_model(chosen_model(config, args.model, args.labels))
         width, height = args.size
         images = test_images(width, height, len(config.cameras))
         in_process_rate, in_process_cpu_ms = pipeline_rate(config, model, images, args.seconds)

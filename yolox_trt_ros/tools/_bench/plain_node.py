@@ -22,13 +22,11 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.compose import load_model
-from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
 from yolox_trt_ros.ros.messages import detections_message
-from yolox_trt_ros.vehicle_files import load_vehicle
+from yolox_trt_ros.vehicle_files import chosen_model, load_vehicle
 
 
 class PlainNode(Node):
@@ -36,14 +34,15 @@ class PlainNode(Node):
 
     def __init__(self, vehicle: str, model_path: str, labels: str) -> None:
         super().__init__('plain')
-        model = load_model(build(ModelConfig, {'path': model_path, 'labels': labels}))
+        config = load_vehicle(vehicle)
+        model = load_model(chosen_model(config, model_path, labels))
         self._spec, self._thresholds = model.spec, model.thresholds
         self._session = ort.InferenceSession(str(model.path), providers=['CPUExecutionProvider'])
         self._preprocessor = CpuPreprocessor(model.spec)
         self._postprocessor = CpuPostprocessor(model.spec)
         self._input = self._preprocessor.new_input(1)
         self._class_ids = [str(i) for i in range(len(model.spec.labels))]
-        for camera in load_vehicle(vehicle).cameras:
+        for camera in config.cameras:
             publisher = self.create_publisher(Detection2DArray, f'~/{camera.name}/detections', 10)
             self.create_subscription(
                 Image,
