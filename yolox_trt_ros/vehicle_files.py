@@ -60,8 +60,8 @@ def chosen_model(config: Config, path: str = '', labels: str = '') -> ModelConfi
         config: the vehicle.
         path, labels: ``model.path`` and ``model.labels``; empty: the vehicle's own.
     """
-    given = {'path': path, 'labels': labels}
-    return replace(config.model, **{name: value for name, value in given.items() if value})
+    model = config.model
+    return replace(model, path=path or model.path, labels=labels or model.labels)
 
 
 def vehicle_parameters(path: Path) -> dict[str, Any]:
