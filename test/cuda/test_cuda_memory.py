@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import time
 import weakref
@@ -109,6 +110,22 @@ def test_closing_gives_all_memory_back(tiny: Path, library: Path) -> None:
     assert device.held() == before
     detector.close()
     assert device.given_back == 1
+
+
+def test_a_batch_that_nobody_waits_for_keeps_no_memory(tiny: Path, library: Path) -> None:
+    """As when a lane fails: its memory is back before the lane is built again."""
+    device = HostDevice(library)
+    gc.collect()
+    before = device.held()
+    detector = detector_on(device, tiny, max_batch=2, in_flight=2)
+    gc.disable()
+    try:
+        for _ in range(2):
+            detector.submit([frame_of(p) for p in pictures(2)])
+        detector.close()
+        assert device.held() == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.gpu

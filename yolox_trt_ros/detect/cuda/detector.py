@@ -133,8 +133,8 @@ class CudaDetector:
                 slot.step.launch(len(frames))
             slot.decoded.record(self._stream)
         self._next = (self._next + 1) % len(self._slots)
-        slot.ticket = CudaTicket(self, slot, len(frames), errors, submitted_ns)
-        return slot.ticket
+        slot.busy = True
+        return CudaTicket(self, slot, len(frames), errors, submitted_ns)
 
     def close(self) -> None:
         """Wait for the device and give all memory back; twice is allowed.
@@ -164,11 +164,10 @@ class CudaDetector:
             slot.decoded.synchronize()
         decoded_ns = time.monotonic_ns()
         with self._collecting:
-            slot.ticket = None
+            slot.busy = False
             slot.staging.release()
-            if (
-                not running
-            ):  # it ended unobserved; the stream began it when it was done with the last
+            if not running:
+                # It ended unobserved; the stream began it when it was done with the one before.
                 began_ns = max(submitted_ns, self._decoded_ns)
                 elapsed_ns = self._device.elapsed_ns(slot.begun, slot.decoded)
                 decoded_ns = min(decoded_ns, began_ns + elapsed_ns)
@@ -187,7 +186,7 @@ class CudaDetector:
             state = f'got {images}' if self._open else 'but the detector is closed'
             raise LaneError(f'expected 1 to {self.max_batch} frames, {state}')
         slot = self._slots[self._next]
-        if slot.ticket is not None:
+        if slot.busy:
             raise LaneError(
                 f'expected at most {len(self._slots)} batches in flight, got one more: '
                 'wait for a ticket first'
@@ -248,7 +247,8 @@ class Slot:
         begun: on the computing stream, which has finished the batch before.
         uploaded: on the copying stream, after this batch's copies.
         decoded: on the computing stream, after everything.
-        ticket: of the batch that occupies it.
+        busy: whether a batch occupies it. Its ticket refers to the slot and not the other way
+            round, so that the memory of a batch that nobody waits for goes with the ticket.
     """
 
     staging: Staging
@@ -259,7 +259,7 @@ class Slot:
     begun: Any
     uploaded: Any
     decoded: Any
-    ticket: CudaTicket | None = None
+    busy: bool = False
 
 
 class CudaTicket:

@@ -146,7 +146,6 @@ class CudaPreprocessor:
         """
         if sources == batch.sources:  # mostly so, where images are copied to the same places again
             return
-        batch.sources, batch.changed = sources, True
         images = batch.images
         addresses = []
         for place, source in enumerate(sources):
@@ -158,6 +157,7 @@ class CudaPreprocessor:
             addresses.append(address)
         images['data'][: len(addresses)] = addresses
         batch.record['images'] = len(addresses)
+        batch.sources, batch.changed = sources, True
 
     def enqueue(self, images: int, batch: int, target: int) -> None:
         """Write images into the input tensor, on the current stream.

@@ -20,8 +20,9 @@ from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 KERNELS = Path(__file__).parent / 'kernels'
 
 MAKING = threading.Lock()
-"""Held while a backend or a detector is made. Loading kernels and a network's first run wait for
-the whole device, which breaks the recording of a CUDA graph on any other thread."""
+"""Held while a backend or a detector is made or closed. Loading kernels, a network's first run and
+freeing memory wait for the whole device, which breaks the recording of a CUDA graph on any other
+thread."""
 
 OUT_OF_MEMORY = 2
 """``cudaErrorMemoryAllocation``."""

@@ -19,7 +19,7 @@ from yolox_trt_ros.detect.cuda.runtime import Device
 
 ALIGNMENT = 256
 SLACK = 16
-"""Bytes behind the last image: kernels read whole words."""
+"""Bytes behind each image: kernels read pixels in pairs, also where there is a single column."""
 
 LIMIT = 1 << 31
 """Bytes of an image: kernels count them in 32 bits."""
@@ -225,8 +225,8 @@ def _layout(encoding: str, height: int, width: int, step: int, size: int, place:
         raise FrameError(
             DropReason.MALFORMED, f'{encoding} frame: expected {need} bytes, got {size}'
         )
-    # Rows behind the image, if there are any, stay behind. Kernels read pixels in pairs; one in a
-    # column of its own would have foreign memory beside it.
+    # Rows behind the image, if there are any, stay behind. An image of a single column is copied,
+    # so that SLACK is behind it; where it lies, foreign memory may be.
     pixels = Pixels(encoding, height, width, step)
     return Layout(pixels, min(size, step * rows), place, width > 1)
 
