@@ -214,6 +214,9 @@ def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
             load_native().wanted(0)
         with pytest.raises(RuntimeError, match='refused a message'):
             load_native().publish(0, b'1234')
+        output.close()
+        with pytest.raises(RuntimeError, match='does not tell who listens'):
+            output.detections(image, found)  # as a lane that was left behind does
     finally:
         output.close()
         executor.shutdown()
@@ -285,8 +288,8 @@ def test_templates_are_given_up_when_there_are_too_many(rosbags: Any) -> None:
         found = Detections.empty()
         expected = detections_message(image, found, CLASS_IDS)
         same_bytes(rosbags, detections.write(image, found).message(), expected)
-    assert len(latency._of_shape._made) == SHAPES
-    assert len(detections._of_frame_id._made) == FRAME_IDS
+    assert latency._of_shape.cache_info().currsize == SHAPES
+    assert detections._of_frame_id.cache_info().currsize == FRAME_IDS
 
 
 @pytest.mark.parametrize('class_ids', [[], ['0'], CLASS_IDS])

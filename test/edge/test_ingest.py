@@ -275,12 +275,12 @@ def test_a_failure_that_repeats_does_not_fill_the_log(
 
 
 REFUSED = """
-import threading, time
+import sys, threading, time
 from edge_rig import Node, image, open_rig
 from rclpy.parameter import Parameter
 from yolox_trt_ros.core.errors import ConfigError
 
-with open_rig('direct') as rig:
+with open_rig(sys.argv[1]) as rig:
     rig.ingest.close()
     sound, stop = rig.node, threading.Event()
     wrong = Parameter(
@@ -300,6 +300,7 @@ with open_rig('direct') as rig:
             rig.open()
         except ConfigError as error:
             print(error)
+        assert not [*rig.node.subscriptions], 'that of the other camera is left'
         time.sleep(0.05)
     stop.set()
     driver.join()
@@ -310,10 +311,10 @@ with open_rig('direct') as rig:
 """
 
 
-def run_alone(code: str) -> list[str]:
+def run_alone(code: str, *arguments: str) -> list[str]:
     """Return what a process of its own says; it must end by itself and well."""
     done = subprocess.run(
-        [sys.executable, '-c', code],
+        [sys.executable, '-c', code, *arguments],
         env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)},
         cwd=Path(__file__).parent,
         capture_output=True,
@@ -324,8 +325,9 @@ def run_alone(code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_process_survives_a_camera_that_cannot_be_subscribed() -> None:
-    *refusals, last = run_alone(REFUSED)
+@pytest.mark.parametrize('way', ['direct', 'plain'])
+def test_the_process_survives_a_camera_that_cannot_be_subscribed(way: str) -> None:
+    *refusals, last = run_alone(REFUSED, way)
     assert last == 'survived'
     assert len(refusals) == 5
     assert all('b: /b/image_raw/compressed cannot be' in refusal for refusal in refusals)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
@@ -29,9 +30,6 @@ from yolox_trt_ros.ros.native import load_native
 
 if TYPE_CHECKING:
     from yolox_trt_ros._native import BoxWriter
-
-Key = TypeVar('Key')
-Made = TypeVar('Made')
 
 ENCAPSULATION = bytes((0, sys.byteorder == 'little', 0, 0))
 
@@ -128,29 +126,6 @@ SHAPES = 16
 """Strings of ``CameraLatency``, mostly lanes, whose templates are kept at a time."""
 
 
-class _Kept(Generic[Key, Made]):
-    """What was made for the keys of late.
-
-    Args:
-        make: makes what belongs to a key.
-        most: of all, those that were asked for last.
-    """
-
-    def __init__(self, make: Callable[[Key], Made], most: int) -> None:
-        self._make = make
-        self._most = most
-        self._made: dict[Key, Made] = {}
-
-    def __getitem__(self, key: Key) -> Made:
-        made = self._made.pop(key, None)
-        if made is None:
-            made = self._make(key)
-            if len(self._made) == self._most:
-                del self._made[next(iter(self._made))]
-        self._made[key] = made
-        return made
-
-
 class DetectionsWriter:
     """Writes one camera's ``Detection2DArray`` messages.
 
@@ -166,7 +141,7 @@ class DetectionsWriter:
     def __init__(self, class_ids: Sequence[str]) -> None:
         self._new_writer = load_native().BoxWriter
         self._class_ids = class_ids
-        self._of_frame_id = _Kept(self._begin, FRAME_IDS)
+        self._of_frame_id = lru_cache(FRAME_IDS)(self._begin)
 
     def write(self, frame: Frame, found: Detections) -> BoxWriter:
         """Write the message that :func:`messages.detections_message` builds, serialised.
@@ -182,7 +157,7 @@ class DetectionsWriter:
         Raises:
             TemplateError: no template can be made of the installed ``Detection2D``.
         """
-        boxes = self._of_frame_id[frame.frame_id]
+        boxes = self._of_frame_id(frame.frame_id)
         seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
         while missing := boxes.write(seconds, nanoseconds, found.xyxy, found.score, found.class_id):
             self._learn(boxes, frame, *missing)
@@ -217,7 +192,7 @@ class LatencyWriter:
     """Writes one camera's ``CameraLatency`` messages."""
 
     def __init__(self) -> None:
-        self._of_shape = _Kept(_latency_template, SHAPES)
+        self._of_shape = lru_cache(SHAPES)(_latency_template)
 
     def write(self, frame: Frame, trace: FrameTrace, now_ns: int) -> bytearray:
         """Return the message that :func:`messages.latency_message` builds, serialised.
@@ -229,7 +204,7 @@ class LatencyWriter:
             trace: its finished trace.
             now_ns: the node's clock at publication.
         """
-        template = self._of_shape[frame.frame_id, trace.camera, trace.lane]
+        template = self._of_shape(frame.frame_id, trace.camera, trace.lane)
         put = template.put
         seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
         put('header.stamp.sec', 'i', seconds)
@@ -243,9 +218,8 @@ class LatencyWriter:
         return template.data
 
 
-def _latency_template(shape: tuple[str, str, str]) -> Template:
-    """Return that of messages whose frame_id, camera and lane are these."""
-    frame_id, camera, lane = shape
+def _latency_template(frame_id: str, camera: str, lane: str) -> Template:
+    """Return that of messages with these strings."""
     message = CameraLatency(header=Header(frame_id=frame_id), camera=camera, lane=lane)
     return Template(message, head=ENCAPSULATION)
 

@@ -28,14 +28,15 @@ def segments(folder: Path = SHARED_MEMORY) -> tuple[list[int], list[int]]:
 
 
 def largest_of(pid: int, folder: Path = SHARED_MEMORY) -> int | None:
-    """Return the size in bytes of a process's largest segment in this folder; 0 if it has none.
+    """Return the size in bytes of a process's largest segment, 0 if that is not in this folder.
 
     Args:
         pid: of the process; of its number, as the middleware tells it, only 16 bits are known.
         folder: of the shared-memory file system.
 
     Returns:
-        None where no such process can be looked into: another user's, or in another container.
+        None where no such process has one, or can be looked into: another user's, or in another
+        container.
     """
     found = [size for process in _processes(pid) for size in _sizes_of(process, folder)]
     return max(found, default=None)

@@ -61,7 +61,7 @@ class DetectorNode(LifecycleNode):
         self._ingest: Ingest | None = None
         self._problem = 'not configured'
         self._notes: dict[str, IngestNotes] = {}
-        self._publisher_watch = PublisherWatch(self, self.get_logger().warning)
+        self._publisher_watch: PublisherWatch | None = None
         self._status = StatusPublisher(self, self._report)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         if read_parameters(self).get('autostart', True):
@@ -86,20 +86,21 @@ class DetectorNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras."""
-        assert self._config and self._pipeline
+        assert self._config and self._pipeline and self._results
         try:
-            self._ingest = open_ingest(self, self._config, self._pipeline)
+            ingest = open_ingest(self, self._config, self._pipeline)
         except Exception as error:
             told = error if isinstance(error, YoloxTrtRosError) else traceback.format_exc()
             self.get_logger().error(f'not active: {told}')
             return FAILURE
-        self._notes = self._ingest.notes
-        assert self._results
+        self._notes = ingest.notes
         for notes in self._notes.values():
             notes.results = self._results.way
+        self._publisher_watch = PublisherWatch(self, self.get_logger().warning)
+        self._ingest = ingest  # from now on the status tells of it
         count = len(self._config.cameras)
         self.get_logger().info(
-            f'active: {count} camera{"s" * (count > 1)}; images come in {self._ingest.way}, '
+            f'active: {count} camera{"s" * (count > 1)}; images come in {ingest.way}, '
             f'results go out as {self._results.way}'
         )
         return super().on_activate(state)
@@ -225,6 +226,7 @@ class DetectorNode(LifecycleNode):
             return inactive(report), self._notes
         if self._config and self._config.ingest in ('auto', 'plain'):
             self._ask_after_silent(report, self._config)
+            assert self._publisher_watch
             for camera in self._config.cameras:
                 self._publisher_watch.look(camera, self._notes[camera.name])
         return report, self._notes

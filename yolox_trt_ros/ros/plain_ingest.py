@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rclpy.node import Node
@@ -38,19 +39,17 @@ class PlainIngest:
         way: str = 'plain',
     ) -> None:
         self.way = way
-        self._node = node
         intakes = [Intake(camera, pipeline, warn, way) for camera in cameras]
         self.notes = {intake.name: intake.notes for intake in intakes}
-        self._subscriptions = [
-            subscribe(node, camera, _callback(camera, intake))
-            for camera, intake in zip(cameras, intakes, strict=True)
-        ]
+        with ExitStack() as undo:
+            for camera, intake in zip(cameras, intakes, strict=True):
+                subscription = subscribe(node, camera, _callback(camera, intake))
+                undo.callback(node.destroy_subscription, subscription)
+            self._undo = undo.pop_all()
 
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        self._undo.close()
 
 
 def _callback(camera: CameraConfig, intake: Intake) -> Callable[..., None]:

@@ -26,7 +26,7 @@ UNKNOWN = '_NODE_NAME_UNKNOWN_'
 
 
 class PublisherWatch:
-    """Judges every publisher of a camera when it is new, or when images are of another size.
+    """Judges a camera's publishers by its largest image, whenever they or that image are new.
 
     Args:
         node: the subscriber.
@@ -36,7 +36,7 @@ class PublisherWatch:
     def __init__(self, node: Node, warn: Callable[[str], None]) -> None:
         self._node = node
         self._warn = warn
-        self._judged: dict[str, object] = {}
+        self._judged: dict[str, tuple[object, int]] = {}
 
     def look(self, camera: CameraConfig, notes: IngestNotes) -> None:
         """Note what will lose a camera's images, and log it when it is new."""
@@ -44,10 +44,12 @@ class PublisherWatch:
             return
         size = notes.image_bytes or dds.image_bytes(camera)
         publishers = self._node.get_publishers_info_by_topic(camera.image_topic)
-        key = size, sorted(map(_gid, publishers))
-        if not publishers or self._judged.get(camera.name) == key:
+        known = bool(notes.image_bytes), sorted(map(_gid, publishers))
+        judged, largest = self._judged.get(camera.name, (None, 0))
+        # No two compressed images have the same size.
+        if not publishers or (judged == known and size <= largest):
             return
-        self._judged[camera.name] = key
+        self._judged[camera.name] = known, size
         before, notes.publisher = notes.publisher, self._judge(publishers, camera, size)
         if notes.publisher and not notes.image_bytes:
             notes.publisher += ' (none came yet: the size is that of the configuration)'

@@ -119,6 +119,8 @@ class TemplateOutput(CameraOutput):
 
     def close(self) -> None:
         """Destroy the publishers."""
+        # A lane that hung and goes on later is refused, and does not use what is gone.
+        self._to_detections = self._to_latency = 0
         self._held.close()
         super().close()
 

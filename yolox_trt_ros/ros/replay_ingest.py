@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from contextlib import ExitStack
 
 from rclpy.node import Node
 
@@ -39,8 +40,11 @@ class ReplayIngest:
         if not config.bag:
             raise ConfigError('bag: ingest is replayed, and no bag is named')
         self._logger = node.get_logger()
-        self._bag = Bag(config.bag)
-        played = choose_topics(self._bag, config=config, detector=node.get_fully_qualified_name())
+        with ExitStack() as undo:
+            self._bag = undo.enter_context(Bag(config.bag))
+            name = node.get_fully_qualified_name()
+            played = choose_topics(self._bag, config=config, detector=name)
+            undo.pop_all()
         topics = {p.camera: p.recorded.name for p in played if p.camera}
         self._cameras = {
             topics[camera.name]: (

@@ -187,7 +187,8 @@ class Pipeline:
             ValueError: its sequence does not follow the camera's earlier frames.
         """
         with self.lock:
-            self.wait_for_room(frame.camera)
+            if self._lockstep:
+                self.wait_for_room(frame.camera)
             self.dispatcher.offer(frame)
             if self.stopping:
                 self.dispatcher.drop_waiting()
@@ -196,11 +197,12 @@ class Pipeline:
 
     def wait_for_room(self, camera: str, timeout_s: float | None = None) -> bool:
         """Wait until :meth:`offer` would not; return whether that came in time."""
+        if not self._lockstep:
+            return True
         with self.lock:
             mailbox = self.dispatcher.cameras[camera].mailbox
             return self.changed.wait_for(
-                lambda: self.stopping or not self._lockstep or len(mailbox) < LOCKSTEP_BACKLOG,
-                timeout_s,
+                lambda: self.stopping or len(mailbox) < LOCKSTEP_BACKLOG, timeout_s
             )
 
     def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
@@ -282,12 +284,7 @@ class Pipeline:
         with self.lock:
             return self.dispatcher.collect(batch, self.clock())
 
-    def publish(
-        self,
-        worker: LaneWorker,
-        batch: Batch,
-        results: Sequence[FrameResult],
-    ) -> None:
+    def publish(self, worker: LaneWorker, batch: Batch, results: Sequence[FrameResult]) -> None:
         """Publish a collected batch and free its place on the lane."""
         for frame, result in zip(batch.frames, results, strict=True):
             self._settle(batch, frame, result)
