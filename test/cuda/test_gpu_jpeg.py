@@ -88,3 +88,24 @@ def test_jpeg_images_among_others_on_the_gpu(tiny: Path, cuda: CudaDevice) -> No
         for a, b in ((got[0], want[0]), (got[3], want[3])):
             assert not differences(found(a), found(b), 0.95, 0.03)
     detector.close()
+
+
+@pytest.mark.gpu
+def test_an_image_that_the_gpu_has_no_memory_for_fails_alone(cuda: CudaDevice) -> None:
+    from cupy.cuda import runtime
+
+    jpeg, stream, images = gpu_jpeg(), cuda.stream(), []  # type: ignore[var-annotated]
+    good = jpeg_of(smooth(240, 320, 0))
+    claims = good.data.copy()
+    size = claims.tobytes().index(b'\xff\xc0') + 5
+    claims[size : size + 4] = (0x40, 0, 0x40, 0)
+    liar = Frame('front', 0, 0, 0, '', 'jpeg', 0x4000, 0x4000, 0, claims)
+    jpeg.decode([good], images, stream)  # takes what it always needs
+    everything = runtime.malloc(runtime.memGetInfo()[0] - (256 << 20))
+    try:
+        for _ in range(2):
+            small, huge = jpeg.decode([good, liar], images, stream)
+            assert not isinstance(small, FrameError), small
+            assert isinstance(huge, FrameError) and huge.reason is DropReason.UNDECODABLE
+    finally:
+        runtime.free(everything)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -13,6 +15,8 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.cpu.preprocess import check_whole
 from yolox_trt_ros.detect.cuda.batch import Pixels, Source
 from yolox_trt_ros.detect.cuda.runtime import require_cupy
+
+_log = logging.getLogger(__name__)
 
 _INSTALL = 'pip install "yolox_trt_ros[jpeg]" (nvidia-nvimgcodec-cu13 and nvidia-nvjpeg)'
 # Baseline images go to the GPU's own JPEG engines where it has some, others to kernels.
@@ -85,11 +89,21 @@ class GpuJpeg:
         found: list[Any] = []
         for some, reused in ((streams[:kept], images[: len(streams)]), (streams[kept:], None)):
             if some:
-                found += self._decoder.decode(some, images=reused, params=self._parameters)
+                found += self._decode_some(some, reused)
         # What a damaged file was decoded to may have become as large as its header claimed.
         whole = [image for image in found if image is not None]
         images[:] = whole + images[len(streams) :]
         return found
+
+    def _decode_some(self, streams: Sequence[Any], images: Sequence[Any] | None) -> list[Any]:
+        decode = partial(self._decoder.decode, params=self._parameters)
+        try:
+            return list(decode(streams, images=images))
+        except RuntimeError as error:  # such as no memory for one of them
+            if len(streams) == 1:
+                _log.debug('nvJPEG: %s', error)
+                return [None]
+            return [image for one in streams for image in self._decode_some([one], None)]
 
     def _stream_of(self, frame: Frame) -> Any:
         try:
