@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
-import cv2
-import numpy as np
 import pytest
-from edge_rig import BUFFERS, DOMAIN, PATIENCE_S, Rig, image, open_rig
+from edge_rig import BUFFERS, Rig, image, open_rig
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage
 
-from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import (
     DropReason,
-    LaneError,
     MissingDependencyError,
-    YoloxTrtRosError,
 )
 from yolox_trt_ros.ros import ingest, native_ingest
 from yolox_trt_ros.ros.intake import MANY, FrameSink, Intake
@@ -172,89 +163,6 @@ def test_without_a_buffer_images_wait_in_the_middleware(native_rig: Rig) -> None
     assert rig.account().dropped[DropReason.REPLACED] + (rig.ingest.notes['a'].lost or 0) >= 15
 
 
-class Locks:
-    """Locks nothing, and knows what is locked."""
-
-    def __init__(self, refuse: bool = False) -> None:
-        self.refuse = refuse
-        self.locked: dict[int, int] = {}
-        self.calls = 0
-
-    def lock(self, address: int, size: int) -> None:
-        self.calls += 1
-        if self.refuse:
-            raise LaneError('no pages left')
-        assert address not in self.locked
-        self.locked[address] = size
-
-    def unlock(self, address: int) -> None:
-        del self.locked[address]
-
-
-def test_buffers_are_locked_once_and_as_long_as_they_live(native_rig: Rig) -> None:
-    rig, locks = native_rig, Locks()
-    rig.ingest.close()
-    rig.ingest = rig.open(locks)
-    assert rig.ingest.notes['a'].way.endswith('page-locked')
-    rig.until(rig.front.get_subscription_count)
-    for number in range(8):
-        height = 24 if number < 4 else 1000  # larger than the buffers of before
-        rig.front.publish(image(number, height, 1024))
-        rig.until(lambda n=number: rig.account().published == n + 1)
-        data = rig.keeper.frames.pop().data
-        start = data.ctypes.data
-        assert any(at <= start and start + data.nbytes <= at + n for at, n in locks.locked.items())
-        del data
-    assert locks.calls < 8, 'buffers are used again'
-    rig.ingest.close()
-    rig.ingest = rig.open()
-    for number in range(8, 12):  # the lane lets go of the last frames when others come
-        rig.front.publish(image(number))
-        rig.until(lambda n=number: rig.account().published == n + 1)
-        rig.keeper.frames.clear()
-    rig.until(lambda: not locks.locked)
-
-
-def test_memory_that_cannot_be_locked_is_used_and_told(native_rig: Rig) -> None:
-    rig = native_rig
-    rig.ingest.close()
-    rig.ingest = rig.open(Locks(refuse=True))
-    rig.until(rig.front.get_subscription_count)
-    for number in range(3):
-        rig.front.publish(image(number))
-        rig.until(lambda n=number: rig.account().published == n + 1)
-    assert rig.ingest.notes['a'].way == rig.ingest.way
-    assert rig.ingest.way.endswith('not page-locked: no pages left')
-    assert sum('no pages left' in warning for warning in rig.warnings) == 1
-
-
-class DeadDevice(Locks):
-    """Locks, and has lost its device when asked to unlock."""
-
-    def unlock(self, address: int) -> None:
-        super().unlock(address)
-        raise LaneError('the device has fallen off the bus')
-
-
-def test_memory_that_cannot_be_unlocked_is_freed_and_told_once(native_rig: Rig) -> None:
-    rig, locks = native_rig, DeadDevice()
-    rig.ingest.close()
-    rig.ingest = rig.open(locks)
-    rig.until(rig.front.get_subscription_count)
-    for number in range(8):
-        rig.front.publish(image(number, 24 if number < 4 else 1000, 1024))
-        rig.until(lambda n=number: rig.account().published == n + 1)
-        rig.keeper.frames.clear()
-    rig.ingest.close()
-    rig.ingest = rig.open()
-    for number in range(8, 12):
-        rig.front.publish(image(number))
-        rig.until(lambda n=number: rig.account().published == n + 1)
-        rig.keeper.frames.clear()
-    rig.until(lambda: not locks.locked)
-    assert sum('fallen off the bus' in warning for warning in rig.warnings) == 1
-
-
 def test_a_failure_that_repeats_does_not_fill_the_log(
     native_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,112 +180,6 @@ def test_a_failure_that_repeats_does_not_fill_the_log(
     rig.until(lambda: rig.keeper.frames)
     assert len(rig.warnings) == 1
     assert 'a mistake' in rig.warnings[0]
-
-
-REFUSED = """
-import sys, threading, time
-from edge_rig import Node, image, open_rig
-from rclpy.parameter import Parameter
-from yolox_trt_ros.core.errors import ConfigError
-
-with open_rig(sys.argv[1]) as rig:
-    rig.ingest.close()
-    sound, stop = rig.node, threading.Event()
-    wrong = Parameter(
-        'qos_overrides./b/image_raw/compressed.subscription.reliability', value='no_such'
-    )
-    rig.node = Node('refused', context=rig.context, parameter_overrides=[wrong])
-
-    def drive():
-        while not stop.is_set():
-            rig.front.publish(image(1, 240, 320))
-            time.sleep(0.001)
-
-    driver = threading.Thread(target=drive)
-    driver.start()
-    for _ in range(5):
-        try:
-            rig.open()
-        except ConfigError as error:
-            print(error)
-        assert not [*rig.node.subscriptions], 'that of the other camera is left'
-        time.sleep(0.05)
-    stop.set()
-    driver.join()
-    rig.node.destroy_node()
-    rig.node = sound
-    rig.ingest = rig.open()
-    print('survived')
-"""
-
-
-def run_alone(code: str, *arguments: str) -> list[str]:
-    """Return what a process of its own says; it must end by itself and well."""
-    done = subprocess.run(
-        [sys.executable, '-c', code, *arguments],
-        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)},
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE_S,
-    )
-    assert done.returncode == 0, (done.returncode, done.stderr[-3000:])
-    return done.stdout.splitlines()
-
-
-@pytest.mark.parametrize('way', ['direct', 'plain'])
-def test_the_process_survives_a_camera_that_cannot_be_subscribed(way: str) -> None:
-    *refusals, last = run_alone(REFUSED, way)
-    assert last == 'survived'
-    assert len(refusals) == 5
-    assert all('b: /b/image_raw/compressed cannot be' in refusal for refusal in refusals)
-    assert all('no_such' in refusal for refusal in refusals)
-
-
-FORGOTTEN = """
-import time
-import rclpy
-from edge_rig import BUFFERS, Config, NativeIngest, Node
-
-class Sink:
-    taken = 0
-
-    def next_sequence(self, camera):
-        self.taken += 1
-        return self.taken
-
-    def offer(self, frame):
-        pass
-
-    def reject(self, camera, reason, n=1):
-        pass
-
-rclpy.init()
-node, sink = Node('forgetful'), Sink()
-cameras = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']}).cameras
-ingest = NativeIngest(node, cameras, sink, print, BUFFERS)
-while not sink.taken:
-    time.sleep(0.01)
-print('end')
-"""
-
-
-def test_a_process_may_end_without_closing(native_rig: Rig) -> None:
-    stop = threading.Event()
-
-    def drive() -> None:
-        while not stop.is_set():
-            native_rig.front.publish(image(1))
-            native_rig.keeper.frames.clear()
-            time.sleep(0.001)
-
-    driver = threading.Thread(target=drive)
-    driver.start()
-    try:
-        assert run_alone(FORGOTTEN) == ['end']
-    finally:
-        stop.set()
-        driver.join()
 
 
 def test_time_on_the_way_is_noted(rig: Rig) -> None:
@@ -456,75 +258,6 @@ def test_the_plain_way_is_taken_and_told_where_the_native_one_is_not_built(
 def told(rig: Rig) -> int:
     """Return how many messages of camera ``a`` are accounted for: taken, or known to be lost."""
     return rig.account().received + (rig.ingest.notes['a'].lost or 0)
-
-
-def test_simulated_cameras_need_no_messages(tmp_path: Path) -> None:
-    pixels = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3)
-    cv2.imwrite(str(tmp_path / 'picture.png'), pixels)
-    parameters = {
-        'camera_names': ['a', 'b'],
-        'lane_names': ['lane'],
-        'ingest': 'simulated',
-        'sim.source': str(tmp_path),
-        'cameras.a.rate_hz': 50.0,
-        'cameras.b.rate_hz': 25.0,
-        'cameras.b.transport': 'compressed',
-        'cameras.b.sim.encoding': 'png',
-    }
-    with open_rig('plain') as rig:
-        rig.ingest.close()
-        config = Config.from_parameters(parameters)
-        rig.ingest = ingest.open_ingest(rig.node, config, rig.pipeline)
-        assert rig.ingest.way == rig.ingest.notes['a'].way == 'simulated in this process'
-        rig.until(lambda: rig.account('a').received > 10 and rig.account('b').received > 5)
-        rig.until(lambda: {f.camera for f in list(rig.keeper.frames)} == {'a', 'b'})
-        rig.ingest.close()
-        received = rig.account('a').received
-        raw = next(f for f in rig.keeper.frames if f.camera == 'a')
-        assert raw.data.tobytes() == pixels.tobytes()
-        assert raw.frame_id == 'a_optical_frame'
-        packed = next(f for f in rig.keeper.frames if f.camera == 'b')
-        assert np.array_equal(cv2.imdecode(packed.data, cv2.IMREAD_COLOR), pixels)
-        time.sleep(0.1)
-        assert rig.account('a').received == received
-        now_ns = rig.node.get_clock().now().nanoseconds
-        assert all(0 <= now_ns - f.stamp_ns < 10**11 for f in rig.keeper.frames)
-
-
-@pytest.mark.parametrize('lockstep', [False, True])
-def test_a_bag_needs_no_messages(tmp_path: Path, lockstep: bool) -> None:
-    sent = [image(number) for number in range(12)]
-    with BagWriter(tmp_path / 'drive') as bag:
-        bag.add_topic('/a/image_raw', 'sensor_msgs/msg/Image')
-        for number, message in enumerate(sent):
-            t_ns = 10**18 + number * 20_000_000
-            bag.write('/a/image_raw', t_ns, bytes(serialize_message(message)))
-    parameters = {
-        'camera_names': ['a'],
-        'lane_names': ['lane'],
-        'ingest': 'replayed',
-        'bag': str(tmp_path / 'drive'),
-        'lockstep': lockstep,
-    }
-    with open_rig('plain') as rig:
-        rig.ingest.close()
-        start = time.monotonic()
-        rig.ingest = ingest.open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
-        assert rig.ingest.way == 'replayed in this process'
-        rig.until(lambda: rig.account().received == len(sent))
-        assert lockstep or time.monotonic() - start > 0.2, 'faster than it was recorded'
-        rig.until(lambda: len(rig.keeper.frames) and rig.account().waiting == 0)
-        for frame in rig.keeper.frames:  # of a pipeline that is not in lockstep itself
-            message = sent[frame.sequence]
-            assert frame.data.tobytes() == bytes(message.data)
-            assert header_of(frame) == message.header
-
-
-@pytest.mark.parametrize('bag', ['', 'nowhere'])
-def test_a_bag_that_is_not_there_is_told(bag: str) -> None:
-    parameters = {'camera_names': ['a'], 'lane_names': ['lane'], 'ingest': 'replayed', 'bag': bag}
-    with open_rig('plain') as rig, pytest.raises(YoloxTrtRosError, match=bag or 'no bag is named'):
-        ingest.open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
 
 
 def test_losses_are_told_when_they_are_the_most() -> None:

@@ -20,13 +20,14 @@ from rclpy.serialization import serialize_message
 
 from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError
+from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros.codecs import Arrival
 from yolox_trt_ros.ros.detector_node import DetectorNode
 from yolox_trt_ros.ros.ingest import open_ingest
 from yolox_trt_ros.ros.intake import KINDS, Intake
 from yolox_trt_ros.ros.local_ingest import LocalIngest
+from yolox_trt_ros.ros.messages import header_of
 from yolox_trt_ros.schedule.pipeline import LOCKSTEP_BACKLOG, LaneSpec, Pipeline, PipelineOptions
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
@@ -61,6 +62,75 @@ def configure(parameters: dict[str, Any]) -> Config:
     return Config.from_parameters(
         {'camera_names': ['a'], 'lane_names': ['lane'], 'lockstep': True, **parameters}
     )
+
+
+def test_simulated_cameras_need_no_messages(tmp_path: Path) -> None:
+    pixels = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    cv2.imwrite(str(tmp_path / 'picture.png'), pixels)
+    parameters = {
+        'camera_names': ['a', 'b'],
+        'lane_names': ['lane'],
+        'ingest': 'simulated',
+        'sim.source': str(tmp_path),
+        'cameras.a.rate_hz': 50.0,
+        'cameras.b.rate_hz': 25.0,
+        'cameras.b.transport': 'compressed',
+        'cameras.b.sim.encoding': 'png',
+    }
+    with open_rig('plain') as rig:
+        rig.ingest.close()
+        config = Config.from_parameters(parameters)
+        rig.ingest = open_ingest(rig.node, config, rig.pipeline)
+        assert rig.ingest.way == rig.ingest.notes['a'].way == 'simulated in this process'
+        rig.until(lambda: rig.account('a').received > 10 and rig.account('b').received > 5)
+        rig.until(lambda: {f.camera for f in list(rig.keeper.frames)} == {'a', 'b'})
+        rig.ingest.close()
+        received = rig.account('a').received
+        raw = next(f for f in rig.keeper.frames if f.camera == 'a')
+        assert raw.data.tobytes() == pixels.tobytes()
+        assert raw.frame_id == 'a_optical_frame'
+        packed = next(f for f in rig.keeper.frames if f.camera == 'b')
+        assert np.array_equal(cv2.imdecode(packed.data, cv2.IMREAD_COLOR), pixels)
+        time.sleep(0.1)
+        assert rig.account('a').received == received
+        now_ns = rig.node.get_clock().now().nanoseconds
+        assert all(0 <= now_ns - f.stamp_ns < 10**11 for f in rig.keeper.frames)
+
+
+@pytest.mark.parametrize('lockstep', [False, True])
+def test_a_bag_needs_no_messages(tmp_path: Path, lockstep: bool) -> None:
+    sent = [image(number) for number in range(12)]
+    with BagWriter(tmp_path / 'drive') as bag:
+        bag.add_topic('/a/image_raw', 'sensor_msgs/msg/Image')
+        for number, message in enumerate(sent):
+            t_ns = 10**18 + number * 20_000_000
+            bag.write('/a/image_raw', t_ns, bytes(serialize_message(message)))
+    parameters = {
+        'camera_names': ['a'],
+        'lane_names': ['lane'],
+        'ingest': 'replayed',
+        'bag': str(tmp_path / 'drive'),
+        'lockstep': lockstep,
+    }
+    with open_rig('plain') as rig:
+        rig.ingest.close()
+        start = time.monotonic()
+        rig.ingest = open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
+        assert rig.ingest.way == 'replayed in this process'
+        rig.until(lambda: rig.account().received == len(sent))
+        assert lockstep or time.monotonic() - start > 0.2, 'faster than it was recorded'
+        rig.until(lambda: len(rig.keeper.frames) and rig.account().waiting == 0)
+        for frame in rig.keeper.frames:  # of a pipeline that is not in lockstep itself
+            message = sent[frame.sequence]
+            assert frame.data.tobytes() == bytes(message.data)
+            assert header_of(frame) == message.header
+
+
+@pytest.mark.parametrize('bag', ['', 'nowhere'])
+def test_a_bag_that_is_not_there_is_told(bag: str) -> None:
+    parameters = {'camera_names': ['a'], 'lane_names': ['lane'], 'ingest': 'replayed', 'bag': bag}
+    with open_rig('plain') as rig, pytest.raises(YoloxTrtRosError, match=bag or 'no bag is named'):
+        open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
 
 
 @pytest.mark.parametrize('source', [simulated, replayed])

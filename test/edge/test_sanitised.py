@@ -45,7 +45,7 @@ def test_ingest_under_the_address_sanitizer(tmp_path: Path) -> None:
     environ |= {'ASAN_OPTIONS': 'detect_leaks=0', 'UBSAN_OPTIONS': 'halt_on_error=1'}
     results = 'test_cdr_templates.py::test_results_are_published_out_of_a_buffer_that_is_used_again'
     many = 'test_cdr_templates.py::test_many_detections_make_room_for_themselves'
-    names = ('test_ingest.py', 'test_native_reader.py', many, results)
+    names = ('test_ingest.py', 'test_page_locks.py', 'test_native_reader.py', many, results)
     # A process of its own would not have the sanitised library.
     tests = [*(str(HERE / name) for name in names), '-k', 'not plain and not process']
     command = [sys.executable, '-c', RUN, str(target), *tests]

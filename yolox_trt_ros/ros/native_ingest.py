@@ -88,6 +88,8 @@ class NativeIngest:
         self._stopping = threading.Event()
         self._told = ''
         with ExitStack() as undo:
+            # It holds our functions for pages: a circle that the garbage collector cannot see.
+            undo.callback(setattr, self, '_receiver', None)
             for camera in cameras:
                 self._subscribe(camera, undo)
             self._undo = undo.pop_all()
@@ -99,7 +101,8 @@ class NativeIngest:
         """Unsubscribe; frames that were handed over keep their images."""
         atexit.unregister(self.close)
         self._stopping.set()
-        self._receiver.stop()
+        if self._receiver:
+            self._receiver.stop()
         self._thread.join()
         self._undo.close()
 
