@@ -30,6 +30,9 @@ void put(uint8_t * element, uint32_t place, Number number)
 BoxWriter::BoxWriter(ArrayTemplate front)
 : front_(std::move(front))
 {
+  if (front_.encapsulation > front_.bytes.size()) {
+    throw std::out_of_range("the array's template is shorter than its encapsulation");
+  }
   for (const auto place : front_.places) {
     if (place + sizeof(uint32_t) > front_.bytes.size()) {
       throw std::out_of_range("a number lies behind the end of the array's template");

@@ -100,7 +100,7 @@ py::buffer_info payload(const Image & image)
 
 PYBIND11_MODULE(_native, m)
 {
-  m.doc() = "Image messages from the middleware into buffers of our own.";
+  m.doc() = "Images from the middleware into buffers of our own, results from templates into it.";
 
   m.def(
     "direct_type_support", make_direct_type_support,

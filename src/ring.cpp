@@ -32,7 +32,7 @@ size_t stream(char * to, const char * from, size_t size)
 #ifdef __SSE2__
   constexpr size_t kLine = 64;
   constexpr size_t kWord = sizeof(__m128i);
-  constexpr size_t kAhead = 2048;  // the middleware's memory has small pages, where prefetchers stop
+  constexpr size_t kAhead = 2048;  // hardware stops at small pages, which the middleware has
   for (; done + kLine <= size; done += kLine) {
     _mm_prefetch(from + done + kAhead, _MM_HINT_T0);  // may lie behind the end: it reads nothing
     for (size_t at = done; at < done + kLine; at += kWord) {
@@ -82,6 +82,9 @@ char * Buffer::reserve(size_t size)
 
 void Buffer::write(const char * from, size_t size)
 {
+  if (size == 0) {
+    return;  // there may be no memory yet
+  }
   char * to = reserve(size);
   const size_t done = size < streamed_ ? 0 : stream(to, from, size);
   std::memcpy(to + done, from + done, size - done);
