@@ -232,7 +232,7 @@ def _check_sidecar(path: Path, given: dict[str, Any]) -> None:
             raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {value!r}')
         if isinstance(value, list):
             _check_list(path, key, value)
-        numbers = value if key in _CHANNELS else [value] if kind is float else []
+        numbers: list[Any] = value if key in _CHANNELS else [value] if kind is float else []
         if not all(map(math.isfinite, numbers)):
             raise ModelError(f'{path}: {key}: expected finite numbers, got {value}')
         if key in _CHOICES and value not in _CHOICES[key]:
