@@ -170,7 +170,7 @@ BAD_DESCRIPTIONS = {
     'std in words': ('std: [a, b, c]', 'std: expected a list of float'),
     'std of zero': ('std: [1, 0, 1]', 'std: expected positive numbers'),
     'mean that is no number': ('mean: [1, .nan, 1]', 'mean: expected finite numbers'),
-    'endless scale': ('scale: .inf', 'scale: expected finite numbers'),
+    'endless scale': ('scale: .inf', 'scale: expected a finite number'),
     'too few labels': ('labels: [a, b]', 'expected 3 labels, one per class of the model, got 2'),
 }
 

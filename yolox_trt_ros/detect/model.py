@@ -232,9 +232,8 @@ def _check_sidecar(path: Path, given: dict[str, Any]) -> None:
             raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {value!r}')
         if isinstance(value, list):
             _check_list(path, key, value)
-        numbers: list[Any] = value if key in _CHANNELS else [value] if kind is float else []
-        if not all(map(math.isfinite, numbers)):
-            raise ModelError(f'{path}: {key}: expected finite numbers, got {value}')
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ModelError(f'{path}: {key}: expected a finite number, got {value}')
         if key in _CHOICES and value not in _CHOICES[key]:
             raise ModelError(f'{path}: {key}: "{value}" is not one of {", ".join(_CHOICES[key])}')
 
@@ -244,6 +243,8 @@ def _check_list(path: Path, key: str, value: list[Any]) -> None:
     kinds = (int, float) if item is float else (item,)
     if not value or any(type(v) not in kinds or v == '' for v in value):
         raise ModelError(f'{path}: {key}: expected a list of {item.__name__}, got {value}')
+    if item is float and not all(map(math.isfinite, value)):
+        raise ModelError(f'{path}: {key}: expected finite numbers, got {value}')
     if key in _CHANNELS and len(value) != 3:
         raise ModelError(f'{path}: {key}: expected one number for each of 3 channels, got {value}')
     if key in ('strides', 'std') and not min(value) > 0:
