@@ -24,8 +24,8 @@ test: setup  ## Run the tests (ARGS='-k name')
 bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
 	@$(VENV_PYTHON) -m yolox_trt_ros bench $(ARGS)
 
-fuzz: setup  ## Damaged images through the C++ reader under sanitizers (ARGS='--runs 1000000')
-	@$(VENV_PYTHON) test/edge/fuzz/fuzz.py $(ARGS)
+fuzz: setup  ## Hostile and damaged input for every edge: a table (ARGS='--inputs 1000000', ARGS='bags --seed 7')
+	@$(VENV_PYTHON) test/fuzz/harness.py $(ARGS)
 
 soak: setup  ## Eight cameras that stop, change and are killed: memory and counts (ARGS='--seconds 3600')
 	@$(VENV_PYTHON) test/edge/soak.py $(ARGS)
