@@ -237,6 +237,8 @@ def test_what_closing_the_ingest_raises_does_not_keep_the_lanes_from_stopping(
     rclpy.init(args=['--ros-args', '--params-file', str(file)], domain_id=DOMAIN)
     try:
         node = DetectorNode()
+        node.trigger_configure()
+        node.trigger_activate()
         assert isinstance(node._ingest, LocalIngest), node._problem
         real = node._ingest.close
 

@@ -32,6 +32,7 @@ from yolox_trt_ros.ros.publisher_watch import PublisherWatch
 from yolox_trt_ros.ros.publishers import ResultPublishers
 from yolox_trt_ros.ros.silence import why_silent
 from yolox_trt_ros.ros.status import StatusPublisher
+from yolox_trt_ros.ros.transitions import Transitions
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.telemetry.health import Level
 from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry, inactive
@@ -42,6 +43,9 @@ DRAIN_S = 5.0
 
 class DetectorNode(LifecycleNode):
     """Configure loads and warms up, activate subscribes, deactivate drains, cleanup frees.
+
+    With ``autostart`` it configures and activates itself once somebody spins it. Transitions run
+    on a thread of their own, see :class:`Transitions`; the executor answers meanwhile.
 
     A frame's way: :class:`Ingest` → :class:`Pipeline` (mailbox, policy, lane, detector) →
     :class:`ResultPublishers`.
@@ -64,8 +68,9 @@ class DetectorNode(LifecycleNode):
         self._publisher_watch: PublisherWatch | None = None
         self._status = StatusPublisher(self, self._report)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._transitions = Transitions(self)
         if read_parameters(self).get('autostart', True):
-            self._autostart()
+            self._transitions.when_spun(self.trigger_configure, self.trigger_activate)
 
     # -- lifecycle -------------------------------------------------------------------------
 
@@ -75,7 +80,8 @@ class DetectorNode(LifecycleNode):
             self._configure()
         except YoloxTrtRosError as error:
             self._problem = f'not configured: {error}'
-            self.get_logger().error(self._problem)
+            if not self._transitions.closed:
+                self.get_logger().error(self._problem)
         except Exception:
             self._problem = f'not configured: {traceback.format_exc()}'
             self.get_logger().error(self._problem)
@@ -136,12 +142,18 @@ class DetectorNode(LifecycleNode):
 
     def close(self) -> None:
         """Stop every thread; the node is destroyed next."""
+        self._transitions.close()
         self._status.close()
+        if not self._transitions.join(0.0) and (pipeline := self._pipeline):
+            pipeline.stop(drain=False, timeout_s=DRAIN_S)  # a configure may be waiting for lanes
+        if not self._transitions.join(DRAIN_S):
+            self.get_logger().warning(f'{self._transitions.running} did not end: left behind')
         self._free()
 
-    def _autostart(self) -> None:
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
+    def _go_on(self) -> None:
+        """Raise if the node ends: configure asks between its long steps."""
+        if self._transitions.closed:
+            raise YoloxTrtRosError('the node ends')
 
     def _configure(self) -> None:
         if self._config:
@@ -151,6 +163,7 @@ class DetectorNode(LifecycleNode):
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
         self._model = load_model(config.model)
+        self._go_on()
         spec = self._model.spec
         self.get_logger().info(
             f'model {self._model.path}: {spec.width}x{spec.height}, {len(spec.labels)} classes'
@@ -169,6 +182,7 @@ class DetectorNode(LifecycleNode):
                 build_timeout_s=config.build_timeout_s, lockstep=config.lockstep
             ),
         )
+        self._go_on()
         self._pipeline.start()
 
     def _on_build(self, fraction: float, lane: str) -> None:

@@ -114,7 +114,7 @@ class Pipeline:
         Raises:
             YoloxTrtRosError: what a lane's factory raised (a missing model or package, a wrong
                 parameter); everything is closed again.
-            LaneError: no lane came up.
+            LaneError: no lane came up, or the pipeline was stopped meanwhile.
             RuntimeError: called a second time.
         """
         with self.lock:
@@ -128,6 +128,8 @@ class Pipeline:
                 self.changed.wait(WATCH_NS / 1e9)
                 self._supervisor.watch_builds()
             running = any(lane.state is LaneState.RUNNING for lane in lanes)
+        if self.stopping:
+            raise LaneError('the pipeline was stopped before its lanes had started')
         errors = self._supervisor.first_errors
         wrong = [e for e in errors.values() if isinstance(e, YoloxTrtRosError)]
         if wrong or not running:
