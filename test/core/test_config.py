@@ -144,8 +144,9 @@ def test_a_camera_that_is_not_listed_is_one_problem() -> None:
         ('', 'raw', '/front/image_raw'),
         ('', 'compressed', '/front/image_raw/compressed'),
         ('/cam0', 'raw', '/cam0'),
-        ('/cam0', 'compressed', '/cam0/compressed'),
+        ('/cam0', 'compressed', '/cam0'),
         ('/cam0/compressed', 'compressed', '/cam0/compressed'),
+        ('/CAM_FRONT/image_rect_compressed', 'compressed', '/CAM_FRONT/image_rect_compressed'),
     ],
 )
 def test_image_topic(given_topic: str, transport: str, topic: str) -> None:
@@ -156,7 +157,10 @@ def test_image_topic(given_topic: str, transport: str, topic: str) -> None:
             'cameras.front.transport': transport,
         }
     )
-    assert config.cameras[0].image_topic == topic
+    camera = config.cameras[0]
+    assert camera.image_topic == topic
+    beside = topic.removesuffix('/compressed').rpartition('/')[0]
+    assert camera.sibling_topic('camera_info') == f'{beside}/camera_info'
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

@@ -192,7 +192,7 @@ def test_cameras_publish_like_drivers(peer: Peer, tmp_path: Path, pictures: Path
     cameras = {
         'raw': {'topic': '/sim_test/a/image_raw', 'rate_hz': 25.0, 'sim': {'encoding': 'rgb8'}},
         'small': {
-            'topic': '/sim_test/b/image_raw',
+            'topic': '/sim_test/b/image_raw/compressed',
             'transport': 'compressed',
             'rate_hz': 10.0,
             'sim': {'encoding': 'png', 'width': 15, 'height': 10},

@@ -239,6 +239,9 @@ def test_cameras_that_do_not_fit_the_vehicle_are_told(peer: Peer, tmp_path: Path
         with pytest.raises(BagError, match=r'no images of camera front.*--remap RECORDED:='):
             options = ReplayOptions(remap={'/front/image_raw': '/elsewhere'})
             Replay(peer.node, bag, options, config_of())
+        whole = {'/packed/image_raw/compressed': '/packed/image_raw/compressed/more'}
+        with pytest.raises(BagError, match=r'camera packed, .* — did you mean "/packed/image_raw'):
+            Replay(peer.node, bag, ReplayOptions(remap=whole), config_of())
 
 
 def run_tool(*words: str) -> subprocess.Popen[str]:

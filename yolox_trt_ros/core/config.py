@@ -54,7 +54,9 @@ class CameraConfig:
     name: str
     rig: RigConfig
     sim: CameraSimConfig
-    topic: str = parameter('', 'Image topic; empty: /<name>/image_raw or …/compressed.')
+    topic: str = parameter(
+        '', 'Image topic, as it stands; empty: /<name>/image_raw, or …/compressed if compressed.'
+    )
     transport: str = parameter(
         'raw', 'sensor_msgs/Image or CompressedImage.', choices=('raw', 'compressed')
     )
@@ -84,11 +86,9 @@ class CameraConfig:
 
     @property
     def image_topic(self) -> str:
-        """Return the topic to subscribe to, with the default resolved."""
-        raw = self.topic or f'/{self.name}/image_raw'
-        if self.transport == 'compressed' and not raw.endswith('/compressed'):
-            return f'{raw}/compressed'
-        return raw
+        """Return the topic of the images: the one that is given, as it stands, or the default."""
+        behind = '/compressed' if self.transport == 'compressed' else ''
+        return self.topic or f'/{self.name}/image_raw{behind}'
 
     def sibling_topic(self, name: str) -> str:
         """Return the topic beside the image topic, as image_transport lays them out."""

@@ -13,7 +13,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from yolox_trt_ros.bags.definitions import Definitions
 from yolox_trt_ros.bags.reader import Bag, Topic, listed
 from yolox_trt_ros.core.config import CameraConfig, Config
-from yolox_trt_ros.core.errors import BagError, MissingDependencyError
+from yolox_trt_ros.core.errors import BagError, MissingDependencyError, did_you_mean
 from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
@@ -91,14 +91,21 @@ def _check_images(bag: Bag, named: Mapping[str, Topic], images: Mapping[str, Cam
         wanted = TYPE_NAMES[camera.transport]
         if name not in named:
             raise BagError(
-                f'{bag.path}: has no images of camera {camera.name}, topic {name}; it has {there}. '
-                f'Rename one (--remap RECORDED:={name}), or set cameras.{camera.name}.topic'
+                f'{bag.path}: has no images of camera {camera.name}, topic {name}'
+                f'{_near(name, wanted, named)}; it has {there}. Rename one '
+                f'(--remap RECORDED:={name}), or set cameras.{camera.name}.topic'
             )
         if named[name].type != wanted:
             raise BagError(
                 f'{bag.path}: {name} is {named[name].type}, camera {camera.name} with transport '
                 f'{camera.transport} needs {wanted}; the bag has {there}'
             )
+
+
+def _near(name: str, wanted: str, named: Mapping[str, Topic]) -> str:
+    """Return the topic of the wanted type that comes nearest, as a question; perhaps ''."""
+    near = did_you_mean(name, [n for n, topic in named.items() if topic.type == wanted])
+    return near if 'did you mean' in near else ''
 
 
 def message_class(msgtype: str) -> type:

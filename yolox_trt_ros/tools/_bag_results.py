@@ -10,6 +10,7 @@ from yolox_trt_ros.bags.reader import Bag, Recorded
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.recording import Sample
 from yolox_trt_ros.ros.codecs import READERS, Arrival
@@ -74,7 +75,7 @@ def find_topics(bag: Bag, config: Config | None, detector: str, truth_topic: str
     cameras = tuple(dict.fromkeys([*(n for n in order if n in found), *found]))
     latency = {c: f'{node}/{c}/latency' for c in cameras}
     detections = {c: f'{node}/{c}/detections' for c in cameras}
-    truth = {c: _truth_topic(c, config, truth_topic) for c in cameras}
+    truth = {c: _truth_topic(c, config, truth_topic, node) for c in cameras}
     there = bag.topics
     return ResultTopics(
         node,
@@ -86,12 +87,12 @@ def find_topics(bag: Bag, config: Config | None, detector: str, truth_topic: str
     )
 
 
-def _truth_topic(camera: str, config: Config | None, pattern: str) -> str:
+def _truth_topic(camera: str, config: Config | None, pattern: str, detector: str) -> str:
     if pattern:
         return pattern.replace('{camera}', camera)
     for one in config.cameras if config else ():
         if one.name == camera:
-            return one.sibling_topic('ground_truth')
+            return absolute(one.sibling_topic('ground_truth'), detector)
     return f'/{camera}/ground_truth'
 
 
@@ -188,11 +189,14 @@ def samples(images: Bag, config: Config | None, judge: Judge) -> list[Sample]:
     return found
 
 
-def image_topic(bag: Bag, camera: str, config: Config | None) -> str:
+def image_topic(
+    bag: Bag, camera: str, config: Config | None, detector: str = '/detector'
+) -> str:
     """Return the topic of a camera's images in a bag; empty if there is none."""
     for one in config.cameras if config else ():
-        if one.name == camera and one.image_topic in bag.topics:
-            return one.image_topic
+        topic = absolute(one.image_topic, detector)
+        if one.name == camera and topic in bag.topics:
+            return topic
     there = [t.name for t in bag.topics.values() if t.type in IMAGES]
     return next((name for name in there if camera in name.split('/')), '')
 

@@ -15,6 +15,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.tools._judge import Judge
 from yolox_trt_ros.tools._watcher import Watcher
 
@@ -43,7 +44,8 @@ class LiveResults(Watcher):
         super().__init__('live_results')
         for camera in config.cameras:
             name = camera.name
-            truth = truth_topic.replace('{camera}', name) or camera.sibling_topic('ground_truth')
+            beside = absolute(camera.sibling_topic('ground_truth'), detector)
+            truth = truth_topic.replace('{camera}', name) or beside
             self._listen(f'{detector}/{name}/detections', partial(judge.add_found, name), 50)
             self._listen(truth, partial(judge.add_truth, name), _BEST_EFFORT)
 

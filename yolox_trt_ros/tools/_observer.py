@@ -15,6 +15,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.messages import stamp_ns_of
+from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.recording import Recording, Sample
@@ -87,7 +88,7 @@ class Observer(Watcher):
         self.classes = SharedClasses(labels, CLASSES)
         self.seen: dict[str, Seen] = defaultdict(Seen)
         self.status: PipelineStatus | None = None
-        self._config = config
+        self._config, self._detector = config, detector
         self._labels = labels
         self.begin()
         self._cameras = config.cameras
@@ -97,7 +98,7 @@ class Observer(Watcher):
             base = f'{detector}/{camera.name}'
             self._subscribe(Detection2DArray, f'{base}/detections', camera, self._on_detections)
             self._subscribe(CameraLatency, f'{base}/latency', camera, self._on_latency)
-            truth = camera.sibling_topic('ground_truth')
+            truth = absolute(camera.sibling_topic('ground_truth'), detector)
             self._subscribe(Detection2DArray, truth, camera, self._on_truth, _TRUTH_QOS)
 
     def watch_images(self) -> None:
@@ -106,7 +107,7 @@ class Observer(Watcher):
             self._watching.append(
                 self.node.create_subscription(
                     MESSAGE_TYPES[camera.transport],
-                    camera.image_topic,
+                    absolute(camera.image_topic, self._detector),
                     lambda message, camera=camera: self._on_image(camera, message),
                     _IMAGE_QOS,
                     raw=True,
