@@ -31,12 +31,20 @@ def test_the_oldest_is_forgotten_and_counted() -> None:
     assert join.add('detections', 2, 'd') == {'image': 'image 2', 'detections': 'd'}
 
 
-def test_a_stamp_that_comes_twice_counts_once() -> None:
+def test_a_stamp_that_comes_again_is_never_joined_with_another_image() -> None:
     join = StampJoin(('image', 'detections'), 2)
-    join.add('image', 1, 'old')
-    join.add('image', 1, 'new')
-    assert join.alone['image'] == 1
-    assert join.add('detections', 1, 'd') == {'image': 'new', 'detections': 'd'}
+    join.add('image', 0, 'first')
+    join.add('image', 0, 'second')
+    assert join.add('detections', 0, 'of the first or of the second') is None
+    assert join.repeated == {'image': 2, 'detections': 1}
+    # Also where the parts came in step until one image was dropped.
+    join.add('image', 1, 'a')
+    assert join.add('detections', 1, 'of a') == {'image': 'a', 'detections': 'of a'}
+    assert join.add('image', 1, 'dropped by the detector') is None
+    assert join.add('image', 1, 'c') is None and join.add('detections', 1, 'of c') is None
+    assert join.add('image', 2, 'e') is None
+    assert join.add('detections', 2, 'of e') == {'image': 'e', 'detections': 'of e'}
+    assert not join.alone.total()
 
 
 def test_a_limit_is_needed() -> None:

@@ -164,3 +164,14 @@ def test_every_reason_and_state_has_a_colour(names, colours):
 def test_the_drive_is_in_order():
     times = [t for t, _, _ in drive()]
     assert times == sorted(times)
+
+
+def test_stamps_that_repeat_are_counted() -> None:
+    gatherer = Gatherer()
+    for n in range(6):
+        gatherer.add_latency(latency('front', T0 + (n // 4) * SECOND, 10))
+    told = [f.text for f in findings(gatherer.recording('x')) if 'repeat' in f.text]
+    assert told == [
+        'Header stamps of front repeat: 6 of 6 results share 2 of its 2 stamps. All are counted; '
+        'samples and comparisons by stamp leave them out.'
+    ]

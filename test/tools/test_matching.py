@@ -1,11 +1,9 @@
-"""Counting right, missed and wrong detections, and pairing streams by stamp."""
+"""Counting right, missed and wrong detections."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.tools._matching import SharedClasses, StampPairs, Tally, iou
+from yolox_trt_ros.tools._matching import SharedClasses, Tally, iou
 
 
 def boxes(*rows: tuple[float, float, float, float, float, int]) -> Detections:
@@ -53,18 +51,3 @@ def test_iou_of_touching_and_equal_boxes():
     a = np.array([[0, 0, 2, 2], [0, 0, 0, 0]], np.float32)
     b = np.array([[0, 0, 2, 2], [2, 0, 4, 2], [1, 0, 3, 2]], np.float32)
     np.testing.assert_allclose(iou(a, b), [[1, 0, 1 / 3], [0, 0, 0]], atol=1e-6)
-
-
-@given(st.permutations([(s, side) for s in range(6) for side in ('first', 'second')]))
-def test_every_stamp_is_paired_once_in_any_order(arrivals):
-    pairs = StampPairs(limit=12)
-    done = [p for stamp, side in arrivals if (p := getattr(pairs, side)(stamp, (stamp, side)))]
-    assert sorted(done) == [((s, 'first'), (s, 'second')) for s in range(6)]
-
-
-def test_pairs_forget_the_oldest_beyond_their_limit():
-    pairs = StampPairs(limit=2)
-    for stamp in range(3):
-        pairs.first(stamp, stamp)
-    assert pairs.second(0, 'late') is None
-    assert pairs.second(2, 'in time') == (2, 'in time')

@@ -154,6 +154,10 @@ def test_what_cannot_be_compared_is_told() -> None:
     judge.add_truth('front', truth('front', 2, 5.0))
     with pytest.raises(ConfigError, match='no two of one camera have the same header stamp'):
         judge.report()
+    judge.add_truth('front', truth('front', 1, 5.0))
+    judge.add_truth('front', truth('front', 1, 9.0))
+    with pytest.raises(ConfigError, match='front: 2 messages share 1 header stamp and are left'):
+        judge.report()
     with pytest.raises(ConfigError, match='none of these is labelled'):
         Judge(['cat'], ['car']).report()
 

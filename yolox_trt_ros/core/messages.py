@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,18 @@ import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+
+
+def header_stamp_ns(cdr: bytes) -> int:
+    """Return the header stamp of a serialised message whose first member is the header.
+
+    Returns:
+        Nanoseconds; -1 of a message that is too short to have one.
+    """
+    if len(cdr) < 12:
+        return -1
+    seconds, nanoseconds = struct.unpack_from('<iI' if cdr[1] & 1 else '>iI', cdr, 4)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def stamp_ns_of(message: Any) -> int:

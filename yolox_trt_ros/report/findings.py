@@ -53,6 +53,7 @@ def findings(recording: Recording) -> list[Finding]:
         *_results(recording),
         *_latency(recording),
         *_ages(recording),
+        *_stamps(recording),
         *_arrivals(recording),
         *_drops(recording),
         *_lanes(recording),
@@ -161,6 +162,19 @@ def _ages(recording: Recording) -> Iterator[Finding]:
             old.append(f'{camera.name} {oldest:,.0f} ms (timeout {limit:g} ms)')
     if old:
         yield Finding('warn', f'The newest result was at times very old: {", ".join(old)}.')
+
+
+def _stamps(recording: Recording) -> Iterator[Finding]:
+    for camera in recording.cameras:
+        stamps, times = np.unique(camera.results.stamp_ns, return_counts=True)
+        shared = int(times[times > 1].sum())
+        if shared:
+            yield Finding(
+                'warn',
+                f'Header stamps of {camera.name} repeat: {shared:,} of {len(camera.results):,} '
+                f'results share {int((times > 1).sum()):,} of its {len(stamps):,} stamps. All are '
+                'counted; samples and comparisons by stamp leave them out.',
+            )
 
 
 def _arrivals(recording: Recording) -> Iterator[Finding]:

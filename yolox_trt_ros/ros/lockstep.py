@@ -108,12 +108,17 @@ class Lockstep:
         self.outcomes[camera].sent += 1
         self._open[camera] = _Open(stamp_ns, now_s)
 
-    def answered(self, camera: str, stamp_ns: int) -> None:
-        """Note detections; those of no open image are answers to one sent twice."""
+    def answered(self, camera: str, stamp_ns: int) -> bool:
+        """Note detections, and return whether they are those of the open image.
+
+        Those of no open image are further answers to one that was sent twice.
+        """
         image = self._open.get(camera)
-        if image and image.stamp_ns == stamp_ns:
-            self.outcomes[camera].answered += 1
-            del self._open[camera]
+        if not image or image.stamp_ns != stamp_ns:
+            return False
+        self.outcomes[camera].answered += 1
+        del self._open[camera]
+        return True
 
     def account(self, camera: str, account: Account, now_s: float) -> bool:
         """Take the detector's account; return whether the open image has to be sent again."""

@@ -145,6 +145,8 @@ class CameraOverlay:
         """Return what has not come for longer than the camera's timeout, or an empty string."""
         if now_s - self.drawn_s <= self.camera.timeout_ms / 1e3:
             return ''
+        if self._join.repeated['image']:
+            return 'images share header stamps: whose the boxes are is unknown'
         image_age_s = now_s - self.image_s
         if image_age_s > self.camera.timeout_ms / 1e3:
             return f'no image for {image_age_s:.1f} s'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 import threading
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from yolox_trt_ros.bags.read_ahead import ReadAhead
 from yolox_trt_ros.bags.reader import Bag, Recorded
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.core.messages import header_stamp_ns
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.lockstep import TIMEOUT_S, Account, Lockstep
 from yolox_trt_ros.ros.messages import time_message
@@ -98,6 +98,9 @@ class Replay:
         options: see :class:`ReplayOptions`.
         config: the vehicle whose cameras are played; lockstep needs one.
         warn: told in words what is wrong.
+        answer: in lockstep given the camera, the number of the image among all of that camera
+            that were sent, from 0, and its detections as bytes; on the thread that spins the node.
+        check: called while it waits; what it raises ends the replay.
 
     Attributes:
         sent: counts so far.
@@ -115,8 +118,11 @@ class Replay:
         options: ReplayOptions,
         config: Config | None = None,
         warn: Callable[[str], None] = print,
+        answer: Callable[[str, int, bytes], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._node, self._bag, self._options, self._warn = node, bag, options, warn
+        self._answer, self._check = answer, check
         self._played: dict[str, Played] = {
             p.recorded.name: p
             for p in choose_topics(
@@ -153,6 +159,11 @@ class Replay:
         if options.lockstep:
             assert config
             self._listen(config)
+
+    @property
+    def played(self) -> list[Played]:
+        """Return the topics that are played."""
+        return list(self._played.values())
 
     # -- playing -------------------------------------------------------------------------------
 
@@ -212,6 +223,7 @@ class Replay:
             silent = self.lockstep is not None and not self.lockstep.begun
             if not deaf and not silent:
                 break
+            self._check()
             if time.monotonic() > end:
                 what = f'nobody listens to {", ".join(deaf)}' if deaf else 'it reports no status'
                 raise YoloxTrtRosError(
@@ -271,7 +283,8 @@ class Replay:
     def _on_detections(self, camera: str, cdr: bytes) -> None:
         assert self.lockstep
         with self._changed:
-            self.lockstep.answered(camera, header_stamp_ns(cdr))
+            if self.lockstep.answered(camera, header_stamp_ns(cdr)) and self._answer:
+                self._answer(camera, self.lockstep.outcomes[camera].sent - 1, cdr)
             self._changed.notify_all()
 
     def _on_status(self, message: PipelineStatus) -> None:
@@ -297,6 +310,7 @@ class Replay:
                 again, self._resend = self._resend, set()
                 lost = lockstep.give_up(time.monotonic())
                 done = enough(lockstep)
+            self._check()
             for camera in lost:
                 self._warn(f'{camera}: no answer within {self._options.timeout_s:g} s, given up')
             for camera in again:
@@ -305,9 +319,3 @@ class Replay:
                 self._publishers[message.topic].publish(np.frombuffer(message.cdr, np.uint8))
             if done:
                 return
-
-
-def header_stamp_ns(cdr: bytes) -> int:
-    """Return the header stamp of a serialised message whose first member is the header."""
-    seconds, nanoseconds = struct.unpack_from('<iI' if cdr[1] & 1 else '>iI', cdr, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)

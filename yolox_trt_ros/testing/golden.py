@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError, did_you_mean
 from yolox_trt_ros.testing.golden_file import Golden, Tolerances, golden_text, read_golden
-from yolox_trt_ros.testing.results import Replayed
+from yolox_trt_ros.testing.results import ImageKey, Replayed, Result
 
 MOST_TOLD = 12
 
@@ -27,6 +29,7 @@ class FrameDifference:
     Attributes:
         camera: its camera.
         stamp_ns: its header stamp.
+        repeat: which of the camera's images with this stamp it is, from 0.
         golden, found: all its detections; None where there is no result.
         missing: rows of ``golden`` that nothing matches.
         extra: rows of ``found`` that match nothing.
@@ -34,10 +37,17 @@ class FrameDifference:
 
     camera: str
     stamp_ns: int
+    repeat: int
     golden: Detections | None
     found: Detections | None
     missing: tuple[int, ...] = ()
     extra: tuple[int, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """Return which image this is, for people."""
+        again = f', image {self.repeat + 1} of this stamp' if self.repeat else ''
+        return f'{self.camera} at {self.stamp_ns / 1e9:.3f}{again}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ class Comparison:
         """Return what differs, one sentence each."""
         told = list(self.cameras)
         for f in self.frames:
-            where = f'{f.camera} at {f.stamp_ns / 1e9:.3f}'
+            where = f.where
             if f.found is None:
                 told.append(f'{where}: no result')
             elif f.golden is None:
@@ -139,35 +149,44 @@ def compare(replayed: Replayed, wanted: Golden) -> Comparison:
     ]
     cameras += [f'{name}: not in this replay' for name in golden.keys() - replayed.cameras]
     for camera in replayed.cameras.keys() & golden.keys():
-        found = {r.stamp_ns: r.detections for r in replayed.cameras[camera]}
-        right = {r.stamp_ns: r.detections for r in golden[camera]}
-        for stamp in sorted(found.keys() | right.keys()):
-            difference = _of_frame(camera, stamp, right.get(stamp), found.get(stamp), tolerances)
+        found, right = _by_image(replayed.cameras[camera]), _by_image(golden[camera])
+        for image in sorted(found.keys() | right.keys()):
+            difference = _of_frame(camera, image, right.get(image), found.get(image), tolerances)
             if difference:
                 frames.append(difference)
     frames.sort(key=_weight)
     return Comparison(tuple(frames), wanted.labels, tolerances, tuple(sorted(cameras)))
 
 
-def _weight(f: FrameDifference) -> tuple[bool, int, str, int]:
+def _by_image(results: Sequence[Result]) -> dict[ImageKey, Detections]:
+    """Return a camera's detections by stamp and number among the images of that stamp."""
+    found: dict[ImageKey, Detections] = {}
+    for r in results:
+        # A golden that was written by hand, or before they were numbered, has them in order.
+        repeat = next(n for n in count(r.repeat) if (r.stamp_ns, n) not in found)
+        found[r.stamp_ns, repeat] = r.detections
+    return found
+
+
+def _weight(f: FrameDifference) -> tuple[bool, int, str, int, int]:
     """Order images without a partner first, then those with most differences."""
     both = f.golden is not None and f.found is not None
-    return both, -(len(f.missing) + len(f.extra)), f.camera, f.stamp_ns
+    return both, -(len(f.missing) + len(f.extra)), f.camera, f.stamp_ns, f.repeat
 
 
 def _of_frame(
     camera: str,
-    stamp_ns: int,
+    image: ImageKey,
     golden: Detections | None,
     found: Detections | None,
     tolerances: Tolerances,
 ) -> FrameDifference | None:
     if golden is None or found is None:
-        return FrameDifference(camera, stamp_ns, golden, found)
+        return FrameDifference(camera, *image, golden, found)
     missing, extra = unmatched(golden, found, tolerances)
     if not missing and not extra:
         return None
-    return FrameDifference(camera, stamp_ns, golden, found, missing, extra)
+    return FrameDifference(camera, *image, golden, found, missing, extra)
 
 
 def unmatched(

@@ -63,6 +63,7 @@ def _image(result: Result, labels: Sequence[str]) -> dict[str, Any]:
     d = result.detections
     return {
         'stamp_ns': result.stamp_ns,
+        **({'repeat': result.repeat} if result.repeat else {}),
         'detections': [
             {
                 'class': labels[class_id],
@@ -106,12 +107,16 @@ def read_golden(file: Path, labels: Sequence[str] = ()) -> Golden:
         tolerances = Tolerances(**content['tolerances'])
         numbers = {name: i for i, name in enumerate(labels)}
         cameras = {
-            name: [Result(int(image['stamp_ns']), _read(image, numbers)) for image in images]
+            name: [_result(image, numbers) for image in images]
             for name, images in content['cameras'].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f'{file}: not a golden file: {type(error).__name__}: {error}') from error
     return Golden(cameras, tolerances, tuple(numbers))
+
+
+def _result(image: Mapping[str, Any], numbers: dict[str, int]) -> Result:
+    return Result(int(image['stamp_ns']), _read(image, numbers), int(image.get('repeat', 0)))
 
 
 def _read(image: Mapping[str, Any], numbers: dict[str, int]) -> Detections:

@@ -11,13 +11,12 @@ import numpy as np
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
-from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import Colour, draw_tag, text_size
 from yolox_trt_ros.detect.mosaic import fit_into
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.testing.golden import Comparison, FrameDifference
-from yolox_trt_ros.testing.results import Replayed
+from yolox_trt_ros.testing.results import ImageKey, ImageNumbers, Replayed
 
 MOST_IMAGES = 6
 TILE = (800, 534)
@@ -35,9 +34,9 @@ def draw_comparison(comparison: Comparison, replayed: Replayed, file: Path) -> P
     worst = comparison.frames[:MOST_IMAGES]
     images = _images(replayed, worst)
     rows = [
-        _row(f, images[f.camera, f.stamp_ns], comparison)
+        _row(f, images[f.camera, (f.stamp_ns, f.repeat)], comparison)
         for f in worst
-        if (f.camera, f.stamp_ns) in images
+        if (f.camera, (f.stamp_ns, f.repeat)) in images
     ]
     if not rows:
         return None
@@ -49,7 +48,7 @@ def draw_comparison(comparison: Comparison, replayed: Replayed, file: Path) -> P
 
 def _row(f: FrameDifference, image: np.ndarray, comparison: Comparison) -> np.ndarray:
     labels = comparison.labels
-    where = f'{f.camera} at {f.stamp_ns / 1e9:.3f}'
+    where = f.where
     halves = (
         _half(image, f.golden, f.missing, MISSING, f'{where}: golden, missing green', labels),
         _half(image, f.found, f.extra, EXTRA, f'{where}: found, extra red', labels),
@@ -84,21 +83,22 @@ def _half(
 
 def _images(
     replayed: Replayed, frames: tuple[FrameDifference, ...]
-) -> Mapping[tuple[str, int], np.ndarray]:
-    """Return images by camera and stamp; those that cannot be read are left out."""
-    wanted = {(f.camera, f.stamp_ns) for f in frames}
+) -> Mapping[tuple[str, ImageKey], np.ndarray]:
+    """Return images by camera and key; those that cannot be read are left out."""
+    wanted = {(f.camera, (f.stamp_ns, f.repeat)) for f in frames}
+    numbers = ImageNumbers()
     cameras = {topic: camera for camera, topic in replayed.topics.items()}
-    found: dict[tuple[str, int], np.ndarray] = {}
+    found: dict[tuple[str, ImageKey], np.ndarray] = {}
     with Bag(replayed.bag) as bag:
         topics = [t for t in cameras if t in bag.topics and cameras[t] in {c for c, _ in wanted}]
         for message in bag.messages(topics):
             camera = cameras[message.topic]
+            image = camera, numbers.add(camera, message.cdr)
+            if image not in wanted:
+                continue
             try:
-                frame: Frame = READERS[replayed.transports[camera]](
-                    message.cdr, Arrival(camera, 0, 0)
-                )
-                if (camera, frame.stamp_ns) in wanted:
-                    found[camera, frame.stamp_ns] = bgr_image(frame)
+                read = READERS[replayed.transports[camera]]
+                found[image] = bgr_image(read(message.cdr, Arrival(camera, 0, 0)))
             except FrameError:
                 continue  # it has no result either, which is told
             if len(found) == len(wanted):

@@ -19,23 +19,22 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
+from yolox_trt_ros.core.messages import detections_of
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
-from yolox_trt_ros.testing.results import Replayed, Result
+from yolox_trt_ros.testing.results import ImageNumbers, Replayed, Result
 from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle, vehicle_parameters
 
 DETECTOR = '/detector'
-FLUSH_S = 5.0
 DOMAINS = range(1, 101)
 """Higher ones may use ports of others."""
 WAYS = ('topics', 'pipeline')
 
-Found = tuple[dict[str, dict[int, Detections]], dict[str, Counter[str]]]
-"""Detections by camera and stamp, and counts of what gave none, by camera and reason."""
+Found = tuple[dict[str, list[Result]], dict[str, Counter[str]]]
+"""Results by camera, and counts of the images that gave none, by camera and reason."""
 
 
 def replay(
@@ -78,13 +77,9 @@ def replay(
             found, dropped = _through_topics(opened, config, parameters, remap or {}, timeout_s)
         else:
             found, dropped = _through_pipeline(opened, config, model, topics, timeout_s)
-    cameras = {
-        name: [Result(stamp, results[stamp]) for stamp in sorted(results)]
-        for name, results in found.items()
-    }
     transports = {camera.name: camera.transport for camera in config.cameras}
     labels = tuple(model.spec.labels)
-    return Replayed(opened.path, labels, cameras, topics, transports, dropped)
+    return Replayed(opened.path, labels, found, topics, transports, dropped)
 
 
 def image_topics(bag: Bag, config: Config, remap: Mapping[str, str]) -> dict[str, str]:
@@ -99,6 +94,18 @@ def image_topics(bag: Bag, config: Config, remap: Mapping[str, str]) -> dict[str
     return {camera: recorded[topic] for camera, topic in wanted.items()}
 
 
+def _results(
+    found: Mapping[str, Mapping[int, Detections]], numbers: ImageNumbers
+) -> dict[str, list[Result]]:
+    """Return results in order of their stamps, from detections by the number of their image."""
+    results = {}
+    for camera, detections in found.items():
+        keys = numbers.keys[camera]
+        rows = [Result(keys[n][0], boxes, keys[n][1]) for n, boxes in detections.items()]
+        results[camera] = sorted(rows, key=lambda r: (r.stamp_ns, r.repeat))
+    return results
+
+
 # -- the node, as on the vehicle ---------------------------------------------------------------
 
 
@@ -109,44 +116,54 @@ def _through_topics(
     remap: Mapping[str, str],
     timeout_s: float,
 ) -> Found:
+    from rclpy.serialization import deserialize_message
     from vision_msgs.msg import Detection2DArray
 
     from yolox_trt_ros.ros.replay import Replay, ReplayOptions
     from yolox_trt_ros.tools._processes import NodeProcess
     from yolox_trt_ros.tools._watcher import Watcher
 
-    found: dict[str, dict[int, Detections]] = {c.name: {} for c in config.cameras}
+    answers: dict[str, dict[int, bytes]] = {c.name: {} for c in config.cameras}
     options = ReplayOptions(remap=remap, lockstep=True, timeout_s=timeout_s, detector=DETECTOR)
     warnings: list[str] = []
+    numbers = ImageNumbers()
     with tempfile.TemporaryDirectory() as folder, _own_domain():
         log = Path(folder, 'detector.log')
         with (
             NodeProcess('yolox_trt_ros.ros.detector_node', [], parameters, log) as node,
             Watcher('replay') as watcher,
         ):
-            player = Replay(watcher.node, bag, options, config, warnings.append)
-            for camera in found:
-                watcher.node.create_subscription(
-                    Detection2DArray,
-                    f'{DETECTOR}/{camera}/detections',
-                    lambda m, into=found[camera]: into.update({stamp_ns_of(m): detections_of(m)}),
-                    1000,
-                )
+            player = Replay(
+                watcher.node,
+                bag,
+                options,
+                config,
+                warnings.append,
+                answer=lambda camera, number, cdr: answers[camera].update({number: cdr}),
+                check=node.check,
+            )
+            cameras = {p.recorded.name: p.camera for p in player.played if p.camera}
             watcher.executor.wake()
             try:
-                for _ in player.play():
-                    node.check()
+                for message in player.play():
+                    if camera := cameras.get(message.topic):
+                        numbers.add(camera, message.cdr)
             except YoloxTrtRosError as error:
                 raise YoloxTrtRosError(f'{error}\n{node.tail()}') from error
             assert player.lockstep
             outcomes = player.lockstep.outcomes
-            answered = {name: outcome.answered for name, outcome in outcomes.items()}
-            _flush(found, answered)
             told = node.tail()
-    wrong = {n: o for n, o in outcomes.items() if o.lost or o.unseen or o.answered > len(found[n])}
+    wrong = {name: outcome for name, outcome in outcomes.items() if outcome.lost or outcome.unseen}
     if wrong:
         raise YoloxTrtRosError(f'images without an answer: {wrong}; {warnings}\n{told}')
-    return found, {name: outcome.dropped for name, outcome in outcomes.items()}
+    found = {
+        name: {
+            number: detections_of(deserialize_message(cdr, Detection2DArray))
+            for number, cdr in of_camera.items()
+        }
+        for name, of_camera in answers.items()
+    }
+    return _results(found, numbers), {name: o.dropped for name, o in outcomes.items()}
 
 
 def _for_the_node(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,13 +175,6 @@ def _for_the_node(flat: Mapping[str, Any]) -> dict[str, Any]:
     }
     own = {'autostart': True, 'class_id_format': 'index', 'ingest': 'auto'}
     return {**flat, **own, **cameras}
-
-
-def _flush(found: Mapping[str, Mapping[int, Detections]], answered: Mapping[str, int]) -> None:
-    """Wait for the typed messages of answers that the player has seen as bytes."""
-    end = time.monotonic() + FLUSH_S
-    while any(len(found[n]) < answered[n] for n in found) and time.monotonic() < end:
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -193,13 +203,15 @@ def _through_pipeline(
     found: dict[str, dict[int, Detections]] = {c.name: {} for c in config.cameras}
 
     def sink(frame: Frame, detections: Detections, trace: FrameTrace) -> None:
-        found[frame.camera][frame.stamp_ns] = detections
+        found[frame.camera][frame.sequence] = detections
 
+    numbers = ImageNumbers()
     readers = {topics[c.name]: (c.name, READERS[c.transport]) for c in config.cameras}
     options = PipelineOptions(lockstep=True)
     with Pipeline(config.cameras, lane_specs(config, model), sink, options=options) as pipeline:
         for message in bag.messages(list(readers)):
             camera, read = readers[message.topic]
+            numbers.add(camera, message.cdr)
             arrival = Arrival(camera, pipeline.next_sequence(camera), time.monotonic_ns())
             try:
                 pipeline.offer(read(message.cdr, arrival))
@@ -212,4 +224,4 @@ def _through_pipeline(
         c.name: Counter({reason.value: n for reason, n in c.dropped.items() if n})
         for c in counts.cameras
     }
-    return found, dropped
+    return _results(found, numbers), dropped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from yolox_trt_ros.bags.reader import Bag, Recorded
@@ -177,7 +178,7 @@ def samples(images: Bag, config: Config | None, judge: Judge) -> list[Sample]:
     order = [c.name for c in config.cameras] if config else []
     for camera in sorted(judge.found, key=(order or list(judge.found)).index):
         topic = image_topic(images, camera, config)
-        stamps = sorted(judge.found[camera])
+        stamps = judge.stamps(camera)
         if topic and stamps:
             seen_at = judge.found[camera]
             middle = stamps[len(stamps) // 3 : len(stamps) // 3 * 2 + 1]
@@ -189,9 +190,7 @@ def samples(images: Bag, config: Config | None, judge: Judge) -> list[Sample]:
     return found
 
 
-def image_topic(
-    bag: Bag, camera: str, config: Config | None, detector: str = '/detector'
-) -> str:
+def image_topic(bag: Bag, camera: str, config: Config | None, detector: str = '/detector') -> str:
     """Return the topic of a camera's images in a bag; empty if there is none."""
     for one in config.cameras if config else ():
         topic = absolute(one.image_topic, detector)
@@ -202,15 +201,15 @@ def image_topic(
 
 
 def _frame(images: Bag, topic: str, camera: str, stamps: list[int]) -> Frame | None:
-    """Return the image with the first of the stamps that is there, looking near each of them."""
+    """Return the image with the first of the stamps that is there once, looking near each."""
     for stamp in stamps[:5]:
         inside = images.start_ns <= stamp <= images.end_ns
         # A replay in the node's own time has stamps of the recording, which may be anywhere.
         near = (stamp - SEARCHED_NS, stamp + SEARCHED_NS) if inside else (None, None)
-        for message in images.messages([topic], *near):
-            frame = _read(message, camera)
-            if frame is not None and frame.stamp_ns == stamp:
-                return frame
+        frames = (_read(message, camera) for message in images.messages([topic], *near))
+        same = list(islice((f for f in frames if f is not None and f.stamp_ns == stamp), 2))
+        if len(same) == 1:  # whose detections those of two images would be, nobody knows
+            return same[0]
     return None
 
 

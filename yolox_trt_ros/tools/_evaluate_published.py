@@ -112,7 +112,7 @@ def add_coco(judge: Judge, annotations: Path) -> None:
             table[:, 4].astype(np.float32),
             table[:, 5].astype(np.int32),
         )
-        judge.truth[camera][stamp_ns] = Truth(boxes, table[:, 6])
+        judge.keep(judge.truth, camera, stamp_ns, Truth(boxes, table[:, 6]))
 
 
 def _camera_and_stamp(file_name: str) -> tuple[str, int]:
@@ -138,6 +138,8 @@ def print_table(report: Row) -> None:
     for row in report['by_distance']:
         end = f'to {row["to_m"]:g} m' if row['to_m'] else 'm and more'
         print(f'{row["from_m"]:g} {end:<11}{_percent(row["recall"])}{row["labelled"]:>8}')
+    for sentence in report['left_out']:
+        print(sentence)
     print('\nOnly what was published counts: record with a low model.score_threshold for full AP.')
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -38,16 +38,21 @@ class Truth:
 class Judge:
     """Collects detections and ground truth in any order, and compares what has the same stamp.
 
+    A stamp that detections or ground truth of a camera have more than once is left out: nobody
+    knows which of them belong together.
+
     Attributes:
         labels: names of the detections' classes, by number.
         truth_labels: those of the ground truth's.
         found, truth: by camera and header stamp, nanoseconds.
+        repeated: messages by camera and stamp, of stamps that came more than once.
     """
 
     labels: Sequence[str]
     truth_labels: Sequence[str]
     found: dict[str, dict[int, Detections]] = field(default_factory=lambda: defaultdict(dict))
     truth: dict[str, dict[int, Truth]] = field(default_factory=lambda: defaultdict(dict))
+    repeated: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add_found(self, camera: str, message: Any) -> None:
         """Take in a ``Detection2DArray`` of the detector.
@@ -55,7 +60,7 @@ class Judge:
         Raises:
             ConfigError: a class id is neither a number nor a label.
         """
-        self.found[camera][stamp_ns_of(message)] = read(message, self.labels)
+        self.keep(self.found, camera, stamp_ns_of(message), read(message, self.labels))
 
     def add_truth(self, camera: str, message: Any) -> None:
         """Take in a ``Detection2DArray`` of labelled objects; score 0 means: not asked for.
@@ -70,12 +75,35 @@ class Judge:
             p = item.results[0].pose.pose.position
             length = float(np.sqrt(p.x**2 + p.y**2 + p.z**2))
             distance[i] = length if length > 0 else np.nan
-        self.truth[camera][stamp_ns_of(message)] = Truth(read(message, self.truth_labels), distance)
+        truth = Truth(read(message, self.truth_labels), distance)
+        self.keep(self.truth, camera, stamp_ns_of(message), truth)
+
+    def keep(self, side: dict[str, dict[int, Any]], camera: str, stamp: int, part: Any) -> None:
+        """Take what one image has: in ``found`` or in ``truth``, by its header stamp."""
+        if stamp in side[camera]:
+            repeated = self.repeated[camera]
+            repeated[stamp] = max(1, repeated[stamp]) + 1
+        side[camera][stamp] = part
+
+    def stamps(self, camera: str) -> list[int]:
+        """Return the stamps of a camera's detections that tell one image from the others."""
+        return sorted(self.found[camera].keys() - self.repeated[camera].keys())
+
+    def ambiguous(self) -> list[str]:
+        """Return a sentence for each camera with messages that are left out."""
+        return [
+            f'{camera}: {stamps.total()} messages share {len(stamps)} header '
+            f'stamp{"s" * (len(stamps) > 1)} and are left out: which of them belong together is '
+            'unknown'
+            for camera, stamps in sorted(self.repeated.items())
+            if stamps
+        ]
 
     def pairs(self, camera: str) -> list[tuple[Detections, Truth]]:
         """Return detections and ground truth of the images that have both, oldest first."""
         found, truth = self.found.get(camera, {}), self.truth.get(camera, {})
-        return [(found[stamp], truth[stamp]) for stamp in sorted(found.keys() & truth.keys())]
+        once = found.keys() & truth.keys() - self.repeated.get(camera, Counter()).keys()
+        return [(found[stamp], truth[stamp]) for stamp in sorted(once)]
 
     def cameras(self) -> list[str]:
         """Return the cameras that have both."""
@@ -98,7 +126,7 @@ class Judge:
             The keys of :func:`_coco_metrics.average_precision` over all cameras; ``images``;
             ``cameras``: for each ``images``, ``labelled``, ``recall``, ``precision``; and
             ``by_distance``: rows of ``from_m``, ``to_m`` (None: no end), ``labelled``, ``recall``;
-            empty where the ground truth tells no distances.
+            empty where the ground truth tells no distances; ``left_out``: sentences.
 
         Raises:
             ConfigError: nothing can be compared; the message says why.
@@ -125,10 +153,13 @@ class Judge:
             'images': len(pairs),
             'cameras': {q.camera: told(q) for q in self.quality()},
             'by_distance': _by_distance(pairs, classes),
+            'left_out': self.ambiguous(),
         }
 
     def _nothing(self) -> str:
         found, truth = (sum(map(len, side.values())) for side in (self.found, self.truth))
+        if found and truth and (ambiguous := self.ambiguous()):
+            return f'nothing can be compared: {"; ".join(ambiguous)}'
         if found and truth:
             return (
                 f'{found} detection and {truth} ground truth messages, but no two of one camera '

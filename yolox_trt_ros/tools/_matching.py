@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -133,37 +131,3 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
     union = area_a[:, None] + area_b[None, :] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-First = TypeVar('First')
-Second = TypeVar('Second')
-
-
-class StampPairs(Generic[First, Second]):
-    """Pairs two streams by exact header stamp, whichever arrives first; holds a bounded number."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._first: OrderedDict[int, First] = OrderedDict()
-        self._second: OrderedDict[int, Second] = OrderedDict()
-
-    def first(self, stamp_ns: int, value: First) -> tuple[First, Second] | None:
-        """Add to the first stream; return the pair if this completes one."""
-        other = self._second.pop(stamp_ns, None)
-        if other is not None:
-            return value, other
-        self._keep(self._first, stamp_ns, value)
-        return None
-
-    def second(self, stamp_ns: int, value: Second) -> tuple[First, Second] | None:
-        """Add to the second stream; return the pair if this completes one."""
-        other = self._first.pop(stamp_ns, None)
-        if other is not None:
-            return other, value
-        self._keep(self._second, stamp_ns, value)
-        return None
-
-    def _keep(self, held: OrderedDict[int, Any], stamp_ns: int, value: Any) -> None:
-        held[stamp_ns] = value
-        if len(held) > self._limit:
-            held.popitem(last=False)

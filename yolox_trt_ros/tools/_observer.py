@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.messages import stamp_ns_of
+from yolox_trt_ros.core.pairing import StampJoin
 from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.report.gather import Gatherer
@@ -23,7 +24,7 @@ from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 from yolox_trt_ros.sim.world.bodies import CLASSES
 from yolox_trt_ros.tools._judge import read
-from yolox_trt_ros.tools._matching import SharedClasses, StampPairs, Tally
+from yolox_trt_ros.tools._matching import SharedClasses, Tally
 from yolox_trt_ros.tools._page import sample
 from yolox_trt_ros.tools._watcher import Watcher
 
@@ -51,7 +52,7 @@ class Seen:
     detections: deque[tuple[int, Detections]] = field(default_factory=lambda: deque(maxlen=KEPT))
     images: list[Frame] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
-    judged: StampPairs[Detections, Detections] = field(default_factory=lambda: StampPairs(KEPT))
+    judged: StampJoin = field(default_factory=lambda: StampJoin(('found', 'truth'), KEPT))
 
     def add_image(self, frame: Frame) -> None:
         """Keep an image, and forget those that later results have passed over."""
@@ -62,10 +63,12 @@ class Seen:
             self.images.append(frame)
 
     def pair(self) -> tuple[Frame, Detections] | None:
-        """Return the newest image whose detections have arrived."""
+        """Return the newest image whose detections have arrived, and no others of its stamp."""
         found = dict(self.detections)
+        images = Counter(frame.stamp_ns for frame in self.images)
+        results = Counter(stamp_ns for stamp_ns, _ in self.detections)
         for frame in reversed(self.images):
-            if frame.stamp_ns in found:
+            if images[frame.stamp_ns] == results[frame.stamp_ns] == 1:
                 return frame, found[frame.stamp_ns]
         return None
 
@@ -163,7 +166,7 @@ class Observer(Watcher):
         stamp, found = stamp_ns_of(message), read(message, self._labels)
         self.gathered.add_detections(camera.name, message)
         seen.detections.append((stamp, found))
-        self._judge(seen, seen.judged.first(stamp, self.classes.found(found)))
+        self._judge(seen, 'found', stamp, self.classes.found(found))
 
     def _on_truth(self, camera: CameraConfig, message: Detection2DArray) -> None:
         seen = self.seen[camera.name]
@@ -173,11 +176,11 @@ class Observer(Watcher):
             told = f'ground truth of other classes than the rendered world’s is left out: {error}'
             self.node.get_logger().warning(told, once=True)
             return
-        self._judge(seen, seen.judged.second(stamp_ns_of(message), truth))
+        self._judge(seen, 'truth', stamp_ns_of(message), truth)
 
-    def _judge(self, seen: Seen, pair: tuple[Detections, Detections] | None) -> None:
-        if pair:
-            seen.tally.add(*pair)
+    def _judge(self, seen: Seen, side: str, stamp_ns: int, part: Detections) -> None:
+        if pair := seen.judged.add(side, stamp_ns, part):
+            seen.tally.add(pair['found'], pair['truth'])
 
     def _on_image(self, camera: CameraConfig, message: bytes) -> None:
         seen = self.seen[camera.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.ros import dds
 
 STOP_S = 15.0
+REFUSED = re.compile(r': (not (?:configured|active): .*(?:\n[^\[\n].*){0,30})')
+"""What a detector logs when it could not be configured or activated, with the lines behind it."""
 
 
 def isolate() -> None:
@@ -78,14 +81,17 @@ class NodeProcess:
         return self._process.poll() is None
 
     def check(self) -> None:
-        """Raise if the node has ended by itself.
+        """Raise if the node has ended by itself, or says that it cannot do its work.
 
         Raises:
-            YoloxTrtRosError: with the last lines it wrote.
+            YoloxTrtRosError: with the last lines it wrote, or with its reason.
         """
         code = self._process.poll()
         if code is not None:
             raise YoloxTrtRosError(f'{self.name} ended with exit code {code}:\n{self.tail()}')
+        # A detector that refuses its parameters stays, to be configured again by people.
+        if refused := REFUSED.search(self.log.read_text(errors='replace')):
+            raise YoloxTrtRosError(f'{self.name}: {refused[1].strip()}')
 
     def tail(self, lines: int = 12) -> str:
         """Return the last lines of the node's log."""

@@ -62,7 +62,8 @@ def from_replay(args: argparse.Namespace, config: Config) -> Recording:
             time.sleep(LAST_RESULTS_S)
         judge = Judge(labels, labels)
         for camera, seen in observer.seen.items():
-            judge.found[camera] = dict(seen.detections)
+            for stamp_ns, found in seen.detections:
+                judge.keep(judge.found, camera, stamp_ns, found)
         pictures = samples(bag, config, judge)
     return observer.recording(f'{args.replay.name}, replayed', pictures)
 
