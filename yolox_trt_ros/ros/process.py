@@ -12,12 +12,12 @@ from types import FrameType
 from typing import Protocol
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.ros.executor import SteadyExecutor
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
@@ -106,7 +106,7 @@ def run_node(
         return 1
     interrupted = interrupt_on_signals()
     node: Closable | None = None
-    executor = SingleThreadedExecutor()
+    executor = SteadyExecutor()
     try:
         node = make()
         assert isinstance(node, Node)

@@ -26,7 +26,8 @@ class Watcher:
     def __init__(self, name: str) -> None:
         self._context = rclpy.Context()
         self._context.init()
-        self.node = Node(name, context=self._context)
+        # No parameters, and no services on which a request could fail.
+        self.node = Node(name, context=self._context, start_parameter_services=False)
         self.executor = SingleThreadedExecutor(context=self._context)
         self.executor.add_node(self.node)
         self._stopped = threading.Event()

@@ -1,0 +1,105 @@
+"""What one message or request makes rclpy raise ends no node, and costs nothing else."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import rclpy
+from builtin_interfaces.msg import Time
+from peer import DOMAIN, Peer
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import String
+
+from yolox_trt_ros.ros.executor import SteadyExecutor
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
+
+
+class Robot:
+    """A node that follows /clock, spun by the executor that is tried."""
+
+    def __init__(self) -> None:
+        self.context = rclpy.Context()
+        self.context.init(domain_id=DOMAIN)
+        sim_time = Parameter('use_sim_time', value=True)
+        self.node = Node('steady', context=self.context, parameter_overrides=[sim_time])
+        self.executor = SteadyExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.heard: list[str] = []
+        self.node.create_subscription(String, 'steady_word', self._hear, 10)
+
+    def _hear(self, message: String) -> None:
+        self.heard.append(message.data)
+        if message.data.startswith('bad'):
+            raise KeyError(message.data)
+
+    def until(self, what: Callable[[], object], peer: Peer) -> None:
+        def both() -> object:
+            self.executor.spin_once(timeout_sec=0.05)
+            return what()
+
+        peer.until(both)
+
+    def counts(self) -> list[int]:
+        return list(self.executor.unusable.values())
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+@pytest.fixture
+def robot() -> Iterator[Robot]:
+    opened = Robot()
+    yield opened
+    opened.close()
+
+
+def test_a_negative_clock_is_counted_and_the_next_one_is_good(robot: Robot, peer: Peer) -> None:
+    clock = peer.node.create_publisher(Clock, '/clock', 10)
+    robot.until(clock.get_subscription_count, peer)
+    for n in range(1, 4):
+        clock.publish(Clock(clock=Time(sec=-n)))
+        robot.until(lambda count=n: robot.counts() == [count], peer)
+    assert '/clock' in next(iter(robot.executor.unusable))
+    clock.publish(Clock(clock=Time(sec=7)))
+    robot.until(lambda: robot.node.get_clock().now().nanoseconds == 7 * 10**9, peer)
+    peer.node.destroy_publisher(clock)
+
+
+def test_a_parameter_of_unknown_type_is_counted_and_services_go_on(
+    robot: Robot, peer: Peer
+) -> None:
+    setting = peer.node.create_client(SetParameters, '/steady/set_parameters')
+    getting = peer.node.create_client(GetParameters, '/steady/get_parameters')
+    robot.until(lambda: setting.service_is_ready() and getting.service_is_ready(), peer)
+    unknown = ParameterMessage(name='use_sim_time', value=ParameterValue(type=77))
+    for n in (1, 2):
+        setting.call_async(SetParameters.Request(parameters=[unknown]))
+        robot.until(lambda count=n: robot.counts() == [count], peer)
+    answer = getting.call_async(GetParameters.Request(names=['use_sim_time']))
+    robot.until(answer.done, peer)
+    assert answer.result().values[0].bool_value
+    for client in (setting, getting):
+        peer.node.destroy_client(client)
+
+
+def test_what_a_callback_raises_is_counted_by_kind(robot: Robot, peer: Peer) -> None:
+    words = peer.node.create_publisher(String, 'steady_word', 10)
+    robot.until(words.get_subscription_count, peer)
+    for word in ('bad 1', 'bad 22', 'good', 'bad 333'):
+        words.publish(String(data=word))
+        robot.until(lambda w=word: robot.heard[-1:] == [w], peer)
+    assert robot.counts() == [3], 'they differ in their numbers only'
+    peer.node.destroy_publisher(words)
+
+
+def test_the_end_of_the_context_is_told(robot: Robot) -> None:
+    robot.context.shutdown()
+    with pytest.raises(Exception, match='context'):  # which one depends on the moment
+        robot.executor.spin_once(timeout_sec=0.0)
