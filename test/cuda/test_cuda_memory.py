@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damaged import DAMAGES, damaged_frame, no_collector
 from host_device import HostDevice
 from matching import differences
 from test_cuda_detector import detector_on, found, frame_of, jpeg_of, pictures
@@ -192,4 +193,37 @@ def test_memory_of_others_can_be_page_locked(tiny: Path, cuda: CudaDevice) -> No
     finally:
         locks.unlock(address)
     assert cuda.reach(frame.data) is None
+    detector.close()
+
+
+@pytest.mark.parametrize('kind', DAMAGES)
+def test_an_error_that_is_kept_keeps_no_frame(tiny: Path, library: Path, kind: str) -> None:
+    """Be the frame copied, decoded by the pool, or laid out anew for want of room."""
+    detector = detector_on(HostDevice(library), tiny, max_batch=2)
+    with no_collector():
+        for also in (pictures(1)[0], np.zeros((400, 500, 3), np.uint8), pictures(1)[0]):
+            frame = damaged_frame(kind)
+            memory = weakref.ref(frame.data)
+            results = detector.submit([frame_of(also), frame]).wait()
+            del frame
+            end = time.monotonic() + PATIENCE_S
+            while memory() is not None:  # the thread that copied it may not have let go yet
+                assert time.monotonic() < end
+                time.sleep(0.001)
+            found(results[0])
+            assert isinstance(results[1], FrameError)
+            assert results[1].__traceback__ is results[1].__context__ is None
+    detector.close()
+
+
+def test_a_frame_that_cannot_be_laid_out_is_not_remembered(tiny: Path, library: Path) -> None:
+    detector = detector_on(HostDevice(library), tiny)
+    with no_collector():
+        data = np.zeros(8, np.uint8)
+        memory = weakref.ref(data)
+        huge = Frame('front', 0, 0, 0, '', 'bgr8', 16384, 16384, 1 << 20, data)
+        (result,) = detector.submit([huge]).wait()
+        del data, huge
+        assert memory() is None
+    assert isinstance(result, FrameError) and result.reason is DropReason.UNSUPPORTED
     detector.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
+from damaged import no_collector
 
 from yolox_trt_ros.detect.cuda.step import Step
 
@@ -77,3 +79,12 @@ def test_what_refuses_to_be_recorded_is_launched_anew(caplog: pytest.LogCaptureF
     stream.calls.clear()
     step.launch(2)
     assert stream.calls == ['run 2']
+
+
+def test_a_recording_that_failed_keeps_nothing() -> None:
+    with no_collector():
+        stream = Stream(failures=100)
+        memory = weakref.ref(stream)
+        Step(stream, [1], stream.enqueue)
+        del stream
+        assert memory() is None

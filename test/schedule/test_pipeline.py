@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
+from dataclasses import replace
 
+import numpy as np
+from damaged import no_collector
 from pipeline_helpers import SMALL, Published, make_pipeline, wait_until
 from schedule_helpers import SleepingDetector, accounted, camera, frame, lane
 
@@ -100,6 +104,41 @@ def test_a_bad_frame_fails_alone():
     assert ('warn', 'bad: truncated JPEG') in published.events
     assert published.problems == [('bad', 'truncated JPEG')]
     assert pipeline.snapshot().lanes[0].failures == 0
+
+
+def test_what_a_detector_caught_keeps_no_frame():
+    """Lanes remember their last batch, so that a frame may live until the next one."""
+    kept = []
+
+    def answer(frames):
+        if frames[0].camera == 'bad':
+            try:
+                try:
+                    int(frames[0].data[0:1].tobytes().decode('ascii') + 'no number')
+                except ValueError as error:
+                    raise FrameError(DropReason.UNDECODABLE, 'no number') from error
+            except FrameError as error:
+                kept.append(error)
+                return [error]
+
+    published = Published()
+    with (
+        no_collector(),
+        make_pipeline(
+            ['good', 'bad'], {'cpu': SleepingDetector(answer=answer)}, published
+        ) as pipeline,
+    ):
+        memories = []
+        for sequence in range(5):
+            data = np.zeros(12, np.uint8)
+            memories.append(weakref.ref(data))
+            pipeline.offer(replace(frame('bad', sequence), data=data))
+            del data
+            wait_until(pipeline.drain)
+        pipeline.offer(frame('good', 0))
+        wait_until(lambda: published.sequences['good'] == [0])
+        wait_until(lambda: [memory() for memory in memories] == [None] * 5)
+    assert len(kept) == 5
 
 
 def test_a_failing_sink_costs_its_frame_and_nothing_else():

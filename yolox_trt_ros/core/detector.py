@@ -19,6 +19,8 @@ class Detected(NamedTuple):
             was done with the batch before, and the images had been copied to where it reads them.
             Nanoseconds.
         preprocessed_ns, inferred_ns, decoded_ns: likewise, at which each stage of it ended.
+        prepare_ns: time that this frame alone took until its pixels could be read, which for a
+            compressed one is its decoding; 0 where nobody knows. Nanoseconds.
     """
 
     detections: Detections
@@ -26,10 +28,13 @@ class Detected(NamedTuple):
     preprocessed_ns: int
     inferred_ns: int
     decoded_ns: int
+    prepare_ns: int = 0
 
 
 FrameResult = Detected | FrameError
-"""A frame that turns out to be bad (a truncated JPEG) fails alone, not its batch."""
+"""A frame that turns out to be bad (a truncated JPEG) fails alone, not its batch.
+
+The error is one that was never raised: a traceback would keep the frame's buffer in use."""
 
 
 class Ticket(Protocol):

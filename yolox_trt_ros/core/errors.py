@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import Enum
+from typing import TypeVar
 
 
 class DropReason(str, Enum):
@@ -64,11 +65,29 @@ class FrameError(YoloxTrtRosError):
     Args:
         reason: how the frame is counted.
         message: what was expected and what arrived.
+
+    Attributes:
+        prepare_ns: CPU time that was spent on the frame until this was known, nanoseconds.
     """
 
     def __init__(self, reason: DropReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+        self.prepare_ns = 0
+
+
+Error = TypeVar('Error', bound=BaseException)
+
+
+def without_calls(error: Error) -> Error:
+    """Return an error that is to be kept, cut off from the calls that it went through.
+
+    By its traceback, and by those of the errors that it was raised from, an error keeps alive
+    whatever these calls worked on: images, detectors, their memory. Often it is itself among that,
+    and then only the garbage collector can free it.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 FEW = 20

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import Detected, Detector, FrameResult, Ticket
-from yolox_trt_ros.core.errors import FrameError, LaneError
+from yolox_trt_ros.core.errors import FrameError, LaneError, without_calls
 from yolox_trt_ros.schedule.state import Batch
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class LaneWorker:
 
 
 def check_results(batch: Batch, results: Sequence[FrameResult]) -> None:
-    """Make sure that a detector answered each frame of a batch.
+    """Make sure that a detector answered each frame of a batch, and that no answer keeps frames.
 
     Raises:
         LaneError: the number of results is wrong, or one is neither a result nor a frame's error.
@@ -165,5 +165,7 @@ def check_results(batch: Batch, results: Sequence[FrameResult]) -> None:
     if len(results) != len(batch.frames):
         raise LaneError(f'expected {len(batch.frames)} results for its batch, got {len(results)}')
     for result in results:
-        if not isinstance(result, Detected | FrameError):
+        if isinstance(result, FrameError):
+            without_calls(result)
+        elif not isinstance(result, Detected):
             raise LaneError(f'expected Detected or FrameError, got {type(result).__name__}')

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected, Detector, FrameResult
-from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError, YoloxTrtRosError
+from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.core.trace import FrameTrace
@@ -127,17 +127,15 @@ class Pipeline:
             while any(lane.state is LaneState.STARTING for lane in lanes):
                 self.changed.wait(WATCH_NS / 1e9)
                 self._supervisor.watch_builds()
-            running = any(lane.state is LaneState.RUNNING for lane in lanes)
+            refusal = self._supervisor.refusal()
         if self.stopping:
             raise LaneError('the pipeline was stopped before its lanes had started')
-        errors = self._supervisor.first_errors
-        wrong = [e for e in errors.values() if isinstance(e, YoloxTrtRosError)]
-        if wrong or not running:
+        if refusal is not None:
             self.stop(drain=False)
-            if wrong:
-                raise wrong[0]
-            told = '; '.join(f'{name}: {error!r}' for name, error in errors.items())
-            raise LaneError(f'no lane came up: {told}') from next(iter(errors.values()))
+            try:
+                raise refusal
+            finally:  # with it this call would keep itself, the lanes and what they hold
+                del refusal
         self._supervisor.place('placed by measured cost')
         self._supervisor.start()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from yolox_trt_ros.core.errors import LaneError, YoloxTrtRosError
+from yolox_trt_ros.core.errors import LaneError, YoloxTrtRosError, without_calls
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneWorker
 from yolox_trt_ros.schedule.placement import place
@@ -30,7 +30,7 @@ class Supervisor:
     """
 
     def __init__(self, pipeline: Pipeline, build_timeout_ns: int) -> None:
-        self.first_errors: dict[str, Exception] = {}
+        self._first_errors: dict[str, Exception] = {}
         self._pipeline = pipeline
         self._due = threading.Condition(pipeline.lock)
         self._because = ''
@@ -84,7 +84,7 @@ class Supervisor:
             # Such an error ends the start, see Pipeline.start: nothing is tried again.
             final = lane.state is LaneState.STARTING and isinstance(error, YoloxTrtRosError)
             if lane.state is LaneState.STARTING:
-                self.first_errors[name] = error
+                self._first_errors[name] = without_calls(error)
             why = f'{type(error).__name__}: {error}'
             now_ns = pipeline.clock()
             retry_ns = pipeline.dispatcher.lane_down(name, why, now_ns)
@@ -98,6 +98,23 @@ class Supervisor:
         then = f'{lane.state.value}, next attempt in {(retry_ns - now_ns) / 1e9:.1f} s'
         then = 'nothing starts without it' if final else then
         pipeline.event('error', f'lane {name} failed ({why}); {then}')
+
+    def refusal(self) -> YoloxTrtRosError | None:
+        """Return why the pipeline must not start, once every lane has come up or failed.
+
+        That is what no second attempt would mend, or that no lane runs.
+        """
+        errors, self._first_errors = self._first_errors, {}
+        for error in errors.values():
+            if isinstance(error, YoloxTrtRosError):
+                return error
+        lanes = self._pipeline.dispatcher.lanes.values()
+        if any(lane.state is LaneState.RUNNING for lane in lanes):
+            return None
+        told = '; '.join(f'{name}: {error!r}' for name, error in errors.items())
+        refusal = LaneError(f'no lane came up: {told}')
+        refusal.__cause__ = next(iter(errors.values()), None)
+        return refusal
 
     def watch_builds(self) -> None:
         """Tell what lanes are at before they serve, and give up those that never end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,8 @@ import cv2
 from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.detect.attempt import attempt
 from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
@@ -72,7 +74,13 @@ class CpuDetector:
             LaneError: the network's output has not the model's shape.
         """
         begun = time.monotonic_ns()
-        boxes = [self._write(frame, i) for i, frame in enumerate(frames)]
+        written = [
+            attempt(partial(self._preprocessor.write, target=self._input[place]), frame)
+            for place, frame in enumerate(frames)
+        ]
+        wrong = [box for box, _ in written if isinstance(box, FrameError)]
+        if len(wrong) == len(frames):  # there is nothing to run the network for
+            return _Done([*wrong])
         preprocessed = time.monotonic_ns()
         # A fixed batch is always run whole; what its unused places hold does not matter.
         size = self._batch or len(frames)
@@ -84,16 +92,15 @@ class CpuDetector:
             box
             if isinstance(box, FrameError)
             else self._postprocessor.detections(outputs, i, box, thresholds)
-            for i, box in enumerate(boxes)
+            for i, (box, _) in enumerate(written)
         ]
         times = begun, preprocessed, inferred, time.monotonic_ns()
-        return _Done([f if isinstance(f, FrameError) else Detected(f, *times) for f in found])
+        return _Done(
+            [
+                f if isinstance(f, FrameError) else Detected(f, *times, prepare_ns)
+                for f, (_, prepare_ns) in zip(found, written, strict=True)
+            ]
+        )
 
     def close(self) -> None:
         """Free nothing: Python's reference counting owns all there is."""
-
-    def _write(self, frame: Frame, place: int) -> Letterbox | FrameError:
-        try:
-            return self._preprocessor.write(frame, self._input[place])
-        except FrameError as error:
-            return error

@@ -176,8 +176,13 @@ class CudaDetector:
             ago = decoded_ns - decoded
             times = begun + ago, preprocessed + ago, inferred + ago, decoded_ns
             found = self._postprocessor.detections(slot.result, images)
-            results: list[FrameResult] = [Detected(detections, *times) for detections in found]
+            spent = slot.staging.spent
+            results: list[FrameResult] = [
+                Detected(detections, *times, spent.get(place, 0))
+                for place, detections in enumerate(found)
+            ]
             for place, error in errors.items():
+                error.prepare_ns = spent.get(place, 0)
                 results[place] = error
             return results
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.detect.attempt import attempt
 from yolox_trt_ros.detect.cpu.preprocess import check_whole
 from yolox_trt_ros.detect.cuda.batch import Pixels, Source
 from yolox_trt_ros.detect.cuda.runtime import require_cupy
@@ -101,18 +102,17 @@ class GpuJpeg:
             return list(decode(streams, images=images))
         except RuntimeError as error:  # such as no memory for one of them
             if len(streams) == 1:
-                _log.debug('nvJPEG: %s', error)
+                _log.debug('nvJPEG: %s', str(error))
                 return [None]
             return [image for one in streams for image in self._decode_some([one], None)]
 
     def _stream_of(self, frame: Frame) -> Any:
-        try:
-            check_whole(frame)
-            return self._codec.CodeStream(frame.data)
-        except FrameError as error:
-            return error
-        except RuntimeError as error:
-            return FrameError(DropReason.UNDECODABLE, f'damaged jpeg: {error}')
+        found, _ = attempt(self._open, frame)
+        return found
+
+    def _open(self, frame: Frame) -> Any:
+        check_whole(frame)
+        return self._codec.CodeStream(frame.data)
 
 
 def _source(frame: Frame, image: Any) -> Source | FrameError:

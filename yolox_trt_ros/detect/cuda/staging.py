@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from yolox_trt_ros.core.encodings import COMPRESSED, RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.detect.attempt import attempt, no_memory
 from yolox_trt_ros.detect.cpu.preprocess import decode_compressed
 from yolox_trt_ros.detect.cuda.batch import Pixels, Source
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
@@ -30,6 +33,8 @@ Kind = tuple[str, int, int, int, int]
 Sources = list[Source | None]
 Errors = dict[int, FrameError]
 """What is wrong with the images of some places of a batch."""
+Spent = dict[int, int]
+"""Time that decoding the images of some places of a batch took, nanoseconds."""
 
 
 class Layout(NamedTuple):
@@ -61,6 +66,9 @@ class Staging:
         copies: stream for copies alone.
         pool: threads that copy and that decode compressed images.
         jpeg: decodes JPEG images on the device instead, if there is one.
+
+    Attributes:
+        spent: of the batch that was uploaded last.
     """
 
     def __init__(
@@ -76,13 +84,14 @@ class Staging:
         self._layouts: list[Layout | None] = []
         self._sources: Sources = []
         self._misfits: Errors = {}
+        self.spent: Spent = {}
 
     def upload(self, frames: Sequence[Frame]) -> tuple[Sources, Errors]:
         """Return raw images with the addresses at which kernels find them, and what is wrong.
 
         Copies are enqueued on the copy stream; the frames' memory is kept until :meth:`release`.
         """
-        self._frames = frames
+        self._frames, self.spent = frames, {}
         if self._jpeg is None:
             return self._upload(frames)
         # A single column takes the other way: see _layout.
@@ -93,7 +102,10 @@ class Staging:
         rest, wrong = self._upload([frames[i] for i in others])
         sources = dict(zip(others, rest, strict=True))
         errors = {others[place]: error for place, error in wrong.items()}
+        self.spent = {others[place]: spent_ns for place, spent_ns in self.spent.items()}
+        begun_ns = time.monotonic_ns()
         decoded = self._jpeg.decode([frames[i] for i in jpegs], self._images, self._copies)
+        self.spent |= _shares([frames[i] for i in jpegs], jpegs, time.monotonic_ns() - begun_ns)
         for i, found in zip(jpegs, decoded, strict=True):
             if isinstance(found, FrameError):
                 errors[i] = found
@@ -128,10 +140,9 @@ class Staging:
             else:
                 send(target + place, address, size, self._copies)
         for i, size, place, copy in waiting:
-            try:
-                copy.result()
-            except FrameError as error:
-                sources[i], errors[i] = None, error
+            wrong, self.spent[i] = copy.result()
+            if wrong is not None:
+                sources[i], errors[i] = None, wrong
                 continue
             if not integrated:
                 send(target + place, self._address + place, size, self._copies)
@@ -139,9 +150,9 @@ class Staging:
 
     def _upload_larger(self, frames: Sequence[Frame]) -> tuple[Sources, Errors]:
         """Make room first, for what compressed images really hold: a header may claim anything."""
-        raw = list(self._pool.map(_decoded, frames))
-        errors = {i: frame for i, frame in enumerate(raw) if isinstance(frame, FrameError)}
-        good = {i: frame for i, frame in enumerate(raw) if isinstance(frame, Frame)}
+        done = list(self._pool.map(_decoded, frames))
+        errors = {i: frame for i, (frame, _) in enumerate(done) if isinstance(frame, FrameError)}
+        good = {i: frame for i, (frame, _) in enumerate(done) if isinstance(frame, Frame)}
         while True:
             layouts, _, size = _arrange(_kinds(good.values()))
             try:
@@ -149,17 +160,14 @@ class Staging:
             except MemoryError as error:
                 sizes = [layout.size if layout else 0 for layout in layouts]
                 largest = list(good)[sizes.index(max(sizes))]
-                frame = good.pop(largest)
-                errors[largest] = FrameError(
-                    DropReason.UNSUPPORTED,
-                    f'there is no memory for an image of {frame.width}x{frame.height}: {error}',
-                )
+                errors[largest] = no_memory(good.pop(largest), error)
             else:
                 break
         places = list(good)
         some, wrong = self._upload(list(good.values()))
         sources = dict(zip(places, some, strict=True))
         errors |= {places[place]: error for place, error in wrong.items()}
+        self.spent = {i: spent_ns for i, (_, spent_ns) in enumerate(done)}
         return [sources.get(i) for i in range(len(frames))], errors
 
     def _settle(self, kinds: list[Kind], layouts: Sequence[Layout | None], errors: Errors) -> None:
@@ -193,10 +201,9 @@ def _arrange(kinds: Sequence[Kind]) -> tuple[list[Layout | None], Errors, int]:
     errors: Errors = {}
     end = 0
     for place, kind in enumerate(kinds):
-        try:
-            layout = _layout(*kind, end)
-        except FrameError as error:
-            errors[place] = error
+        layout = _layout(*kind, end)
+        if isinstance(layout, FrameError):
+            errors[place] = layout
             layouts.append(None)
         else:
             layouts.append(layout)
@@ -204,25 +211,29 @@ def _arrange(kinds: Sequence[Kind]) -> tuple[list[Layout | None], Errors, int]:
     return layouts, errors, end
 
 
-def _layout(encoding: str, height: int, width: int, step: int, size: int, place: int) -> Layout:
+def _layout(
+    encoding: str, height: int, width: int, step: int, size: int, place: int
+) -> Layout | FrameError:
     """Return how the kernels will find an image: decoded, if it is compressed.
 
-    Raises:
-        FrameError: it has fewer bytes than it should, or more than kernels count.
+    Or why they cannot: it has fewer bytes than it should, more than kernels count, or an encoding
+    that nobody reads.
     """
     if encoding in COMPRESSED:
         step = width * 3
         return Layout(Pixels('bgr8', height, width, step), step * height, place, False)
-    raw = RAW[encoding]
+    raw = RAW.get(encoding)
+    if raw is None:
+        return FrameError(DropReason.UNSUPPORTED, f'encoding "{encoding[:40]}" is not supported')
     rows = raw.rows(height)
     if step * rows >= LIMIT:
-        raise FrameError(
+        return FrameError(
             DropReason.UNSUPPORTED,
             f'{encoding} frame: expected less than {LIMIT} bytes, got {step} × {rows}',
         )
     need = step * (rows - 1) + raw.min_step(width)
     if size < need:
-        raise FrameError(
+        return FrameError(
             DropReason.MALFORMED, f'{encoding} frame: expected {need} bytes, got {size}'
         )
     # Rows behind the image, if there are any, stay behind. An image of a single column is copied,
@@ -231,17 +242,30 @@ def _layout(encoding: str, height: int, width: int, step: int, size: int, place:
     return Layout(pixels, min(size, step * rows), place, width > 1)
 
 
-def _decoded(frame: Frame) -> Frame | FrameError:
-    """Return a frame with its pixels in the place of a file."""
+def _shares(frames: Sequence[Frame], places: Sequence[int], spent_ns: int) -> Spent:
+    """Return what each frame took of the time that all of them were decoded in, by its pixels."""
+    pixels = [frame.width * frame.height for frame in frames]
+    whole = sum(pixels)
+    return {place: spent_ns * n // whole for place, n in zip(places, pixels, strict=True)}
+
+
+def _decoded(frame: Frame) -> tuple[Frame | FrameError, int]:
+    """Return a frame with its pixels in the place of a file, and the time that took."""
     if not frame.compressed:
-        return frame
-    try:
-        pixels = decode_compressed(frame)
-    except FrameError as error:
-        return error
-    return replace(frame, encoding='bgr8', step=frame.width * 3, data=pixels.reshape(-1))
+        return frame, 0
+    pixels, spent_ns = attempt(decode_compressed, frame)
+    if isinstance(pixels, FrameError):
+        return pixels, spent_ns
+    raw = replace(frame, encoding='bgr8', step=frame.width * 3, data=pixels.reshape(-1))
+    return raw, spent_ns
 
 
-def _copy(frame: Frame, target: np.ndarray) -> None:
+def _copy(frame: Frame, target: np.ndarray) -> tuple[FrameError | None, int]:
+    """Write a frame's pixels to where they are read, and return what is wrong and the time."""
+    wrong, spent_ns = attempt(partial(_write, target=target), frame)
+    return wrong, spent_ns if frame.compressed else 0
+
+
+def _write(frame: Frame, target: np.ndarray) -> None:
     data = decode_compressed(frame).reshape(-1) if frame.compressed else frame.data
     np.copyto(target, data[: target.size])

@@ -70,8 +70,8 @@ class Step:
                 graph = self._graphs[size] = self._stream.end_capture()
             except Exception as error:
                 self._abandon_capture()
-                _log.debug('attempt %d to record a CUDA graph: %s', attempt + 1, error)
-                reason = error
+                reason = str(error)  # the error would keep what its calls refer to, and itself
+                _log.debug('attempt %d to record a CUDA graph: %s', attempt + 1, reason)
                 self._warm_up(size)
             else:
                 graph.launch(self._stream)  # the first launch takes it to the device
@@ -84,4 +84,4 @@ class Step:
         try:
             self._stream.end_capture()
         except Exception as error:  # it is invalid, or ended already, and reports just that
-            _log.debug('capture ended: %s', error)
+            _log.debug('capture ended: %s', str(error))
