@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.core.text_files import member
+from yolox_trt_ros.yaml_files import read_yaml
 
 VEHICLE_SUFFIX = '.param.yaml'
 PROFILE_SUFFIX = '.yaml'
@@ -27,14 +29,10 @@ def load_profile(name: str) -> Profile:
         ConfigError: the file is missing or not a profile.
     """
     path = find_resource('config/profiles', name, PROFILE_SUFFIX)
-    if not path.is_file():
+    if not os.path.lexists(path):
         packaged = ', '.join(resource_names('config/profiles', PROFILE_SUFFIX)) or 'none'
         raise ConfigError(f'engine profile "{name}" does not exist; packaged ones: {packaged}')
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error:
-        raise ConfigError(f'{path}: not a YAML file: {error}') from error
-    return Profile.from_dict(content, str(path))
+    return Profile.from_dict(read_yaml(path, what='an engine profile'), one_line(path))
 
 
 def load_vehicle(name: str) -> Config:
@@ -47,7 +45,7 @@ def load_vehicle(name: str) -> Config:
         ConfigError: the file is missing, not a ROS parameter file, or its values are wrong.
     """
     path = find_resource('config/vehicles', name, VEHICLE_SUFFIX)
-    if not path.is_file():
+    if not os.path.lexists(path):
         packaged = ', '.join(resource_names('config/vehicles', VEHICLE_SUFFIX)) or 'none'
         raise ConfigError(f'vehicle file "{name}" does not exist; packaged ones: {packaged}')
     return Config.from_parameters(vehicle_parameters(path))
@@ -73,16 +71,10 @@ def vehicle_parameters(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it is not such a file.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        parameters = content['/**']['ros__parameters']
-        if not isinstance(parameters, dict):
-            raise TypeError(f'a section of {type(parameters).__name__}')
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'{path}: expected a ROS parameter file with "/**: ros__parameters:", got {error!r}'
-        ) from error
-    return dict(flatten('', parameters))
+    content = read_yaml(path, what='a ROS parameter file', aliases=False)
+    where = f'{one_line(path)}: expected a ROS parameter file'
+    nodes = member(content, '/**', dict, where)
+    return dict(flatten('', member(nodes, 'ros__parameters', dict, f'{where}: /**')))
 
 
 def flatten(prefix: str, value: Any) -> list[tuple[str, Any]]:

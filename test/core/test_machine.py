@@ -49,7 +49,7 @@ def test_costs_between_batch_sizes_and_under_load():
         (changed('gpu', cost_ms={1: -1.0}), 'expected numbers from 0.001'),
         (changed('gpu', slowdown=[]), 'expected a list that begins with 1.0'),
         (changed('gpu', slowdown=[1.0, 2.0, 1.5]), 'do not fall'),
-        (changed('gpu', jitter='much'), "got 'much'"),
+        (changed('gpu', jitter='much'), 'got "much"'),
     ],
 )
 def test_a_wrong_profile_is_refused_with_the_key(content, told):

@@ -154,10 +154,10 @@ def test_labels_file_that_is_named_comes_first(tmp_path: Path) -> None:
 
 BAD_DESCRIPTIONS = {
     'not YAML': ('labels: [a', 'not YAML'),
-    'no mapping': ('- a\n- b', 'expected a mapping, got list'),
-    'not text': (b'\xff\xfe\x00', 'expected UTF-8 text'),
+    'no mapping': ('- a\n- b', 'expected keys and values, got a list'),
+    'not text': (b'\xff\xfe\x00', 'expected UTF-8, got UTF-16'),
     'unknown key': ('lables: [a, b, c]', 'did you mean "labels"'),
-    'number for a key': ('1: a', 'unknown key "1"; valid: boxes, '),
+    'number for a key': ('1: a', 'unknown key 1; valid: boxes, '),
     'wrong type': ('pad: white', 'pad: expected int'),
     'wrong choice': ('scores: logits', '"logits" is not one of probability, logit'),
     'labels that are no names': ('labels: [1, 2, 3]', 'labels: expected'),
@@ -169,8 +169,8 @@ BAD_DESCRIPTIONS = {
     'mean of one channel': ('mean: [0.5]', 'mean: expected one number for each of 3 channels'),
     'std in words': ('std: [a, b, c]', 'std: expected a list of float'),
     'std of zero': ('std: [1, 0, 1]', 'std: expected positive numbers'),
-    'mean that is no number': ('mean: [1, .nan, 1]', 'mean: expected finite numbers'),
-    'endless scale': ('scale: .inf', 'scale: expected a finite number'),
+    'mean that is no number': ('mean: [1, .nan, 1]', 'expected a finite number'),
+    'endless scale': ('scale: .inf', 'expected a finite number'),
     'too few labels': ('labels: [a, b]', 'expected 3 labels, one per class of the model, got 2'),
 }
 
@@ -210,7 +210,7 @@ def test_bad_metadata(tmp_path: Path, metadata: str) -> None:
     [
         (None, 'labels.txt does not exist'),
         (b'a\nb\n', 'expected 3 labels, one per class of the model, got 2'),
-        (b'\xff\xfe\x00a', 'labels.txt: expected UTF-8 text'),
+        (b'\xff\xfe\x00a', 'labels.txt: expected UTF-8, got UTF-16'),
     ],
 )
 def test_bad_labels_file(tmp_path: Path, content: bytes | None, message: str) -> None:

@@ -131,7 +131,7 @@ def test_wrong_files_and_tolerances_are_told(tmp_path: Path) -> None:
     with pytest.raises(GoldenMismatchError, match='there is no golden yet'):
         check(replayed([]), file)
     file.write_text('{"format": 9}')
-    with pytest.raises(ConfigError, match=r'not a golden file.*format 9, expected 1'):
+    with pytest.raises(ConfigError, match=r'not a golden file.*expected format 1, got 9'):
         check(replayed([]), file)
     with pytest.raises(ConfigError, match='no tolerance scores — did you mean "score"'):
         check(replayed([]), file, scores=1)

@@ -8,6 +8,8 @@ from typing import Any
 
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.printing import shown
+from yolox_trt_ros.core.text_files import member, of_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,16 @@ class Profile:
         lanes = _keys(top['lanes'], f'{where}: lanes', set(), None)
         if not lanes:
             raise ConfigError(f'{where}: lanes: expected at least one lane')
+        texts = {'description': '', **top}
+        sources = of_kind(top.get('sources', []), list, f'{where}: sources')
         return cls(
-            str(top['name']),
-            ' '.join(str(top.get('description', '')).split()),
-            tuple(' '.join(str(source).split()) for source in top.get('sources', ())),
-            {name: _lane(lane, f'{where}: lanes.{name}') for name, lane in lanes.items()},
+            member(texts, 'name', str, where),
+            ' '.join(member(texts, 'description', str, where).split()),
+            tuple(' '.join(of_kind(s, str, f'{where}: sources').split()) for s in sources),
+            {
+                of_kind(name, str, f'{where}: lanes'): _lane(lane, f'{where}: lanes.{name}')
+                for name, lane in lanes.items()
+            },
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,21 +135,23 @@ class Profile:
 def _keys(value: Any, where: str, needed: set[str], optional: set[str] | None) -> Mapping[str, Any]:
     """Return ``value`` if it is a mapping with the right keys (``optional`` None: any more)."""
     if not isinstance(value, Mapping):
-        raise ConfigError(f'{where}: expected keys and values, got {value!r}')
+        raise ConfigError(f'{where}: expected keys and values, got {shown(value)}')
     for key in sorted(needed - value.keys()):
         raise ConfigError(f'{where}: "{key}" is missing')
     if optional is not None:
         for key in value.keys() - needed - optional:
             near = did_you_mean(str(key), needed | optional)
-            raise ConfigError(f'{where}: unknown key "{key}"{near}')
+            raise ConfigError(f'{where}: unknown key {shown(key)}{near}')
     return value
 
 
 def _lane(value: Any, where: str) -> LaneProfile:
     keys = _keys(value, where, {'device', 'cost_ms'}, {'slowdown', 'jitter'})
     cost = _keys(keys['cost_ms'], f'{where}.cost_ms', set(), None)
-    if not cost or not all(isinstance(size, int) and size >= 1 for size in cost):
-        raise ConfigError(f'{where}.cost_ms: expected batch sizes from 1 on, got {list(cost)}')
+    if not cost or not all(type(size) is int and size >= 1 for size in cost):
+        raise ConfigError(
+            f'{where}.cost_ms: expected batch sizes from 1 on, got {shown(list(cost))}'
+        )
     slowdown = keys.get('slowdown', [1.0])
     if not isinstance(slowdown, list) or not slowdown:
         raise ConfigError(f'{where}.slowdown: expected a list that begins with 1.0')
@@ -150,12 +159,13 @@ def _lane(value: Any, where: str) -> LaneProfile:
     if factors[0] != 1.0 or factors != sorted(factors):
         raise ConfigError(
             f'{where}.slowdown: expected factors that begin with 1.0 and do not fall, '
-            f'got {slowdown}'
+            f'got {shown(slowdown)}'
         )
     (jitter,) = _numbers([keys.get('jitter', 0.0)], f'{where}.jitter', 0.0, 1.0)
     costs = _numbers(cost.values(), f'{where}.cost_ms', 1e-3, 1e6)
+    device = member(keys, 'device', str, where)
     by_size = {int(size): cost_ms for size, cost_ms in zip(cost, costs, strict=True)}
-    return LaneProfile(str(keys['device']), by_size, tuple(factors), jitter)
+    return LaneProfile(device, by_size, tuple(factors), jitter)
 
 
 def _numbers(values: Iterable[Any], where: str, low: float, high: float) -> list[float]:
@@ -163,6 +173,8 @@ def _numbers(values: Iterable[Any], where: str, low: float, high: float) -> list
     for value in values:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not low <= value <= high:
-            raise ConfigError(f'{where}: expected numbers from {low:g} to {high:g}, got {value!r}')
+            raise ConfigError(
+                f'{where}: expected numbers from {low:g} to {high:g}, got {shown(value)}'
+            )
         result.append(float(value))
     return result

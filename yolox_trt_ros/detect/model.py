@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError, did_you_mean
 from yolox_trt_ros.core.model import FEEDING, ModelSpec
+from yolox_trt_ros.core.printing import one_line, shown
+from yolox_trt_ros.core.text_files import parse_json, read_text
+from yolox_trt_ros.yaml_files import read_yaml
 
 Outputs = dict[str, list[int]]
 
@@ -196,66 +200,47 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def _metadata(path: Path, text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ModelError(f'{path}: metadata "{METADATA_KEY}" is not JSON: {error}') from error
-    if not isinstance(content, dict):
-        raise ModelError(f'{path}: metadata "{METADATA_KEY}": expected an object, got {text[:40]}')
-    return content
+    return parse_json(text, f'{one_line(path)}: metadata "{METADATA_KEY}"', ModelError)
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
-    import yaml
-
     sidecar = path.with_suffix('.yaml')
-    if not sidecar.is_file():
+    if not os.path.lexists(sidecar):
         return {}
-    try:
-        content = yaml.safe_load(_text(sidecar)) or {}
-    except yaml.YAMLError as error:
-        raise ModelError(f'{sidecar}: not YAML: {error}') from error
-    if not isinstance(content, dict):
-        raise ModelError(f'{sidecar}: expected a mapping, got {type(content).__name__}')
-    return content
+    return read_yaml(sidecar, ModelError, what='the description of a model')
 
 
 def _check_sidecar(path: Path, given: dict[str, Any]) -> None:
     for key, value in given.items():
         if key not in SIDECAR_KEYS:
             raise ModelError(
-                f'{path}: description has an unknown key "{key}"'
+                f'{path}: description has an unknown key {shown(key)}'
                 f'{did_you_mean(str(key), SIDECAR_KEYS)}'
             )
         kind = SIDECAR_KEYS[key]
         if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
-            raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {value!r}')
+            raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {shown(value)}')
         if isinstance(value, list):
             _check_list(path, key, value)
         if isinstance(value, float) and not math.isfinite(value):
             raise ModelError(f'{path}: {key}: expected a finite number, got {value}')
         if key in _CHOICES and value not in _CHOICES[key]:
-            raise ModelError(f'{path}: {key}: "{value}" is not one of {", ".join(_CHOICES[key])}')
+            raise ModelError(
+                f'{path}: {key}: {shown(value)} is not one of {", ".join(_CHOICES[key])}'
+            )
 
 
 def _check_list(path: Path, key: str, value: list[Any]) -> None:
     item = _ITEMS[key]
     kinds = (int, float) if item is float else (item,)
     if not value or any(type(v) not in kinds or v == '' for v in value):
-        raise ModelError(f'{path}: {key}: expected a list of {item.__name__}, got {value}')
+        raise ModelError(f'{path}: {key}: expected a list of {item.__name__}, got {shown(value)}')
     if item is float and not all(map(math.isfinite, value)):
         raise ModelError(f'{path}: {key}: expected finite numbers, got {value}')
     if key in _CHANNELS and len(value) != 3:
         raise ModelError(f'{path}: {key}: expected one number for each of 3 channels, got {value}')
     if key in ('strides', 'std') and not min(value) > 0:
         raise ModelError(f'{path}: {key}: expected positive numbers, got {value}')
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding='utf-8')
-    except UnicodeDecodeError as error:
-        raise ModelError(f'{file}: expected UTF-8 text: {error}') from error
 
 
 def _shape(value: Any) -> list[int]:
@@ -317,7 +302,10 @@ def read_labels(
     if file is not None:
         if not file.is_file():
             raise ModelError(f'labels file {file} does not exist')
-        given = [line.strip() for line in _text(file).splitlines()]
+        given = [
+            line.strip()
+            for line in read_text(file, ModelError, what='a list of labels').splitlines()
+        ]
         given = [line for line in given if line]
     if given is None:
         raise ModelError(

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from yolox_trt_ros.core.errors import EngineError
+from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.text_files import member, read_json
 
 SIDECAR_FORMAT = 1
 Policy = Literal['auto', 'never']
@@ -257,18 +259,12 @@ def _read_sidecar(engine: Path) -> dict[str, Any]:
         EngineError: it is missing or not such a file.
     """
     path = engine.with_suffix('.json')
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise EngineError(f'{path} cannot be read: {error.strerror}') from error
-    except ValueError as error:
-        raise EngineError(f'{path} is damaged: {error}') from error
+    content = read_json(path, EngineError, what='the description of an engine')
     wanted = {'format': int, 'key': dict, 'bytes': int, 'sha256': str, 'facts': dict}
     for name, kind in wanted.items():
-        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
-            raise EngineError(f'{path} is damaged: expected "{name}" to be a {kind.__name__}')
+        member(content, name, kind, f'{one_line(path)} is damaged', EngineError)
     if content['format'] != SIDECAR_FORMAT:
         raise EngineError(
             f'{path} is of format {content["format"]}, this version reads {SIDECAR_FORMAT}'
         )
-    return dict(content)
+    return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.core.text_files import member, parse_json
 from yolox_trt_ros.engine.graph import Graph
 from yolox_trt_ros.engine.onnx_run import OnnxRun
 from yolox_trt_ros.engine.surgery import RENAMED_KEY
@@ -203,6 +203,7 @@ def _pairs(
 def _former_names(model: ModelProto) -> dict[str, str]:
     for entry in model.metadata_props:
         if entry.key == RENAMED_KEY:
-            names: dict[str, str] = json.loads(entry.value)
-            return names
+            where = f'metadata "{RENAMED_KEY}"'
+            names = parse_json(entry.value, where, ModelError)
+            return {new: member(names, new, str, where, ModelError) for new in names}
     return {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.core.printing import one_line, shown
+from yolox_trt_ros.core.text_files import member, of_kind, read_json
 
 FORMAT, VERSION = 'yolox_trt_ros.ranges', 1
 LEVELS = 127
@@ -94,33 +95,29 @@ def read_ranges(path: Path) -> RangeTable:
     Raises:
         ModelError: the file is missing, not a range table, or a range is not a positive number.
     """
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise ModelError(f'{path}: cannot be read: {error}') from error
-    except ValueError as error:
-        raise ModelError(f'{path}: expected a range table in JSON: {error}') from error
-    try:
-        return _table(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(
-            f'{path}: expected a range table as "quantize" writes it '
-            f'(format {FORMAT}, version {VERSION}): {type(error).__name__} {error}'
-        ) from error
+    content = read_json(path, ModelError, what='a range table')
+    where = f'{one_line(path)}: expected a range table as "quantize" writes it'
 
+    def entry(name: str, kind: type) -> Any:
+        return member(content, name, kind, where, ModelError)
 
-def _table(content: dict[str, Any]) -> RangeTable:
-    if (content['format'], content['version']) != (FORMAT, VERSION):
-        raise ValueError(f'format {content["format"]}, version {content["version"]}')
-    ranges = {str(name): float(value) for name, value in content['ranges'].items()}
-    for name, value in ranges.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f'tensor {name}: {value} is not a positive range')
+    written = entry('format', str), entry('version', int)
+    if written != (FORMAT, VERSION):
+        raise ModelError(f'{where}: expected {FORMAT} {VERSION}, got {shown(written)}')
+    ranges = {}
+    for name in entry('ranges', dict):
+        place = f'{where}: ranges'
+        ranges[name] = value = float(member(content['ranges'], name, float, place, ModelError))
+        if not value > 0:
+            raise ModelError(f'{place}: {shown(name)}: expected a number above 0, got {value}')
+    keep_fp16 = entry('keep_fp16', list)
+    for name in keep_fp16:
+        of_kind(name, str, f'{where}: keep_fp16', ModelError)
     return RangeTable(
-        str(content['model']),
-        str(content['model_sha256']),
-        str(content['method']),
-        int(content['pictures']),
-        tuple(str(name) for name in content['keep_fp16']),
+        entry('model', str),
+        entry('model_sha256', str),
+        entry('method', str),
+        entry('pictures', int),
+        tuple(keep_fp16),
         ranges,
     )

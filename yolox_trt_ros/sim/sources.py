@@ -6,19 +6,14 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from yolox_trt_ros.core.config import CameraConfig, Config
-from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
+from yolox_trt_ros.core.errors import ConfigError, FrameError
+from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.image_files import read_image
 from yolox_trt_ros.sim.world_source import WorldSource
-
-try:
-    import cv2
-except ImportError as error:
-    raise MissingDependencyError(
-        'reading images and videos needs OpenCV: apt install python3-opencv, or '
-        'pip install opencv-python-headless'
-    ) from error
 
 WORLD = 'world'
 """The value of a ``source`` parameter that means the rendered street, not a path."""
@@ -78,10 +73,10 @@ class FolderSource:
 
     def picture(self, index: int) -> np.ndarray:
         """Return an image of the folder; see :meth:`Source.picture`."""
-        bgr = cv2.imread(str(self._files[index]), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ConfigError(f'{self._files[index]}: not an image that OpenCV can read')
-        return bgr
+        try:
+            return read_image(self._files[index])
+        except FrameError as error:
+            raise ConfigError(f'{one_line(self._files[index])}: {error}') from error
 
     def key(self, index: int) -> Hashable:
         """Return the file; see :meth:`Source.key`."""
@@ -100,7 +95,9 @@ class VideoSource:
 
     def __init__(self, file: Path) -> None:
         if not file.is_file():
-            raise ConfigError(f'{file}: expected a video file, there is no such file')
+            raise ConfigError(f'{one_line(file)}: expected a video file, there is no such file')
+        if one_line(file) != str(file):  # OpenCV ends the process at a name that is not UTF-8
+            raise ConfigError(f'{one_line(file)}: OpenCV opens no video of this name: rename it')
         self._file = file
         self._open()
         self.rate_hz = float(self._video.get(cv2.CAP_PROP_FPS)) or 25.0

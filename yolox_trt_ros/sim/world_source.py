@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 
 from yolox_trt_ros.core.config import CameraConfig
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, FrameError, YoloxTrtRosError
+from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.image_files import read_image, write_image
 from yolox_trt_ros.sim.rig import PinholeCamera
 
 if TYPE_CHECKING:
@@ -73,10 +75,12 @@ class WorldSource:
         file = self._file(index, '.jpg')
         if not file.is_file():
             render(self._job(index))
-        bgr = cv2.imread(str(file), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ConfigError(f'{file}: damaged; remove it, and it is rendered again')
-        return bgr
+        try:
+            return read_image(file)
+        except FrameError as error:
+            raise ConfigError(
+                f'{one_line(file)}: {error}; remove it, and it is rendered again'
+            ) from error
 
     def truth(self, index: int) -> GroundTruth:
         """Return what is to be seen in a picture of the loop, in pixels of that picture."""
@@ -133,10 +137,10 @@ def render(job: Job) -> None:
     try:
         job.file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(f'{draft}.npz', **arrays)
-        cv2.imwrite(f'{draft}.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        write_image(Path(f'{draft}.jpg'), bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         for suffix in ('.npz', '.jpg'):
             os.replace(f'{draft}{suffix}', f'{job.file}{suffix}')
-    except OSError as error:
+    except (OSError, YoloxTrtRosError) as error:
         raise ConfigError(
             f'cannot keep rendered pictures: {error}; set XDG_CACHE_HOME to a writable folder'
         ) from error

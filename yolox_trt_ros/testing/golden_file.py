@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.printing import one_line, shown
+from yolox_trt_ros.core.text_files import member, of_kind, read_json
 from yolox_trt_ros.testing.results import Replayed, Result
 
 FORMAT = 1
@@ -100,29 +102,56 @@ def read_golden(file: Path, labels: Sequence[str] = ()) -> Golden:
     Raises:
         ConfigError: it is not such a file.
     """
+    where = f'{one_line(file)}: not a golden file'
+    content = read_json(file, what='a golden file')
+    if member(content, 'format', int, where) != FORMAT:
+        raise ConfigError(f'{where}: expected format {FORMAT}, got {content["format"]}')
+    numbers = {name: i for i, name in enumerate(labels)}
+    cameras = {
+        camera: _camera(images, numbers, f'{where}: {shown(camera)}')
+        for camera, images in member(content, 'cameras', dict, where).items()
+    }
+    given = member(content, 'tolerances', dict, where)
+    return Golden(cameras, _tolerances(given, where), tuple(numbers))
+
+
+def _tolerances(given: dict[str, Any], where: str) -> Tolerances:
+    kinds = {field.name: type(field.default) for field in fields(Tolerances)}
+    for name in given:
+        if name not in kinds:
+            raise ConfigError(
+                f'{where}: tolerances: unknown key {shown(name)}{did_you_mean(name, kinds)}'
+            )
+        member(given, name, kinds[name], f'{where}: tolerances')
     try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-        if content['format'] != FORMAT:
-            raise ValueError(f'format {content["format"]}, expected {FORMAT}')
-        tolerances = Tolerances(**content['tolerances'])
-        numbers = {name: i for i, name in enumerate(labels)}
-        cameras = {
-            name: [_result(image, numbers) for image in images]
-            for name, images in content['cameras'].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f'{file}: not a golden file: {type(error).__name__}: {error}') from error
-    return Golden(cameras, tolerances, tuple(numbers))
+        return Tolerances(**given)
+    except ConfigError as error:
+        raise ConfigError(f'{where}: {error}') from error
 
 
-def _result(image: Mapping[str, Any], numbers: dict[str, int]) -> Result:
-    return Result(int(image['stamp_ns']), _read(image, numbers), int(image.get('repeat', 0)))
+def _camera(images: Any, numbers: dict[str, int], where: str) -> list[Result]:
+    results = []
+    for number, image in enumerate(of_kind(images, list, where), 1):
+        place = f'{where}, image {number}'
+        stamp_ns = member(image, 'stamp_ns', int, place)
+        rows = member(image, 'detections', list, place)
+        repeat = member({'repeat': 0, **image}, 'repeat', int, place)
+        results.append(Result(stamp_ns, _read(rows, numbers, place), repeat))
+    return results
 
 
-def _read(image: Mapping[str, Any], numbers: dict[str, int]) -> Detections:
-    rows = image['detections']
+def _read(rows: list[Any], numbers: dict[str, int], where: str) -> Detections:
+    xyxy, score, class_id = [], [], []
+    for row in rows:
+        label = member(row, 'class', str, where)
+        class_id.append(numbers.setdefault(label, len(numbers)))
+        score.append(member(row, 'score', float, where))
+        box = member(row, 'box', list, where)
+        if len(box) != 4:
+            raise ConfigError(f'{where}: box: expected 4 numbers, got {shown(box)}')
+        xyxy.append([of_kind(v, float, f'{where}: box') for v in box])
     return Detections(
-        np.array([row['box'] for row in rows], np.float32).reshape(-1, 4),
-        np.array([row['score'] for row in rows], np.float32),
-        np.array([numbers.setdefault(row['class'], len(numbers)) for row in rows], np.int32),
+        np.array(xyxy, np.float32).reshape(-1, 4),
+        np.array(score, np.float32),
+        np.array(class_id, np.int32),
     )

@@ -11,10 +11,16 @@ import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.output_files import write_whole
+from yolox_trt_ros.core.printing import one_line, shown
+from yolox_trt_ros.tools._coco_file import read_coco
 from yolox_trt_ros.tools._judge import Judge, Truth
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 Row = dict[str, Any]
+
+MOST_STAMP_DIGITS = 19
+"""Of nanoseconds in 64 bits."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
     report = {**judge.report(), 'data': str(args.bag) if args.bag else f'live, {args.live:g} s'}
     print_table(report)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+        write_whole(args.json, json.dumps(report, indent=1) + '\n')
     return 0
 
 
@@ -88,36 +93,25 @@ def add_coco(judge: Judge, annotations: Path) -> None:
         ConfigError: the file is not COCO's format, or its images have other names than
             ``<camera>/<header stamp, nanoseconds>.<suffix>``.
     """
-    try:
-        content = json.loads(annotations.read_text(encoding='utf-8'))
-        names = {c['id']: i for i, c in enumerate(content['categories'])}
-        rows: dict[int, list[tuple[float, ...]]] = {i['id']: [] for i in content['images']}
-        for a in content['annotations']:
-            x, y, w, h = a['bbox']
-            far = a.get('distance_m') or np.nan
-            row = (x, y, x + w, y + h, not a.get('iscrowd', 0), names[a['category_id']], far)
-            rows[a['image_id']].append(row)
-        places = {i['id']: _camera_and_stamp(i['file_name']) for i in content['images']}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'{annotations}: expected COCO labels whose images are called CAMERA/STAMP_NS.jpg '
-            f'({type(error).__name__}: {error})'
-        ) from error
-    judge.truth_labels = [c['name'] for c in content['categories']]
+    judge.truth_labels, images = read_coco(annotations)
     judge.truth.clear()
-    for image, (camera, stamp_ns) in places.items():
-        table = np.array(rows[image], float).reshape(-1, 7)
+    for image in images:
+        camera, stamp_ns = _camera_and_stamp(annotations, image.file_name)
         boxes = Detections(
-            table[:, :4].astype(np.float32),
-            table[:, 4].astype(np.float32),
-            table[:, 5].astype(np.int32),
+            image.xyxy, (~image.crowd).astype(np.float32), image.category.astype(np.int32)
         )
-        judge.keep(judge.truth, camera, stamp_ns, Truth(boxes, table[:, 6]))
+        judge.keep(judge.truth, camera, stamp_ns, Truth(boxes, image.distance_m))
 
 
-def _camera_and_stamp(file_name: str) -> tuple[str, int]:
+def _camera_and_stamp(annotations: Path, file_name: str) -> tuple[str, int]:
     path = Path(file_name)
-    return path.parent.name, int(path.stem)
+    stamp = path.stem
+    if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= MOST_STAMP_DIGITS):
+        raise ConfigError(
+            f'{one_line(annotations)}: file_name {shown(file_name)}: expected images that are '
+            'called CAMERA/STAMP_NS.jpg'
+        )
+    return path.parent.name, int(stamp)
 
 
 def print_table(report: Row) -> None:

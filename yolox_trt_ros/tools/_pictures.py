@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
+from yolox_trt_ros.image_files import read_image
 from yolox_trt_ros.tools.detect import frame_of, image_files
 
 Item = TypeVar('Item')
@@ -93,11 +94,10 @@ def folder_pictures(folder: Path, count: int) -> Pictures:
 
     def frames() -> Iterator[Frame]:
         for i, file in enumerate(files):
-            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if image is None:
-                print(f'{file}: left out: not an image OpenCV can read', file=sys.stderr)
-                continue
-            yield frame_of(image, i)
+            try:
+                yield frame_of(read_image(file), i)
+            except FrameError as error:
+                print(f'{one_line(file)}: left out: {error}', file=sys.stderr)
 
     return Pictures(str(folder), len(files), frames)
 

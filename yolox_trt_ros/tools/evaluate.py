@@ -17,15 +17,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import Detector
-from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.errors import ConfigError, FrameError, did_you_mean
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.image_files import read_image
 from yolox_trt_ros.tools import _evaluate_published, _one_lane
+from yolox_trt_ros.tools._coco_file import read_coco
 from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 from yolox_trt_ros.tools._matching import numbering
 from yolox_trt_ros.tools._one_lane import detector_of
@@ -106,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     }
     print_table(report)
     if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+        write_whole(args.json, json.dumps(report, indent=1) + '\n')
     return 0
 
 
@@ -154,32 +157,19 @@ def coco_samples(folder: Path, annotations: Path) -> tuple[list[str], int, Itera
     Raises:
         ConfigError: the file is not COCO's format, or an image is missing.
     """
-    try:
-        content = json.loads(annotations.read_text(encoding='utf-8'))
-        names = {c['id']: c['name'] for c in content['categories']}
-        order = {category: k for k, category in enumerate(names)}
-        rows: dict[int, list[tuple[float, ...]]] = {i['id']: [] for i in content['images']}
-        for a in content['annotations']:
-            x, y, w, h = a['bbox']
-            row = (x, y, x + w, y + h, order[a['category_id']], a.get('iscrowd', 0))
-            rows[a['image_id']].append(row)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'{annotations}: expected COCO labels with images, annotations and categories '
-            f'that refer to each other ({type(error).__name__}: {error})'
-        ) from error
+    names, labelled = read_coco(annotations)
 
     def images() -> Iterator[Sample]:
-        for image in content['images']:
-            file = folder / image['file_name']
-            bgr = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if bgr is None:
+        for image in labelled:
+            file = folder / image.file_name
+            try:
+                bgr = read_image(file)
+            except FrameError as error:
                 near = did_you_mean(file.name, (f.name for f in folder.glob(f'*{file.suffix}')))
-                raise ConfigError(f'{file}: not an image OpenCV can read{near}')
-            table = np.array(rows[image['id']], np.float32).reshape(-1, 6)
-            yield bgr, Labels(table[:, :4], table[:, 4].astype(int), table[:, 5] > 0)
+                raise ConfigError(f'{one_line(file)}: {error}{near}') from error
+            yield bgr, Labels(image.xyxy, image.category, image.crowd)
 
-    return list(names.values()), len(content['images']), images()
+    return names, len(labelled), images()
 
 
 def detect(
