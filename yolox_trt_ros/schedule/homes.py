@@ -47,6 +47,7 @@ class Homes:
         fixed: bool = False,
     ) -> None:
         self.reason = 'no lane is running yet'
+        self.missing: Mapping[str, str] = {}
         self._cameras = cameras
         self._lanes = lanes
         self._costs = costs
@@ -114,6 +115,7 @@ class Homes:
         for name, camera in self._cameras.items():
             camera.home = self._lanes[chosen.lanes[name]]
             camera.pinned = camera.config.lane == chosen.lanes[name]
+        self.missing = chosen.missing
         lacks = '; '.join(f'{name}: {lack}' for name, lack in chosen.missing.items())
         self.reason = f'{why}; not met: {lacks}' if lacks else why
         return True

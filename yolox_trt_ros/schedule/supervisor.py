@@ -9,6 +9,7 @@ from yolox_trt_ros.core.errors import LaneError, YoloxTrtRosError, without_calls
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneWorker
 from yolox_trt_ros.schedule.placement import place
+from yolox_trt_ros.schedule.placement_log import DRIFTED, PlacementLog
 
 if TYPE_CHECKING:
     from yolox_trt_ros.schedule.pipeline import Pipeline
@@ -34,6 +35,7 @@ class Supervisor:
         self._pipeline = pipeline
         self._due = threading.Condition(pipeline.lock)
         self._because = ''
+        self._placements = PlacementLog(pipeline.event)
         self._build_timeout_ns = build_timeout_ns
         self._told_ns: dict[str, int] = {}
         self._checked_ns = 0
@@ -155,13 +157,10 @@ class Supervisor:
         placement = place(problem.demands, problem.capacities)
         with pipeline.lock:
             moved = dispatcher.homes.adopt(problem, placement, why)
-            reason = dispatcher.homes.reason
-            lanes = dispatcher.homes.present()
+            missing, homes = dispatcher.homes.missing, dispatcher.homes.present()
             pipeline.dispatch()
         if moved:
-            homes = ', '.join(f'{camera} on {lane}' for camera, lane in lanes.items())
-            level = 'warn' if 'not met' in reason else 'info'
-            pipeline.event(level, f'{reason}: {homes}')
+            self._placements.moved(pipeline.clock(), why, missing, homes)
 
     def _run(self) -> None:
         pipeline = self._pipeline
@@ -182,6 +181,7 @@ class Supervisor:
             self.watch_builds()
             if why:
                 self.place(why)
+            self._placements.tell_due(pipeline.clock())
 
     def _sleep(self) -> None:
         """Wait until something is due. The lock is held."""
@@ -198,4 +198,4 @@ class Supervisor:
         if now_ns < self._checked_ns + DRIFT_CHECK_NS:
             return ''
         self._checked_ns = now_ns
-        return 'measured costs changed' if self._pipeline.dispatcher.homes.drifted() else ''
+        return DRIFTED if self._pipeline.dispatcher.homes.drifted() else ''
