@@ -13,8 +13,8 @@ from test_cuda_detector import detector_on, found, frame_of, jpeg_of
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.detect.cpu.decode import decode_compressed
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
-from yolox_trt_ros.detect.cpu.preprocess import decode_compressed
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 from yolox_trt_ros.detect.model import load_model_spec

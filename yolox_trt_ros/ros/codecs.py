@@ -14,6 +14,7 @@ import numpy as np
 from yolox_trt_ros.core.encodings import COMPRESSED
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import MAX_SIDE, Frame, check_layout
+from yolox_trt_ros.core.jpeg import read_head
 
 # Longer names are damaged messages, not names.
 MAX_STRING = 4096
@@ -177,42 +178,22 @@ def compressed_size(data: np.ndarray, label: str) -> tuple[str, int, int]:
     """
     head = data[:26].tobytes()
     if head.startswith(b'\xff\xd8'):
-        kind, size = 'jpeg', _jpeg_size(data)
+        jpeg = read_head(data)
+        kind, size = 'jpeg', (jpeg.height, jpeg.width)
     elif head.startswith(b'\x89PNG\r\n\x1a\n'):
-        kind, size = 'png', struct.unpack('>II', head[16:24])[::-1] if len(head) >= 24 else None
+        kind, size = 'png', struct.unpack('>II', head[16:24])[::-1] if len(head) >= 24 else (0, 0)
     else:
         raise FrameError(
             DropReason.UNSUPPORTED,
             f'format "{label[:40]}", payload starting with {head[:4].hex()}: '
             f'expected one of {", ".join(COMPRESSED)}',
         )
-    if size is None or not all(0 < side <= MAX_SIDE for side in size):
-        found = 'none' if size is None else f'{size[1]}x{size[0]}'
+    if not all(0 < side <= MAX_SIDE for side in size):
         raise FrameError(
             DropReason.UNDECODABLE,
-            f'{kind} of {len(data)} bytes: expected an image size, got {found}',
+            f'{kind} of {len(data)} bytes: expected an image size, got {size[1]}x{size[0]}',
         )
     return kind, size[0], size[1]
-
-
-def _jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
-    """Return (height, width) from a JPEG's start-of-frame segment (ITU T.81, B.2.2)."""
-    raw = data.data
-    position = 2
-    while position + 9 <= len(raw):
-        if raw[position] != 0xFF:
-            return None
-        marker = raw[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stands alone
-            position += 2
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from('>HH', raw, position + 5)
-            return height, width
-        else:
-            position += 2 + struct.unpack_from('>H', raw, position + 2)[0]
-    return None
 
 
 READERS = {'raw': read_image, 'compressed': read_compressed_image}

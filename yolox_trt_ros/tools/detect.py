@@ -25,7 +25,7 @@ from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
-from yolox_trt_ros.detect.cpu.preprocess import check_whole
+from yolox_trt_ros.detect.cpu.decode import decode_compressed
 from yolox_trt_ros.detect.draw import draw_detections
 from yolox_trt_ros.tools import _one_lane
 from yolox_trt_ros.tools._one_lane import detector_of
@@ -127,7 +127,7 @@ def read_file(file: Path) -> np.ndarray:
         data = np.fromfile(file, np.uint8)
         if data[:2].tobytes() == b'\xff\xd8':  # a suffix may be wrong
             height, width = image.shape[:2]
-            check_whole(Frame('detect', 0, 0, 0, '', 'jpeg', height, width, 0, data))
+            image = decode_compressed(Frame('detect', 0, 0, 0, '', 'jpeg', height, width, 0, data))
     return image
 
 

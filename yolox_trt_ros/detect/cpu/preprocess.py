@@ -9,6 +9,7 @@ from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.detect.cpu.decode import decode_compressed
 
 # OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first two.
 _TO_BGR = {
@@ -63,40 +64,6 @@ def bgr_image(frame: Frame) -> np.ndarray:
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     return np.ascontiguousarray(image[:, :, channels])
-
-
-def decode_compressed(frame: Frame) -> np.ndarray:
-    """Return a JPEG or PNG frame's pixels, uint8 (height, width, 3) BGR.
-
-    Raises:
-        FrameError: ``undecodable``: damaged, truncated, or another size than its header says.
-    """
-    check_whole(frame)
-    try:
-        image = cv2.imdecode(frame.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise FrameError(DropReason.UNDECODABLE, f'damaged {frame.encoding}: {error}') from error
-    if image is None or image.shape[:2] != (frame.height, frame.width):
-        got = 'nothing' if image is None else f'{image.shape[1]}x{image.shape[0]}'
-        raise FrameError(
-            DropReason.UNDECODABLE,
-            f'damaged {frame.encoding}: expected {frame.width}x{frame.height}, decoded {got}',
-        )
-    return image
-
-
-def check_whole(frame: Frame) -> None:
-    """Refuse a cut JPEG, what decoders fill with grey and a detector would take for a picture.
-
-    Raises:
-        FrameError: ``undecodable``: it has no end marker.
-    """
-    # Behind the end marker some drivers pad their buffer with zeros.
-    end = frame.data[-4096:].tobytes().rstrip(b'\0')[-64:]
-    if frame.encoding == 'jpeg' and b'\xff\xd9' not in end:
-        raise FrameError(
-            DropReason.UNDECODABLE, f'JPEG of {len(frame.data)} bytes has no end marker: truncated'
-        )
 
 
 class CpuPreprocessor:

@@ -12,8 +12,9 @@ import numpy as np
 
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.jpeg import with_tables
 from yolox_trt_ros.detect.attempt import attempt
-from yolox_trt_ros.detect.cpu.preprocess import check_whole
+from yolox_trt_ros.detect.cpu.decode import whole_jpeg
 from yolox_trt_ros.detect.cuda.batch import Pixels, Source
 from yolox_trt_ros.detect.cuda.runtime import require_cupy
 
@@ -58,25 +59,40 @@ class GpuJpeg:
         if self._decoder.decode(nvimgcodec.CodeStream(small), params=self._parameters) is None:
             raise MissingDependencyError(f'nvImageCodec finds no nvJPEG on this GPU: {_INSTALL}')
 
+    def open(self, frame: Frame) -> Any | FrameError | None:
+        """Return a JPEG's stream for :meth:`decode`, or what is wrong with it.
+
+        ``None``: it lacks its end marker, and only the CPU's decoder can tell if it is whole.
+        """
+        found, _ = attempt(self._open, frame)
+        return found
+
     def decode(
-        self, frames: Sequence[Frame], images: list[Any], stream: Any
+        self,
+        frames: Sequence[Frame],
+        images: list[Any],
+        stream: Any,
+        opened: Sequence[Any | FrameError] | None = None,
     ) -> list[Source | FrameError]:
         """Return decoded images with their addresses on the device, or what is wrong.
 
         Args:
             frames: ``jpeg`` ones.
+            opened: what :meth:`open` returned for them; here ``None`` stands for a damaged one.
             images: whose memory is used: the longest list so far, which grows where that is short.
             stream: what is enqueued there afterwards finds the pixels.
         """
-        whole = [self._stream_of(frame) for frame in frames]
-        streams = [stream for stream in whole if not isinstance(stream, FrameError)]
+        found = [self.open(frame) for frame in frames] if opened is None else opened
+        streams = [one for one in found if one is not None and not isinstance(one, FrameError)]
         decoded = iter(self._decode(streams, images))
         if streams:
             self._done.record(self._cupy.cuda.Stream.null)
             stream.wait_event(self._done)
         return [
-            error if isinstance(error, FrameError) else _source(frame, next(decoded))
-            for frame, error in zip(frames, whole, strict=True)
+            one
+            if isinstance(one, FrameError)
+            else _source(frame, None if one is None else next(decoded))
+            for frame, one in zip(frames, found, strict=True)
         ]
 
     def _decode(self, streams: Sequence[Any], images: list[Any]) -> list[Any]:
@@ -96,6 +112,12 @@ class GpuJpeg:
         images[:] = whole + images[len(streams) :]
         return found
 
+    def _open(self, frame: Frame) -> Any:
+        jpeg = whole_jpeg(frame)
+        if jpeg.lacks_only_its_end:
+            return None
+        return self._codec.CodeStream(with_tables(frame.data, jpeg))
+
     def _decode_some(self, streams: Sequence[Any], images: Sequence[Any] | None) -> list[Any]:
         decode = partial(self._decoder.decode, params=self._parameters)
         try:
@@ -105,14 +127,6 @@ class GpuJpeg:
                 _log.debug('nvJPEG: %s', str(error))
                 return [None]
             return [image for one in streams for image in self._decode_some([one], None)]
-
-    def _stream_of(self, frame: Frame) -> Any:
-        found, _ = attempt(self._open, frame)
-        return found
-
-    def _open(self, frame: Frame) -> Any:
-        check_whole(frame)
-        return self._codec.CodeStream(frame.data)
 
 
 def _source(frame: Frame, image: Any) -> Source | FrameError:

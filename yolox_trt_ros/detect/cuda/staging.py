@@ -15,7 +15,7 @@ from yolox_trt_ros.core.encodings import COMPRESSED, RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.attempt import attempt, no_memory
-from yolox_trt_ros.detect.cpu.preprocess import decode_compressed
+from yolox_trt_ros.detect.cpu.decode import decode_compressed
 from yolox_trt_ros.detect.cuda.batch import Pixels, Source
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import Device
@@ -95,7 +95,12 @@ class Staging:
         if self._jpeg is None:
             return self._upload(frames)
         # A single column takes the other way: see _layout.
-        jpegs = [i for i, f in enumerate(frames) if f.encoding == 'jpeg' and f.width > 1]
+        opened = {
+            i: self._jpeg.open(frame)
+            for i, frame in enumerate(frames)
+            if frame.encoding == 'jpeg' and frame.width > 1
+        }
+        jpegs = [i for i, stream in opened.items() if stream is not None]
         if not jpegs:
             return self._upload(frames)
         others = [i for i in range(len(frames)) if i not in jpegs]
@@ -103,9 +108,10 @@ class Staging:
         sources = dict(zip(others, rest, strict=True))
         errors = {others[place]: error for place, error in wrong.items()}
         self.spent = {others[place]: spent_ns for place, spent_ns in self.spent.items()}
+        files = [frames[i] for i in jpegs]
         begun_ns = time.monotonic_ns()
-        decoded = self._jpeg.decode([frames[i] for i in jpegs], self._images, self._copies)
-        self.spent |= _shares([frames[i] for i in jpegs], jpegs, time.monotonic_ns() - begun_ns)
+        decoded = self._jpeg.decode(files, self._images, self._copies, [opened[i] for i in jpegs])
+        self.spent |= _shares(files, jpegs, time.monotonic_ns() - begun_ns)
         for i, found in zip(jpegs, decoded, strict=True):
             if isinstance(found, FrameError):
                 errors[i] = found

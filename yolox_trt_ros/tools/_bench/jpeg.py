@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.detect.cpu.preprocess import decode_compressed
+from yolox_trt_ros.detect.cpu.decode import decode_compressed
 from yolox_trt_ros.detect.cuda.detector import COPY_THREADS
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice

@@ -1,0 +1,83 @@
+"""Image files to pixels, with OpenCV, and nothing that is no whole picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from yolox_trt_ros.core.errors import DropReason, FrameError
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.jpeg import NO_END, Jpeg, read_jpeg, with_tables
+
+_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+# Decoders read up to 8 bytes ahead. There is no 0xFF among these, so that no marker is.
+_FILLERS = np.random.default_rng(1).integers(0, 255, (3, 16), np.uint8)
+
+
+def decode_compressed(frame: Frame) -> np.ndarray:
+    """Return a compressed frame's pixels, uint8 (height, width, 3) BGR.
+
+    Raises:
+        FrameError: ``undecodable``: damaged, truncated, or another size than its header says.
+    """
+    if frame.encoding == 'jpeg':
+        jpeg = whole_jpeg(frame)
+        data = with_tables(frame.data, jpeg)
+        image = _decode_without_end(data) if jpeg.lacks_only_its_end else _decode(data)
+        if image is None and jpeg.lacks_only_its_end:
+            raise _damaged(frame, NO_END)
+    else:
+        image = _decode(frame.data)
+    if image is None or image.shape[:2] != (frame.height, frame.width):
+        got = 'nothing' if image is None else f'{image.shape[1]}x{image.shape[0]}'
+        raise FrameError(
+            DropReason.UNDECODABLE,
+            f'damaged {frame.encoding}: expected {frame.width}x{frame.height}, decoded {got}',
+        )
+    return image
+
+
+def whole_jpeg(frame: Frame) -> Jpeg:
+    """Return where a JPEG's picture is, which decoders fill with grey if it is cut.
+
+    Returns:
+        Its markers are all there, except that it may lack its end marker and nothing else: then
+        only :func:`decode_compressed` finds out if its last pixels are there.
+
+    Raises:
+        FrameError: ``undecodable``: it is no whole picture.
+    """
+    jpeg = read_jpeg(frame.data)
+    if jpeg.problem and not jpeg.lacks_only_its_end:
+        raise _damaged(frame, jpeg.problem)
+    return jpeg
+
+
+def _damaged(frame: Frame, problem: str) -> FrameError:
+    return FrameError(
+        DropReason.UNDECODABLE,
+        f'{frame.encoding.upper()} of {len(frame.data)} bytes is no whole picture: {problem}',
+    )
+
+
+def _decode(data: np.ndarray) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(data, _COLOUR)
+    except cv2.error:  # in place of None, depending on what is wrong
+        return None
+
+
+def _decode_without_end(data: np.ndarray) -> np.ndarray | None:
+    """Return the pixels of a JPEG without end marker, ``None`` if some of them are missing.
+
+    OpenCV gives no image if data run out, and of a whole one nothing that follows changes a pixel.
+    """
+    used = len(data.tobytes().rstrip(b'\0'))
+    used += bool(used and data[used - 1] == 0xFF)  # and a zero, which makes it a byte of data
+    data = data[:used]
+    image, *others = (_decode(np.concatenate((data, filler))) for filler in _FILLERS)
+    if image is None or not all(
+        other is not None and np.array_equal(image, other) for other in others
+    ):
+        return None
+    return image
