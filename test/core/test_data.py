@@ -11,6 +11,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.encodings import ALIASES, RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError, did_you_mean
 from yolox_trt_ros.core.frame import MAX_SIDE, check_layout
+from yolox_trt_ros.core.nearest import nearest
 from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.core.trace import STAGES, FrameTrace
 
@@ -107,6 +108,52 @@ def test_stages_add_up() -> None:
 def test_suggestion(name: str, hint: str) -> None:
     assert hint in did_you_mean(name, ['gpu', 'cpu0'])
     assert did_you_mean(name, []) == ''
+
+
+PARAMETERS = [
+    f'cameras.{camera}.{name}'
+    for camera in ('front', 'rear')
+    for name in ('depth', 'lane', 'priority', 'rate_hz', 'reliability', 'sim.width', 'topic')
+] + [f'model.{name}' for name in ('nms_iou', 'path', 'score_threshold', 'labels', 'antialias')]
+
+
+@pytest.mark.parametrize(
+    ('name', 'meant'),
+    [
+        ('cameras.front.topc', 'cameras.front.topic'),
+        ('cameras.rera.topic', 'cameras.rear.topic'),
+        ('cameras.front.Rate-Hz', 'cameras.front.rate_hz'),
+        ('cameras.front.rate', 'cameras.front.rate_hz'),
+        ('score_threshold', 'model.score_threshold'),
+        ('modle.paht', 'model.path'),
+        ('model.paths', 'model.path'),
+    ],
+)
+def test_a_slip_of_the_hand_is_near(name: str, meant: str) -> None:
+    assert did_you_mean(name, PARAMETERS) == f' — did you mean "{meant}"?'
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['cameras.front.roi', 'cameras.front.fps', 'cameras.front.exposure', 'cameras.front.name'],
+)
+def test_what_is_not_near_is_not_suggested(name: str) -> None:
+    listed = '; valid: depth, lane, priority, rate_hz, reliability, topic'
+    assert did_you_mean(name, [*PARAMETERS, 'a', 'b', 'c']) == listed
+
+
+@pytest.mark.parametrize('name', ['', 'x', 'roi', 'threshold.of.score', 'a' * 10**6, '\x1b[31m'])
+def test_nonsense_gets_no_suggestion(name: str) -> None:
+    assert 'did you mean' not in did_you_mean(name, PARAMETERS * 20)
+
+
+@given(st.text(max_size=12), st.lists(st.text(max_size=12), max_size=5))
+def test_a_suggestion_is_one_line_and_a_valid_name_is_its_own(name: str, names: list[str]) -> None:
+    assert len(did_you_mean(name, names).splitlines()) <= 1
+    if name:
+        assert nearest(name, [*names, name]).lower().replace('-', '_') == name.lower().replace(
+            '-', '_'
+        )
 
 
 def test_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from enum import Enum
 from typing import TypeVar
+
+from yolox_trt_ros.core.nearest import nearest
+from yolox_trt_ros.core.printing import one_line
 
 
 class DropReason(str, Enum):
@@ -95,10 +97,15 @@ FEW = 20
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return ``' — did you mean "x"?'`` for the nearest valid name, or the list of a few."""
+    """Return ``' — did you mean "x"?'`` for a near valid name, or the list of a few.
+
+    Of many dotted names, those of the same group are listed.
+    """
     choices = sorted(valid)
-    near = [choice for choice in choices if name and choice.startswith(name)]
-    near = near or difflib.get_close_matches(name, choices, 1, 0.6 if len(choices) <= FEW else 0.0)
-    if near:
-        return f' — did you mean "{near[0]}"?'
-    return f'; valid: {", ".join(choices)}' if choices else ''
+    if near := nearest(name, choices):
+        return f' — did you mean "{one_line(near)}"?'
+    if len(choices) > FEW:
+        group = name[: name.rfind('.') + 1]
+        rest = [choice[len(group) :] for choice in choices if choice.startswith(group)]
+        choices = [name for name in rest if '.' not in name] if group else []
+    return f'; valid: {one_line(", ".join(choices))}' if choices else ''
