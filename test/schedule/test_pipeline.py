@@ -238,7 +238,7 @@ def test_a_slow_frame_is_not_published_after_a_newer_one():
 
     # The first frame is held on the quick lane; by its cost it is overdue, so the next one may go.
     pipeline = make_pipeline(
-        ['a'], {'quick': SleepingDetector(answer=hold), 'slow': SleepingDetector(0.002)}, published
+        ['a'], {'quick': SleepingDetector(answer=hold), 'slow': SleepingDetector(0.02)}, published
     )
     with pipeline:
         pipeline.offer(frame('a', 0))

@@ -77,6 +77,22 @@ class CameraConfig:
         1000.0, 'Silence after which the camera is STALE.', low=1.0, high=3600000.0, runtime=True
     )
     lane: str = parameter('', 'Lane this camera is pinned to; empty: placed automatically.')
+    max_megapixels: float = parameter(
+        0.0,
+        'Largest image that is taken, in millions of pixels; 0: four times the first one, at least '
+        '4 and at most 36.',
+        low=0.0,
+        high=268.5,
+        runtime=True,
+    )
+    max_decode_ms: float = parameter(
+        150.0,
+        'CPU time that decoding one image may take, and four times what is usual for the camera; '
+        'one that takes longer slows the camera down.',
+        low=1.0,
+        high=60000.0,
+        runtime=True,
+    )
     depth: int = parameter(5, 'Queue depth of the subscription.', low=1, high=1000)
     reliability: str = parameter(
         'best_effort',

@@ -21,10 +21,16 @@ class DropReason(str, Enum):
     """The encoding or compression format is not one this package reads."""
     UNDECODABLE = 'undecodable'
     """The compressed payload is damaged."""
+    OVERSIZED = 'oversized'
+    """It has more pixels than its camera may send."""
+    SLOWED = 'slowed'
+    """Earlier images of its camera took the lanes too long, or lanes failed on them."""
     HOPELESS = 'hopeless'
     """It could no longer meet its deadline."""
     LANE_FAILED = 'lane_failed'
     """Its lane failed, and it was too old to try again elsewhere."""
+    FAILED = 'failed'
+    """Lanes that run other images fail on it."""
     OVERTAKEN = 'overtaken'
     """A newer frame of the same camera was published first."""
     STOPPED = 'stopped'

@@ -46,6 +46,7 @@ class CameraSnapshot:
         last_published_ns: monotonic time of the last publication, or None.
         newest_ns: monotonic arrival of the newest frame whose result is published, or None; the
             age of the camera's information is the time since then.
+        slowed: for how long its images are refused and why; empty if they are not.
     """
 
     name: str
@@ -62,6 +63,7 @@ class CameraSnapshot:
     last_received_ns: int | None
     last_published_ns: int | None
     newest_ns: int | None
+    slowed: str = ''
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,10 @@ DROP_COLOURS = {
     'malformed': '#d6453d',
     'unsupported': '#a93a55',
     'undecodable': '#ea8062',
+    'oversized': '#b5651d',
+    'slowed': '#c98f2b',
     'lane_failed': '#8a3fd1',
+    'failed': '#5b2a86',
     'stopped': '#6b7280',
     'unpublished': '#c2185b',
 }

@@ -16,6 +16,9 @@ DAMAGED = {
     DropReason.MALFORMED: 'do not parse: look at the camera driver',
     DropReason.UNSUPPORTED: 'have an encoding this package does not read',
     DropReason.UNDECODABLE: 'are damaged JPEG or PNG data',
+    DropReason.OVERSIZED: 'have more pixels than cameras.<name>.max_megapixels allows',
+    DropReason.SLOWED: 'came while their camera was slowed down for what others took to decode',
+    DropReason.FAILED: 'made lanes fail that run other images',
     DropReason.UNPUBLISHED: 'had a result that the middleware did not take',
     DropReason.LANE_FAILED: 'were lost with a failing lane',
 }

@@ -274,7 +274,10 @@ class DetectorNode(LifecycleNode):
         self._results.publish_labels(config)
         for camera in config.cameras:
             self._pipeline.update_camera(
-                camera.name, priority=camera.priority, deadline_ms=camera.deadline_ms
+                camera.name,
+                priority=camera.priority,
+                deadline_ms=camera.deadline_ms,
+                limits=(camera.max_megapixels, camera.max_decode_ms),
             )
             self._telemetry.update_camera(camera.name, timeout_ms=camera.timeout_ms)
 

@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
-from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.detector import Detected, FrameResult
+from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
+from yolox_trt_ros.schedule.blame import Blame
 from yolox_trt_ros.schedule.costs import CostModel
 from yolox_trt_ros.schedule.homes import Homes
 from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
 from yolox_trt_ros.schedule.order import Entry, Turns, by_age, by_stamp
 from yolox_trt_ros.schedule.policy import LanePlan, decide
 from yolox_trt_ros.schedule.rhythm import NEVER_NS
-from yolox_trt_ros.schedule.state import Batch, Camera, Lane
+from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Camera, Lane
 
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
@@ -72,12 +74,20 @@ class Dispatcher:
             lanes = [replace(lane, max_batch=1) for lane in lanes]
         self._lockstep = lockstep
         self.cameras = {
-            c.name: Camera(c, mailbox(), c.priority, round(c.deadline_ms * 1e6)) for c in cameras
+            c.name: Camera(
+                c,
+                mailbox(),
+                c.priority,
+                round(c.deadline_ms * 1e6),
+                live=not lockstep,
+            )
+            for c in cameras
         }
         self.lanes = {config.name: Lane(config) for config in lanes}
         self.costs = CostModel()
         self.ask_ns = NEVER_NS
         self._turns = Turns()
+        self._blame = Blame(self.cameras, self.lanes)
         for kind, named, given in (
             ('camera', self.cameras, cameras),
             ('lane', self.lanes, lanes),
@@ -98,13 +108,22 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ frames
 
-    def offer(self, frame: Frame) -> None:
-        """Put an arrived frame into its camera's mailbox.
+    def offer(self, frame: Frame) -> FrameError | None:
+        """Put an arrived frame into its camera's mailbox, unless that must not cost a lane time.
+
+        Returns:
+            Why it was dropped at once; None: it was not.
 
         Raises:
             ValueError: ``sequence`` does not follow the camera's earlier frames.
         """
-        self._turns.offered(self.cameras[frame.camera].arrived(frame))
+        camera = self.cameras[frame.camera]
+        refusal = camera.allowance.refusal(frame)
+        if refusal is None:
+            self._turns.offered(camera.arrived(frame))
+        else:
+            camera.refused(frame, refusal.reason)
+        return refusal
 
     def reject(self, name: str, reason: DropReason, count: int, now_ns: int) -> None:
         """Count messages that never became frames."""
@@ -160,15 +179,18 @@ class Dispatcher:
         for camera in cameras:
             frames.append(camera.take())
             camera.running_until_ns = started + expected
-        batch = Batch(lane.config.name, tuple(frames), now_ns, load, expected, started)
+        grace = DECODED_NS * sum(f.height * f.width for f in frames if f.compressed)
+        batch = Batch(lane.config.name, tuple(frames), now_ns, load, expected, started, grace)
         lane.running.append(batch)
         lane.busy_until_ns = started + expected
         return batch
 
     # ----------------------------------------------------------------- results
 
-    def collect(self, batch: Batch, now_ns: int) -> bool:
-        """Take a finished batch off its lane and learn its cost.
+    def collect(
+        self, batch: Batch, now_ns: int, results: Sequence[FrameResult | None] = ()
+    ) -> bool:
+        """Take a finished batch off its lane and learn its cost, and what its cameras cost it.
 
         The lane stays occupied until :meth:`release`. Returns False if the lane was given up in the
         meantime: the batch's frames are then already accounted for and its results worth nothing.
@@ -178,7 +200,7 @@ class Dispatcher:
         lane = self.lanes[batch.lane]
         lane.running.remove(batch)
         cost_ns = now_ns - batch.started_ns
-        self.costs.observe(batch.lane, len(batch.frames), batch.load, cost_ns)
+        self._learn(batch, cost_ns, now_ns, results)
         lane.used(cost_ns, now_ns)
         lane.processed += len(batch.frames)
         for frame in batch.frames:
@@ -192,6 +214,20 @@ class Dispatcher:
             lane.busy_until_ns += ahead.expected_ns
         self._forget_running(batch)
         return True
+
+    def _learn(
+        self, batch: Batch, cost_ns: int, now_ns: int, results: Sequence[FrameResult | None]
+    ) -> None:
+        """Learn a batch's cost without what single cameras took too long for."""
+        for frame, result in zip(batch.frames, results, strict=False):
+            if result is not None:
+                camera, good = self.cameras[frame.camera], isinstance(result, Detected)
+                cost_ns -= camera.allowance.spent(batch.lane, result.prepare_ns, good, now_ns)
+                if camera.allowance.slowed(now_ns):
+                    camera.drop_waiting(DropReason.SLOWED)
+        # A batch without any good frame has not been run.
+        if not results or any(isinstance(result, Detected) for result in results):
+            self.costs.observe(batch.lane, len(batch.frames), batch.load, cost_ns)
 
     def _forget_running(self, batch: Batch) -> None:
         for frame in batch.frames:
@@ -223,9 +259,7 @@ class Dispatcher:
     def drop_waiting(self) -> None:
         """Drop what no lane has taken: the pipeline stops."""
         for camera in self.cameras.values():
-            while camera.mailbox.head is not None:
-                camera.mailbox.take()
-                camera.drop(DropReason.STOPPED)
+            camera.drop_waiting(DropReason.STOPPED)
 
     def stop(self) -> None:
         """Drop what is still on the lanes; results that arrive later are worth nothing."""
@@ -239,9 +273,17 @@ class Dispatcher:
                 for frame in batch.frames:
                     self.drop(frame, DropReason.STOPPED)
 
-    def update_camera(self, name: str, priority: float | None, deadline_ms: float | None) -> None:
-        """Change a camera's weight or deadline; in lockstep there are no deadlines."""
+    def update_camera(
+        self,
+        name: str,
+        priority: float | None,
+        deadline_ms: float | None,
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        """Change a camera's weight, deadline or limits; in lockstep there are no deadlines."""
         camera = self.cameras[name]
+        if limits is not None:
+            camera.allowance.update(*limits)
         if priority is not None:
             camera.priority = priority
         if deadline_ms is not None and not self._lockstep:
@@ -258,20 +300,31 @@ class Dispatcher:
         """Let a built and measured lane take frames."""
         self.lanes[name].come_up(now_ns)
 
-    def lane_down(self, name: str, why: str, now_ns: int) -> int:
+    def lane_down(self, name: str, why: str, now_ns: int, failed: Batch | None = None) -> int:
         """Quarantine a failed lane, give its frames back, and return when to rebuild it.
 
         A frame goes back to its mailbox once, if it is still the newest of its camera and in time;
-        otherwise it is dropped as ``lane_failed``.
+        otherwise it is dropped as ``lane_failed``, or as ``failed`` if that is held against its
+        camera and not against the lane; see :class:`schedule.blame.Blame`.
+
+        Args:
+            name: the lane.
+            why: for people.
+            now_ns: monotonic.
+            failed: the batch that it failed with, if that is known.
         """
         lane = self.lanes[name]
+        blamed = self._blame.judge(failed, now_ns) if failed and failed.valid else None
         pause_ns = lane.fail(why, now_ns)
         while lane.running:
             batch = lane.running.pop()
             batch.valid = False
             self._forget_running(batch)
             for frame in reversed(batch.frames):
-                if not self.cameras[frame.camera].take_back(frame, now_ns):
+                camera = self.cameras[frame.camera]
+                if camera is blamed:
+                    self.drop(frame, DropReason.FAILED)
+                elif not camera.take_back(frame, now_ns):
                     self.drop(frame, DropReason.LANE_FAILED)
         for camera in self.cameras.values():
             if camera.home is lane and not self._lockstep:
@@ -290,5 +343,5 @@ class Dispatcher:
         for name, lane in self.lanes.items():
             cameras = [n for n, camera in self.cameras.items() if camera.home is lane]
             lanes.append(lane.snapshot(cameras, self.costs.table(name, busy - lane.busy), now_ns))
-        accounts = tuple(camera.snapshot() for camera in self.cameras.values())
+        accounts = tuple(camera.snapshot(now_ns) for camera in self.cameras.values())
         return PipelineSnapshot(now_ns, accounts, tuple(lanes), self.homes.reason)

@@ -54,6 +54,7 @@ class LaneWorker:
         self._pipeline = pipeline
         self.first = first
         self._not_before_ns = not_before_ns
+        self._failing: Batch | None = None
         self._thread = threading.Thread(target=self._live, name=f'lane {self.name}', daemon=True)
 
     def start(self) -> None:
@@ -86,7 +87,7 @@ class LaneWorker:
                 self._pipeline.warm_up(self, detector)
                 self._serve(detector)
         except Exception as error:
-            self._pipeline.lane_failed(self, error)
+            self._pipeline.lane_failed(self, error, self._failing)
         finally:
             if detector is not None:
                 self._close(detector)
@@ -115,7 +116,8 @@ class LaneWorker:
 
         def submit(batch: Batch | None) -> bool:
             if batch is not None:
-                running.append((batch, detector.submit(batch.frames)))
+                with self._blaming(batch):
+                    running.append((batch, detector.submit(batch.frames)))
             return batch is not None
 
         depth = self.spec.config.in_flight
@@ -125,15 +127,23 @@ class LaneWorker:
             if not running:
                 return
             batch, ticket = running.popleft()
-            results = ticket.wait()
+            with self._blaming(batch):
+                results = ticket.wait()
             check_results(batch, results)
-            if not self._pipeline.collect(batch):
+            if not self._pipeline.collect(batch, results):
                 return
             try:
                 if depth > 1:  # the device works on while results are published
                     submit(self._next(may_sleep=False, may_take=True))
             finally:
                 self._pipeline.publish(self, batch, results)
+
+    @contextmanager
+    def _blaming(self, batch: Batch) -> Iterator[None]:
+        """Note that it is with this batch if the lane fails now."""
+        self._failing = batch
+        yield
+        self._failing = None
 
     def _next(self, *, may_sleep: bool, may_take: bool) -> Batch | None:
         """Return the next batch to submit, or None: collect what runs, or end if nothing does."""

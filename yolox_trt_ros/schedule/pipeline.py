@@ -20,6 +20,7 @@ from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.schedule.complaints import Complaints
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
 from yolox_trt_ros.schedule.state import Batch
@@ -29,9 +30,6 @@ from yolox_trt_ros.schedule.warmup import WarmUp
 Sink = Callable[[Frame, Detections, FrameTrace], None]
 TraceCallback = Callable[[Frame, FrameTrace], None]
 EventCallback = Callable[[str, str], None]
-
-COMPLAINT_NS = 5_000_000_000
-"""A failure that repeats is told this often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +97,10 @@ class Pipeline:
         self._sink = sink
         self._on_trace = on_trace
         self._on_event = on_event
-        self._on_problem = on_problem
+        self._complaints = Complaints(self.event, on_problem, clock)
         self._publish_locks = {camera.name: threading.Lock() for camera in cameras}
         self._supervisor = Supervisor(self, round(options.build_timeout_s * 1e9))
         self._warm_up = WarmUp(self, options.warmup_height, options.warmup_width)
-        self._told_ns: dict[str, int] = {}
         self._started = False
 
     # ------------------------------------------------------------------ life
@@ -180,6 +177,8 @@ class Pipeline:
     def offer(self, frame: Frame) -> None:
         """Hand in an arrived frame; returns at once.
 
+        One that is too large, or whose camera is slowed down, is counted, told and dropped.
+
         Only in lockstep it waits while the camera's backlog is full, so that a replay runs no
         faster than the lanes. Who may have to give up asks :meth:`wait_for_room` before.
 
@@ -189,11 +188,13 @@ class Pipeline:
         with self.lock:
             if self._lockstep:
                 self.wait_for_room(frame.camera)
-            self.dispatcher.offer(frame)
+            refusal = self.dispatcher.offer(frame)
             if self.stopping:
                 self.dispatcher.drop_waiting()
-            else:
+            elif refusal is None:
                 self.dispatch()
+        if refusal is not None:
+            self._complaints.tell(frame.camera, str(refusal))
 
     def wait_for_room(self, camera: str, timeout_s: float | None = None) -> bool:
         """Wait until :meth:`offer` would not; return whether that came in time."""
@@ -211,11 +212,22 @@ class Pipeline:
             self.dispatcher.reject(camera, reason, n, self.clock())
 
     def update_camera(
-        self, name: str, *, priority: float | None = None, deadline_ms: float | None = None
+        self,
+        name: str,
+        *,
+        priority: float | None = None,
+        deadline_ms: float | None = None,
+        limits: tuple[float, float] | None = None,
     ) -> None:
-        """Change a camera's weight or deadline; it holds from the next decision on."""
+        """Change a camera's weight, deadline or limits; it holds from the next decision on.
+
+        Args:
+            name: the camera.
+            priority, deadline_ms: see :class:`core.config.CameraConfig`.
+            limits: its ``max_megapixels`` and ``max_decode_ms``.
+        """
         with self.lock:
-            self.dispatcher.update_camera(name, priority, deadline_ms)
+            self.dispatcher.update_camera(name, priority, deadline_ms, limits)
             self._supervisor.request(f'{name} was given another priority or deadline')
 
     def snapshot(self) -> PipelineSnapshot:
@@ -265,9 +277,9 @@ class Pipeline:
             lane = self.dispatcher.lanes[worker.name]
             lane.doing, lane.doing_since_ns = what, self.clock()
 
-    def lane_failed(self, worker: LaneWorker, error: Exception) -> None:
+    def lane_failed(self, worker: LaneWorker, error: Exception, failed: Batch | None) -> None:
         """Give up the worker, unless that has been done, and plan its lane's next life."""
-        self._supervisor.lane_failed(worker, error)
+        self._supervisor.lane_failed(worker, error, failed)
 
     def accept(self, worker: LaneWorker) -> None:
         """Let the worker's lane take frames now. The lock is held."""
@@ -279,10 +291,10 @@ class Pipeline:
         if self.workers[worker.name] is worker:
             self.dispatcher.lanes[worker.name].accepts = False
 
-    def collect(self, batch: Batch) -> bool:
+    def collect(self, batch: Batch, results: Sequence[FrameResult]) -> bool:
         """Take a finished batch off its lane; False if the lane was given up before."""
         with self.lock:
-            return self.dispatcher.collect(batch, self.clock())
+            return self.dispatcher.collect(batch, self.clock(), results)
 
     def publish(self, worker: LaneWorker, batch: Batch, results: Sequence[FrameResult]) -> None:
         """Publish a collected batch and free its place on the lane."""
@@ -298,7 +310,7 @@ class Pipeline:
         if isinstance(result, FrameError):
             with self.lock:
                 self.dispatcher.drop(frame, result.reason)
-            self._complain(frame.camera, str(result))
+            self._complaints.tell(frame.camera, str(result))
             return
         with self._publish_locks[frame.camera]:
             with self.lock:
@@ -329,7 +341,7 @@ class Pipeline:
         except Exception as error:
             with self.lock:
                 self.dispatcher.drop(frame, DropReason.UNPUBLISHED)
-            self._complain(frame.camera, f'publishing failed: {error!r}')
+            self._complaints.tell(frame.camera, f'publishing failed: {error!r}')
             return
         with self.lock:
             published_ns = self.clock()
@@ -338,14 +350,4 @@ class Pipeline:
             try:
                 self._on_trace(frame, trace(published_ns, drops))
             except Exception as error:
-                self._complain(frame.camera, f'the trace was not taken: {error!r}')
-
-    def _complain(self, camera: str, problem: str) -> None:
-        if self._on_problem is not None:
-            self._on_problem(camera, problem)
-        message = f'{camera}: {problem}'
-        now_ns = self.clock()
-        if now_ns >= self._told_ns.get(message, -COMPLAINT_NS) + COMPLAINT_NS:
-            self._told_ns = {m: t for m, t in self._told_ns.items() if now_ns < t + COMPLAINT_NS}
-            self._told_ns[message] = now_ns
-            self.event('warn', message)
+                self._complaints.tell(frame.camera, f'the trace was not taken: {error!r}')

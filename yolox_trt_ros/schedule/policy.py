@@ -13,8 +13,9 @@ Rules, in this order:
 4. Order on the topic. No lane starts a frame that it would finish before an older frame of the same
    camera that is still running elsewhere.
 5. Batches. A frame joins the batch that a lane is about to take if the batch gains by it and no
-   frame in it misses its deadline. An idle lane does not wait for a batch to fill; a lane that is
-   running one takes the next in advance only if it is full.
+   frame in it misses its deadline; one that a lane has failed with is run alone. An idle lane does
+   not wait for a batch to fill; a lane that is running one takes the next in advance only if it is
+   full.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
         able = plans
         if camera.pinned and camera.home is not None:
             able = [plan for plan in plans if plan.lane is camera.home]
+        if camera.strikes:
+            able = [plan for plan in able if not plan.batch]
         if arrival_ns > now_ns:
             if undecided:
                 _expect(able, weight, arrival_ns)
@@ -87,7 +90,8 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
             if not best.busy:
                 busy.append(best)
             best.join(camera, due_ns)
-            undecided -= not best.room
+            best.open = best.open and not camera.strikes
+            undecided -= not best.open
         else:
             best.wait()
             if best.free and best.expected and not best.batch:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState
+from yolox_trt_ros.schedule.allowance import Allowance
 from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.rhythm import Rhythm
 
@@ -20,6 +21,8 @@ HANG_FACTOR = 10
 """A batch that takes this many times its expected cost hangs …"""
 HANG_NS = 2_000_000_000
 """… but not before this time has passed."""
+DECODED_NS = 200
+"""Longest time that a core takes to decode a pixel, however many scans refine it."""
 BACKOFF_NS = 500_000_000
 """Pause before the first rebuild of a failed lane; it doubles with every failure in a row."""
 CIRCUIT_FAILURES = 5
@@ -38,6 +41,8 @@ class Camera:
         config, mailbox: given.
         priority: weight against the other cameras, > 0.
         deadline_ns: longest useful response; 0: none.
+        live: whether it may be slowed down; see :class:`Allowance`.
+        allowance: what its images may cost.
         home: lane it is placed on, or None.
         pinned: whether no other lane may help.
         reference_ns: arrival of the newest frame that a lane has taken: its information will be as
@@ -50,12 +55,16 @@ class Camera:
         rhythm: when its next frame is expected.
         ran: frames that each lane has run.
         drops: frames without a result since the last published one.
+        strikes: how often lanes have failed with one of its frames since its last result; a camera
+            that has any is not batched with others.
     """
 
     config: CameraConfig
     mailbox: Mailbox
     priority: float
     deadline_ns: int
+    live: InitVar[bool] = True
+    allowance: Allowance = field(init=False)
     home: Lane | None = None
     pinned: bool = False
     reference_ns: int = 0
@@ -69,6 +78,7 @@ class Camera:
     in_flight: int = 0
     late: int = 0
     drops: int = 0
+    strikes: int = 0
     dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
     turn: float = 0.0
     rhythm: Rhythm = field(default_factory=Rhythm)
@@ -77,12 +87,32 @@ class Camera:
     last_received_ns: int | None = None
     last_published_ns: int | None = None
 
+    def __post_init__(self, live: bool) -> None:
+        self.allowance = Allowance(self.config, live=live)
+
     def arrived(self, frame: Frame) -> bool:
         """Put a frame into the mailbox and return whether it has replaced another one.
 
         Raises:
             ValueError: ``sequence`` does not follow the earlier frames.
         """
+        self._count(frame)
+        self.rhythm.arrived(frame.received_ns)
+        replaced = self.mailbox.put(frame) is not None
+        if replaced:
+            self.drop(DropReason.REPLACED)
+        return replaced
+
+    def refused(self, frame: Frame, reason: DropReason) -> None:
+        """Count a frame that must not get to a lane; no other one is expected after it.
+
+        Raises:
+            ValueError: ``sequence`` does not follow the earlier frames.
+        """
+        self._count(frame)
+        self.drop(reason)
+
+    def _count(self, frame: Frame) -> None:
         if frame.sequence <= self.offered_sequence:
             raise ValueError(
                 f'camera {frame.camera}: expected a sequence above {self.offered_sequence}, '
@@ -93,11 +123,6 @@ class Camera:
             self.reference_ns = frame.received_ns
         self.received += 1
         self.last_received_ns = frame.received_ns
-        self.rhythm.arrived(frame.received_ns)
-        replaced = self.mailbox.put(frame) is not None
-        if replaced:
-            self.drop(DropReason.REPLACED)
-        return replaced
 
     def take(self) -> Frame:
         """Give the next waiting frame to a lane."""
@@ -125,6 +150,8 @@ class Camera:
     def publish(self, frame: Frame, now_ns: int) -> int:
         """Count a published result and return the drops since the one before it."""
         self.in_flight -= 1
+        self.allowance.succeeded(frame)
+        self.strikes = 0
         self.published += 1
         self.published_sequence = frame.sequence
         self.newest_ns = frame.received_ns
@@ -138,7 +165,13 @@ class Camera:
         self.dropped[reason] += count
         self.drops += count
 
-    def snapshot(self) -> CameraSnapshot:
+    def drop_waiting(self, reason: DropReason) -> None:
+        """Drop what no lane has taken."""
+        while self.mailbox.head is not None:
+            self.mailbox.take()
+            self.drop(reason)
+
+    def snapshot(self, now_ns: int) -> CameraSnapshot:
         """Return the account as it stands."""
         return CameraSnapshot(
             name=self.config.name,
@@ -155,6 +188,7 @@ class Camera:
             last_received_ns=self.last_received_ns,
             last_published_ns=self.last_published_ns,
             newest_ns=self.newest_ns,
+            slowed=self.allowance.slowed(now_ns),
         )
 
 
@@ -169,6 +203,8 @@ class Batch:
         load: how many other lanes were busy then.
         expected_ns: the cost that was expected.
         started_ns: when the lane begins it: at once, or when the batch before it is done.
+        grace_ns: time that its images' decoding may take beyond that before the lane is thought to
+            hang: it is the cameras' time and not the lane's.
         valid: False once the lane has failed; its result is then worth nothing.
     """
 
@@ -178,6 +214,7 @@ class Batch:
     load: int
     expected_ns: int
     started_ns: int
+    grace_ns: int = 0
     valid: bool = True
 
 
@@ -245,7 +282,9 @@ class Lane:
             return ''
         batch = self.running[0]
         spent_ns = now_ns - batch.started_ns
-        if spent_ns <= max(HANG_NS, HANG_FACTOR * batch.expected_ns):
+        # A lane decodes a batch's images while the batch before may still be running.
+        grace_ns = sum(ahead.grace_ns for ahead in self.running)
+        if spent_ns <= max(HANG_NS, HANG_FACTOR * batch.expected_ns) + grace_ns:
             return ''
         return (
             f'no result after {spent_ns / 1e9:.1f} s, '

@@ -10,6 +10,7 @@ from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneWorker
 from yolox_trt_ros.schedule.placement import place
 from yolox_trt_ros.schedule.placement_log import DRIFTED, PlacementLog
+from yolox_trt_ros.schedule.state import Batch
 
 if TYPE_CHECKING:
     from yolox_trt_ros.schedule.pipeline import Pipeline
@@ -75,8 +76,16 @@ class Supervisor:
         self.request(f'lane {name} came up')
         pipeline.changed.notify_all()
 
-    def lane_failed(self, worker: LaneWorker, error: Exception) -> None:
-        """Quarantine a worker's lane and start the worker of its next life."""
+    def lane_failed(
+        self, worker: LaneWorker, error: Exception, failed: Batch | None = None
+    ) -> None:
+        """Quarantine a worker's lane and start the worker of its next life.
+
+        Args:
+            worker: whose lane it is.
+            error: what happened.
+            failed: the batch that it happened with, if that is known.
+        """
         pipeline = self._pipeline
         name = worker.name
         with pipeline.lock:
@@ -89,7 +98,7 @@ class Supervisor:
                 self._first_errors[name] = without_calls(error)
             why = f'{type(error).__name__}: {error}'
             now_ns = pipeline.clock()
-            retry_ns = pipeline.dispatcher.lane_down(name, why, now_ns)
+            retry_ns = pipeline.dispatcher.lane_down(name, why, now_ns, failed)
             successor = LaneWorker(worker.spec, pipeline, first=False, not_before_ns=retry_ns)
             pipeline.workers[name] = successor
             successor.start()
@@ -170,14 +179,15 @@ class Supervisor:
                 if pipeline.stopping:
                     return
                 why, self._because = self._because or self._drift(), ''
+                dispatcher = pipeline.dispatcher
                 hung = [
-                    (pipeline.workers[name], LaneError(what))
-                    for name, what in pipeline.dispatcher.overdue(pipeline.clock())
+                    (pipeline.workers[name], LaneError(what), dispatcher.lanes[name].running[0])
+                    for name, what in dispatcher.overdue(pipeline.clock())
                 ]
                 # Lanes that are late make others more attractive without any event that says so.
                 pipeline.dispatch()
-            for worker, error in hung:
-                self.lane_failed(worker, error)
+            for worker, error, batch in hung:
+                self.lane_failed(worker, error, batch)
             self.watch_builds()
             if why:
                 self.place(why)

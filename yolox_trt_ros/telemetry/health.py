@@ -46,6 +46,7 @@ class CameraNumbers:
         deadline_ms: oldest useful result; 0: none.
         late: results of the span published after the deadline.
         lane: where it is placed; empty: nowhere.
+        slowed: for how long its images are refused and why; empty if they are not.
     """
 
     expected_hz: float
@@ -62,6 +63,7 @@ class CameraNumbers:
     deadline_ms: float
     late: int
     lane: str
+    slowed: str = ''
 
 
 def camera_health(numbers: CameraNumbers, limits: LimitsConfig) -> Health:
@@ -83,6 +85,8 @@ def camera_health(numbers: CameraNumbers, limits: LimitsConfig) -> Health:
 def _problems(numbers: CameraNumbers, limits: LimitsConfig) -> Iterator[tuple[Level, str]]:
     if not numbers.lane:
         yield Level.ERROR, 'no lane runs it'
+    if numbers.slowed:
+        yield Level.ERROR, numbers.slowed
     for level, limit_ms in (
         (Level.ERROR, limits.latency_error_ms),
         (Level.WARN, limits.latency_warn_ms),

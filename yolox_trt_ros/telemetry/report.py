@@ -150,6 +150,7 @@ class Telemetry:
             deadline_ms=camera.deadline_ms,
             late=added['late'],
             lane=camera.lane,
+            slowed=camera.slowed,
         )
         return CameraReport(
             snapshot=camera,
