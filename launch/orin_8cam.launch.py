@@ -142,13 +142,14 @@ def own_node(
 ) -> Node:
     """Return a node of this package that reads the vehicle's file."""
     logger = '.'.join([*filter(None, chosen['namespace'].split('/')), name])
+    settings = ['--dds', 'none'] if chosen['dds'] == 'none' else []
     return Node(
         package='yolox_trt_ros',
         executable=executable,
         name=name,
         namespace=chosen['namespace'],
         parameters=[str(vehicle_file(chosen['vehicle'])), overrides],
-        arguments=['--ros-args', '--log-level', f'{logger}:={chosen["log_level"]}'],
+        arguments=[*settings, '--ros-args', '--log-level', f'{logger}:={chosen["log_level"]}'],
         output='screen',
         emulate_tty=True,
     )

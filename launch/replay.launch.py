@@ -116,6 +116,7 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     words += [f'--{name}' for name in ('loop',) if chosen[name] == 'true']
     words += ['--clock'] if chosen['use_sim_time'] == 'true' else []
     words += ['--remap', *chosen['remap'].split()] if chosen['remap'] else []
+    words += ['--dds', 'none'] if chosen['dds'] == 'none' else []
     return [
         ExecuteProcess(
             cmd=words,

@@ -47,6 +47,7 @@ def cameras(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         overrides['sim.source'] = str(chosen['source'])
     vehicle = find_resource(VEHICLES, chosen['vehicle'], SUFFIX)
     logger = '.'.join([*filter(None, chosen['namespace'].split('/')), 'camera_sim'])
+    settings = ['--dds', 'none'] if chosen['dds'] == 'none' else []
     return [
         Node(
             package='yolox_trt_ros',
@@ -54,7 +55,7 @@ def cameras(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             name='camera_sim',
             namespace=chosen['namespace'],
             parameters=[str(vehicle.absolute()), overrides],
-            arguments=['--ros-args', '--log-level', f'{logger}:={chosen["log_level"]}'],
+            arguments=[*settings, '--ros-args', '--log-level', f'{logger}:={chosen["log_level"]}'],
             output='screen',
             emulate_tty=True,
             on_exit=Shutdown(reason='the cameras ended'),

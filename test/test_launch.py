@@ -114,7 +114,8 @@ def test_model_is_the_vehicles_unless_told_otherwise() -> None:
 
 
 def test_dds_can_be_left_alone() -> None:
-    context, _ = started('orin_8cam', dds='none')
+    context, (node,) = started('orin_8cam', dds='none')
+    assert node.made_of['arguments'][:2] == ['--dds', 'none']  # it would choose by itself
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' not in context.environment
 
 

@@ -35,7 +35,8 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError
 from yolox_trt_ros.core.messages import stamp_ns_of
 from yolox_trt_ros.ros.dds import environment
-from yolox_trt_ros.ros.replay import Replay, ReplayOptions
+from yolox_trt_ros.ros.replay import Replay
+from yolox_trt_ros.ros.replay_options import ReplayOptions
 
 pytestmark = pytest.mark.ros
 T0 = 1_700_000_000 * SECOND

@@ -6,14 +6,14 @@ Nothing here imports ROS: launch files and tools use it before any node exists.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource, resource_names
-from yolox_trt_ros.ros.dds_profile import Transport, read_transport
+from yolox_trt_ros.ros.dds_profile import BUILTIN_VARIABLE, Transport, read_transport
 from yolox_trt_ros.ros.dds_segments import SHARED_MEMORY, segments
 
 DEFAULT_RMW = 'rmw_fastrtps_cpp'
@@ -43,7 +43,8 @@ def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -
     Args:
         choice: ``auto`` for the profile of the middleware in use, ``none`` for no change, or an
             XML file of that middleware: a path, or the name of one in ``config/dds``.
-        environ: the process's environment. What it sets itself is left alone by ``auto``.
+        environ: the process's environment. Where it names a profile, or transports of Fast DDS,
+            ``auto`` leaves them as they are.
 
     Returns:
         Variables to add; empty when there is nothing to add.
@@ -56,7 +57,7 @@ def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -
     if choice == 'none':
         return {}
     if choice == 'auto':
-        if not variable or active_profile(environ):
+        if not variable or chosen_by_hand(environ):
             return {}
         name = 'cyclonedds_8cam' if rmw == CYCLONE else 'fastdds_8cam'
         file = find_resource('config/dds', name, '.xml')
@@ -70,6 +71,40 @@ def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -
             f'dds: expected auto, none, an XML file or one of {names}; "{file}" does not exist'
         )
     return {variable: f'{"file://" if rmw == CYCLONE else ""}{file.absolute()}'}
+
+
+def apply(choice: str = 'auto', environ: MutableMapping[str, str] = os.environ) -> str:
+    """Give this process the settings that :func:`environment` chooses; before its first node.
+
+    Args:
+        choice: see :func:`environment`.
+        environ: the process's environment, which is changed.
+
+    Returns:
+        What was chosen, for the log.
+
+    Raises:
+        ConfigError: see :func:`environment`.
+    """
+    by_hand, rmw = chosen_by_hand(environ), middleware(environ)
+    added = environment(choice, environ)
+    environ.update(added)
+    if added:
+        (file,) = added.values()
+        return f'{rmw} with {file.removeprefix("file://")} (--dds none: without)'
+    if by_hand:
+        return f'{rmw} as {by_hand} of the environment says: {environ[by_hand]}'
+    return f'{rmw} with its own defaults, which lose large images'
+
+
+def chosen_by_hand(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the variable by which the environment sets up the middleware itself; '' if none."""
+    rmw = middleware(environ)
+    names = [profile_variable(rmw, environ)]
+    if rmw in FAST_DDS:
+        # Fast DDS 3 still reads the name of Fast DDS 2.
+        names += [FAST_DDS_2_VARIABLE, BUILTIN_VARIABLE]
+    return next((name for name in names if environ.get(name)), '')
 
 
 def middleware(environ: Mapping[str, str] = os.environ) -> str:

@@ -12,11 +12,13 @@ from types import FrameType
 from typing import Protocol
 
 import rclpy
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
+from yolox_trt_ros.ros.dds import apply
 from yolox_trt_ros.ros.executor import SteadyExecutor
 
 M_TRIM_THRESHOLD = -1
@@ -24,6 +26,7 @@ M_MMAP_THRESHOLD = -3
 LARGE_BUFFER = 32 << 20
 MOST_KEPT = 2_000_000_000
 REPEAT_S = 1.0
+DDS_HELP = 'middleware settings: auto, none or an XML file, see docs/dds.md (default: auto)'
 
 
 def keep_large_buffers() -> bool:
@@ -98,10 +101,12 @@ def run_node(
     """
     keep_large_buffers()
     try:
-        parser.parse_args(remove_ros_args(args)[1:])
+        parser.add_argument('--dds', default='auto', help=DDS_HELP)
+        settings = apply(parser.parse_args(remove_ros_args(args)[1:]).dds)
         # rclpy's own handlers would shut the context down while other threads still publish.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # an argument or a parameter file that ROS cannot read
+        get_logger(parser.prog).info(settings)
+    except (RuntimeError, ConfigError) as error:  # an argument or parameter file nobody can read
         print(f'{parser.prog}: {error}', file=sys.stderr)
         return 1
     interrupted = interrupt_on_signals()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from rclpy.node import Node
@@ -21,70 +19,29 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.messages import header_stamp_ns
 from yolox_trt_ros.msg import PipelineStatus
-from yolox_trt_ros.ros.lockstep import TIMEOUT_S, Account, Lockstep
+from yolox_trt_ros.ros.arrivals import Arrivals
+from yolox_trt_ros.ros.lockstep import Account, Lockstep
 from yolox_trt_ros.ros.messages import time_message
+from yolox_trt_ros.ros.replay_options import ReplayOptions, Sent
 from yolox_trt_ros.ros.replay_topics import (
+    CLOCK,
     Played,
     choose_topics,
     open_publishers,
     other_definitions,
+    results_in,
 )
 
 CLOCK_PERIOD_S = 0.02
 LATE_S = 0.005
+LOOK_S = 1.0
+"""Time between two looks for other publishers of what is played."""
 DISCOVERY_S = 1.0
 """Time that subscribers get to find the publishers: that these have found them tells only half."""
+ACCOUNT_S = 4.0
+"""Longest wait for the detector's account of what it received; it accounts once a second."""
 SOMEBODY_S = 3.0
 """Longest wait for the first listener of a bag that is played without a vehicle."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """How a bag is played.
-
-    Attributes:
-        rate: speed, 1 is that of the recording; lockstep has its own.
-        loop: begin again at the end, until interrupted.
-        start_s, duration_s: the part that is played, seconds after the first message.
-        topics: only these, by recorded name; empty: all, or the vehicle's cameras.
-        remap: recorded names to others.
-        clock: publish recording time on ``/clock``.
-        reliability: ``best_effort`` or ``reliable`` for all topics; empty: as recorded.
-        lockstep: the next image of a camera goes out when the detector has answered the last one.
-        timeout_s: longest wait for the detector, at the start and for an answer.
-        detector: its fully qualified name.
-    """
-
-    rate: float = 1.0
-    loop: bool = False
-    start_s: float = 0.0
-    duration_s: float = math.inf
-    topics: tuple[str, ...] = ()
-    remap: Mapping[str, str] = field(default_factory=dict)
-    clock: bool = False
-    reliability: str = ''
-    lockstep: bool = False
-    timeout_s: float = TIMEOUT_S
-    detector: str = '/detector'
-
-
-@dataclass(slots=True)
-class Sent:
-    """What was sent.
-
-    Attributes:
-        messages: by published name.
-        unheard: of them, those that nobody listened to.
-        late: messages more than 5 ms after their time.
-        worst_late_s: largest lateness.
-        elapsed_s: from the first message to the end.
-    """
-
-    messages: Counter[str] = field(default_factory=Counter)
-    unheard: Counter[str] = field(default_factory=Counter)
-    late: int = 0
-    worst_late_s: float = 0.0
-    elapsed_s: float = 0.0
 
 
 class Replay:
@@ -105,6 +62,7 @@ class Replay:
     Attributes:
         sent: counts so far.
         lockstep: the state of lockstep, or None.
+        arrivals: what the detector says it received of a vehicle's cameras.
 
     Raises:
         BagError: nothing to play, or a camera's images are not there.
@@ -151,11 +109,19 @@ class Replay:
             )
         self._clock: Publisher[Clock] | None = None
         if options.clock:
-            self._clock = node.create_publisher(Clock, '/clock', 10)
+            self._clock = node.create_publisher(Clock, CLOCK, 10)
         self.sent = Sent()
         self._changed = threading.Condition()
         self.lockstep: Lockstep | None = None
         self._resend: set[str] = set()
+        self._results = results_in(bag)
+        self._others: set[str] = set()
+        self._silent: set[str] = set()
+        self._look_s = 0.0
+        self.arrivals = Arrivals(c.name for c in config.cameras) if config else Arrivals(())
+        if config:
+            topic = f'{options.detector}/status'
+            node.create_subscription(PipelineStatus, topic, self._on_status, 5)
         if options.lockstep:
             assert config
             self._listen(config)
@@ -193,6 +159,7 @@ class Replay:
                 messages.fill()
                 if begun_s is None:
                     self._wait_for_listeners()
+                    self._look_for_others()
                     begun_s = time.monotonic()
                 start_s = time.monotonic()
                 for message in messages:
@@ -232,6 +199,54 @@ class Replay:
                 )
             time.sleep(0.05)
         time.sleep(DISCOVERY_S)
+        if cameras:
+            self._wait_for_account(lambda: self.arrivals.begun)
+
+    def _look_for_others(self) -> None:
+        """Find topics that somebody else publishes now.
+
+        What is recorded would mix with what is live, and nobody could tell them apart: that is
+        said, and recorded results of a detector are not played onto those of a live one.
+        """
+        self._look_s = time.monotonic() + LOOK_S
+        if self._clock and CLOCK not in self._others and self._node.count_publishers(CLOCK) > 1:
+            self._others.add(CLOCK)
+            self._warn(f'{CLOCK} is published by somebody else now: time jumps back and forth')
+        for played in self.played:
+            recorded = played.recorded.name
+            if recorded in self._others or self._node.count_publishers(played.name) < 2:
+                continue
+            self._others.add(recorded)
+            told = f'{played.name} is published by somebody else now'
+            if recorded in self._results and not self._options.topics:
+                self._silent.add(recorded)
+                self._warn(f'{told}: these results are not played, unless --topics names them')
+            else:
+                self._warn(f'{told}: recorded and live messages mix')
+
+    def _wait_for_account(self, enough: Callable[[], bool]) -> None:
+        end = time.monotonic() + ACCOUNT_S
+        with self._changed:
+            while not enough() and time.monotonic() < end:
+                self._changed.wait(0.1)
+
+    def lost(self) -> dict[str, tuple[int, int]]:
+        """Return images sent and received, of each camera of which not all arrived.
+
+        Waits for the detector's account of the last ones. Cameras of which it tells nothing, and a
+        lockstep, which has its own account, are left out.
+        """
+        if self.lockstep or not self.arrivals.begun:
+            return {}
+        heard = self.arrivals.accounts
+        # The first one may have been made before the last image.
+        self._wait_for_account(lambda: self.arrivals.accounts >= heard + 2)
+        found = {}
+        for played in self.played:
+            sent, received = self.sent.messages[played.name], self.arrivals.received(played.camera)
+            if played.camera and received is not None and received < sent:
+                found[played.camera] = sent, received
+        return found
 
     def _wait(self, message: Recorded, due_s: float) -> None:
         camera = self._played[message.topic].camera
@@ -253,6 +268,11 @@ class Replay:
 
     def _send(self, message: Recorded) -> None:
         played = self._played[message.topic]
+        if time.monotonic() > self._look_s:
+            self._look_for_others()
+        if message.topic in self._silent:
+            self.sent.left_out[played.name] += 1
+            return
         if self.lockstep and played.camera:
             with self._changed:
                 self.lockstep.sent(played.camera, header_stamp_ns(message.cdr), time.monotonic())
@@ -278,7 +298,6 @@ class Replay:
                 100,
                 raw=True,
             )
-        self._node.create_subscription(PipelineStatus, f'{detector}/status', self._on_status, 5)
 
     def _on_detections(self, camera: str, cdr: bytes) -> None:
         assert self.lockstep
@@ -288,13 +307,14 @@ class Replay:
             self._changed.notify_all()
 
     def _on_status(self, message: PipelineStatus) -> None:
-        lockstep = self.lockstep
-        assert lockstep
+        lockstep, sending = self.lockstep, bool(self.sent.messages)
         with self._changed:
-            for camera in message.cameras:
+            self.arrivals.account({c.name: c.received for c in message.cameras}, sending)
+            for camera in message.cameras if lockstep else ():
+                assert lockstep
                 dropped = dict(zip(camera.drop_reasons, camera.drop_counts, strict=True))
                 account = Account(camera.received, camera.waiting + camera.in_flight, dropped)
-                if not self.sent.messages:
+                if not sending:
                     lockstep.begin(camera.name, account)
                 elif lockstep.account(camera.name, account, time.monotonic()):
                     self._resend.add(camera.name)

@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from yolox_trt_ros.bags.definitions import Definitions
 from yolox_trt_ros.bags.reader import Bag, Topic, listed
+from yolox_trt_ros.bags.selection import selected
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError, did_you_mean
 from yolox_trt_ros.core.topics import absolute
@@ -22,6 +23,11 @@ NEVER = ('/rosout', '/parameter_events')
 """What the nodes of today say themselves."""
 CLOCK = '/clock'
 BESIDE_IMAGES = ('camera_info', 'ground_truth')
+STATUS = 'yolox_trt_ros/msg/PipelineStatus'
+RESULTS = {STATUS, 'yolox_trt_ros/msg/CameraLatency', 'diagnostic_msgs/msg/DiagnosticArray'} | {
+    f'vision_msgs/msg/{name}' for name in ('Detection2DArray', 'LabelInfo', 'VisionInfo')
+}
+"""Types of what a detector publishes."""
 LEAST_DEPTH = 10
 TYPE_NAMES = {name: f'sensor_msgs/msg/{kind.__name__}' for name, kind in MESSAGE_TYPES.items()}
 
@@ -54,7 +60,7 @@ def choose_topics(
 
     Args:
         bag: the recording.
-        topics: only these, by recorded name; empty: all that make sense.
+        topics: only these, by recorded name or pattern; empty: all that make sense.
         remap: recorded names to others.
         config: a vehicle, of which only the cameras' topics are played.
         detector: fully qualified name of the node that receives them.
@@ -65,7 +71,8 @@ def choose_topics(
             what is there.
     """
     remap = remap or {}
-    bag.require([*topics, *remap])
+    bag.require([*remap])
+    topics = selected(bag, topics)
     chosen = [bag.topics[name] for name in topics or bag.topics]
     named = {remap.get(t.name, t.name): t for t in chosen}
     left_out = {*(() if topics else NEVER), *((CLOCK,) if clock else ())}
@@ -83,6 +90,16 @@ def choose_topics(
         for name, t in named.items()
         if name not in images and name not in left_out and (t.name in more or name in more)
     ]
+
+
+def results_in(bag: Bag) -> set[str]:
+    """Return the topics of a bag that a detector publishes: results, overlays, diagnostics."""
+    detectors = tuple(f'{name.rpartition("/")[0]}/' for name in bag.of_type(STATUS))
+    return {
+        topic.name
+        for topic in bag.topics.values()
+        if topic.type in RESULTS or topic.name.startswith(detectors)
+    }
 
 
 def _check_images(bag: Bag, named: Mapping[str, Topic], images: Mapping[str, CameraConfig]) -> None:

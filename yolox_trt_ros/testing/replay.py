@@ -119,7 +119,8 @@ def _through_topics(
     from rclpy.serialization import deserialize_message
     from vision_msgs.msg import Detection2DArray
 
-    from yolox_trt_ros.ros.replay import Replay, ReplayOptions
+    from yolox_trt_ros.ros.replay import Replay
+    from yolox_trt_ros.ros.replay_options import ReplayOptions
     from yolox_trt_ros.tools._processes import NodeProcess
     from yolox_trt_ros.tools._watcher import Watcher
 

@@ -72,6 +72,7 @@ def _bag(args: argparse.Namespace, labels: Any, truth_labels: Any) -> Judge:
 
 
 def _live(args: argparse.Namespace, labels: Any, truth_labels: Any) -> Judge:
+    from yolox_trt_ros.ros import dds
     from yolox_trt_ros.sim.world.bodies import CLASSES
     from yolox_trt_ros.tools._live_results import LiveResults, label_names, listen
 
@@ -80,6 +81,7 @@ def _live(args: argparse.Namespace, labels: Any, truth_labels: Any) -> Judge:
     if not args.live > 0:
         raise ConfigError(f'--live: expected more than 0 s, got {args.live:g}')
     config, detector = load_vehicle(args.vehicle), args.detector or '/detector'
+    dds.apply()
     judge = Judge(label_names(labels, detector), truth_labels or CLASSES)
     with LiveResults(config, detector, judge, args.truth_topic):
         listen(args.live, 'listening')

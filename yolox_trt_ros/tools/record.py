@@ -28,7 +28,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.ros import dds
-from yolox_trt_ros.ros.process import keep_large_buffers
+from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 from yolox_trt_ros.tools._watcher import Watcher
 from yolox_trt_ros.vehicle_files import load_vehicle
@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--keep-free-mb', type=float, default=500.0, help='stop at this disk space (default: 500)'
     )
+    parser.add_argument('--dds', default='auto', help=DDS_HELP)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     topics = wanted_topics(config, args.detector, args.images)
     _check_space(output.absolute().parent, args.keep_free_mb)
     keep_large_buffers()
-    os.environ.update(dds.environment())
     console = Console()
+    console.print(dds.apply(args.dds), highlight=False)
     try:
         with BagWriter(output) as bag:
             recorder, full = _record(bag, topics, args, console)

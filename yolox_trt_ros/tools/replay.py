@@ -1,6 +1,7 @@
 """Play a rosbag2 through real topics: at its own pace, or in step with the detector.
 
 Messages go out as they were recorded, byte for byte, from sqlite3 and mcap bags, plain or zstd.
+Without --vehicle everything is played, but for recorded results where a live detector publishes.
 With --vehicle only the cameras of that vehicle are played, and the player waits until the detector
 listens to all of them. With --lockstep the next image of a camera goes out when the detector has
 answered the last one, so that a slow machine processes every frame; start the detector with
@@ -10,9 +11,12 @@ answered the last one, so that a slow machine processes every frame; start the d
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -23,10 +27,13 @@ from rich.progress import (
 )
 
 from yolox_trt_ros.bags.reader import Bag
+from yolox_trt_ros.bags.selection import remappings
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.lockstep import Outcome
-from yolox_trt_ros.ros.process import keep_large_buffers
-from yolox_trt_ros.ros.replay import Replay, ReplayOptions
+from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
+from yolox_trt_ros.ros.replay import Replay
+from yolox_trt_ros.ros.replay_options import ReplayOptions
 from yolox_trt_ros.tools._watcher import Watcher
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -43,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--duration', type=float, default=float('inf'), metavar='S', help='seconds played'
     )
-    parser.add_argument('--topics', nargs='+', default=[], metavar='T', help='only these')
+    parser.add_argument(
+        '--topics', nargs='+', default=[], metavar='T', help='only these names or patterns'
+    )
     parser.add_argument(
         '--remap', nargs='+', default=[], metavar='A:=B', help='publish topic A as B'
     )
@@ -54,11 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--timeout', type=float, default=60.0, metavar='S', help='for the detector (default: 60)'
     )
+    parser.add_argument('--dds', default='auto', help=DDS_HELP)
+    parser.add_argument(
+        '--json', type=Path, help='write here what was sent, received and answered as well'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the tool; 1 if an image of a lockstep replay was not answered."""
+    """Run the tool; 1 if an image of a lockstep replay was not answered, or one got lost."""
     options = options_of(args)
+    settings = dds.apply(args.dds)
     config = load_vehicle(args.vehicle) if args.vehicle else None
     console = Console(stderr=True)
     keep_large_buffers()
@@ -68,13 +82,39 @@ def run(args: argparse.Namespace) -> int:
         replay = Replay(watcher.node, bag, options, config, warn=console.print)
         watcher.executor.wake()  # it waits without the new subscriptions otherwise
         console.print(f'{args.bag}: {bag.storage}, {(bag.end_ns - bag.start_ns) / 1e9:.1f} s')
+        console.print(settings, highlight=False)
         try:
             _play(replay, console)
         except KeyboardInterrupt:
             console.print('interrupted')
+        lost = replay.lost()
         _tell(replay, console)
+        _tell_lost(lost, options.detector, console)
     outcomes = replay.lockstep.outcomes if replay.lockstep else {}
-    return 0 if all(outcome.complete for outcome in outcomes.values()) else 1
+    if args.json:
+        args.json.write_text(json.dumps(account_of(replay), indent=1) + '\n', encoding='utf-8')
+    return 0 if not lost and all(outcome.complete for outcome in outcomes.values()) else 1
+
+
+def account_of(replay: Replay) -> dict[str, Any]:
+    """Return what was sent and what became of it, as plain data."""
+    sent, lockstep = replay.sent, replay.lockstep
+    cameras: dict[str, Any] = {}
+    for played in replay.played:
+        if played.camera:
+            told: dict[str, Any] = {'sent': sent.messages[played.name]}
+            if lockstep:
+                told |= asdict(lockstep.outcomes[played.camera])
+            else:
+                told['received'] = replay.arrivals.received(played.camera)
+            cameras[played.camera] = told
+    return {
+        'seconds': round(sent.elapsed_s, 3),
+        'topics': dict(sent.messages),
+        'unheard': dict(+sent.unheard),
+        'left_out': dict(sent.left_out),
+        'cameras': cameras,
+    }
 
 
 def options_of(args: argparse.Namespace) -> ReplayOptions:
@@ -96,21 +136,13 @@ def options_of(args: argparse.Namespace) -> ReplayOptions:
         start_s=args.start,
         duration_s=args.duration,
         topics=tuple(args.topics),
-        remap=_remapped(args.remap),
+        remap=remappings(args.remap),
         clock=args.clock,
         reliability=args.reliability,
         lockstep=args.lockstep,
         timeout_s=args.timeout,
         detector='/' + args.detector.strip('/'),
     )
-
-
-def _remapped(rules: list[str]) -> Mapping[str, str]:
-    pairs = [rule.partition(':=') for rule in rules]
-    wrong = [rule for rule, pair in zip(rules, pairs, strict=True) if not (pair[0] and pair[2])]
-    if wrong:
-        raise ConfigError(f'--remap: expected RECORDED:=NEW, got "{wrong[0]}"')
-    return {old: new for old, _, new in pairs}
 
 
 def _play(replay: Replay, console: Console) -> None:
@@ -139,11 +171,26 @@ def _tell(replay: Replay, console: Console) -> None:
     if unheard := [name for name in sent.messages if sent.unheard[name]]:
         some = ', '.join(f'{sent.unheard[n]} of {sent.messages[n]} of {n}' for n in unheard)
         console.print(f'nobody listened to {some}')
+    if sent.left_out:
+        some = ', '.join(f'{n} of {name}' for name, n in sent.left_out.items())
+        console.print(f'not played, since somebody else publishes there: {some}')
     if replay.lockstep:
         for camera, outcome in replay.lockstep.outcomes.items():
             console.print(f'{camera}: {told(outcome)}')
     elif sent.late:
         console.print(f'{sent.late} were late, the worst one by {sent.worst_late_s * 1e3:.0f} ms')
+
+
+def _tell_lost(lost: Mapping[str, tuple[int, int]], detector: str, console: Console) -> None:
+    for camera, (sent, received) in lost.items():
+        console.print(
+            f'{camera}: {sent - received} of {sent} images did not reach {detector}: both sides '
+            'need the DDS settings of this package, and room in /dev/shm (docs/dds.md); '
+            '--reliability reliable loses none where the detector asks for it, --lockstep '
+            'sends the next one only when the last one arrived',
+            style='bold red',
+            highlight=False,
+        )
 
 
 def told(outcome: Outcome) -> str:

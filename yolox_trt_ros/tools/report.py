@@ -17,6 +17,7 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.report.recording import Recording
+from yolox_trt_ros.ros import dds
 from yolox_trt_ros.tools._bag_results import (
     find_topics,
     gather_bag,
@@ -102,6 +103,7 @@ def from_live(args: argparse.Namespace, config: Config) -> Recording:
     if not args.live > 0:
         raise ConfigError(f'--live: expected more than 0 s, got {args.live:g}')
     detector = args.detector or '/detector'
+    dds.apply()
     observer = Observer(config, label_names(read_labels(args.labels), detector), detector)
     with observer:
         listen(args.live, 'listening')
