@@ -157,7 +157,7 @@ class Peer:
         return status
 
     def _diagnosed(self, message: DiagnosticArray) -> None:
-        self.diagnostics |= {s.name.removeprefix('yolox_trt_ros: '): s for s in message.status}
+        self.diagnostics |= {s.name.partition(': ')[2]: s for s in message.status}
 
 
 class Detector:

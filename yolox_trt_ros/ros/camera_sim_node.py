@@ -24,6 +24,7 @@ from vision_msgs.msg import Detection2DArray
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.ros.dds import shortcomings
+from yolox_trt_ros.ros.logs import log_printably
 from yolox_trt_ros.ros.messages import detections_message
 from yolox_trt_ros.ros.parameters import is_own, read_config
 from yolox_trt_ros.ros.process import run_node
@@ -125,6 +126,7 @@ class CameraSim(Node):
             automatically_declare_parameters_from_overrides=True,
             **options,
         )
+        log_printably(self)
         config = read_config(self)
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)

@@ -16,9 +16,11 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.ros.camera_watch import CameraWatch
 from yolox_trt_ros.ros.dds import shortcomings
 from yolox_trt_ros.ros.ingest import open_ingest
 from yolox_trt_ros.ros.intake import Ingest, IngestNotes
+from yolox_trt_ros.ros.logs import log_printably
 from yolox_trt_ros.ros.parameters import (
     check_change,
     declare_all,
@@ -28,13 +30,10 @@ from yolox_trt_ros.ros.parameters import (
     read_parameters,
 )
 from yolox_trt_ros.ros.process import run_node
-from yolox_trt_ros.ros.publisher_watch import PublisherWatch
 from yolox_trt_ros.ros.publishers import ResultPublishers
-from yolox_trt_ros.ros.silence import why_silent
 from yolox_trt_ros.ros.status import StatusPublisher
 from yolox_trt_ros.ros.transitions import Transitions
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
-from yolox_trt_ros.telemetry.health import Level
 from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry, inactive
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -57,6 +56,7 @@ class DetectorNode(LifecycleNode):
             allow_undeclared_parameters=True,
             automatically_declare_parameters_from_overrides=True,
         )
+        log_printably(self)
         self._config: Config | None = None
         self._model: Model | None = None
         self._pipeline: Pipeline | None = None
@@ -65,7 +65,7 @@ class DetectorNode(LifecycleNode):
         self._ingest: Ingest | None = None
         self._problem = 'not configured'
         self._notes: dict[str, IngestNotes] = {}
-        self._publisher_watch: PublisherWatch | None = None
+        self._camera_watch: CameraWatch | None = None
         self._status = StatusPublisher(self, self._report)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._transitions = Transitions(self)
@@ -102,7 +102,11 @@ class DetectorNode(LifecycleNode):
         self._notes = ingest.notes
         for notes in self._notes.values():
             notes.results = self._results.way
-        self._publisher_watch = PublisherWatch(self, self.get_logger().warning)
+        self._camera_watch = (
+            CameraWatch(self, self._config, self.get_logger().warning)
+            if self._config.ingest in ('auto', 'plain')
+            else None
+        )
         self._ingest = ingest  # from now on the status tells of it
         count = len(self._config.cameras)
         self.get_logger().info(
@@ -229,7 +233,7 @@ class DetectorNode(LifecycleNode):
             logger.info(message)
 
     def _on_problem(self, camera: str, problem: str) -> None:
-        self._notes[camera].last_problem = problem
+        self._notes[camera].note_problem(problem)
 
     def _report(self) -> tuple[PipelineReport, dict[str, IngestNotes]] | str:
         pipeline, telemetry = self._pipeline, self._telemetry
@@ -238,21 +242,9 @@ class DetectorNode(LifecycleNode):
         report = telemetry.report(pipeline.snapshot())
         if self._ingest is None:
             return inactive(report), self._notes
-        if self._config and self._config.ingest in ('auto', 'plain'):
-            self._ask_after_silent(report, self._config)
-            assert self._publisher_watch
-            for camera in self._config.cameras:
-                self._publisher_watch.look(camera, self._notes[camera.name])
+        if self._camera_watch:
+            self._camera_watch.look(report, self._notes)
         return report, self._notes
-
-    def _ask_after_silent(self, report: PipelineReport, config: Config) -> None:
-        for camera, told in zip(config.cameras, report.cameras, strict=True):
-            if told.health.level is not Level.STALE:
-                continue
-            why, notes = why_silent(self, camera), self._notes[camera.name]
-            if why and why != notes.last_problem:
-                notes.last_problem = why
-                self.get_logger().warning(f'{camera.name}: {why}')
 
     # -- parameters ------------------------------------------------------------------------
 

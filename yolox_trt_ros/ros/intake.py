@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.ros.codecs import Arrival
 
 Message = TypeVar('Message')
@@ -40,6 +41,10 @@ class IngestNotes:
         stamp_jumps: stamps earlier than the one before.
         last_problem: why the last frame without a result had none, whoever found that out: taking
             its message, decoding it on a lane, publishing; empty if there was none.
+        topic: full name of the topic; empty where images come without one.
+        problem_ns: monotonic time at which that was noted.
+        silence: why nothing comes, as long as nothing does; empty if nothing is known.
+        warnings: what is wrong around the camera at this moment, for people.
         lost: messages of the camera's publisher that never reached this node; None where the
             way of taking them does not tell.
         transit_ns: from the publisher's hand-over to its middleware until the newest frame was
@@ -60,6 +65,19 @@ class IngestNotes:
     results: str = ''
     image_bytes: int = 0
     publisher: str = ''
+    topic: str = ''
+    problem_ns: int = 0
+    silence: str = ''
+    warnings: tuple[str, ...] = ()
+
+    def note_problem(self, problem: str) -> None:
+        """Remember why a frame gave no result."""
+        self.last_problem, self.problem_ns = one_line(problem), time.monotonic_ns()
+
+    def present_problem(self, now_ns: int, span_ns: int) -> str:
+        """Return why nothing comes, or else why a frame of the last ``span_ns`` gave no result."""
+        recent = self.last_problem if now_ns - self.problem_ns <= span_ns else ''
+        return self.silence or recent
 
 
 class FrameSink(Protocol):
@@ -164,7 +182,7 @@ class Intake:
 
     def _refuse(self, error: FrameError) -> None:
         self._pipeline.reject(self.name, error.reason)
-        self.notes.last_problem = str(error)
+        self.notes.note_problem(str(error))
         # A camera that sends nothing else must not fill the log, whatever its messages say.
         kind = NUMBER.sub('#', str(error))
         if kind not in self._refused and len(self._refused) >= KINDS:

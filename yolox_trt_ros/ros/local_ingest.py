@@ -66,4 +66,4 @@ class LocalIngest:
         told = ''.join(traceback.format_exception(error))
         self._logger.error(f'the simulated cameras have ended: {told}')
         for notes in self.notes.values():
-            notes.last_problem = f'the simulated cameras have ended: {error!r}'
+            notes.silence = f'the simulated cameras have ended: {error!r}'

@@ -24,6 +24,7 @@ from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import draw_on
 from yolox_trt_ros.detect.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.ros.logs import log_printably
 from yolox_trt_ros.ros.overlay_camera import (
     CameraOverlay,
     ClassNames,
@@ -72,6 +73,7 @@ class OverlayNode(Node):
             automatically_declare_parameters_from_overrides=True,
             **options,
         )
+        log_printably(self)
         config = read_config(self)
         if config.ingest == 'simulated':
             self.get_logger().warning(

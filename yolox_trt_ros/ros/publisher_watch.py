@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rclpy.node import Node
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -30,16 +28,14 @@ class PublisherWatch:
 
     Args:
         node: the subscriber.
-        warn: logs a problem.
     """
 
-    def __init__(self, node: Node, warn: Callable[[str], None]) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._warn = warn
         self._judged: dict[str, tuple[object, int]] = {}
 
     def look(self, camera: CameraConfig, notes: IngestNotes) -> None:
-        """Note what will lose a camera's images, and log it when it is new."""
+        """Note what will lose a camera's images."""
         if get_rmw_implementation_identifier() not in dds.FAST_DDS:
             return
         size = notes.image_bytes or dds.image_bytes(camera)
@@ -47,14 +43,16 @@ class PublisherWatch:
         known = bool(notes.image_bytes), sorted(map(_gid, publishers))
         judged, largest = self._judged.get(camera.name, (None, 0))
         # No two compressed images have the same size.
-        if not publishers or (judged == known and size <= largest):
+        if not publishers:
+            notes.publisher = ''
+            self._judged.pop(camera.name, None)
+            return
+        if judged == known and size <= largest:
             return
         self._judged[camera.name] = known, size
-        before, notes.publisher = notes.publisher, self._judge(publishers, camera, size)
+        notes.publisher = self._judge(publishers, camera, size)
         if notes.publisher and not notes.image_bytes:
             notes.publisher += ' (none came yet: the size is that of the configuration)'
-        if notes.publisher and notes.publisher != before:
-            self._warn(f'{camera.name}: {notes.publisher}')
 
     def _judge(self, publishers: list[TopicEndpointInfo], camera: CameraConfig, size: int) -> str:
         own = next(

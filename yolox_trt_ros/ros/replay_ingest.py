@@ -72,7 +72,7 @@ class ReplayIngest:
         except Exception as error:
             self._logger.error(f'the replay has ended: {traceback.format_exc()}')
             for notes in self.notes.values():
-                notes.last_problem = f'the replay has ended: {error!r}'
+                notes.silence = f'the replay has ended: {error!r}'
         else:
             self._logger.info(f'the replay has ended: {count} images')
 

@@ -3,30 +3,57 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from socket import gethostname as hostname
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
+from yolox_trt_ros.core.printing import one_line, printable
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.msg import CameraStatus, LaneStatus, PipelineStatus
 from yolox_trt_ros.ros.intake import IngestNotes
 from yolox_trt_ros.ros.messages import time_message
-from yolox_trt_ros.telemetry.health import Level
-from yolox_trt_ros.telemetry.report import CameraReport, LaneReport, PipelineReport
+from yolox_trt_ros.telemetry.health import Health, Level
+from yolox_trt_ros.telemetry.report import INACTIVE, CameraReport, LaneReport, PipelineReport
 
-PREFIX = 'yolox_trt_ros: '
+PROBLEM_NS = 10_000_000_000
+"""A problem is told for so long after the last frame that had it."""
+
+
+def status_name(node: str, task: str) -> str:
+    """Return a name of ``/diagnostics``, as diagnostic_updater makes them.
+
+    Args:
+        node: fully qualified, such as ``/car/detector``: two nodes have no name in common.
+        task: a camera, ``lane <lane>`` or ``node``.
+    """
+    return f'{node}: {task}'
+
+
+def camera_told(report: CameraReport, notes: IngestNotes) -> Health:
+    """Return a camera's health with what is known around it: why nothing comes, and warnings."""
+    if report.health is INACTIVE:
+        return INACTIVE
+    level, message = report.health.level, report.health.message
+    if level is Level.STALE and notes.silence:
+        message = f'{message}: {notes.silence}'
+    if notes.warnings:
+        level = max(level, Level.WARN)
+        message = '; '.join((message, *notes.warnings))
+    return Health(level, message)
 
 
 def camera_status(report: CameraReport, notes: IngestNotes, now_ns: int) -> CameraStatus:
     """Return one camera's part of ``~/status``."""
-    s = report.snapshot
+    s, told = report.snapshot, camera_told(report, notes)
     # No empty sequences of 8-byte numbers: Fast CDR pads behind them and other readers do not.
     latencies = [*((name, report.stages[name]) for name in STAGES), ('total', report.total)]
     message = CameraStatus(
         name=s.name,
-        level=int(report.health.level),
-        message=report.health.message,
+        level=int(told.level),
+        message=told.message,
         lane=s.lane,
         ran_on=list(report.ran),
         ran_frames=list(report.ran.values()),
@@ -74,12 +101,13 @@ def lane_status(report: LaneReport) -> LaneStatus:
     )
 
 
-def camera_diagnostic(report: CameraReport, notes: IngestNotes) -> DiagnosticStatus:
+def camera_diagnostic(node: str, report: CameraReport, notes: IngestNotes) -> DiagnosticStatus:
     """Return one camera's line of ``/diagnostics`` with the numbers behind it."""
     s, transit = report.snapshot, notes.transit_ns
     values = {
         'lane': s.lane or 'none',
         'ran on': ', '.join(f'{lane} {n}' for lane, n in report.ran.items()) or 'none',
+        'topic': notes.topic or 'none',
         'ingest': notes.way or 'none',
         'results': notes.results or 'none',
         'publisher': notes.publisher or 'nothing known against it',
@@ -92,20 +120,18 @@ def camera_diagnostic(report: CameraReport, notes: IngestNotes) -> DiagnosticSta
         'late': s.late,
         'age (ms)': 'none yet' if report.age_ns is None else f'{report.age_ns / 1e6:.1f}',
         'stamp jumps': notes.stamp_jumps,
-        'last problem': notes.last_problem or 'none',
+        'last problem': notes.present_problem(time.monotonic_ns(), PROBLEM_NS) or 'none',
     }
     values |= {f'dropped, {reason.value}': n for reason, n in s.dropped.items()}
     for name, p in (*report.stages.items(), ('total', report.total)):
         values[f'{name} p50/p95/p99 (ms)'] = (
             f'{p.p50_ns / 1e6:.1f} / {p.p95_ns / 1e6:.1f} / {p.p99_ns / 1e6:.1f}'
         )
-    level, told = report.health.level, report.health.message
-    if notes.publisher:
-        level, told = max(level, Level.WARN), f'{told}; {notes.publisher}'
-    return _diagnostic(s.name, level, told, values)
+    told = camera_told(report, notes)
+    return _diagnostic(status_name(node, s.name), told, notes.topic or s.name, values)
 
 
-def lane_diagnostic(report: LaneReport) -> DiagnosticStatus:
+def lane_diagnostic(node: str, report: LaneReport) -> DiagnosticStatus:
     """Return one lane's line of ``/diagnostics`` with the numbers behind it."""
     s = report.snapshot
     values = {
@@ -121,18 +147,18 @@ def lane_diagnostic(report: LaneReport) -> DiagnosticStatus:
         'note': s.note or 'none',
     }
     values |= {f'cost of {n} (ms)': f'{cost / 1e6:.1f}' for n, cost in s.cost_ns.items()}
-    return _diagnostic(f'lane {s.name}', report.health.level, report.health.message, values)
+    return _diagnostic(status_name(node, f'lane {s.name}'), report.health, s.device, values)
 
 
 def _diagnostic(
-    name: str, level: int, text: str, values: Mapping[str, object] | None = None
+    name: str, health: Health, hardware_id: str, values: Mapping[str, object]
 ) -> DiagnosticStatus:
     return DiagnosticStatus(
-        name=PREFIX + name,
-        level=bytes([int(level)]),
-        message=text,
-        hardware_id='yolox_trt_ros',
-        values=[KeyValue(key=k, value=str(v)) for k, v in (values or {}).items()],
+        name=name,
+        level=bytes([int(health.level)]),
+        message=printable(health.message),
+        hardware_id=hardware_id,
+        values=[KeyValue(key=k, value=one_line(v)) for k, v in values.items()],
     )
 
 
@@ -177,15 +203,17 @@ class StatusPublisher:
     def publish(self) -> None:
         """Publish both messages now."""
         now_ns = self._node.get_clock().now().nanoseconds
+        name = self._node.get_fully_qualified_name()
         report = self._report()
         diagnostics = DiagnosticArray()
         diagnostics.header.stamp = time_message(now_ns)
         if isinstance(report, str):
-            diagnostics.status = [_diagnostic('node', DiagnosticStatus.ERROR[0], report)]
+            told = Health(Level.ERROR, report)
+            diagnostics.status = [_diagnostic(status_name(name, 'node'), told, hostname(), {})]
         else:
             status = self._pipeline_status(*report, now_ns)
             self._status.publish(status)
-            diagnostics.status = list(_lines(*report))
+            diagnostics.status = list(_lines(name, *report))
         self._diagnostics.publish(diagnostics)
 
     def _pipeline_status(
@@ -198,8 +226,10 @@ class StatusPublisher:
         return message
 
 
-def _lines(report: PipelineReport, notes: dict[str, IngestNotes]) -> Iterator[DiagnosticStatus]:
+def _lines(
+    node: str, report: PipelineReport, notes: dict[str, IngestNotes]
+) -> Iterator[DiagnosticStatus]:
     for camera in report.cameras:
-        yield camera_diagnostic(camera, notes[camera.snapshot.name])
+        yield camera_diagnostic(node, camera, notes[camera.snapshot.name])
     for lane in report.lanes:
-        yield lane_diagnostic(lane)
+        yield lane_diagnostic(node, lane)

@@ -10,6 +10,9 @@ from yolox_trt_ros.core.config import LimitsConfig
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.snapshot import LaneSnapshot, LaneState
 
+TOO_OFTEN = 1.5
+"""Times its announced rate at which a camera arrives too often."""
+
 
 class Level(IntEnum):
     """Levels of ``diagnostic_msgs/DiagnosticStatus``, same numbers."""
@@ -112,6 +115,12 @@ def _problems(numbers: CameraNumbers, limits: LimitsConfig) -> Iterator[tuple[Le
     known = numbers.span_s * numbers.expected_hz >= 3 and numbers.heard_s >= numbers.span_s
     if known and numbers.rate_in_hz < wanted_hz:
         yield Level.WARN, f'arrives at {numbers.rate_in_hz:.1f} of {numbers.expected_hz:g} Hz'
+    elif known and numbers.rate_in_hz > TOO_OFTEN * numbers.expected_hz:
+        yield (
+            Level.WARN,
+            f'arrives at {numbers.rate_in_hz:.1f} of {numbers.expected_hz:g} Hz: more than '
+            'announced, as of two drivers',
+        )
     if numbers.late:
         yield Level.WARN, f'{numbers.late} results later than {numbers.deadline_ms:g} ms'
 
