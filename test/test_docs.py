@@ -19,6 +19,7 @@ from yolox_trt_ros.ros.status import camera_diagnostic, lane_diagnostic
 from yolox_trt_ros.telemetry.health import CameraNumbers, camera_health, lane_health
 from yolox_trt_ros.telemetry.report import Telemetry
 from yolox_trt_ros.tools.parameters import reference
+from yolox_trt_ros.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -80,6 +81,25 @@ def test_every_name_and_key_of_the_diagnostics_is_explained() -> None:
     assert documented == {value.key for value in camera.values}
     of_lane = {key.replace('<n>', '4') for key in keys('Values of a lane')}
     assert of_lane == {value.key for value in lane.values}
+
+
+def test_the_tree_for_an_aggregator_holds_each_status_once() -> None:
+    file = ROOT / 'config' / 'diagnostics' / 'aggregator.yaml'
+    content = read_yaml(file, aliases=False)['analyzers']['ros__parameters']
+    branches = content['detector']['analyzers']
+    for status, branch in (
+        (statuses()[0].name, 'cameras'),
+        (statuses()[1].name, 'lanes'),
+        ('/detector: node', 'node'),
+    ):
+        found = [
+            name
+            for name, given in branches.items()
+            if status in given.get('name', ())
+            or status.startswith(tuple(given.get('find_and_remove_prefix', '\0')))
+            or any(re.fullmatch(pattern, status) for pattern in given.get('regex', ()))
+        ]
+        assert found == [branch]
 
 
 def keys_of_names() -> list[str]:
