@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from bombs import many_scans
 from pictures import picture
 
 from yolox_trt_ros.core.errors import DropReason, FrameError
@@ -84,3 +85,21 @@ def test_a_png_that_is_cut(cut: int) -> None:
     with pytest.raises(FrameError) as error:
         decoded(data[:-cut], 'png')
     assert error.value.reason is DropReason.UNDECODABLE
+
+
+def test_a_jpeg_of_very_many_scans_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*_: object) -> None:
+        raise AssertionError('it was decoded')
+
+    content = np.frombuffer(many_scans(320, 240, 10_000), np.uint8)
+    frame = Frame('front', 0, 0, 0, '', 'jpeg', 240, 320, 0, content)
+    monkeypatch.setattr('yolox_trt_ros.detect.cpu.decode.cv2.imdecode', decoded)
+    with pytest.raises(FrameError, match=r'scans of .* expected at most 100') as caught:
+        decode_compressed(frame)
+    assert caught.value.reason is DropReason.OVERSIZED
+
+
+def test_a_jpeg_of_many_scans_is_decoded() -> None:
+    content = np.frombuffer(many_scans(320, 240, 60), np.uint8)
+    frame = Frame('front', 0, 0, 0, '', 'jpeg', 240, 320, 0, content)
+    assert decode_compressed(frame).shape == (240, 320, 3)

@@ -22,7 +22,7 @@ class DropReason(str, Enum):
     UNDECODABLE = 'undecodable'
     """The compressed payload is damaged."""
     OVERSIZED = 'oversized'
-    """It has more pixels than its camera may send."""
+    """It has more pixels than its camera may send, or, a JPEG, too many scans of them."""
     SLOWED = 'slowed'
     """Earlier images of its camera took the lanes too long, or lanes failed on them."""
     HOPELESS = 'hopeless'

@@ -9,6 +9,9 @@ from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.jpeg import NO_END, Jpeg, read_jpeg, with_tables
 
+MOST_SCANS = 100
+"""Progressive JPEGs have about ten; a decoder takes up to 1 ns for each pixel in each of them."""
+
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # Decoders read up to 8 bytes ahead. There is no 0xFF among these, so that no marker is.
 _FILLERS = np.random.default_rng(1).integers(0, 255, (3, 16), np.uint8)
@@ -45,9 +48,15 @@ def whole_jpeg(frame: Frame) -> Jpeg:
         only :func:`decode_compressed` finds out if its last pixels are there.
 
     Raises:
-        FrameError: ``undecodable``: it is no whole picture.
+        FrameError: ``undecodable``: it is no whole picture; ``oversized``: it has too many scans.
     """
     jpeg = read_jpeg(frame.data)
+    if jpeg.scans > MOST_SCANS:
+        raise FrameError(
+            DropReason.OVERSIZED,
+            f'JPEG of {frame.width}x{frame.height} with {jpeg.scans} scans of the whole picture: '
+            f'expected at most {MOST_SCANS}',
+        )
     if jpeg.problem and not jpeg.lacks_only_its_end:
         raise _damaged(frame, jpeg.problem)
     return jpeg
