@@ -331,6 +331,11 @@ class Dispatcher:
                 camera.home = None
         return now_ns + pause_ns
 
+    def time_lost(self, from_ns: int, to_ns: int) -> None:
+        """Count a time in which nothing could run for none of the lanes."""
+        for lane in self.lanes.values():
+            lane.time_lost(from_ns, to_ns)
+
     def overdue(self, now_ns: int) -> list[tuple[str, str]]:
         """Return the lanes whose oldest batch hangs, with what was expected and what happened."""
         hangs = [(name, lane.hangs(now_ns)) for name, lane in self.lanes.items()]

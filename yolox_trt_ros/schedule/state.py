@@ -291,6 +291,14 @@ class Lane:
             f'expected one after {batch.expected_ns / 1e6:.1f} ms'
         )
 
+    def time_lost(self, from_ns: int, to_ns: int) -> None:
+        """Take a time in which nothing could run out of what the lane is doing."""
+        for batch in self.running:
+            if batch.started_ns < to_ns:
+                batch.started_ns += to_ns - max(from_ns, batch.started_ns)
+        if self.doing and self.doing_since_ns < to_ns:
+            self.doing_since_ns += to_ns - max(from_ns, self.doing_since_ns)
+
     def used(self, cost_ns: int, now_ns: int) -> None:
         """Take in that the lane has just been busy for ``cost_ns``."""
         since_ns = max(1, cost_ns, now_ns - self.measured_ns)

@@ -19,6 +19,9 @@ WATCH_NS = 100_000_000
 """How often hanging lanes are looked for."""
 PROGRESS_NS = 30_000_000_000
 """How often a lane that builds or measures its detector says so."""
+OVERSLEPT_NS = 200_000_000
+"""A watchdog that comes this much too late has not run, and neither have the lanes: the process was
+stopped, or the computer slept. That is nobody's fault."""
 DRIFT_CHECK_NS = 1_000_000_000
 """How often it is asked whether costs have drifted."""
 
@@ -40,6 +43,7 @@ class Supervisor:
         self._build_timeout_ns = build_timeout_ns
         self._told_ns: dict[str, int] = {}
         self._checked_ns = 0
+        self._looked_ns: int | None = None
         self._sleeps_until_ns = 0
         self._thread = threading.Thread(target=self._run, name='supervisor', daemon=True)
 
@@ -132,6 +136,7 @@ class Supervisor:
         pipeline = self._pipeline
         late = []
         with pipeline.lock:
+            self._notice_stop()
             now_ns = pipeline.clock()
             for name, lane in pipeline.dispatcher.lanes.items():
                 if not lane.doing:
@@ -179,6 +184,7 @@ class Supervisor:
                 if pipeline.stopping:
                     return
                 why, self._because = self._because or self._drift(), ''
+                self._notice_stop()
                 dispatcher = pipeline.dispatcher
                 hung = [
                     (pipeline.workers[name], LaneError(what), dispatcher.lanes[name].running[0])
@@ -192,6 +198,13 @@ class Supervisor:
             if why:
                 self.place(why)
             self._placements.tell_due(pipeline.clock())
+
+    def _notice_stop(self) -> None:
+        """Leave out of all accounts what time the watchdog had not. The lock is held."""
+        now_ns, before_ns = self._pipeline.clock(), self._looked_ns
+        self._looked_ns = now_ns
+        if before_ns is not None and now_ns > before_ns + WATCH_NS + OVERSLEPT_NS:
+            self._pipeline.dispatcher.time_lost(before_ns + WATCH_NS, now_ns)
 
     def _sleep(self) -> None:
         """Wait until something is due. The lock is held."""
