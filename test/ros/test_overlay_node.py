@@ -9,10 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hostile_messages import HOSTILE
 from peer import Peer, image_message, rows
 from rig import Rig, noise, open_rig
 from sensor_msgs.msg import CompressedImage, Image
+from vision_msgs.msg import Detection2DArray
 
+from yolox_trt_ros.msg import CameraStatus, PipelineStatus
 from yolox_trt_ros.ros.overlay_node import OverlayNode
 
 pytestmark = pytest.mark.ros
@@ -114,3 +117,26 @@ def test_the_mosaic_holds_every_camera_and_their_states(rig: Rig) -> None:
         )
     assert found[0].shape == (640, 1920, 3)
     assert (found[0][:, 960:] == 255).mean() < 0.05
+
+
+def test_hostile_results_cost_only_themselves(rig: Rig) -> None:
+    """Beside the detector's, somebody publishes results on its topics that end in no picture."""
+    hostile = rig.peer.node.create_publisher(
+        Detection2DArray, f'{rig.node.name}/front/detections', 10
+    )
+    states = rig.peer.node.create_publisher(PipelineStatus, f'{rig.node.name}/status', 1)
+    try:
+        with looking(rig, 'overlay') as mosaics, looking(rig, 'front/overlay') as overlays:
+            for message in HOSTILE.values():
+                hostile.publish(message)
+            camera = CameraStatus(
+                name='front', level=255, stages=['total'], rate_in_hz=float('inf')
+            )
+            states.publish(PipelineStatus(cameras=[camera]))
+            message = image_message(noise(9, 240, 320), rig.next_stamp())
+            rig.answer(message)
+            assert shown(rig, overlays, message)
+            assert rig.peer.until(lambda: mosaics, 'mosaic')
+    finally:
+        rig.peer.node.destroy_publisher(hostile)
+        rig.peer.node.destroy_publisher(states)

@@ -10,6 +10,7 @@ import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.printing import shown
 
 
 def header_stamp_ns(cdr: bytes) -> int:
@@ -22,6 +23,11 @@ def header_stamp_ns(cdr: bytes) -> int:
         return -1
     seconds, nanoseconds = struct.unpack_from('<iI' if cdr[1] & 1 else '>iI', cdr, 4)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+LARGEST_CLASS = 2**31 - 1
+MOST_COMPARED = 100
+"""Letters of an unknown class that the known ones are compared with."""
 
 
 def stamp_ns_of(message: Any) -> int:
@@ -38,30 +44,41 @@ def detections_of(message: Any, class_ids: Mapping[str, int] | None = None) -> D
         class_ids: the number of each ``class_id``; None: it is the number itself.
 
     Raises:
-        ConfigError: a ``class_id`` is no number, or none of ``class_ids``; or a detection has no
-            hypothesis.
+        ConfigError: a ``class_id`` is no number of a class, or none of ``class_ids``; a detection
+            has no hypothesis; or a box or score is not finite, or a size is negative.
     """
     n = len(message.detections)
     xyxy = np.empty((n, 4), np.float32)
     score = np.empty(n, np.float32)
     class_id = np.empty(n, np.int32)
-    for i, item in enumerate(message.detections):
-        centre, w, h = item.bbox.center.position, item.bbox.size_x, item.bbox.size_y
-        xyxy[i] = centre.x - w / 2, centre.y - h / 2, centre.x + w / 2, centre.y + h / 2
-        if not len(item.results):
-            raise ConfigError('expected a hypothesis of every detection, one has none')
-        best = item.results[0].hypothesis
-        score[i] = best.score
-        class_id[i] = _number(best.class_id, class_ids)
+    with np.errstate(over='ignore', invalid='ignore'):  # what has no place is refused below
+        for i, item in enumerate(message.detections):
+            centre, w, h = item.bbox.center.position, item.bbox.size_x, item.bbox.size_y
+            xyxy[i] = centre.x - w / 2, centre.y - h / 2, centre.x + w / 2, centre.y + h / 2
+            if not len(item.results):
+                raise ConfigError('expected a hypothesis of every detection, one has none')
+            best = item.results[0].hypothesis
+            score[i] = best.score
+            class_id[i] = _number(best.class_id, class_ids)
+    if not (np.isfinite(xyxy).all() and np.isfinite(score).all()):
+        raise ConfigError('expected finite boxes and scores, one of them is not')
+    if (xyxy[:, :2] > xyxy[:, 2:]).any():
+        raise ConfigError('expected boxes with sizes of 0 or more, one has a negative size')
     return Detections(xyxy, score, class_id)
+
+
+def is_class_number(text: str) -> bool:
+    """Return whether a ``class_id`` is the number of a class: digits, within 32 bits."""
+    return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= LARGEST_CLASS
 
 
 def _number(class_id: str, class_ids: Mapping[str, int] | None) -> int:
     if class_ids is not None and class_id in class_ids:
         return class_ids[class_id]
-    if class_ids is None and class_id.isdecimal():
+    if class_ids is None and is_class_number(class_id):
         return int(class_id)
     wanted = 'the number of a class' if class_ids is None else 'a known class'
     raise ConfigError(
-        f'class_id "{class_id}": expected {wanted}{did_you_mean(class_id, class_ids or ())}'
+        f'class_id {shown(class_id)}: expected {wanted}'
+        f'{did_you_mean(class_id[:MOST_COMPARED], class_ids or ())}'
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from functools import cache
+from functools import lru_cache
 from typing import Protocol
 
 import cv2
@@ -12,6 +12,11 @@ import numpy as np
 from yolox_trt_ros.core.detections import Detections
 
 Colour = tuple[int, int, int]
+
+MOST_DRAWN = 1000
+"""Boxes drawn on one image, the best ones."""
+LONGEST_TAG = 200
+"""Letters written on one line."""
 
 
 class Labels(Protocol):
@@ -22,7 +27,7 @@ class Labels(Protocol):
         ...
 
 
-@cache
+@lru_cache(maxsize=1024)
 def class_colour(class_id: int) -> Colour:
     """Return a BGR colour that differs well between neighbouring class numbers."""
     # The golden ratio spreads hues evenly however many classes there are.
@@ -47,19 +52,31 @@ def draw_on(drawn: np.ndarray, found: Detections, labels: Labels) -> None:
     size = text_size(drawn)
     thickness = max(1, round(size * 2.5))
     # Best last, so that it lies on top.
-    for box, score, class_id in zip(
-        found.xyxy[::-1], found.score[::-1], found.class_id[::-1], strict=True
-    ):
-        x1, y1, x2, y2 = (round(float(v)) for v in box)
+    for i in range(min(len(found), MOST_DRAWN))[::-1]:
+        score, class_id = found.score[i], found.class_id[i]
+        x1, y1, x2, y2 = corners(found.xyxy[i], drawn)
         colour = class_colour(int(class_id))
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
         draw_tag(drawn, f'{labels[class_id]} {score:.2f}', (x1, y1), colour, size)
+
+
+def corners(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:
+    """Return a box in whole pixels that OpenCV can draw: far outside it is cut, NaN is 0.
+
+    Args:
+        box: (4,) left, top, right, bottom.
+        image: what it is drawn on.
+    """
+    far = 4 * max(image.shape[:2])
+    x1, y1, x2, y2 = np.clip(np.nan_to_num(box, nan=0.0), -far, far).round().astype(int).tolist()
+    return x1, y1, x2, y2
 
 
 def draw_tag(
     image: np.ndarray, text: str, corner: tuple[int, int], colour: Colour, size: float
 ) -> None:
     """Write text on a filled box that sits on ``corner``, inside the image where it can be."""
+    text = text[:LONGEST_TAG]
     font, weight = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(size * 1.6))
     (width, height), base = cv2.getTextSize(text, font, size, weight)
     x = max(0, min(corner[0], image.shape[1] - width))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 from rclpy.node import Node
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.ros.counted_log import CountedLog
 from yolox_trt_ros.ros.intake import IngestNotes
 from yolox_trt_ros.ros.publisher_watch import UNKNOWN, PublisherWatch
 from yolox_trt_ros.ros.silence import TYPES, resolved, why_silent
@@ -37,9 +37,8 @@ class CameraWatch:
         self._node = node
         self._cameras = config.cameras
         self._stamps_are_live = not config.lockstep
-        self._warn = warn
+        self._log = CountedLog(warn)
         self._publishers = PublisherWatch(node)
-        self._told: Counter[tuple[str, str]] = Counter()
         self._present: dict[str, frozenset[str]] = {}
 
     def look(self, report: PipelineReport, notes: Mapping[str, IngestNotes]) -> None:
@@ -54,7 +53,7 @@ class CameraWatch:
             if not stale and self._stamps_are_live:
                 warnings.append(self._stamp(report.now_ns, now, about))
             about.warnings = tuple(filter(None, warnings))
-            self._log(camera.name, (about.silence, *about.warnings))
+            self._tell_new(camera.name, (about.silence, *about.warnings))
 
     def _crowd(self, camera: CameraConfig) -> str:
         """Return who publishes the camera's topic, if more than one does."""
@@ -91,13 +90,10 @@ class CameraWatch:
             system_ns=time.time_ns() - since_ns,
         )
 
-    def _log(self, camera: str, problems: tuple[str, ...]) -> None:
+    def _tell_new(self, camera: str, problems: tuple[str, ...]) -> None:
         kinds = {_NUMBER.sub('#', problem): problem for problem in problems if problem}
         before = self._present.get(camera, frozenset())
         self._present[camera] = frozenset(kinds)
         for kind, problem in kinds.items():
             if kind not in before:
-                self._told[camera, kind] = count = self._told[camera, kind] + 1
-                if str(count).strip('0') == '1':
-                    again = f' (for the {count}th time)' if count > 1 else ''
-                    self._warn(f'{camera}: {problem}{again}')
+                self._log.tell(camera, problem)

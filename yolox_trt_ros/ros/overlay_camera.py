@@ -14,10 +14,16 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.errors import DropReason, MissingDependencyError, YoloxTrtRosError
+from yolox_trt_ros.core.errors import (
+    ConfigError,
+    DropReason,
+    MissingDependencyError,
+    YoloxTrtRosError,
+)
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
 from yolox_trt_ros.core.pairing import StampJoin
+from yolox_trt_ros.core.printing import shown
 from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.intake import Ingest
 from yolox_trt_ros.ros.native_ingest import NativeIngest
@@ -28,6 +34,7 @@ KEPT_S = 0.8
 LEAST_KEPT, MOST_KEPT = 4, 16
 SPARE_BUFFERS = 4
 """One image is being filled, one waits to be drawn, one is drawn, one is about to be kept."""
+MOST_CLASSES, LONGEST_NAME = 10_000, 100
 STREAMS = ('image', 'detections', 'latency')
 
 Parts = Mapping[str, Any]
@@ -52,12 +59,19 @@ class ClassNames:
         """Return the detections of a message.
 
         Raises:
-            ConfigError: a detection without a hypothesis.
+            ConfigError: see :func:`detections_of`; or there are too many classes, or a name is
+                too long.
         """
         texts = {d.results[0].hypothesis.class_id for d in message.detections if d.results}
         if all(text.isdecimal() for text in texts):
             return detections_of(message)
-        for text in sorted(texts - self._numbers.keys()):
+        new = sorted(texts - self._numbers.keys())
+        if len(self._names) + len(new) > MOST_CLASSES or any(len(t) > LONGEST_NAME for t in new):
+            raise ConfigError(
+                f'expected at most {MOST_CLASSES} classes with names of at most {LONGEST_NAME} '
+                f'letters, {shown(new)} would be one too many or too long'
+            )
+        for text in new:
             number = len(self._numbers)
             self._numbers[text], self._names[number] = number, text
         return detections_of(message, self._numbers)
@@ -73,6 +87,7 @@ class CameraOverlay:
         names: of the classes.
         ready: called with the camera's name and all parts of one image; on any thread.
         warn: logs a problem.
+        unusable: counts a message that cannot be used: camera and reason.
 
     Attributes:
         camera: its configuration.
@@ -87,10 +102,11 @@ class CameraOverlay:
         names: ClassNames,
         ready: Callable[[str, Parts], None],
         warn: Callable[[str], None],
+        unusable: Callable[[str, str], None],
     ) -> None:
         self.camera = camera
         self._node, self._base, self._names = node, f'{detector}/{camera.name}', names
-        self._ready, self._warn = ready, warn
+        self._ready, self._warn, self._unusable = ready, warn, unusable
         self._lock = threading.Lock()
         self._kept = min(MOST_KEPT, max(LEAST_KEPT, math.ceil(camera.rate_hz * KEPT_S)))
         self._join = StampJoin(STREAMS, self._kept)
@@ -174,7 +190,7 @@ class CameraOverlay:
         try:
             found = self._names.read(message)
         except YoloxTrtRosError as error:
-            self._warn(f'{self.camera.name}: {error}')
+            self._unusable(self.camera.name, f'detections: {error}')
             return
         self._add('detections', stamp_ns_of(message), found)
 

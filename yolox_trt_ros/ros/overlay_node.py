@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import draw_on
 from yolox_trt_ros.detect.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.ros.counted_log import CountedLog
 from yolox_trt_ros.ros.logs import log_printably
 from yolox_trt_ros.ros.overlay_camera import (
     CameraOverlay,
@@ -81,9 +83,16 @@ class OverlayNode(Node):
                 'draw on; set it to "auto" and start camera_sim'
             )
         self._names = ClassNames()
+        self._unusable = CountedLog(self.get_logger().warning)
         self._cameras = {
             c.name: CameraOverlay(
-                self, c, DETECTOR, self._names, self._on_ready, self.get_logger().warning
+                self,
+                c,
+                DETECTOR,
+                self._names,
+                self._on_ready,
+                self.get_logger().warning,
+                self._unusable.tell,
             )
             for c in config.cameras
         }
@@ -194,6 +203,18 @@ class OverlayNode(Node):
             self._error = error if not self._stopping else None
 
     def _draw(self, key: str, what: Parts | str) -> None:
+        """Draw one thing; what cannot be drawn is counted, and the others go on."""
+        try:
+            self._draw_one(key, what)
+        except Exception as error:
+            if self._stopping:
+                raise
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self._unusable.tell(
+                key or 'status', f'not drawn: {error!r} in {place.name}, line {place.lineno}'
+            )
+
+    def _draw_one(self, key: str, what: Parts | str) -> None:
         if isinstance(what, str):
             self._draw_stale(key, what)
         elif not key:

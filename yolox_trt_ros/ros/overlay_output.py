@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 
-from yolox_trt_ros.detect.captions import Line
+from yolox_trt_ros.detect.captions import LEVELS, Line
 from yolox_trt_ros.ros.serialize_images import SerializedImage
 from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.sim.encode import HEAD_ROOM, EncodedImage
@@ -96,10 +96,12 @@ def status_lines(message: Any) -> list[Line]:
     """Return a PipelineStatus as lines with levels of diagnostic_msgs."""
     lines = []
     for c in message.cameras:
-        at = list(c.stages).index('total') if 'total' in c.stages else None
-        p95 = '' if at is None else f'  p95 {c.p95_ns[at] / 1e6:.0f} ms'
+        # The two sequences are of one length, unless another program sent them.
+        total = dict(zip(c.stages, c.p95_ns, strict=False)).get('total')
+        p95 = '' if total is None else f'  p95 {total / 1e6:.0f} ms'
         rates = f'{c.rate_out_hz:.1f} of {c.rate_in_hz:.1f} Hz'
-        lines.append(Line(c.level, f'{c.name}  {rates}{p95}  {sum(c.drop_counts)} dropped'))
+        level = min(c.level, len(LEVELS) - 1)
+        lines.append(Line(level, f'{c.name}  {rates}{p95}  {sum(c.drop_counts)} dropped'))
     for lane in message.lanes:
         level = 0 if lane.state == 'running' else 1 if lane.state == 'starting' else 2
         busy = f'{lane.utilisation:.0%} busy' if lane.state == 'running' else lane.state

@@ -12,7 +12,7 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.detect.draw import Colour, draw_tag, text_size
+from yolox_trt_ros.detect.draw import Colour, corners, draw_tag, text_size
 from yolox_trt_ros.detect.mosaic import fit_into
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.testing.golden import Comparison, FrameDifference
@@ -68,7 +68,7 @@ def _half(
     size = text_size(drawn)
     boxes = Detections.empty() if golden_or_found is None else golden_or_found
     for i in range(len(boxes)):
-        x1, y1, x2, y2 = (round(float(v)) for v in boxes.xyxy[i])
+        x1, y1, x2, y2 = corners(boxes.xyxy[i], drawn)
         chosen = colour if i in alone else SAME
         cv2.rectangle(drawn, (x1, y1), (x2, y2), chosen, max(1, round(3 * size)))
         name = labels[boxes.class_id[i]]
