@@ -35,10 +35,11 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
     if config.ingest == 'replayed':
         return ReplayIngest(node, config, pipeline)
     if config.ingest == 'plain':
-        return PlainIngest(node, config.cameras, pipeline, logger.warning)
+        room = pipeline if config.lockstep else None
+        return PlainIngest(node, config.cameras, pipeline, logger.warning, room=room)
     if config.lockstep:  # the native way passes images over when newer ones wait
         way = 'plain: lockstep wants every image'
-        return PlainIngest(node, config.cameras, pipeline, logger.warning, way)
+        return PlainIngest(node, config.cameras, pipeline, logger.warning, way, room=pipeline)
     try:
         return NativeIngest(
             node,

@@ -103,6 +103,10 @@ class PacedSink(FrameSink, Protocol):
         """Wait until ``offer`` would not, and return whether that came in time."""
         ...
 
+    def when_room(self, callback: Callable[[], None] | None) -> None:
+        """Have something called, from any thread, whenever there may be room again."""
+        ...
+
 
 def wait_for_room(pipeline: PacedSink, camera: str, stop: threading.Event) -> bool:
     """Wait until the pipeline has room for a frame; return False if told to stop before.

@@ -101,6 +101,7 @@ class Pipeline:
         self._publish_locks = {camera.name: threading.Lock() for camera in cameras}
         self._supervisor = Supervisor(self, round(options.build_timeout_s * 1e9))
         self._warm_up = WarmUp(self, options.warmup_height, options.warmup_width)
+        self._on_room: Callable[[], None] | None = None
         self._started = False
 
     # ------------------------------------------------------------------ life
@@ -206,6 +207,15 @@ class Pipeline:
                 lambda: self.stopping or len(mailbox) < LOCKSTEP_BACKLOG, timeout_s
             )
 
+    def when_room(self, callback: Callable[[], None] | None) -> None:
+        """Have something called whenever :meth:`offer` may have room again in lockstep.
+
+        Args:
+            callback: does not block, and takes no lock that is held while the pipeline is called.
+        """
+        with self.lock:
+            self._on_room = callback
+
     def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
         """Count messages that never became frames as received and dropped."""
         with self.lock:
@@ -251,6 +261,8 @@ class Pipeline:
             worker.wake.notify()
             if self._lockstep:
                 self.changed.notify_all()
+                if self._on_room is not None:
+                    self._on_room()
         self._supervisor.wake_at(self.dispatcher.ask_ns)
 
     # ------------------------------------------------- called by lane workers

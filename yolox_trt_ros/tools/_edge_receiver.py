@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,9 @@ class Meter:
     def wait_for_room(self, camera: str, timeout_s: float) -> bool:
         """Return True: nothing waits here."""
         return True
+
+    def when_room(self, callback: Callable[[], None] | None) -> None:
+        """Do nothing: there is always room."""
 
     def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
         """Count messages that were passed over."""

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import rclpy
@@ -44,6 +45,9 @@ class Count:
     def wait_for_room(self, camera: str, timeout_s: float) -> bool:
         """Return True: nothing waits here."""
         return True
+
+    def when_room(self, callback: Callable[[], None] | None) -> None:
+        """Do nothing: there is always room."""
 
     def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
         """Count what never became a frame."""
