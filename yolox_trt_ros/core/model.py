@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+InputType = Literal['float32', 'float16', 'uint8']
+
 FEEDING = ('colour', 'pad', 'scale', 'mean', 'std')
 """Attributes of a :class:`ModelSpec` that say how pixels become its input."""
 
@@ -32,6 +34,7 @@ class ModelSpec:
         scale: what pixel values 0 to 255 are multiplied by.
         mean, std: per channel, in the order of ``colour``; the network gets
             (pixel × ``scale`` - ``mean``) / ``std``.
+        dtype: of the input's numbers; ``uint8`` takes pixels as they are.
         antialias: whether images that shrink by more than two are averaged, each pixel over the
             source area that it stands for, in place of bilinear interpolation.
     """
@@ -52,6 +55,7 @@ class ModelSpec:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     antialias: bool = False
+    dtype: InputType = 'float32'
 
     def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
         """Return what a pixel value is multiplied by and what is then added; float64 (3,) each."""

@@ -2,261 +2,316 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from yolox_trt_ros.core.errors import MissingDependencyError, ModelError, did_you_mean
-from yolox_trt_ros.core.model import FEEDING, ModelSpec
-from yolox_trt_ros.core.printing import one_line, shown
-from yolox_trt_ros.core.text_files import parse_json, read_text
-from yolox_trt_ros.yaml_files import read_yaml
 
-Outputs = dict[str, list[int]]
+from yolox_trt_ros.core.errors import ModelError, did_you_mean
+from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.detect.dequantise import NotFollowedError, OtherEndError
+from yolox_trt_ros.detect.description import description_of, feeding, sidecar_of
+from yolox_trt_ros.detect.graph_end import GraphEnd
+from yolox_trt_ros.detect.head_match import Match, match_concatenated, match_maps, random_maps
+from yolox_trt_ros.detect.labels import labels_of
+from yolox_trt_ros.detect.onnx_graph import (
+    ImageInput,
+    Tensors,
+    described,
+    image_input,
+    infer_tensors,
+    read_model,
+)
 
-METADATA_KEY = 'yolox_trt_ros'
-"""Name of the ONNX metadata entry that holds the same keys as the sidecar, as JSON."""
-
-SIDECAR_KEYS = {
-    'labels': list,
-    'strides': list,
-    'scores': str,
-    'boxes': str,
-    'colour': str,
-    'pad': int,
-    'scale': float,
-    'mean': list,
-    'std': list,
-}
-_CHOICES = {
-    'scores': ('probability', 'logit'),
-    'boxes': ('grid', 'pixel'),
-    'colour': ('bgr', 'rgb'),
-}
-_ITEMS = {'labels': str, 'strides': int, 'mean': float, 'std': float}
-_CHANNELS = ('mean', 'std')
-_SHAPE_ONLY = {
-    'Transpose',
-    'Reshape',
-    'Identity',
-    'Cast',
-    'Flatten',
-    'Squeeze',
-    'Unsqueeze',
-    'Slice',
-}
+_log = logging.getLogger(__name__)
 
 
 def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
     """Return what the ONNX file says of itself, corrected by its metadata and its sidecar.
 
-    The sidecar is ``<model>.yaml`` next to the model; its keys are :data:`SIDECAR_KEYS`. Whatever
-    it does not say is read from the graph: sizes and classes from the shapes, whether scores are
-    probabilities and boxes are decoded from the operators the outputs end in.
+    The sidecar is ``<model>.yaml`` next to the model; its keys are
+    :data:`detect.description.SIDECAR_KEYS`. Whatever it does not say is found out: what follows the
+    head's convolutions is run on random maps, and what comes out tells whether scores are
+    probabilities, whether boxes are decoded, and in which order levels stand.
 
     Args:
         path: the ONNX file.
-        labels: one class name a line; by default the metadata or sidecar's list, or ``labels.txt``
+        labels: the class names; by default the metadata or sidecar's list, or ``labels.txt``
             beside the model.
 
     Raises:
-        ModelError: the file is missing, not ONNX, or not a YOLOX detector.
+        ModelError: the file is missing, not ONNX, not a YOLOX detector, or one whose outputs cannot
+            be told apart or understood.
         MissingDependencyError: the ``onnx`` package is not installed.
     """
-    graph, metadata = _read(path)
-    given = _given(path, metadata)
-    name, batch, height, width = _input(path, graph)
-    outputs = {o.name: _shape(o) for o in graph.output}
-    read_head = _concatenated if len(outputs) == 1 else _per_level
-    head, classes = read_head(path, (height, width), outputs, _Ends(graph))
-    found = head['strides']
-    head |= {k: v for k, v in given.items() if k != 'labels'} | feeding(given)
-    strides = head['strides'] = tuple(head['strides'])
-    if not strides:
-        raise ModelError(
-            f'{path}: no set of strides makes {outputs[head["outputs"][0]][1]} anchors at '
-            f'{width}x{height}; if it is a YOLOX, give "strides" in the YAML beside the model'
-        )
-    if head['layout'] == 'per_level' and strides != found:
-        raise ModelError(
-            f'{path}: strides {list(strides)} are given, but its maps have {list(found)}'
-        )
+    model = read_model(path)
+    given = description_of(path, model)
+    image = image_input(path, model)
+    head, classes = _Reader(path, model, image, given).head()
+    _check_feeding(path, image, given)
     spec = ModelSpec(
-        input_name=name,
-        batch=batch,
-        height=height,
-        width=width,
-        labels=read_labels(path, labels, given.get('labels'), classes),
+        input_name=image.name,
+        batch=image.batch,
+        height=image.height,
+        width=image.width,
+        labels=labels_of(path, labels, given.get('labels'), classes),
+        dtype=image.dtype,
         **head,
+        **feeding(given),
     )
-    if spec.layout == 'concatenated' and spec.anchors != outputs[spec.outputs[0]][1]:
-        raise ModelError(
-            f'{path}: strides {list(spec.strides)} make {spec.anchors} anchors at '
-            f'{width}x{height}, but the output has {outputs[spec.outputs[0]][1]}'
-        )
+    if left_out := [o.name for o in model.graph.output if o.name not in spec.outputs]:
+        _log.warning(
+            '%s: its outputs %s are left out; detections come from %s',
+            path, ', '.join(left_out), ', '.join(spec.outputs),
+        )  # fmt: skip
     return spec
 
 
 def description(path: Path) -> dict[str, Any]:
-    """Return what metadata and sidecar say of a model: some of the keys :data:`SIDECAR_KEYS`.
+    """Return what metadata and sidecar say of a model: some of the keys ``SIDECAR_KEYS``.
 
     Raises:
         ModelError: the file is missing or not ONNX, or a key or a value is wrong.
         MissingDependencyError: the ``onnx`` package is not installed.
     """
-    return _given(path, _read(path)[1])
+    return description_of(path, read_model(path))
 
 
-def feeding(about: dict[str, Any]) -> dict[str, Any]:
-    """Return what a description says of how pixels become the input: of :data:`FEEDING`."""
-    return {k: tuple(v) if k in _CHANNELS else v for k, v in about.items() if k in FEEDING}
+class _Reader:
+    """Finds out what a model's outputs hold."""
 
+    def __init__(
+        self, path: Path, model: Any, image: ImageInput, given: Mapping[str, Any]
+    ) -> None:
+        self._path, self._model, self._image, self._given = path, model, image, given
+        self._size = image.height, image.width
+        self._tensors: Tensors = infer_tensors(path, model, image)
+        self._shapes = {o.name: self._tensors.shapes.get(o.name, ()) for o in model.graph.output}
+        self._why: list[str] = []
+        self._other: list[str] = []
 
-def describe(model: Any, about: dict[str, Any]) -> None:
-    """Write into an ``onnx.ModelProto``'s metadata what :func:`load_model_spec` reads there."""
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            entry.value = json.dumps(about)
-            return
-    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(about))
+    def head(self) -> tuple[dict[str, Any], int]:
+        """Return layout, outputs, strides, scores and boxes of a ``ModelSpec``; and the classes."""
+        names = self._named()
+        match = self._concatenated(names) or self._per_level(names)
+        if match is None:
+            if self._other:
+                raise ModelError(
+                    f'{self._path}: {"; ".join(self._other)}: export the model without what '
+                    'follows its head'
+                )
+            return self._as_told(names)
+        strides = self._strides(match)
+        given = self._given
+        head = {
+            'layout': 'concatenated' if len(match.outputs) == 1 else 'per_level',
+            'outputs': match.outputs,
+            'strides': strides,
+            'scores': given.get('scores', match.scores),
+            'boxes': given.get('boxes', match.boxes),
+        }
+        return head, match.classes
 
-
-def _given(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    given = {**metadata, **_sidecar(path)}
-    _check_sidecar(path, given)
-    return given
-
-
-def _concatenated(
-    path: Path, size: tuple[int, int], outputs: Outputs, ends: _Ends
-) -> tuple[dict[str, Any], int]:
-    """Return what a single output says of the head, and the number of classes."""
-    ((output, shape),) = outputs.items()
-    if len(shape) != 3 or shape[1] < 1 or shape[2] < 6:
-        raise _not_yolox(path, outputs)
-    kinds = ends.of(output)
-    return {
-        'layout': 'concatenated',
-        'outputs': (output,),
-        'strides': _strides_for(*size, shape[1]),
-        'boxes': 'pixel' if kinds & {'Mul', 'Add', 'Exp', 'Div'} else 'grid',
-        'scores': 'probability' if 'Sigmoid' in kinds else 'logit',
-    }, shape[2] - 5
-
-
-def _per_level(
-    path: Path, size: tuple[int, int], outputs: Outputs, ends: _Ends
-) -> tuple[dict[str, Any], int]:
-    """Return what three maps per stride say of the head, and the number of classes."""
-    by_rows: dict[int, list[str]] = {}
-    for name, shape in outputs.items():
-        if len(shape) != 4 or shape[2] < 1:
-            raise _not_yolox(path, outputs)
-        by_rows.setdefault(shape[2], []).append(name)
-    levels = {}
-    for rows in sorted(by_rows, reverse=True):
-        maps = _box_objectness_class(by_rows[rows], outputs)
-        if maps is None:
-            raise _not_yolox(path, outputs)
-        levels[size[0] // rows] = maps
-    classes = {outputs[maps[2]][1] for maps in levels.values()}
-    if len(classes) != 1:
-        raise _not_yolox(path, outputs)
-    names = tuple(name for maps in levels.values() for name in maps)
-    return {
-        'layout': 'per_level',
-        'outputs': names,
-        'strides': tuple(levels),
-        'boxes': 'grid',
-        'scores': 'probability' if 'Sigmoid' in ends.of(names[1]) else 'logit',
-    }, classes.pop()
-
-
-def _read(path: Path) -> tuple[Any, dict[str, Any]]:
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingDependencyError(
-            'reading a model needs the package "onnx": pip install onnx'
-        ) from error
-    if not path.is_file():
-        near = did_you_mean(path.name, (p.name for p in path.parent.glob('*.onnx')))
-        raise ModelError(f'model file {path} does not exist{near}')
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(str(path))  # by its path: weights may lie in a file beside it
-    except Exception as error:
-        raise ModelError(
-            f'{path}: expected an ONNX model, got a file that does not read as one ({error})'
-        ) from error
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            return model.graph, _metadata(path, entry.value)
-    return model.graph, {}
-
-
-def _metadata(path: Path, text: str) -> dict[str, Any]:
-    return parse_json(text, f'{one_line(path)}: metadata "{METADATA_KEY}"', ModelError)
-
-
-def _sidecar(path: Path) -> dict[str, Any]:
-    sidecar = path.with_suffix('.yaml')
-    if not os.path.lexists(sidecar):
-        return {}
-    return read_yaml(sidecar, ModelError, what='the description of a model')
-
-
-def _check_sidecar(path: Path, given: dict[str, Any]) -> None:
-    for key, value in given.items():
-        if key not in SIDECAR_KEYS:
+    def _named(self) -> list[str]:
+        """Return the outputs to look at: all, or those that the description names."""
+        there = list(self._shapes)
+        named = list(self._given.get('outputs', there))
+        for name in named:
+            if name not in there:
+                raise ModelError(
+                    f'{self._path}: outputs: "{name}" is none of its outputs'
+                    f'{did_you_mean(name, there)}'
+                )
+        if 'outputs' in self._given and len(named) != 1 and len(named) % 3:
             raise ModelError(
-                f'{path}: description has an unknown key {shown(key)}'
-                f'{did_you_mean(str(key), SIDECAR_KEYS)}'
+                f'{self._path}: outputs: expected one, or box, objectness and class of each '
+                f'stride, got {len(named)}'
             )
-        kind = SIDECAR_KEYS[key]
-        if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
-            raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {shown(value)}')
-        if isinstance(value, list):
-            _check_list(path, key, value)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ModelError(f'{path}: {key}: expected a finite number, got {value}')
-        if key in _CHOICES and value not in _CHOICES[key]:
+        return named
+
+    def _concatenated(self, names: Sequence[str]) -> Match | None:
+        """Return what the one output holds that is YOLOX's [batch, anchors, 5 + classes]."""
+        found = []
+        for name in names:
+            if len(self._shapes[name]) not in (0, 3) and len(names) > 1:
+                continue
+            try:
+                end = self._end([name])
+                values = random_maps(end.maps)
+                (got,) = end.run(values)
+                self._shapes[name] = got.shape
+                if got.ndim == 3:
+                    found.append(match_concatenated(end, name, got, values, self._size))
+            except NotFollowedError as error:
+                self._note(error)
+        if len(found) > 1:
             raise ModelError(
-                f'{path}: {key}: {shown(value)} is not one of {", ".join(_CHOICES[key])}'
+                f'{self._path}: its outputs {", ".join(m.outputs[0] for m in found)} all are '
+                f'YOLOX’s: name one in "outputs" of {sidecar_of(self._path).name} beside it'
             )
+        return found[0] if found else None
 
+    def _per_level(self, names: Sequence[str]) -> Match | None:
+        """Return what three outputs of each stride hold."""
+        ordered = 'outputs' in self._given
+        levels = [n for n in names if len(self._shapes[n]) == 4]
+        if not ordered:
+            levels = _without_strangers(levels, self._shapes)
+        if not levels or len(levels) % 3:
+            return None
+        try:
+            end = self._end(levels)
+            values = random_maps(end.maps)
+            return match_maps(end, levels, end.run(values), values, self._size, ordered)
+        except NotFollowedError as error:
+            self._note(error)
+        return None
 
-def _check_list(path: Path, key: str, value: list[Any]) -> None:
-    item = _ITEMS[key]
-    kinds = (int, float) if item is float else (item,)
-    if not value or any(type(v) not in kinds or v == '' for v in value):
-        raise ModelError(f'{path}: {key}: expected a list of {item.__name__}, got {shown(value)}')
-    if item is float and not all(map(math.isfinite, value)):
-        raise ModelError(f'{path}: {key}: expected finite numbers, got {value}')
-    if key in _CHANNELS and len(value) != 3:
-        raise ModelError(f'{path}: {key}: expected one number for each of 3 channels, got {value}')
-    if key in ('strides', 'std') and not min(value) > 0:
-        raise ModelError(f'{path}: {key}: expected positive numbers, got {value}')
+    def _note(self, error: NotFollowedError) -> None:
+        (self._other if isinstance(error, OtherEndError) else self._why).append(str(error))
 
+    def _end(self, names: Sequence[str]) -> GraphEnd:
+        end = GraphEnd(self._model, names, self._tensors.shapes, self._tensors.types)
+        for m in end.maps:
+            if not m.shape or 0 in m.shape:
+                raise NotFollowedError(f'the shape of {m.name} does not follow from the input’s')
+        return end
 
-def _shape(value: Any) -> list[int]:
-    return [d.dim_value for d in value.type.tensor_type.shape.dim]
+    def _strides(self, match: Match) -> tuple[int, ...]:
+        height, width = self._size
+        found = tuple(
+            height // rows if (height // rows) * rows == height and height * columns == width * rows
+            else 0
+            for rows, columns in match.cells
+        )  # fmt: skip
+        anchors = sum(rows * columns for rows, columns in match.cells)
+        given = tuple(self._given.get('strides', ()))
+        if not given and 0 in found:
+            raise self._no_strides(anchors)
+        if given and given != found:
+            if len(match.outputs) == 1 and self._anchors(given) != anchors:
+                raise self._other_anchors(given, anchors)
+            if 0 not in found:
+                raise ModelError(
+                    f'{self._path}: strides {list(given)} are given, but its maps have '
+                    f'{list(found)}'
+                )
+        return given or found
 
+    def _as_told(self, names: Sequence[str]) -> tuple[dict[str, Any], int]:
+        """Return what the description says, where nothing can be found out; refuse what is no head.
 
-def _input(path: Path, graph: Any) -> tuple[str, int, int, int]:
-    weights = {w.name for w in graph.initializer}
-    inputs = [i for i in graph.input if i.name not in weights]
-    shape = _shape(inputs[0]) if len(inputs) == 1 else []
-    if len(shape) != 4 or shape[1] != 3 or not (shape[2] > 0 and shape[3] > 0):
-        found = ', '.join(f'{i.name} {_shape(i)}' for i in inputs)
-        raise ModelError(
-            f'{path}: expected one image input [batch, 3, height, width] of fixed size, got {found}'
+        Raises:
+            ModelError: it does not say enough, or the shapes are not YOLOX's.
+        """
+        given, shapes = self._given, {n: self._shapes[n] for n in names}
+        whole = [n for n, s in shapes.items() if len(s) == 3 and s[1] >= 1 and s[2] >= 6]
+        levels = _maps_by_shape(shapes, self._size)
+        if len(whole) == 1:
+            anchors, values = shapes[whole[0]][1:]
+            strides = tuple(given.get('strides') or _strides_for(*self._size, anchors))
+            outputs, classes = (whole[0],), values - 5
+            if not strides:
+                raise self._no_strides(anchors)
+            if self._anchors(strides) != anchors:
+                raise self._other_anchors(strides, anchors)
+        elif levels:
+            outputs, strides, classes = levels
+        else:
+            raise self._not_yolox()
+        if missing := [key for key in ('scores', 'boxes') if key not in given]:
+            raise self._not_told(missing)
+        layout = 'concatenated' if len(outputs) == 1 else 'per_level'
+        keys = {key: given[key] for key in ('scores', 'boxes')}
+        return {'layout': layout, 'outputs': outputs, 'strides': strides, **keys}, classes
+
+    def _anchors(self, strides: Sequence[int]) -> int:
+        height, width = self._size
+        return sum((height // s) * (width // s) for s in strides)
+
+    def _no_strides(self, anchors: int) -> ModelError:
+        height, width = self._size
+        return ModelError(
+            f'{self._path}: no set of strides makes {anchors} anchors at {width}x{height}; if it '
+            'is a YOLOX, give "strides" in the YAML beside the model'
         )
-    return inputs[0].name, shape[0], shape[2], shape[3]
+
+    def _other_anchors(self, strides: Sequence[int], anchors: int) -> ModelError:
+        height, width = self._size
+        return ModelError(
+            f'{self._path}: strides {list(strides)} make {self._anchors(strides)} anchors at '
+            f'{width}x{height}, but the output has {anchors}'
+        )
+
+    def _not_told(self, missing: Sequence[str]) -> ModelError:
+        choices = {'scores': 'probability or logit', 'boxes': 'grid or pixel'}
+        say = ' and '.join(f'"{key}" ({choices[key]})' for key in missing)
+        return ModelError(
+            f'{self._path}: what its outputs hold cannot be told: {"; ".join(self._why)}. Expected '
+            'YOLOX’s head, with or without sigmoid and decoding: export it without what follows, '
+            f'or give {say} in {sidecar_of(self._path).name} beside it if you know'
+        )
+
+    def _not_yolox(self) -> ModelError:
+        why = f' ({"; ".join(self._why)})' if self._why else ''
+        return ModelError(
+            f'{self._path} is not a YOLOX detector: expected one output [batch, anchors, 5 + '
+            'classes] or three maps (4, 1 and classes channels) per stride, got '
+            f'{described(self._model.graph.output) or "no output"}{why}'
+        )
+
+
+def _check_feeding(path: Path, image: ImageInput, given: Mapping[str, Any]) -> None:
+    changed = [key for key in ('scale', 'mean', 'std') if key in given]
+    if image.dtype == 'uint8' and changed:
+        raise ModelError(
+            f'{path}: {changed[0]}: its input is uint8 and takes pixels as they are, 0 to 255: '
+            f'remove {", ".join(changed)}'
+        )
+
+
+def _without_strangers(names: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return the outputs that may be a head's maps: three of one size.
+
+    A single one of its size that has another number of channels than any of these is no map.
+    """
+    by_cells: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        by_cells.setdefault(tuple(shapes[name][2:]), []).append(name)
+    triples = [n for group in by_cells.values() if len(group) == 3 for n in group]
+    channels = {shapes[name][1] for name in triples}
+    return [
+        name
+        for name in names
+        if name in triples
+        or len(by_cells[tuple(shapes[name][2:])]) > 1
+        or shapes[name][1] in channels
+    ]
+
+
+def _maps_by_shape(
+    shapes: Mapping[str, Sequence[int]], size: tuple[int, int]
+) -> tuple[tuple[str, ...], tuple[int, ...], int] | None:
+    """Return outputs, strides and classes of maps that their shapes alone tell apart."""
+    by_rows: dict[int, list[str]] = {}
+    for name, shape in shapes.items():
+        if len(shape) != 4 or not shape[2]:
+            return None
+        by_rows.setdefault(shape[2], []).append(name)
+    outputs, strides, classes = [], [], set()
+    for rows in sorted(by_rows, reverse=True):
+        channels = {name: shapes[name][1] for name in by_rows[rows]}
+        box = [n for n, c in channels.items() if c == 4]
+        objectness = [n for n, c in channels.items() if c == 1]
+        scores = [n for n in channels if n not in (*box, *objectness)]
+        if not len(box) == len(objectness) == len(scores) == 1:
+            return None
+        outputs += [*box, *objectness, *scores]
+        classes.add(channels[scores[0]])
+        strides.append(size[0] // rows)
+    return (tuple(outputs), tuple(strides), classes.pop()) if len(classes) == 1 else None
 
 
 def _strides_for(height: int, width: int, anchors: int) -> tuple[int, ...]:
@@ -268,78 +323,3 @@ def _strides_for(height: int, width: int, anchors: int) -> tuple[int, ...]:
             if sum((height // s) * (width // s) for s in strides) == anchors:
                 return strides
     return ()
-
-
-def _box_objectness_class(maps: list[str], outputs: Outputs) -> list[str] | None:
-    channels = [outputs[m][1] for m in maps]
-    if len(maps) != 3 or 4 not in channels or 1 not in channels:
-        return None
-    # With one or four classes the channel counts repeat: then the graph's order decides.
-    box = maps[channels.index(4)]
-    objectness = next(m for m in maps if outputs[m][1] == 1 and m != box)
-    (scores,) = (m for m in maps if m not in (box, objectness))
-    return [box, objectness, scores]
-
-
-def _not_yolox(path: Path, outputs: Outputs) -> ModelError:
-    found = ', '.join(f'{name} {shape}' for name, shape in outputs.items())
-    return ModelError(
-        f'{path} is not a YOLOX detector: expected one output [batch, anchors, 5 + classes] or '
-        f'three maps (4, 1 and classes channels) per stride, got {found or "no output"}'
-    )
-
-
-def read_labels(
-    path: Path, file: Path | None, given: Sequence[str] | None, classes: int
-) -> tuple[str, ...]:
-    """Return a model's class names: of the file, else as given, else of ``labels.txt`` beside it.
-
-    Raises:
-        ModelError: there are none, or not one for each class.
-    """
-    if file is None and given is None and (path.parent / 'labels.txt').is_file():
-        file = path.parent / 'labels.txt'
-    if file is not None:
-        if not file.is_file():
-            raise ModelError(f'labels file {file} does not exist')
-        given = [
-            line.strip()
-            for line in read_text(file, ModelError, what='a list of labels').splitlines()
-        ]
-        given = [line for line in given if line]
-    if given is None:
-        raise ModelError(
-            f'{path} has {classes} classes and no names for them: give a labels file with one '
-            'name a line'
-        )
-    if len(given) != classes:
-        raise ModelError(
-            f'{file or path}: expected {classes} labels, one per class of the model, '
-            f'got {len(given)}'
-        )
-    return tuple(given)
-
-
-class _Ends:
-    """Which operators produce a tensor's values, looking through those that only move them."""
-
-    def __init__(self, graph: Any) -> None:
-        self._producer = {name: node for node in graph.node for name in node.output}
-
-    def of(self, tensor: str) -> set[str]:
-        kinds: set[str] = set()
-        seen: set[str] = set()
-        waiting = [tensor]
-        while waiting:
-            name = waiting.pop()
-            node = self._producer.get(name)
-            if node is None or name in seen:
-                continue
-            seen.add(name)
-            if node.op_type == 'Concat':
-                waiting += node.input
-            elif node.op_type in _SHAPE_ONLY:
-                waiting.append(node.input[0])
-            else:
-                kinds.add(node.op_type)
-        return kinds

@@ -24,7 +24,8 @@ from yolox_trt_ros.compose import tensorrt_engine
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.resources import find_resource
-from yolox_trt_ros.detect.model import description, feeding
+from yolox_trt_ros.detect.description import feeding
+from yolox_trt_ros.detect.model import description
 from yolox_trt_ros.engine.compare import (
     INNER,
     TensorDifference,

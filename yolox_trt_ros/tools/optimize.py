@@ -80,7 +80,7 @@ def _rewrite(
     args: argparse.Namespace, original: ModelProto
 ) -> tuple[ModelProto, dict[str, int], list[dict[str, Any]]]:
     """Write the rewritten model; return it, what was changed, and how far its maps are off."""
-    from yolox_trt_ros.detect.model import describe
+    from yolox_trt_ros.detect.description import describe
     from yolox_trt_ros.engine.surgery.optimize import operate
 
     sidecar = args.output.with_suffix('.yaml')
@@ -120,13 +120,14 @@ def _compare(
     args: argparse.Namespace, original: ModelProto, surgery: Surgery
 ) -> tuple[Proof, dict[str, Any]]:
     """Return the proof of equality, and what has to be known of the new model."""
-    from yolox_trt_ros.detect.model import description, read_labels
+    from yolox_trt_ros.detect.labels import labels_of
+    from yolox_trt_ros.detect.model import description
     from yolox_trt_ros.engine.surgery.proof import prove
 
     about = description(args.model)
     classes = _shape(surgery.final, surgery.maps[2].name)[1]
     if args.labels or 'labels' in about or (args.model.parent / 'labels.txt').is_file():
-        names = read_labels(args.model, args.labels, about.get('labels'), classes)
+        names = labels_of(args.model, args.labels, about.get('labels'), classes)
         about['labels'] = list(names)
     about |= {
         'strides': list(dict.fromkeys(m.stride for m in surgery.maps)),
@@ -164,7 +165,7 @@ def _pictures(args: argparse.Namespace, spec: ModelSpec) -> Iterator[np.ndarray]
 
 
 def _spec(surgery: Surgery, about: dict[str, Any], shape: tuple[int, int, int, int]) -> ModelSpec:
-    from yolox_trt_ros.detect.model import feeding
+    from yolox_trt_ros.detect.description import feeding
 
     batch, _, height, width = shape
     spec = ModelSpec(

@@ -24,7 +24,7 @@ from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import FEEDING, ModelSpec
 from yolox_trt_ros.core.parameters import build
-from yolox_trt_ros.detect.model import describe
+from yolox_trt_ros.detect.description import describe
 from yolox_trt_ros.engine.half import to_half
 from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx, write_whole
 from yolox_trt_ros.engine.qdq import PARTS, insert_qdq, kept_layers, prepared

@@ -1,0 +1,305 @@
+"""The end of a detector's graph, from the head's convolutions to its outputs, ready to be run.
+
+What an exporter put behind the head (sigmoids, decoding, in-place writes, casts, quantisation) is
+not guessed from the names of operators: :class:`GraphEnd` runs it on maps of one's own choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from yolox_trt_ros.core.head_maps import MapFacts
+from yolox_trt_ros.detect.dequantise import (
+    COARSEST,
+    Dequantiser,
+    NotFollowedError,
+    OtherEndError,
+)
+from yolox_trt_ros.detect.onnx_graph import read_by
+
+CONVOLUTIONS = ('Conv', 'QLinearConv', 'ConvInteger', 'FusedConv', 'Gemm', 'MatMul')
+_ONLY_SHAPE = ('Shape', 'Size')
+_LOOKED_THROUGH = (
+    'QuantizeLinear',
+    'DequantizeLinear',
+    'DynamicQuantizeLinear',
+    'Identity',
+    'Cast',
+)
+_BEFORE = '__before'
+_MOST_NODES = 5000
+"""Behind a head there are some hundred, in-place writes included."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMap:
+    """What one convolution of the head gives out.
+
+    Attributes:
+        name: of the tensor.
+        shape: [batch, channels, height, width].
+        dtype: float32 or float16.
+        facts: what tells it from its neighbours.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    facts: MapFacts
+
+
+class GraphEnd:
+    """Everything between the head's convolutions and some outputs.
+
+    Args:
+        model: ``onnx.ModelProto``.
+        outputs: names of the outputs.
+        shapes: of tensors, where they are known.
+        types: ``TensorProto.DataType`` of tensors.
+
+    Attributes:
+        maps: convolutions that are met first on the way back from the outputs.
+        operators: kinds of operators on the way, each once, in the graph's order.
+
+    Raises:
+        NotFollowedError: the graph's end cannot be taken out of it; says why.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        outputs: Sequence[str],
+        shapes: Mapping[str, tuple[int, ...]],
+        types: Mapping[str, int],
+    ) -> None:
+        self._model, self._outputs = model, list(outputs)
+        self._graph = _Wiring(model.graph, shapes)
+        names, kept = self._walk()
+        self.operators = list(dict.fromkeys(n.op_type for n in kept if n.op_type != 'Constant'))
+        self._nodes, self._constants, feeds = self._rewritten(names, kept, types)
+        self.maps = [self._map(name, source, shapes, types) for name, source in feeds]
+
+    def run(self, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs for maps of given values, whatever the image.
+
+        Raises:
+            NotFollowedError: the nodes do not run on them.
+        """
+        import onnx
+
+        feeds = {name: value for name, value in values.items() if name in self._used()}
+        graph = onnx.helper.make_graph(
+            self._nodes,
+            'end',
+            [
+                onnx.helper.make_tensor_value_info(
+                    name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+                )
+                for name, value in feeds.items()
+            ],
+            [onnx.ValueInfoProto(name=_out(name)) for name in self._outputs],
+            self._constants,
+        )
+        model = onnx.helper.make_model(
+            graph,
+            opset_imports=self._model.opset_import,
+            functions=self._model.functions,
+            ir_version=self._model.ir_version,
+        )
+        try:
+            return [np.asarray(v) for v in _evaluate(model, feeds)]
+        except Exception as error:  # ONNX Runtime's errors share no other base class
+            raise NotFollowedError(f'its end does not run by itself ({error})') from error
+
+    def _used(self) -> set[str]:
+        return {name for node in self._nodes for name in node.input}
+
+    def _walk(self) -> tuple[list[str], list[Any]]:
+        """Return the convolutions' outputs in the order met, and the nodes behind them."""
+        convolutions: list[str] = []
+        seen: set[str] = set()
+        kept: set[int] = set()
+        waiting = list(reversed(self._outputs))
+        while waiting:
+            name = waiting.pop()
+            node = self._graph.producer.get(name)
+            if node is None or name in seen:
+                continue
+            seen.add(name)
+            if self._graph.convolution(name) is not None:
+                convolutions.append(name)
+                continue
+            kept.add(id(node))
+            if len(kept) > _MOST_NODES:
+                raise NotFollowedError(f'more than {_MOST_NODES} nodes follow its head')
+            waiting += [] if node.op_type in _ONLY_SHAPE else reversed(read_by(node))
+        return convolutions, [n for n in self._model.graph.node if id(n) in kept]
+
+    def _rewritten(
+        self, names: Sequence[str], kept: Sequence[Any], types: Mapping[str, int]
+    ) -> tuple[list[Any], list[Any], list[tuple[str, Any]]]:
+        """Return nodes, constants and maps of a graph that computes in floating point."""
+        from onnx import helper
+
+        feeds: list[tuple[str, Any]] = []
+        dequantiser = Dequantiser(self._graph.value)
+        nodes: list[Any] = []
+        for name in names:
+            node = self._graph.convolution(name)
+            if node.op_type == 'QLinearConv':
+                dequantiser.quantised(name, node.input[6], node.input[7])
+            activation = next((a.s.decode() for a in node.attribute if a.name == 'activation'), '')
+            if activation:
+                nodes.append(helper.make_node(activation, [f'{name}{_BEFORE}'], [name]))
+            feeds.append((f'{name}{_BEFORE}' if activation else name, node))
+        for node in kept:
+            nodes += dequantiser.rewritten(node)
+        for name in self._outputs:
+            if dequantiser.is_quantised(name):
+                raise OtherEndError(f'its output {name} holds quantised numbers, expected float')
+            if (step := dequantiser.step(name)) > COARSEST:
+                raise OtherEndError(
+                    f'its output {name} is stored in steps of {step:g}, which no score survives'
+                )
+            nodes.append(helper.make_node('Identity', [name], [_out(name)]))
+        wanted = {name for node in nodes for name in node.input}
+        constants = [w for w in self._model.graph.initializer if w.name in wanted]
+        if any(w.external_data for w in constants):
+            raise NotFollowedError('constants of its end lie in another file')
+        return nodes, constants, feeds
+
+    def _map(
+        self,
+        name: str,
+        node: Any,
+        shapes: Mapping[str, tuple[int, ...]],
+        types: Mapping[str, int],
+    ) -> HeadMap:
+        import onnx
+
+        tensor = name.removesuffix(_BEFORE)
+        shape = shapes.get(tensor) or shapes.get(node.output[0]) or ()
+        kind = types.get(tensor) or self._graph.weight_type(node)
+        half = kind == onnx.TensorProto.FLOAT16
+        channels = shape[1] if len(shape) == 4 else 0
+        names = (tensor, node.name, node.output[0], *node.input[1:])
+        facts = MapFacts(channels, self._graph.origin(node.input[0]), names, self._squashed(name))
+        return HeadMap(name, shape, np.float16 if half else np.float32, facts)
+
+    def _squashed(self, name: str) -> bool | None:
+        """Return whether the first operator that changes a map's values is a sigmoid."""
+        for _ in range(16):
+            readers = [node for node in self._nodes if name in node.input]
+            kinds = {node.op_type for node in readers}
+            if kinds == {'Sigmoid'} or len(readers) != 1:
+                return kinds == {'Sigmoid'}
+            if readers[0].op_type not in _LOOKED_THROUGH:
+                return False
+            name = readers[0].output[0]
+        return None
+
+
+class _Wiring:
+    """Who makes and who reads each tensor of a graph."""
+
+    def __init__(self, graph: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._shapes = shapes
+        self.producer = {name: node for node in graph.node for name in node.output if name}
+        self._weights = {w.name: w for w in graph.initializer}
+
+    def value(self, name: str) -> np.ndarray | None:
+        """Return a constant's value, or None if it is computed or lies elsewhere."""
+        from onnx import numpy_helper
+
+        tensor = self._weights.get(name)
+        node = self.producer.get(name)
+        if tensor is None and node is not None and node.op_type == 'Constant':
+            tensor = next((a.t for a in node.attribute if a.name == 'value'), None)
+        if tensor is None or tensor.external_data:
+            return None
+        value: np.ndarray = numpy_helper.to_array(tensor)
+        return value
+
+    def weight_type(self, node: Any) -> int:
+        """Return the ``TensorProto.DataType`` of a convolution's weights; 0: not known."""
+        weight = self._weights.get(node.input[1])
+        return weight.data_type if weight is not None else 0
+
+    def convolution(self, name: str) -> Any:
+        """Return the convolution that a tensor is the result of, or None.
+
+        A bias that is added after it belongs to it, and so does what turns integers of a dynamic
+        quantisation into real numbers.
+        """
+        node = self.producer.get(name)
+        if node is None:
+            return None
+        if node.op_type in CONVOLUTIONS:
+            return None if self.constant(name) else node
+        if node.op_type == 'ReorderOutput':  # of ONNX Runtime's own memory layout
+            return self.convolution(node.input[0])
+        for one, other in (node.input, reversed(node.input)) if len(node.input) == 2 else ():
+            if node.op_type == 'Add' and self._is_bias(other):
+                return self.convolution(one)
+            cast = self.producer.get(one)
+            if node.op_type == 'Mul' and cast is not None and cast.op_type == 'Cast':
+                integer = self.producer.get(cast.input[0])
+                if integer is not None and integer.op_type == 'ConvInteger':
+                    return integer
+        return None
+
+    def _is_bias(self, name: str) -> bool:
+        weight = self._weights.get(name)
+        shape = tuple(weight.dims) if weight is not None else self._shapes.get(name, ())
+        made = weight is not None or name in self.producer
+        return made and len(shape) >= 3 and shape[-2:] == (1, 1) and self.constant(name)
+
+    def constant(self, name: str) -> bool:
+        """Return whether nothing but weights goes into a tensor: a folded convolution."""
+        waiting, seen = [name], {name}
+        while waiting:
+            node = self.producer.get(waiting.pop())
+            if node is None:
+                continue
+            for other in read_by(node):
+                if other in self._weights or other in seen:
+                    continue
+                if other not in self.producer or len(seen) > 64:
+                    return False
+                seen.add(other)
+                waiting.append(other)
+        return True
+
+    def origin(self, name: str) -> str:
+        """Return the tensor whose values another one holds, quantised or cast or not at all."""
+        for _ in range(16):
+            node = self.producer.get(name)
+            if node is None or node.op_type not in _LOOKED_THROUGH:
+                break
+            name = node.input[0]
+        return name
+
+
+def _out(name: str) -> str:
+    return f'{name}__out'
+
+
+def _evaluate(model: Any, feeds: Mapping[str, np.ndarray]) -> list[Any]:
+    """Run a small graph in ONNX Runtime, or where that is missing in ONNX's own evaluator."""
+    try:
+        import onnxruntime as ort
+    except ImportError:
+        from onnx.reference import ReferenceEvaluator
+
+        return list(ReferenceEvaluator(model).run(None, dict(feeds)))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # what is found out here is no error
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=['CPUExecutionProvider']
+    )
+    return list(session.run(None, dict(feeds)))

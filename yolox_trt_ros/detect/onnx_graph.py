@@ -1,0 +1,271 @@
+"""Read an ONNX file: its graph, its input, and the shape of every tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
+from yolox_trt_ros.core.model import InputType
+from yolox_trt_ros.core.model_file import (
+    check_external_data,
+    check_model_file,
+    first_line,
+    unparsable,
+)
+from yolox_trt_ros.core.model_limits import (
+    SUPPRESSING,
+    all_nodes,
+    check_input_size,
+    check_repeats,
+    largest_tensor_bytes,
+)
+from yolox_trt_ros.detect.trial import TrialError, measured_shapes
+
+SMALL = 4096
+"""Bytes of a constant that may be a shape; larger ones are weights, whose values do not matter."""
+
+INPUT_TYPES: dict[str, InputType] = {
+    'FLOAT': 'float32',
+    'FLOAT16': 'float16',
+    'UINT8': 'uint8',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """The one input of a detector.
+
+    Attributes:
+        name: of the tensor.
+        batch: fixed batch size, or 0.
+        height, width: pixels.
+        dtype: of its numbers.
+    """
+
+    name: str
+    batch: int
+    height: int
+    width: int
+    dtype: InputType
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """Shapes and types as far as they follow from the input's shape.
+
+    Attributes:
+        shapes: of tensors whose every dimension is known.
+        types: ``TensorProto.DataType`` numbers.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    types: dict[str, int]
+
+
+def read_model(path: Path) -> Any:
+    """Return the checked ``onnx.ModelProto`` of a file, without weights that lie beside it.
+
+    Raises:
+        ModelError: it is no ONNX file that can be run safely; says what it is instead.
+        MissingDependencyError: the ``onnx`` package is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependencyError(
+            'reading a model needs the package "onnx": pip install onnx'
+        ) from error
+    check_model_file(path)
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except Exception as error:
+        raise unparsable(path, error) from error
+    if not model.graph.node:
+        raise unparsable(path, 'it holds no graph')
+    check_external_data(path, model)
+    check_repeats(path, model)
+    _check_suppression(path, model)
+    try:
+        onnx.checker.check_model(_without_weights(model))
+    except Exception as error:
+        raise ModelError(
+            f'{path}: expected an ONNX model, got one that ONNX’s own checker refuses: '
+            f'{first_line(error)}'
+        ) from error
+    return model
+
+
+def image_input(path: Path, model: Any) -> ImageInput:
+    """Return a model's image input.
+
+    Raises:
+        ModelError: it has another input, an open size, a type that is not fed, or a size that no
+            machine holds.
+    """
+    import onnx
+
+    weights = {w.name for w in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in weights]
+    shape = declared_shape(inputs[0]) if len(inputs) == 1 else []
+    if len(shape) != 4 or shape[1] != 3:
+        found = ', '.join(f'{i.name} {_dims(i)}' for i in inputs)
+        raise ModelError(
+            f'{path}: expected one image input [batch, 3, height, width], got {found or "none"}'
+            + _input_hint(shape)
+        )
+    (image,) = inputs
+    if not (shape[2] > 0 and shape[3] > 0):
+        raise ModelError(
+            f'{path}: its input {image.name} {_dims(image)} leaves height and width open, expected '
+            f'a fixed size: `python -m yolox_trt_ros optimize {path.name} --size 640x640 --output '
+            'fixed.onnx` makes a model with one'
+        )
+    number = image.type.tensor_type.elem_type
+    kind = onnx.TensorProto.DataType.Name(number)
+    if kind not in INPUT_TYPES:
+        raise ModelError(
+            f'{path}: its input {image.name} is {kind.lower()}, expected float32, float16 or uint8'
+        )
+    dtype = INPUT_TYPES[kind]
+    check_input_size(path, shape, {'float32': 4, 'float16': 2, 'uint8': 1}[dtype])
+    return ImageInput(image.name, shape[0], shape[2], shape[3], dtype)
+
+
+def infer_tensors(path: Path, model: Any, image: ImageInput) -> Tensors:
+    """Return the shapes of all tensors that the outputs need.
+
+    They follow from the input's; where they do not, the model is run once within limits.
+
+    Raises:
+        ModelError: a tensor is larger than this machine can hold, or running it takes too much.
+    """
+    import onnx
+
+    small = _without_weights(model)
+    del small.graph.value_info[:]
+    sizes = (image.batch or 1, 3, image.height, image.width)
+    for value in small.graph.input:
+        if value.name == image.name:
+            for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
+                dim.dim_value = size
+    for value in small.graph.output:  # what exporters wrote there may be of another size
+        value.type.tensor_type.ClearField('shape')
+    try:
+        inferred = onnx.shape_inference.infer_shapes(small, data_prop=True).graph
+    except Exception:  # shapes are then found by running it
+        inferred = small.graph
+    shapes, types = {}, {}
+    for value in [*inferred.value_info, *inferred.output, *inferred.input]:
+        tensor = value.type.tensor_type
+        types[value.name] = tensor.elem_type
+        if tensor.HasField('shape') and all(d.HasField('dim_value') for d in tensor.shape.dim):
+            shapes[value.name] = tuple(declared_shape(value))
+    _check_sizes(path, shapes)
+    unknown = [name for name in _needed(model) if name not in shapes]
+    if unknown:
+        try:
+            shapes |= measured_shapes(path, sizes, unknown, largest_tensor_bytes())
+        except TrialError as error:
+            raise ModelError(
+                f'{path}: how large its tensors get ({unknown[0]}) only running it tells, and '
+                f'{error}'
+            ) from error
+    return Tensors(shapes, types)
+
+
+def declared_shape(value: Any) -> list[int]:
+    """Return the dimensions that a ``ValueInfoProto`` gives; 0 where it leaves one open."""
+    return [max(0, d.dim_value) for d in value.type.tensor_type.shape.dim]
+
+
+def described(values: Sequence[Any]) -> str:
+    """Return names and shapes of inputs or outputs for a message."""
+    return ', '.join(f'{value.name} {_dims(value)}' for value in values)
+
+
+def _needed(model: Any) -> list[str]:
+    """Return the tensors that the outputs depend on, in the graph's order."""
+    needed = {value.name for value in model.graph.output}
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            needed |= set(read_by(node))
+    made = [name for node in model.graph.node for name in node.output if name]
+    return [name for name in made if name in needed]
+
+
+def read_by(node: Any) -> list[str]:
+    """Return what a node reads, its branches included."""
+    names = [name for name in node.input if name]
+    for attribute in node.attribute:
+        graphs = [attribute.g] if attribute.HasField('g') else []
+        for graph in [*graphs, *attribute.graphs]:
+            made = {name for inner in graph.node for name in inner.output}
+            read = [name for inner in graph.node for name in read_by(inner)]
+            names += [n for n in [*read, *(o.name for o in graph.output)] if n not in made]
+    return names
+
+
+def _check_suppression(path: Path, model: Any) -> None:
+    for node in all_nodes(path, model):
+        if node.op_type in SUPPRESSING:
+            raise ModelError(
+                f'{path}: suppresses boxes inside its graph ({node.op_type}; outputs '
+                f'{described(model.graph.output)}): expected the head’s own output, for this '
+                'program decodes and suppresses: export the model without NMS'
+            )
+
+
+def _check_sizes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    limit = largest_tensor_bytes()
+    for name, shape in shapes.items():
+        if 4 * math.prod(shape) > limit:
+            raise ModelError(
+                f'{path}: its tensor {name} {list(shape)} takes {4 * math.prod(shape) >> 20} MiB, '
+                f'more than this machine can hold ({limit >> 20} MiB for one): refused'
+            )
+
+
+def _without_weights(model: Any) -> Any:
+    """Return the graph with large weights turned into inputs of their shape."""
+    import onnx
+
+    graph = onnx.GraphProto()
+    graph.name = model.graph.name or 'graph'
+    graph.node.extend(model.graph.node)
+    graph.output.extend(model.graph.output)
+    for value in graph.output:  # it may be left open, which the checker does not know
+        value.type.tensor_type.shape.SetInParent()
+    named = {value.name for value in model.graph.input}
+    graph.input.extend(model.graph.input)
+    for weight in model.graph.initializer:
+        if weight.external_data or weight.ByteSize() > SMALL:
+            if weight.name not in named:
+                graph.input.append(
+                    onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+                )
+        else:
+            graph.initializer.append(weight)
+    small = onnx.ModelProto()
+    small.graph.CopyFrom(graph)
+    small.ir_version = model.ir_version
+    small.opset_import.extend(model.opset_import)
+    small.functions.extend(model.functions)
+    return small
+
+
+def _dims(value: Any) -> str:
+    """Return a shape with the names of open dimensions."""
+    dims = value.type.tensor_type.shape.dim
+    return f'[{", ".join(str(d.dim_value or d.dim_param or "?") for d in dims)}]'
+
+
+def _input_hint(shape: Sequence[int]) -> str:
+    if len(shape) == 4 and shape[3] == 3:
+        return ' (channels last): export it with channels first'
+    if len(shape) == 4 and shape[1] == 1:
+        return ': a model for grey images'
+    return ''
