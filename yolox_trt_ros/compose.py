@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolox_trt_ros.core.class_names import canonical
 from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = 'edge_n'
 CPU_LANE_NICENESS = 10
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -96,9 +100,14 @@ def make_detector(
         return _cuda_detector(lane, model, on_event)
     from yolox_trt_ros.detect.cpu.detector import CpuDetector
 
-    return CpuDetector(
-        model.path, model.spec, lambda: model.thresholds, lane.max_batch, lane.threads
-    )
+    batch = max(lane.max_batch, model.spec.batch)
+    if batch > lane.max_batch:
+        _log.warning(
+            'lane %s: %s always runs %d images, of which %d are empty: set lanes.%s.max_batch to '
+            '%d, or export it with a free batch size',
+            lane.name, model.path.name, batch, batch - lane.max_batch, lane.name, batch,
+        )  # fmt: skip
+    return CpuDetector(model.path, model.spec, lambda: model.thresholds, batch, lane.threads)
 
 
 def _check_supported(lane: LaneConfig) -> None:
@@ -213,7 +222,7 @@ def _lane_spec(lane: LaneConfig, model: Model) -> ModelSpec:
     if not lane.model:
         return model.spec
     spec = replace(load_model_spec(lane_model(lane, model)), antialias=model.spec.antialias)
-    if spec.labels != model.spec.labels:
+    if list(map(canonical, spec.labels)) != list(map(canonical, model.spec.labels)):
         raise ConfigError(
             f'lanes.{lane.name}.model: expected the classes of {model.path.name} '
             f'({", ".join(model.spec.labels)}), got {", ".join(spec.labels)}'

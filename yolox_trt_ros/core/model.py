@@ -35,6 +35,7 @@ class ModelSpec:
         mean, std: per channel, in the order of ``colour``; the network gets
             (pixel × ``scale`` - ``mean``) / ``std``.
         dtype: of the input's numbers; ``uint8`` takes pixels as they are.
+        left_out: further outputs of the file, which nobody reads.
         antialias: whether images that shrink by more than two are averaged, each pixel over the
             source area that it stands for, in place of bilinear interpolation.
     """
@@ -56,6 +57,7 @@ class ModelSpec:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     antialias: bool = False
     dtype: InputType = 'float32'
+    left_out: tuple[str, ...] = ()
 
     def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
         """Return what a pixel value is multiplied by and what is then added; float64 (3,) each."""

@@ -90,7 +90,10 @@ def unparsable(path: Path, error: object) -> ModelError:
     size = path.stat().st_size
     return ModelError(
         f'{path}: expected an ONNX model, got '
-        + (kind or f'{size} bytes that do not read as one (cut off or damaged: {first_line(error)})')
+        + (
+            kind
+            or f'{size} bytes that do not read as one (cut off or damaged: {first_line(error)})'
+        )
     )
 
 
@@ -110,7 +113,9 @@ def check_external_data(path: Path, model: Any) -> None:
         if location := entries.get('location'):
             numbers = [entries.get(key, '0') for key in ('offset', 'length')]
             if not all(re.fullmatch(r'\d{1,18}', number) for number in numbers):
-                raise ModelError(f'{path}: weight {tensor.name}: its place in {location} is damaged')
+                raise ModelError(
+                    f'{path}: weight {tensor.name}: its place in {location} is damaged'
+                )
             needed[location] = max(needed.get(location, 0), sum(map(int, numbers)))
     for location, size in needed.items():
         if Path(location).is_absolute() or '..' in Path(location).parts:
@@ -118,8 +123,8 @@ def check_external_data(path: Path, model: Any) -> None:
         file = path.parent / location
         if not file.is_file():
             raise ModelError(
-                f'{path}: its weights lie in {location}, which is not beside it: copy that file '
-                'along with the model'
+                f'{path}: its weights lie in a file beside it, {location}, which is not there: '
+                'copy that file along with the model'
             )
         if file.stat().st_size < size:
             raise ModelError(
@@ -144,7 +149,7 @@ def _beginning(path: Path) -> tuple[bytes, int]:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ModelError(f'model file {path} cannot be read: {why}') from error
-    with os.fdopen(handle, 'rb') as file:
+    try:
         state = os.fstat(handle)
         if stat.S_ISDIR(state.st_mode):
             raise ModelError(
@@ -152,7 +157,9 @@ def _beginning(path: Path) -> tuple[bytes, int]:
             )
         if not stat.S_ISREG(state.st_mode):
             raise ModelError(f'{path}: expected an ONNX file, got a pipe or a device')
-        return file.read(_READ), state.st_size
+        return os.read(handle, _READ), state.st_size
+    finally:
+        os.close(handle)
 
 
 def _missing(path: Path) -> ModelError:

@@ -23,6 +23,7 @@ _MOVING = (
 
 _ONE = {'QLinearSigmoid': 'Sigmoid'}
 _TWO = {'QLinearAdd': 'Add', 'QLinearMul': 'Mul'}
+EXPORT = 'export the model without what follows its head'
 COARSEST = 0.1
 """A score that is stored in larger steps than this is none."""
 
@@ -32,7 +33,7 @@ class NotFollowedError(Exception):
 
 
 class OtherEndError(NotFollowedError):
-    """What a graph's end does is known, and is not what this package reads."""
+    """What a graph's end does is known, and is not what this package reads; a whole sentence."""
 
 
 class Dequantiser:
@@ -63,7 +64,7 @@ class Dequantiser:
         return tensor in self._steps
 
     def step(self, tensor: str) -> float:
-        """Return in which steps a tensor is stored that was quantised just before; 0: it was not."""
+        """Return in which steps a tensor was stored just before, 0 if it was not quantised."""
         return self._read.get(tensor, 0.0)
 
     def rewritten(self, node: Any) -> list[Any]:
@@ -80,7 +81,7 @@ class Dequantiser:
             return [helper.make_node('Identity', names[:1], outputs)]
         if kind == 'DequantizeLinear' and names[0] in self._steps:
             self._expect(names[0], names[1], names[2] if len(names) > 2 else '')
-            self._read[outputs[0]] = float(np.max(self._value(names[1])))
+            self._read[outputs[0]] = self._largest(names[1])
             return [helper.make_node('Identity', names[:1], outputs)]
         if kind in _ONE:
             self._expect(*names[:3])
@@ -106,9 +107,7 @@ class Dequantiser:
                 real.append(tensor)
             else:  # a constant
                 real.append(f'{node.output[0]}__{len(real)}')
-                nodes.append(
-                    helper.make_node('DequantizeLinear', [tensor, scale, zero], real[-1:])
-                )
+                nodes.append(helper.make_node('DequantizeLinear', [tensor, scale, zero], real[-1:]))
         self.quantised(node.output[0], names[6], names[7] if len(names) > 7 else '')
         return [*nodes, helper.make_node(_TWO[node.op_type], real, node.output)]
 
@@ -118,12 +117,16 @@ class Dequantiser:
             return [node]
         if node.op_type not in _MOVING or len(set(steps)) > 1:
             raise NotFollowedError(f'a {node.op_type} computes with quantised numbers')
-        self._steps |= {name: steps[0] for name in node.output}
+        self._steps |= dict.fromkeys(node.output, steps[0])
         return [node]
 
     def _expect(self, tensor: str, scale: str, zero: str) -> None:
         if self._steps.get(tensor) != self._step(scale, zero):
             raise NotFollowedError(f'{tensor} is read with another scale than it was written with')
+
+    def _largest(self, scale: str) -> float:
+        value = self._value(scale)
+        return 0.0 if value is None else float(value.max())
 
     def _step(self, scale: str, zero: str) -> tuple[bytes, bytes]:
         """Return a scale and a zero point so that they can be compared."""

@@ -27,6 +27,7 @@ def with_free_batch(path: Path, max_batch: int) -> bytes:
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
     (image,) = (i for i in graph.input if i.name not in weights)
+    own = image.type.tensor_type.shape.dim[0].dim_value or 1
     image.type.tensor_type.shape.dim[0].dim_param = 'batch'
     del graph.value_info[:]
     for output in graph.output:
@@ -34,9 +35,9 @@ def with_free_batch(path: Path, max_batch: int) -> bytes:
     content = bytes(model.SerializeToString())
     if not _takes_two(content):
         raise ConfigError(
-            f'max_batch: expected 1 for {path.name}, whose graph works with one batch size only, '
-            f'got {max_batch}: export the model with a free batch size, or take its twin with nine '
-            'maps (`optimize` makes one)'
+            f'max_batch: expected {own} for {path.name}, whose graph works with one batch size '
+            f'only, got {max_batch}: export the model with a free batch size, or take its twin '
+            'with nine maps (`optimize` makes one)'
         )
     return content
 
@@ -46,7 +47,7 @@ def _takes_two(content: bytes) -> bool:
     options.log_severity_level = 4  # what is found out here is no error
     session = ort.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     image = session.get_inputs()[0]
-    dtype = np.float16 if image.type == 'tensor(float16)' else np.float32
+    dtype = {'tensor(float16)': np.float16, 'tensor(uint8)': np.uint8}.get(image.type, np.float32)
     try:
         outputs = session.run(None, {image.name: np.zeros((2, *image.shape[1:]), dtype)})
     except Exception:  # ONNX Runtime's errors share no other base class

@@ -15,6 +15,7 @@ import numpy as np
 from yolox_trt_ros.core.head_maps import MapFacts
 from yolox_trt_ros.detect.dequantise import (
     COARSEST,
+    EXPORT,
     Dequantiser,
     NotFollowedError,
     OtherEndError,
@@ -160,10 +161,11 @@ class GraphEnd:
             nodes += dequantiser.rewritten(node)
         for name in self._outputs:
             if dequantiser.is_quantised(name):
-                raise OtherEndError(f'its output {name} holds quantised numbers, expected float')
+                raise OtherEndError(f'its output {name} holds quantised numbers: {EXPORT}')
             if (step := dequantiser.step(name)) > COARSEST:
                 raise OtherEndError(
-                    f'its output {name} is stored in steps of {step:g}, which no score survives'
+                    f'its output {name} is stored in steps of {step:g}, which no score survives: '
+                    f'{EXPORT}, or keep the head in float'
                 )
             nodes.append(helper.make_node('Identity', [name], [_out(name)]))
         wanted = {name for node in nodes for name in node.input}

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from yolox_trt_ros.core.head_maps import box_objectness_class
-from yolox_trt_ros.detect.dequantise import NotFollowedError, OtherEndError
+from yolox_trt_ros.detect.dequantise import EXPORT, NotFollowedError, OtherEndError
 from yolox_trt_ros.detect.graph_end import GraphEnd, HeadMap
 
 TOLERANCE = 5e-3
@@ -88,6 +88,8 @@ def match_concatenated(
     Raises:
         NotFollowedError: it holds something else; says what, as far as that can be told.
     """
+    if got.dtype.kind != 'f':
+        raise OtherEndError(f'its output {output} holds {got.dtype}, expected float: {EXPORT}')
     levels = _levels(end.maps, values, size)
     classes = levels[0].classes
     anchors = sum(rows * columns for rows, columns in (level.cells for level in levels))
@@ -103,7 +105,7 @@ def match_concatenated(
         why = ', whose objectness and classes are one already' if fused else ''
         raise OtherEndError(
             f'its output {output} {list(got.shape)}{why} does not fit its head, which has '
-            f'{anchors} anchors and {classes} classes: expected {[got.shape[0], *wanted]}'
+            f'{anchors} anchors and {classes} classes: expected {[got.shape[0], *wanted]}, {EXPORT}'
         )
     return _in_order(output, got.astype(np.float64), levels, classes)
 
@@ -129,7 +131,10 @@ def match_maps(
     Raises:
         NotFollowedError: they hold something else, or nothing tells boxes from classes.
     """
-    found = [_one_map(name, array, end.maps, values, size) for name, array in zip(outputs, got)]
+    found = [
+        _one_map(name, array, end.maps, values, size)
+        for name, array in zip(outputs, got, strict=True)
+    ]
     by_cells: dict[tuple[int, ...], list[_Output]] = {}
     for one in found:
         by_cells.setdefault(one.map.shape[2:], []).append(one)
@@ -146,9 +151,7 @@ def match_maps(
     ((box_kind, objectness_kind, class_kind),) = kinds
     cells_of = tuple((c[0], c[1]) for c in sorted(by_cells, reverse=True))
     boxes = _boxes(box_kind)
-    return Match(
-        tuple(names), cells_of, classes.pop(), _scores(objectness_kind, class_kind), boxes
-    )
+    return Match(tuple(names), cells_of, classes.pop(), _scores(objectness_kind, class_kind), boxes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,15 +188,19 @@ def _roles(found: Sequence[_Output], ordered: bool) -> list[_Output]:
     if ordered:
         return list(found)
     facts = [
-        replace(one.map.facts, squashed=one.kind == 'probability', names=(one.name, *one.map.facts.names))
+        replace(
+            one.map.facts,
+            squashed=one.kind == 'probability',
+            names=(one.name, *one.map.facts.names),
+        )
         for one in found
     ]
     places = box_objectness_class(facts)
     if places is None:
         listed = ', '.join(f'{one.name} {list(one.map.shape)}' for one in found)
-        raise NotFollowedError(
-            f'nothing tells which of {listed} holds boxes and which scores: name them in "outputs", '
-            'box, objectness and class of each level'
+        raise OtherEndError(
+            f'nothing tells which of {listed} holds boxes and which scores: name all outputs in '
+            '"outputs" of the YAML beside the model, box, objectness and class of each level'
         )
     return [found[i] for i in places]
 
@@ -222,7 +229,7 @@ def _levels(
     if not good or len({level.classes for level in levels}) != 1 or levels[0].classes < 1:
         listed = ', '.join(f'{m.name} {list(m.shape)}' for m in maps)
         raise NotFollowedError(
-            f'no YOLOX head comes before it: expected per stride three convolutions with 4, 1 and '
+            'no YOLOX head comes before it: expected per stride three convolutions with 4, 1 and '
             f'one channel per class, got {listed or "none"}'
         )
     return levels
@@ -314,14 +321,16 @@ def _box_kinds(rows: np.ndarray, level: _Level) -> dict[str, np.ndarray]:
 
 def _boxes(kind: str) -> Boxes:
     if kind in _OTHER_BOXES or kind == 'probability':
-        raise OtherEndError(_OTHER_BOXES.get(kind, 'its boxes went through a sigmoid'))
+        told = _OTHER_BOXES.get(kind, 'its boxes went through a sigmoid')
+        raise OtherEndError(f'{told}: {EXPORT}')
     return 'pixel' if kind == 'pixel' else 'grid'
 
 
 def _scores(objectness: str, classes: str) -> Scores:
     if objectness != classes or objectness not in ('probability', 'logit'):
         raise OtherEndError(
-            f'its objectness is a {objectness} and its classes are a {classes}: expected both alike'
+            f'its objectness is a {objectness} and its classes are a {classes}, expected both '
+            f'alike: {EXPORT}'
         )
     return 'probability' if objectness == 'probability' else 'logit'
 

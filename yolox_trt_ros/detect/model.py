@@ -8,7 +8,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-
 from yolox_trt_ros.core.errors import ModelError, did_you_mean
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.dequantise import NotFollowedError, OtherEndError
@@ -51,22 +50,23 @@ def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
     image = image_input(path, model)
     head, classes = _Reader(path, model, image, given).head()
     _check_feeding(path, image, given)
-    spec = ModelSpec(
+    left_out = tuple(o.name for o in model.graph.output if o.name not in head['outputs'])
+    if left_out:
+        _log.warning(
+            '%s: its outputs %s are left out; detections come from %s',
+            path, ', '.join(left_out), ', '.join(head['outputs']),
+        )  # fmt: skip
+    return ModelSpec(
         input_name=image.name,
         batch=image.batch,
         height=image.height,
         width=image.width,
         labels=labels_of(path, labels, given.get('labels'), classes),
         dtype=image.dtype,
+        left_out=left_out,
         **head,
         **feeding(given),
     )
-    if left_out := [o.name for o in model.graph.output if o.name not in spec.outputs]:
-        _log.warning(
-            '%s: its outputs %s are left out; detections come from %s',
-            path, ', '.join(left_out), ', '.join(spec.outputs),
-        )  # fmt: skip
-    return spec
 
 
 def description(path: Path) -> dict[str, Any]:
@@ -82,9 +82,7 @@ def description(path: Path) -> dict[str, Any]:
 class _Reader:
     """Finds out what a model's outputs hold."""
 
-    def __init__(
-        self, path: Path, model: Any, image: ImageInput, given: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, path: Path, model: Any, image: ImageInput, given: Mapping[str, Any]) -> None:
         self._path, self._model, self._image, self._given = path, model, image, given
         self._size = image.height, image.width
         self._tensors: Tensors = infer_tensors(path, model, image)
@@ -98,10 +96,7 @@ class _Reader:
         match = self._concatenated(names) or self._per_level(names)
         if match is None:
             if self._other:
-                raise ModelError(
-                    f'{self._path}: {"; ".join(self._other)}: export the model without what '
-                    'follows its head'
-                )
+                raise ModelError(f'{self._path}: {"; ".join(self._other)}')
             return self._as_told(names)
         strides = self._strides(match)
         given = self._given
@@ -181,11 +176,7 @@ class _Reader:
 
     def _strides(self, match: Match) -> tuple[int, ...]:
         height, width = self._size
-        found = tuple(
-            height // rows if (height // rows) * rows == height and height * columns == width * rows
-            else 0
-            for rows, columns in match.cells
-        )  # fmt: skip
+        found = tuple(_stride(height, width, *cells) for cells in match.cells)
         anchors = sum(rows * columns for rows, columns in match.cells)
         given = tuple(self._given.get('strides', ()))
         if not given and 0 in found:
@@ -208,11 +199,12 @@ class _Reader:
         """
         given, shapes = self._given, {n: self._shapes[n] for n in names}
         whole = [n for n, s in shapes.items() if len(s) == 3 and s[1] >= 1 and s[2] >= 6]
-        levels = _maps_by_shape(shapes, self._size)
+        levels = _maps_by_shape(shapes, self._size, 'outputs' in given)
         if len(whole) == 1:
             anchors, values = shapes[whole[0]][1:]
             strides = tuple(given.get('strides') or _strides_for(*self._size, anchors))
-            outputs, classes = (whole[0],), values - 5
+            outputs: tuple[str, ...] = (whole[0],)
+            classes = values - 5
             if not strides:
                 raise self._no_strides(anchors)
             if self._anchors(strides) != anchors:
@@ -292,9 +284,9 @@ def _without_strangers(names: Sequence[str], shapes: Mapping[str, Sequence[int]]
 
 
 def _maps_by_shape(
-    shapes: Mapping[str, Sequence[int]], size: tuple[int, int]
+    shapes: Mapping[str, Sequence[int]], size: tuple[int, int], ordered: bool
 ) -> tuple[tuple[str, ...], tuple[int, ...], int] | None:
-    """Return outputs, strides and classes of maps that their shapes alone tell apart."""
+    """Return outputs, strides and classes of maps, told apart by their shapes or their order."""
     by_rows: dict[int, list[str]] = {}
     for name, shape in shapes.items():
         if len(shape) != 4 or not shape[2]:
@@ -302,16 +294,22 @@ def _maps_by_shape(
         by_rows.setdefault(shape[2], []).append(name)
     outputs, strides, classes = [], [], set()
     for rows in sorted(by_rows, reverse=True):
-        channels = {name: shapes[name][1] for name in by_rows[rows]}
-        box = [n for n, c in channels.items() if c == 4]
-        objectness = [n for n, c in channels.items() if c == 1]
-        scores = [n for n in channels if n not in (*box, *objectness)]
-        if not len(box) == len(objectness) == len(scores) == 1:
+        names = by_rows[rows]
+        if not ordered:
+            names.sort(key=lambda name: {4: 0, 1: 1}.get(shapes[name][1], 2))
+        channels = [shapes[name][1] for name in names]
+        if channels[:2] != [4, 1] or len(names) != 3 or (channels[2] == 4 and not ordered):
             return None
-        outputs += [*box, *objectness, *scores]
-        classes.add(channels[scores[0]])
+        outputs += names
+        classes.add(channels[2])
         strides.append(size[0] // rows)
     return (tuple(outputs), tuple(strides), classes.pop()) if len(classes) == 1 else None
+
+
+def _stride(height: int, width: int, rows: int, columns: int) -> int:
+    """Return the stride of a level with so many cells, 0 if it does not divide the input."""
+    stride = height // rows
+    return stride if (rows * stride, columns * stride) == (height, width) else 0
 
 
 def _strides_for(height: int, width: int, anchors: int) -> tuple[int, ...]:

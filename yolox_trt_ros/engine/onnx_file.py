@@ -7,7 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolox_trt_ros.core.errors import MissingDependencyError, ModelError, did_you_mean
+from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
+from yolox_trt_ros.core.model_file import check_external_data, check_model_file, unparsable
+from yolox_trt_ros.core.model_limits import check_repeats
 
 try:
     import onnx
@@ -24,20 +26,18 @@ def read_onnx(path: Path) -> ModelProto:
     """Return a checked model with its weights, external ones too.
 
     Raises:
-        ModelError: the file is missing, not ONNX, cut off, or without its external data.
+        ModelError: the file is missing, not ONNX, cut off, without its external data, or a graph
+            that may run for ever.
     """
-    if not path.is_file():
-        near = did_you_mean(path.name, (p.name for p in path.parent.glob('*.onnx')))
-        raise ModelError(f'model file {path} does not exist{near}')
+    check_model_file(path)
     try:
-        model = onnx.load(str(path), load_external_data=False)
-        if not model.graph.node:
-            raise ValueError('it holds no graph')
+        model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:
-        raise ModelError(
-            f'{path}: expected an ONNX model, got {path.stat().st_size} bytes that do not read as '
-            f'one ({error})'
-        ) from error
+        raise unparsable(path, error) from error
+    if not model.graph.node:
+        raise unparsable(path, 'it holds no graph')
+    check_external_data(path, model)
+    check_repeats(path, model)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:

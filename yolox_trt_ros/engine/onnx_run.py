@@ -55,18 +55,23 @@ class OnnxRun:
         if len(inputs) != 1:
             raise ModelError(f'expected one input, got {", ".join(i.name for i in inputs)}')
         self.input_name: str = inputs[0].name
+        self._dtype = {'tensor(float16)': np.float16, 'tensor(uint8)': np.uint8}.get(
+            inputs[0].type, np.float32
+        )
         self.shape: list[int | str | None] = inputs[0].shape
         """Of the input; a text or None where it is open."""
         self.names: list[str] = [o.name for o in self._session.get_outputs()]
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Return every output and tensor asked for, for float32 (batch, 3, height, width).
+        """Return every output and tensor asked for, for (batch, 3, height, width).
+
+        The images are converted to the type of the model's input.
 
         Raises:
             ModelError: ONNX Runtime cannot run the model on this input.
         """
         try:
-            results = self._session.run(None, {self.input_name: images})
+            results = self._session.run(None, {self.input_name: images.astype(self._dtype)})
         except Exception as error:
             raise ModelError(f'the model does not run on {list(images.shape)}: {error}') from error
         return dict(zip(self.names, results, strict=True))

@@ -12,6 +12,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.detect.labels import read_labels as names_in
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.recording import Sample
 from yolox_trt_ros.ros.codecs import READERS, Arrival
@@ -107,19 +108,12 @@ def labels_in(bag: Bag, topics: ResultTopics) -> tuple[str, ...]:
 
 
 def read_labels(file: Path | None) -> tuple[str, ...]:
-    """Return the names in a text file, one a line; none without a file.
+    """Return the names in a file of labels, see :func:`detect.labels.read_labels`; none without.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ModelError: the file cannot be read.
     """
-    if file is None:
-        return ()
-    try:
-        return tuple(line.strip() for line in file.read_text('utf-8').splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f'{file}: expected a text file, one class name a line: {error}'
-        ) from error
+    return names_in(file) if file else ()
 
 
 def judge_bag(

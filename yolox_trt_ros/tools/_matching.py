@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from yolox_trt_ros.core.class_names import matching
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.report.recording import Quality
 
@@ -14,8 +15,12 @@ MIN_IOU = 0.5
 
 
 def numbering(names: Sequence[str], shared: Sequence[str]) -> np.ndarray:
-    """Return int64 (n,): the place in ``shared`` of each name, -1 if it is not there."""
-    return np.array([shared.index(name) if name in shared else -1 for name in names], int)
+    """Return int64 (n,): the place in ``shared`` of each name, -1 if it is not there.
+
+    Names that mean the same class are the same, see :mod:`core.class_names`.
+    """
+    found = (matching(name, shared) for name in names)
+    return np.array([-1 if one is None else shared.index(one) for one in found], int)
 
 
 class SharedClasses:
@@ -30,7 +35,7 @@ class SharedClasses:
     """
 
     def __init__(self, model: Sequence[str], world: Sequence[str]) -> None:
-        self.names = [name for name in world if name in model]
+        self.names = [name for name in world if matching(name, model) is not None]
         self._of_model = numbering(model, self.names)
         self._of_world = numbering(world, self.names)
 

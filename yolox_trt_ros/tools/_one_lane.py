@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,8 @@ def detector_of(args: argparse.Namespace, name: str, model: Model) -> Detector:
         ConfigError: there is no such device, or the backend does not run on it.
         MissingDependencyError: a package or a GPU is missing.
     """
-    lane = lane_of(args, name)
+    # A model of a fixed batch size is run whole, whatever part of it a tool fills.
+    lane = replace(lane_of(args, name), max_batch=model.spec.batch or 1)
     if lane.backend != 'tensorrt':
         return make_detector(lane, model)
     return make_detector(lane, model, engine_of(args, lane, model.path))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from yolox_trt_ros.compose import Model, load_model
+from yolox_trt_ros.core.class_names import matching
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, FrameError, did_you_mean
@@ -119,7 +120,7 @@ def shared_classes(model: Model, classes: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: there is none.
     """
-    shared = [name for name in classes if name in model.spec.labels]
+    shared = [name for name in classes if matching(name, model.spec.labels) is not None]
     if not shared:
         raise ConfigError(
             f'the model knows {", ".join(model.spec.labels)}; none of these is labelled here: '

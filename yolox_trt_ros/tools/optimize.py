@@ -81,13 +81,15 @@ def _rewrite(
 ) -> tuple[ModelProto, dict[str, int], list[dict[str, Any]]]:
     """Write the rewritten model; return it, what was changed, and how far its maps are off."""
     from yolox_trt_ros.detect.description import describe
+    from yolox_trt_ros.detect.model import description
     from yolox_trt_ros.engine.surgery.optimize import operate
 
     sidecar = args.output.with_suffix('.yaml')
     if sidecar.is_file() and args.output.resolve() != args.model.resolve():
         raise ConfigError(f'{sidecar} lies beside the output and would overrule it: remove it')
-    surgery = operate(original, args.batch, _size(args.size), args.relu6)
-    proof, about = _compare(args, original, surgery)
+    about = description(args.model)
+    surgery = operate(original, args.batch, _size(args.size), args.relu6, about.pop('outputs', ()))
+    proof = _compare(args, original, surgery, about)
     _print_changes(surgery, proof)
     _compare_resized(args, original, surgery, about)
     final = surgery.final
@@ -117,14 +119,12 @@ def _size(text: str) -> tuple[int, int] | None:
 
 
 def _compare(
-    args: argparse.Namespace, original: ModelProto, surgery: Surgery
-) -> tuple[Proof, dict[str, Any]]:
-    """Return the proof of equality, and what has to be known of the new model."""
+    args: argparse.Namespace, original: ModelProto, surgery: Surgery, about: dict[str, Any]
+) -> Proof:
+    """Return the proof of equality; ``about`` gets what has to be known of the new model."""
     from yolox_trt_ros.detect.labels import labels_of
-    from yolox_trt_ros.detect.model import description
     from yolox_trt_ros.engine.surgery.proof import prove
 
-    about = description(args.model)
     classes = _shape(surgery.final, surgery.maps[2].name)[1]
     if args.labels or 'labels' in about or (args.model.parent / 'labels.txt').is_file():
         names = labels_of(args.model, args.labels, about.get('labels'), classes)
@@ -134,7 +134,7 @@ def _compare(
         'scores': 'logit',
         'boxes': 'grid',
     }
-    return prove(original, surgery, _pictures(args, _spec(surgery, about, surgery.shape))), about
+    return prove(original, surgery, _pictures(args, _spec(surgery, about, surgery.shape)))
 
 
 def _compare_resized(

@@ -219,7 +219,7 @@ def _head_maps(model: ModelProto) -> dict[str, str]:
 
 
 def _about(spec: ModelSpec) -> dict[str, Any]:
-    keys = ('strides', 'scores', 'boxes', *FEEDING)
+    keys = ('outputs', 'strides', 'scores', 'boxes', *FEEDING)
     return {'labels': list(spec.labels), **{k: getattr(spec, k) for k in keys}}
 
 

@@ -47,6 +47,6 @@ class OnnxRuntimeCpuBackend:
         self._outputs = list(spec.outputs)
 
     def infer(self, images: np.ndarray) -> Sequence[np.ndarray]:
-        """Return the head outputs for float32 (batch, 3, height, width), in the spec's order."""
+        """Return the head outputs for images (batch, 3, height, width), in the spec's order."""
         outputs: Sequence[np.ndarray] = self._session.run(self._outputs, {self._input: images})
         return outputs

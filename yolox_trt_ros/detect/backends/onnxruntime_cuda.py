@@ -61,7 +61,8 @@ class OnnxRuntimeCudaBackend:
         freed = bool(spec.batch) and not fixed
         self._session = self._open(path, with_free_batch(path, max_batch) if freed else str(path))
         self.form = InputFormat(self._type_of(path, self._session.get_inputs()[0]))
-        kinds = {self._type_of(path, output) for output in self._session.get_outputs()}
+        wanted = [o for o in self._session.get_outputs() if o.name in spec.outputs]
+        kinds = {self._type_of(path, output) for output in wanted}
         if len(kinds) != 1:
             raise ModelError(f'{path}: expected outputs of one type, got {sorted(map(str, kinds))}')
         (self.output_dtype,) = kinds

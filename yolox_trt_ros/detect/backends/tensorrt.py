@@ -144,7 +144,7 @@ class TensorRtBackend:
     def _check_names(self) -> None:
         engine = self._engine
         has = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
-        wants = {self._spec.input_name, *self._spec.outputs}
+        wants = {self._spec.input_name, *self._spec.outputs, *self._spec.left_out}
         if has != wants:
             raise ModelError(
                 f'{self._name}: expected the inputs and outputs of the model, '
@@ -196,6 +196,9 @@ class TensorRtBackend:
         self.input = device.zeros(shape, self.form.dtype)
         tensors = [EngineTensor.of(self._engine, context, output) for output in spec.outputs]
         self.tensors = [image, *tensors]
+        for left_out in spec.left_out:  # TensorRT writes all outputs or none
+            tensor = EngineTensor.of(self._engine, context, left_out)
+            self._bound[left_out] = device.zeros((tensor.size,), tensor.dtype)
         kinds = {tensor.dtype for tensor in tensors if tensor.plain}
         if len(kinds) > 1:
             raise ModelError(f'{self._name}: its outputs have the types {sorted(map(str, kinds))}')

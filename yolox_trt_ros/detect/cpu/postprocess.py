@@ -110,7 +110,8 @@ class CpuPostprocessor:
         # No class probability exceeds 1, so objectness alone rules out nearly every anchor.
         bound = _logit(thresholds.score) if logits else thresholds.score
         (anchors,) = np.nonzero(objectness >= bound)
-        objectness, classes = objectness[anchors], classes[anchors]
+        # Float16 scores would be multiplied, and compared, with three digits.
+        objectness, classes = (m[anchors].astype(np.float32) for m in (objectness, classes))
         if logits:
             objectness, classes = _sigmoid(objectness), _sigmoid(classes)
         scores = objectness[:, None] * classes

@@ -74,11 +74,12 @@ class CpuPreprocessor:
         self._order = _BGR if spec.colour == 'bgr' else _RGB
         factors = spec.normalisation()
         self._multiply, self._add = (factor.astype(np.float32) for factor in factors)
+        self._plain = spec.dtype == 'uint8'
         self._pad = (spec.pad * factors[0] + factors[1]).astype(np.float32)[:, None, None]
 
     def new_input(self, batch: int) -> np.ndarray:
-        """Return a padded input tensor, float32 (batch, 3, height, width)."""
-        inputs = np.empty((batch, 3, self._spec.height, self._spec.width), np.float32)
+        """Return a padded input tensor (batch, 3, height, width) of the model's type."""
+        inputs = np.empty((batch, 3, self._spec.height, self._spec.width), self._spec.dtype)
         inputs[:] = self._pad
         return inputs
 
@@ -87,7 +88,8 @@ class CpuPreprocessor:
 
         Args:
             frame: any size and encoding.
-            target: float32 (3, height, width); pixels outside the image become the pad value.
+            target: (3, height, width) of the model's type; pixels outside the image become the pad
+                value.
 
         Returns:
             The letterbox, to map boxes back to source pixels.
@@ -103,7 +105,11 @@ class CpuPreprocessor:
         planes = cv2.split(small) if small.ndim == 3 else (small,)
         for channel, position in enumerate(self._order):
             inside = target[channel, : box.height, : box.width]
-            np.multiply(planes[channels[position]], self._multiply[channel], out=inside)
+            plane = planes[channels[position]]
+            if self._plain:
+                inside[:] = plane
+                continue
+            np.multiply(plane, self._multiply[channel], out=inside)
             if self._add[channel]:
                 inside += self._add[channel]
         target[:, box.height :, :] = self._pad

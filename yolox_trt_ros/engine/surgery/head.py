@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
+from yolox_trt_ros.core.head_maps import MapFacts, box_objectness_class
 
 try:
     from onnxscript import ir
@@ -32,14 +33,20 @@ class HeadMap:
     stride: int
 
 
-def find_head(model: ir.Model) -> list[HeadMap]:
+def find_head(model: ir.Model, named: Sequence[str] = ()) -> list[HeadMap]:
     """Return the head's maps, finest level first, box, objectness and class of each in turn.
 
-    They are the convolutions first met on the way back from the outputs; the order in which the
-    graph joins them tells box, objectness and class apart.
+    They are the convolutions first met on the way back from the outputs. Channels tell box,
+    objectness and class apart, see :mod:`core.head_maps`; where they do not, the order in which the
+    graph joins them does.
+
+    Args:
+        model: any YOLOX.
+        named: outputs that are known to be box, objectness and class of each level in turn.
 
     Raises:
-        ModelError: these are not three maps a level with 4, 1 and equally many channels.
+        ModelError: these are not three maps a level with 4, 1 and equally many channels, or nothing
+            tells which is which.
     """
     (image,) = [i for i in model.graph.inputs if i.name not in model.graph.initializers]
     height = _shape(image)[2]
@@ -49,8 +56,13 @@ def find_head(model: ir.Model) -> list[HeadMap]:
     maps = []
     for cells in sorted(levels, reverse=True):
         stride = height // cells[0]
-        named = zip(PARTS, _ordered(levels[cells], _describe(levels)), strict=True)
-        maps += [HeadMap(f'{part}_{stride}', str(value.name), stride) for part, value in named]
+        parts = _ordered(levels[cells], named, len(model.graph.outputs) == 1)
+        if parts is None:
+            raise ModelError(_describe(levels))
+        maps += [
+            HeadMap(f'{part}_{stride}', str(value.name), stride)
+            for part, value in zip(PARTS, parts, strict=True)
+        ]
     classes = {channels for v in levels.values() for channels in (_shape(v[-1])[1],)}
     if not maps or len(classes) != 1:
         raise ModelError(_describe(levels))
@@ -86,17 +98,30 @@ def _last_convolutions(graph: ir.Graph) -> Iterator[ir.Value]:
             waiting += [i for i in reversed(node.inputs) if i is not None]
 
 
-def _ordered(values: list[ir.Value], problem: str) -> list[ir.Value]:
+def _ordered(values: list[ir.Value], named: Sequence[str], joined: bool) -> list[ir.Value] | None:
+    """Return box, objectness and class map of a level, or None if these are no such maps."""
     channels = [_shape(v)[1] for v in values]
-    if len(values) != 3 or 4 not in channels or 1 not in channels:
-        raise ModelError(problem)
-    if channels[:2] == [4, 1]:
-        return values
-    box = channels.index(4)
-    objectness = next((i for i, c in enumerate(channels) if c == 1 and i != box), -1)
-    if objectness < 0:
-        raise ModelError(problem)
-    return [values[box], values[objectness], values[3 - box - objectness]]
+    places = box_objectness_class([_facts(value, named) for value in values])
+    if places is None and sorted(channels) == [1, 4, 4]:
+        if not joined:
+            raise ModelError(
+                f'nothing tells which of {", ".join(str(v.name) for v in values)} holds boxes and '
+                'which scores: name the outputs in "outputs" of the YAML beside the model, box, '
+                'objectness and class of each level'
+            )
+        # What is wrong here differs from the joined output, and is refused when both are compared.
+        places = (0, 1, 2) if channels[1] == 1 else None
+    return None if places is None else [values[i] for i in places]
+
+
+def _facts(value: ir.Value, named: Sequence[str]) -> MapFacts:
+    node = value.producer()
+    assert node is not None
+    read = [i.name for i in node.inputs if i is not None]
+    names = [value.name, node.name, *read[1:]]
+    if value.name in named:
+        names = [PARTS[named.index(value.name) % 3]]
+    return MapFacts(_shape(value)[1], str(read[0]), tuple(str(name) for name in names))
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:

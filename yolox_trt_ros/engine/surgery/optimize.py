@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ def operate(
     batch: int = 0,
     size: tuple[int, int] | None = None,
     relu6: bool = False,
+    named: Sequence[str] = (),
 ) -> Surgery:
     """Return a YOLOX whose layers a DLA runs, with what proves that it is the same network.
 
@@ -71,6 +72,7 @@ def operate(
         batch: images of one inference; 0: what the model says, 1 if it leaves that open.
         size: (height, width) of the input; None: the model's own.
         relu6: replace SiLU by ReLU6, which is another function.
+        named: outputs that are known to be box, objectness and class of each level in turn.
 
     Raises:
         ModelError: not a YOLOX, too old an opset, or dimensions are open and not given.
@@ -86,7 +88,7 @@ def operate(
     _set_input(model, own)
     _tidy(model)
     counts = {what: rule.rule().apply_to_model(model) for what, rule in EXACT.items()}
-    maps = find_head(model)
+    maps = find_head(model, named)
     cut_head(model, maps)
     model.metadata_props[RENAMED_KEY] = json.dumps({m.name: m.original for m in maps})
     _tidy(model)

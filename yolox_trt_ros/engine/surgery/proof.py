@@ -180,10 +180,13 @@ def _follows(
     boxes: str,
 ) -> bool:
     parts = [_part(tensors[m.original], m, scores, boxes) for m in maps]
+    levels = [np.concatenate(parts[i : i + 3], axis=1) for i in range(0, len(parts), 3)]
+    flat = [level.reshape(*level.shape[:2], -1) for level in levels]
+    joined = [np.concatenate(order, axis=2) for order in (flat, flat[::-1])]
     if len(outputs) == 1:
-        levels = [np.concatenate(parts[i : i + 3], axis=1) for i in range(0, len(parts), 3)]
-        flat = [level.reshape(*level.shape[:2], -1) for level in levels]
-        parts = [np.concatenate(flat, axis=2).transpose(0, 2, 1)]
+        parts = [*joined, *(whole.transpose(0, 2, 1) for whole in joined)]
+    elif len(outputs) == len(levels):
+        parts = levels
     return all(any(_close(part, output) for part in parts) for output in outputs)
 
 
