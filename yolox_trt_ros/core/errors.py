@@ -67,6 +67,10 @@ class BagError(YoloxTrtRosError):
     """A recorded drive cannot be read or written; the message says what is there instead."""
 
 
+class StoppedError(YoloxTrtRosError):
+    """Work was given up because somebody asked the process to end."""
+
+
 class FrameError(YoloxTrtRosError):
     """One frame cannot be used; the rest goes on.
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == '__main__':
+    from yolox_trt_ros.core.interruption import begin
+
+    begin(0)
+
 import argparse
 import math
 import sys
@@ -27,7 +32,7 @@ from yolox_trt_ros.ros.dds import shortcomings
 from yolox_trt_ros.ros.logs import log_printably
 from yolox_trt_ros.ros.messages import detections_message
 from yolox_trt_ros.ros.parameters import is_own, read_config
-from yolox_trt_ros.ros.process import run_node
+from yolox_trt_ros.ros.process import Stopping, run_node
 from yolox_trt_ros.ros.serialize_images import SerializedImage, camera_info, write_stamp
 from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.sim.loops import Loop
@@ -113,13 +118,15 @@ class CameraSim(Node):
     """Publishes every camera of a vehicle's YAML.
 
     Args:
+        stopping: whether the process ends; then rendering and reading ahead are given up.
         options: passed on to the node, such as ``parameter_overrides``.
 
     Raises:
         ConfigError: a parameter is wrong, or a source cannot be read.
+        StoppedError: the process ends.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, stopping: Stopping = lambda: False, **options: Any) -> None:
         super().__init__(
             'camera_sim',
             allow_undeclared_parameters=True,
@@ -131,7 +138,9 @@ class CameraSim(Node):
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
         self._outputs = {c.name: CameraOutput(self, c, config) for c in config.cameras}
-        self.streams = CameraStreams(config, self._publish, on_progress=self.get_logger().info)
+        self.streams = CameraStreams(
+            config, self._publish, on_progress=self.get_logger().info, stopping=stopping
+        )
         # From here on: publishers declare parameters of their own.
         self.add_on_set_parameters_callback(_refuse_changes)
         self._skipped = 0
@@ -241,7 +250,7 @@ def main(args: list[str] | None = None) -> int:
         epilog='example: ros2 run yolox_trt_ros camera_sim --ros-args '
         '--params-file laptop_8cam.param.yaml -p sim.source:=/path/to/images',
     )
-    return run_node(parser, CameraSim, args)
+    return run_node(parser, lambda stopping: CameraSim(stopping=stopping), args)
 
 
 if __name__ == '__main__':

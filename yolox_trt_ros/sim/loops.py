@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 
 from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, Config
 from yolox_trt_ros.core.encodings import COMPRESSED
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, StoppedError
 from yolox_trt_ros.sim.encode import EncodedImage, encode, fit
 from yolox_trt_ros.sim.prerender import prerender
 from yolox_trt_ros.sim.sources import Source, open_source, source_name
@@ -71,11 +71,17 @@ class Loop:
         """
         return self._album.get(self._key(index)) or self._encode(index)
 
-    def encode_ahead(self) -> bool:
-        """Keep the whole loop in the album, or nothing of it where there is no room for all."""
+    def encode_ahead(self, stopping: Callable[[], bool] = lambda: False) -> bool:
+        """Keep the whole loop in the album, or nothing of it where there is no room for all.
+
+        Raises:
+            StoppedError: ``stopping`` said so.
+        """
         images: dict[Hashable, EncodedImage] = {}
         used = 0
         for index in range(self._source.count):
+            if stopping():
+                raise StoppedError('pictures are not read ahead any further')
             key = self._key(index)
             if self._album.get(key) is None and key not in images:
                 images[key] = self._encode(index)
@@ -96,26 +102,33 @@ class Loop:
         return encode(bgr, look.encoding)
 
 
-def open_loops(config: Config, report: Callable[[str], None], album: Album) -> dict[str, Loop]:
+def open_loops(
+    config: Config,
+    report: Callable[[str], None],
+    album: Album,
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, Loop]:
     """Open every camera's source and encode ahead what fits into the album.
 
     Args:
         config: cameras and their sources.
         report: told in words how far it is.
         album: where pictures are kept.
+        stopping: asked now and then whether to give up.
 
     Raises:
+        StoppedError: ``stopping`` said so.
         YoloxTrtRosError: a source cannot be read or rendered, or an encoding does not fit the
             camera's transport.
     """
     for camera in config.cameras:
         _check_encoding(camera)
     sources = {camera.name: open_source(config, camera) for camera in config.cameras}
-    prerender([s for s in sources.values() if isinstance(s, WorldSource)], report)
+    prerender([s for s in sources.values() if isinstance(s, WorldSource)], report, stopping)
     loops: dict[str, Loop] = {}
     for camera in config.cameras:
         loop = Loop(sources[camera.name], camera.sim, album)
-        when = 'kept in memory' if loop.encode_ahead() else 'encoded while playing'
+        when = 'kept in memory' if loop.encode_ahead(stopping) else 'encoded while playing'
         report(
             f'{camera.name}: {loop.count} pictures of {source_name(config, camera)} '
             f'as {camera.sim.encoding}, {when}'

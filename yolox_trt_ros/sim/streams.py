@@ -96,10 +96,12 @@ class CameraStreams:
         emit: called on the streams' thread with each shot; what it raises ends the streams.
         on_progress: told in words how far reading and encoding ahead is.
         on_error: called on the streams' thread with what ended the streams.
+        stopping: asked between two pictures that are read ahead whether to give up.
         cache_bytes: most memory that encoded pictures may take.
 
     Raises:
         ConfigError: a source cannot be read, or an encoding does not fit the transport.
+        StoppedError: ``stopping`` said so.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class CameraStreams:
         *,
         on_progress: Callable[[str], None] | None = None,
         on_error: Callable[[BaseException], None] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._emit = emit
@@ -118,7 +121,7 @@ class CameraStreams:
         self._start_ns = 0
         self._thread = threading.Thread(target=self._run, name='camera_streams', daemon=True)
         self._cameras = config.cameras
-        self._loops = open_loops(config, on_progress or _ignore, Album(cache_bytes))
+        self._loops = open_loops(config, on_progress or _ignore, Album(cache_bytes), stopping)
         spread = 1 / len(self._cameras) if config.sim.trigger == 'staggered' else 0.0
         self._ticks = [
             iter(Ticks(c.rate_hz, i * spread, c.sim.jitter_ms, config.sim.seed + i))

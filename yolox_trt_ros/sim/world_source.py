@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 LOOP_S = 5.0
 LOOP_HZ = 5.0
 """Length of the loop, and the most pictures per second that are rendered of it."""
+
+DRAFT_S = 600.0
+"""Age from which a draft is nobody's: a picture takes seconds."""
 
 _JPEG_QUALITY = 95
 
@@ -73,40 +79,56 @@ class WorldSource:
     def picture(self, index: int) -> np.ndarray:
         """Return a picture of the loop, rendered if need be; see :meth:`Source.picture`."""
         file = self._file(index, '.jpg')
-        if not file.is_file():
-            render(self._job(index))
+        with suppress(FrameError):  # not there yet, or cut by a power failure
+            return read_image(file)
+        render(self._job(index))
         try:
             return read_image(file)
         except FrameError as error:
-            raise ConfigError(
-                f'{one_line(file)}: {error}; remove it, and it is rendered again'
-            ) from error
+            raise ConfigError(f'{one_line(file)}: rendered again, and still: {error}') from error
 
     def truth(self, index: int) -> GroundTruth:
         """Return what is to be seen in a picture of the loop, in pixels of that picture."""
         from yolox_trt_ros.sim.world.truth import GroundTruth
 
         if index not in self._truths:
-            if not self._file(index, '.npz').is_file():
-                self.picture(index)
-            with np.load(self._file(index, '.npz')) as arrays:
-                self._truths[index] = GroundTruth(**arrays)
+            try:
+                arrays = self._arrays(index)
+            except (
+                OSError,
+                EOFError,
+                ValueError,
+                BadZipFile,
+            ):  # not there yet, or cut by a power failure
+                render(self._job(index))
+                arrays = self._arrays(index)
+            self._truths[index] = GroundTruth(**arrays)
         return self._truths[index]
+
+    def _arrays(self, index: int) -> dict[str, np.ndarray]:
+        with np.load(self._file(index, '.npz')) as arrays:
+            return dict(arrays)
 
     def key(self, index: int) -> Hashable:
         """Return the picture's file; see :meth:`Source.key`."""
         return self._file(index, '.jpg')
 
     def missing(self) -> list[Job]:
-        """Return the pictures that are still to be rendered."""
+        """Return the pictures that are still to be rendered: an empty file is none."""
         indices = range(self.count)
-        return [self._job(i) for i in indices if not self._file(i, '.jpg').is_file()]
+        return [self._job(i) for i in indices if not _filled(self._file(i, '.jpg'))]
 
     def _job(self, index: int) -> Job:
         return Job(self._seed, self._camera, index / self.rate_hz, self._file(index, ''))
 
     def _file(self, index: int, suffix: str) -> Path:
         return self._folder / f'{index:04d}{suffix}'
+
+
+def _filled(file: Path) -> bool:
+    with suppress(OSError):
+        return file.stat().st_size > 0
+    return False
 
 
 def pinhole(camera: CameraConfig) -> PinholeCamera:
@@ -132,7 +154,7 @@ def render(job: Job) -> None:
     """
     bgr, truth = _world(job.seed).render(job.t_s, job.camera)
     arrays = {name: getattr(truth, name) for name in truth.__slots__}
-    # A name of its own, so that a process that is killed half-way leaves no half file behind.
+    # A name of its own, so that a process that is killed half-way leaves no half picture behind.
     draft = job.file.with_name(f'{job.file.name}.{os.getpid()}')
     try:
         job.file.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +166,14 @@ def render(job: Job) -> None:
         raise ConfigError(
             f'cannot keep rendered pictures: {error}; set XDG_CACHE_HOME to a writable folder'
         ) from error
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder; what may still be written stays."""
+    for draft in folder.glob('*.*.*'):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > DRAFT_S:
+                draft.unlink()
 
 
 def cache_folder() -> Path:
