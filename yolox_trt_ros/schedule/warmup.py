@@ -78,12 +78,15 @@ class WarmUp:
 
     def _measure(self, worker: LaneWorker, detector: Detector, load: int) -> None:
         pipeline = self._pipeline
+        if pipeline.stopping:
+            return
         sizes = sizes_to_measure(worker.spec.config.max_batch)
         for size, cost_ns in measure(detector, sizes, self._frame, pipeline.clock):
             with pipeline.lock:
-                pipeline.dispatcher.costs.observe(worker.name, size, load, cost_ns)
                 if not pipeline.wants(worker):
                     return
+                if cost_ns is not None:
+                    pipeline.dispatcher.costs.observe(worker.name, size, load, cost_ns)
 
     def _wait_for_the_others(self, worker: LaneWorker) -> None:
         with self._pipeline.lock:
@@ -102,8 +105,10 @@ class WarmUp:
 
 def measure(
     detector: Detector, sizes: Sequence[int], frame: Frame, clock: Callable[[], int]
-) -> Iterator[tuple[int, int]]:
-    """Run a detector and yield (batch size, nanoseconds of one call) per timed run.
+) -> Iterator[tuple[int, int | None]]:
+    """Run a detector and yield (batch size, nanoseconds of one call), or None of an untimed one.
+
+    It may be left after each, for a large batch of a large model takes seconds.
 
     Raises:
         LaneError: it does not answer every frame.
@@ -116,8 +121,7 @@ def measure(
             if run > UNTIMED_RUNS and start_ns - begin_ns > MEASURE_NS:
                 break
             check_results(batch, detector.submit(batch.frames).wait())
-            if run >= UNTIMED_RUNS:
-                yield size, clock() - start_ns
+            yield size, clock() - start_ns if run >= UNTIMED_RUNS else None
 
 
 def sizes_to_measure(max_batch: int) -> list[int]:
