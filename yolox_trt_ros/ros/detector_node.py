@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == '__main__':
+    from yolox_trt_ros.core.interruption import begin
+
+    begin(0)
+
 import argparse
 import sys
 import traceback
@@ -286,7 +291,7 @@ def main(args: list[str] | None = None) -> int:
     # Lane threads hold the GIL for well under a millisecond; the ingest thread must not wait the
     # default 5 ms for it.
     sys.setswitchinterval(0.0005)
-    return run_node(parser, DetectorNode, args)
+    return run_node(parser, lambda _stopping: DetectorNode(), args)
 
 
 if __name__ == '__main__':

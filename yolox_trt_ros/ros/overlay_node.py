@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == '__main__':
+    from yolox_trt_ros.core.interruption import begin
+
+    begin(0)
+
 import argparse
 import os
 import sys
@@ -293,7 +298,7 @@ def main(args: list[str] | None = None) -> int:
         '--params-file laptop_8cam.param.yaml',
     )
     sys.setswitchinterval(0.0005)
-    return run_node(parser, OverlayNode, args)
+    return run_node(parser, lambda _stopping: OverlayNode(), args)
 
 
 if __name__ == '__main__':

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import os
+import select
 import signal
 import sys
-import time
+import threading
+import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import Protocol
 
 import rclpy
@@ -18,6 +21,8 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
+from yolox_trt_ros.core.interruption import ending_signals, leave_at_once
+from yolox_trt_ros.ros import dds_segments
 from yolox_trt_ros.ros.dds import apply
 from yolox_trt_ros.ros.executor import SteadyExecutor
 
@@ -25,8 +30,11 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGE_BUFFER = 32 << 20
 MOST_KEPT = 2_000_000_000
-REPEAT_S = 1.0
 DDS_HELP = 'middleware settings: auto, none or an XML file, see docs/dds.md (default: auto)'
+GRACE_S = 5.0
+"""Time in which a node must have ended; ``ros2 launch`` kills what takes 10 s."""
+SPIN_S = 0.2
+"""Longest time until the node's thread sees that it shall end."""
 
 
 def keep_large_buffers() -> bool:
@@ -45,35 +53,6 @@ def keep_large_buffers() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER) and mallopt(M_TRIM_THRESHOLD, MOST_KEPT))
 
 
-def interrupt_on_signals() -> Callable[[], bool]:
-    """Make SIGTERM end the process as Ctrl-C does: by KeyboardInterrupt in the main thread.
-
-    Of a Ctrl-C that comes twice at once, as from a terminal and from ``ros2 launch``, the second
-    does not interrupt the clean-up that the first began.
-
-    Returns:
-        Whether a signal came: native code that calls back into Python may swallow the exception.
-    """
-    last_s = -REPEAT_S
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal last_s
-        if time.monotonic() >= last_s + REPEAT_S:
-            last_s = time.monotonic()
-            raise KeyboardInterrupt
-
-    # SIGINT too: a shell starts background processes with it switched off.
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
-    return lambda: last_s >= 0
-
-
-def ignore_interrupts() -> None:
-    """Let a clean-up finish, however often Ctrl-C is pressed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
 class Closable(Protocol):
     """What :func:`run_node` asks of a node beyond being one."""
 
@@ -86,10 +65,18 @@ class Closable(Protocol):
         ...
 
 
+Stopping = Callable[[], bool]
+"""Whether the process ends: whoever takes long asks now and then."""
+
+
 def run_node(
-    parser: argparse.ArgumentParser, make: Callable[[], Closable], args: list[str] | None
+    parser: argparse.ArgumentParser, make: Callable[[Stopping], Closable], args: list[str] | None
 ) -> int:
-    """Run one node until it is interrupted or done.
+    """Run one node until a signal comes or it is done; call it in the main thread.
+
+    The node is made, spun and closed in a thread of its own. The main thread waits for signals,
+    which therefore interrupt nothing halfway, and leaves the process without waiting further for
+    a thread that is still busy :data:`GRACE_S` later.
 
     Args:
         parser: describes the program; everything else is set by ROS arguments.
@@ -100,38 +87,132 @@ def run_node(
         The process's exit code: 0 done or interrupted, 1 it could not start or go on.
     """
     keep_large_buffers()
-    try:
-        parser.add_argument('--dds', default='auto', help=DDS_HELP)
-        settings = apply(parser.parse_args(remove_ros_args(args)[1:]).dds)
-        # rclpy's own handlers would shut the context down while other threads still publish.
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        get_logger(parser.prog).info(settings)
-    except (RuntimeError, ConfigError) as error:  # an argument or parameter file nobody can read
-        print(f'{parser.prog}: {error}', file=sys.stderr)
-        return 1
-    interrupted = interrupt_on_signals()
-    node: Closable | None = None
-    executor = SteadyExecutor()
-    try:
-        node = make()
-        assert isinstance(node, Node)
-        executor.add_node(node)
-        while not interrupted() and node.keep_running():
-            executor.spin_once(timeout_sec=0.2)
-    except KeyboardInterrupt:
-        return 0
-    except YoloxTrtRosError as error:
-        print(f'{parser.prog}: {error}', file=sys.stderr)
-        return 1
-    except Exception:
-        if not interrupted():  # otherwise it is what native code made of the interruption
-            raise
-    finally:
-        ignore_interrupts()
-        if node is not None:
-            node.close()
-        executor.shutdown()
-        if isinstance(node, Node):
-            node.destroy_node()
-        rclpy.shutdown()
-    return 0
+    parser.add_argument('--dds', default='auto', help=DDS_HELP)
+    dds = parser.parse_args(remove_ros_args(args)[1:]).dds
+    before = set(threading.enumerate())
+    with _Signals() as signals:
+        node = _NodeThread(parser.prog, make, args, dds, signals.wake)
+        node.start()
+        signals.wait()
+        node.stopping.set()
+        node.join(GRACE_S)
+        left = sorted(thread.name for thread in set(threading.enumerate()) - before)
+        dds_segments.remove_own()  # nothing is there unless something went wrong
+    if left:
+        # Native code that outlives the interpreter would abort.
+        told = f'{", ".join(left)} did not end within {GRACE_S:g} s'
+        print(f'{parser.prog}: {told}: left behind', file=sys.stderr)
+        leave_at_once(node.code)
+    return node.code
+
+
+class _NodeThread(threading.Thread):
+    """Makes, spins and closes a node.
+
+    Args:
+        program: its name, for what it says.
+        make: creates the node.
+        args: the command line.
+        dds: the middleware's settings, see :func:`ros.dds.apply`.
+        wake: called when the node begins to end.
+
+    Attributes:
+        stopping: set to end it.
+        code: the exit code.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        make: Callable[[Stopping], Closable],
+        args: list[str] | None,
+        dds: str,
+        wake: Callable[[], None],
+    ) -> None:
+        super().__init__(name='node', daemon=True)
+        self.stopping = threading.Event()
+        self.code = 0
+        self._program, self._make, self._args, self._dds = program, make, args, dds
+        self._wake = wake
+
+    def run(self) -> None:
+        """Do it all; see :func:`run_node`."""
+        try:
+            settings = apply(self._dds)
+            removed = dds_segments.reclaim()
+            # rclpy's own handlers would shut the context down while other threads still publish.
+            rclpy.init(args=self._args, signal_handler_options=SignalHandlerOptions.NO)
+            get_logger(self._program).info(settings)
+        except (RuntimeError, ConfigError) as error:  # an argument or file that nobody can read
+            self._fail(str(error))
+            self._wake()
+            return
+        if removed:
+            told = f'removed {removed} bytes of shared memory that killed processes had left'
+            get_logger(self._program).info(told)
+        try:
+            self._spin()
+        except YoloxTrtRosError as error:
+            self._fail(str(error))
+        except BaseException:
+            traceback.print_exc()
+            self._fail()
+        dds_segments.reclaim()  # what a killed peer kept the middleware from removing
+
+    def _fail(self, told: str = '') -> None:
+        """Fail, unless this is what the end of the process made of it."""
+        if not self.stopping.is_set():
+            self.code = 1
+            if told:
+                print(f'{self._program}: {told}', file=sys.stderr)
+
+    def _spin(self) -> None:
+        executor = SteadyExecutor()
+        with contextlib.ExitStack() as ending:
+            ending.callback(rclpy.shutdown)
+            ending.callback(executor.shutdown)
+            ending.callback(self._wake)
+            if self.stopping.is_set():
+                return
+            node = self._make(self.stopping.is_set)
+            assert isinstance(node, Node)
+            ending.callback(node.destroy_node)
+            ending.callback(node.close)
+            ending.callback(self._wake)
+            executor.add_node(node)
+            while not self.stopping.is_set() and node.keep_running():
+                executor.spin_once(timeout_sec=SPIN_S)
+
+
+class _Signals:
+    """Takes the signals that ask the process to end, and never lets go of them."""
+
+    def __enter__(self) -> _Signals:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Not an Event: a handler that comes while its own thread holds the lock would hang.
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._numbers = ending_signals()
+        for number in self._numbers:
+            signal.signal(number, lambda *_: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_IGN)  # until the interpreter has ended, too
+        signal.set_wakeup_fd(-1)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def wake(self) -> None:
+        """End :meth:`wait`; any thread may call this."""
+        with contextlib.suppress(OSError):
+            os.write(self._writer, b'\0')
+
+    def wait(self) -> None:
+        """Wait for a signal or for :meth:`wake`."""
+        wanted = {0, *self._numbers}
+        while True:
+            select.select([self._reader], [], [])
+            with contextlib.suppress(BlockingIOError):
+                if wanted.intersection(os.read(self._reader, 64)):
+                    return
