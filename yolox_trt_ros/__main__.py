@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+if __name__ == '__main__':
+    from yolox_trt_ros.core import interruption
+
+    interruption.begin(130)
+
 import argparse
 import importlib
-import signal
 import sys
 from types import ModuleType
+from typing import NoReturn
 
 from yolox_trt_ros import __version__, tools
 from yolox_trt_ros.core.errors import MissingDependencyError, YoloxTrtRosError
+from yolox_trt_ros.core.interruption import INTERRUPTED, begin, leave, raise_on_signals
 
 WHERE_FROM = {
     'rclpy': 'source a ROS 2 installation',
@@ -61,20 +67,29 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     names = tools.names()
     wanted = next((a for a in argv if not a.startswith('-')), None)
-    # A tool that is told to end stops the processes that it started, as it does on Ctrl-C; in the
-    # background too, where a shell switches SIGINT off.
-    for how in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(how, signal.default_int_handler)
     try:
         args = _parser(names, wanted).parse_args(argv)
-        return int(args.run(args))
+        # A tool that is told to end stops the processes that it started, as it does on Ctrl-C.
+        with raise_on_signals():
+            return int(args.run(args))
     except (YoloxTrtRosError, OSError) as error:
         print(f'yolox_trt_ros {wanted}: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
-        return 130
+        return INTERRUPTED
+
+
+def program(argv: list[str] | None = None) -> NoReturn:
+    """Be the process that runs one tool: end on signals, and with the one that started it."""
+    begin(INTERRUPTED)
+    code = main(argv)
+    if 'rclpy' in sys.modules:
+        from yolox_trt_ros.ros import dds_segments
+
+        dds_segments.remove_own()  # nothing is there unless something went wrong
+    leave(code)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    program()

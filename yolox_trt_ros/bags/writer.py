@@ -9,6 +9,7 @@ from typing import Any
 from yolox_trt_ros.bags.definitions import Definitions, full_name
 from yolox_trt_ros.bags.rosbags_library import interfaces, rosbag2
 from yolox_trt_ros.core.errors import BagError, did_you_mean
+from yolox_trt_ros.core.interruption import held_back
 
 STORAGES = {'mcap': rosbag2.StoragePlugin.MCAP, 'sqlite3': rosbag2.StoragePlugin.SQLITE3}
 COMPRESSIONS = {
@@ -96,4 +97,5 @@ class BagWriter:
         """Write the index; a second call does nothing."""
         if self._open:
             self._open = False
-            self._writer.close()
+            with held_back():
+                self._writer.close()

@@ -19,6 +19,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.interruption import raise_on_signals
 from yolox_trt_ros.core.messages import detections_of
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
@@ -70,7 +71,8 @@ def replay(
     flat = {**vehicle_parameters(file), **(parameters or {}), 'lockstep': True}
     config = Config.from_parameters(flat)
     model = load_model(config.model)
-    with Bag(bag) as opened:
+    # A test runner that is told to end, or whose terminal is gone, ends its detector first.
+    with raise_on_signals(guest=True), Bag(bag) as opened:
         topics = image_topics(opened, config, remap or {})
         if through == 'topics':
             parameters = _for_the_node(flat)

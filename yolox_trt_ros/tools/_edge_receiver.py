@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == '__main__':
+    from yolox_trt_ros.core.interruption import begin
+
+    begin(130)
+
 import argparse
 import json
 import sys
@@ -17,17 +22,19 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import MessageInfo
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import DropReason, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.interruption import INTERRUPTED, raise_on_signals
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.detector_node import DetectorNode
 from yolox_trt_ros.ros.ingest import open_ingest
 from yolox_trt_ros.ros.intake import IngestNotes
-from yolox_trt_ros.ros.process import interrupt_on_signals, keep_large_buffers
+from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -276,6 +283,15 @@ def spin_until(executor: SingleThreadedExecutor, done: Any) -> None:
         executor.spin_once(timeout_sec=0.2)
 
 
+def measured(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the chosen way took."""
+    if args.way == 'node':
+        return profile_node(args.seconds)
+    if args.way == 'listen':
+        return listen(args.seconds)
+    return measure_ingest(args.way, load_vehicle(str(args.vehicle)), args.seconds)
+
+
 def main() -> int:
     """Measure one way; print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -286,18 +302,15 @@ def main() -> int:
     if args.way != 'typed':  # an ordinary node has neither
         keep_large_buffers()
         sys.setswitchinterval(0.0005)  # as the node does
-    interrupt_on_signals()
     parameters = ['--ros-args', '--params-file', str(args.vehicle)] if args.vehicle else []
-    rclpy.init(args=parameters)
     try:
-        if args.way == 'node':
-            result = profile_node(args.seconds)
-        elif args.way == 'listen':
-            result = listen(args.seconds)
-        else:
-            result = measure_ingest(args.way, load_vehicle(str(args.vehicle)), args.seconds)
+        with raise_on_signals():
+            rclpy.init(args=parameters, signal_handler_options=SignalHandlerOptions.NO)
+            result = measured(args)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    finally:
+        rclpy.try_shutdown()
     print(json.dumps(result))
     return 0
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == '__main__':
+    from yolox_trt_ros.core.interruption import begin
+
+    begin(130)
+
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -13,11 +19,13 @@ from pathlib import Path
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.interruption import raise_on_signals
 from yolox_trt_ros.ros.ingest import open_ingest
-from yolox_trt_ros.ros.process import interrupt_on_signals, keep_large_buffers
+from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 START_S = 120.0
@@ -61,16 +69,17 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument('out', type=Path)
     given = parser.parse_args(args)
     keep_large_buffers()
-    rclpy.init()
-    interrupt_on_signals()
-    node, count, executor = Node('image_counter'), Count(), SingleThreadedExecutor()
-    executor.add_node(node)
-    ingest = open_ingest(node, load_vehicle(given.vehicle), count)
-    end = time.monotonic() + START_S
-    while time.monotonic() < min(end, count.last_s + QUIET_S):
-        executor.spin_once(timeout_sec=0.1)
-        end = float('inf') if count.received else end
-    ingest.close()
+    with raise_on_signals(), contextlib.ExitStack() as ending:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        ending.callback(rclpy.shutdown)
+        node, count, executor = Node('image_counter'), Count(), SingleThreadedExecutor()
+        executor.add_node(node)
+        ingest = open_ingest(node, load_vehicle(given.vehicle), count)
+        ending.callback(ingest.close)
+        end = time.monotonic() + START_S
+        while time.monotonic() < min(end, count.last_s + QUIET_S):
+            executor.spin_once(timeout_sec=0.1)
+            end = float('inf') if count.received else end
     lost = {name: notes.lost for name, notes in ingest.notes.items()}
     told = {'received': count.received, 'rejected': count.rejected, 'lost': lost, 'way': ingest.way}
     given.out.write_text(json.dumps({**told, 'cpu_s': time.process_time()}))

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
+from yolox_trt_ros.core import children
 from yolox_trt_ros.core.errors import YoloxTrtRosError
-from yolox_trt_ros.ros import dds
+from yolox_trt_ros.ros import dds, dds_segments
 
-STOP_S = 15.0
 REFUSED = re.compile(r': (not (?:configured|active): .*(?:\n[^\[\n].*){0,30})')
 """What a detector logs when it could not be configured or activated, with the lines behind it."""
 
@@ -30,6 +30,8 @@ def isolate() -> None:
 
 class NodeProcess:
     """One node in a process of its own; its output goes to a log file.
+
+    It ends with this process, however that ends.
 
     Args:
         module: such as ``yolox_trt_ros.ros.detector_node``.
@@ -62,7 +64,7 @@ class NodeProcess:
         self.name = module.rpartition('.')[2]
         self.log = log
         with log.open('wb') as output:
-            self._process = subprocess.Popen(
+            self._process = children.start(
                 [sys.executable, '-m', module, *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -99,13 +101,10 @@ class NodeProcess:
 
     def stop(self) -> int:
         """Ask the node to end, insist after a while, and return its exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        return self._process.wait()
+        code = children.stop(self._process, signal.SIGINT)
+        if code < 0:  # it could not remove its shared memory
+            dds_segments.reclaim()
+        return code
 
     def __enter__(self) -> NodeProcess:
         return self

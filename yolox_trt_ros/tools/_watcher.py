@@ -12,6 +12,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.core.interruption import held_back
+from yolox_trt_ros.ros import dds_segments
 from yolox_trt_ros.tools._processes import NodeProcess
 
 Self = TypeVar('Self', bound='Watcher')
@@ -24,6 +26,7 @@ class Watcher:
     """
 
     def __init__(self, name: str) -> None:
+        dds_segments.reclaim()
         self._context = rclpy.Context()
         self._context.init()
         # No parameters, and no services on which a request could fail.
@@ -39,11 +42,12 @@ class Watcher:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self._context.try_shutdown()
+        with held_back():
+            self._stopped.set()
+            self._thread.join()
+            self.executor.shutdown()
+            self.node.destroy_node()
+            self._context.try_shutdown()
         if self._error and kind is None:
             raise self._error
 

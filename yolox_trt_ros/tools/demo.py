@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         started = time.monotonic()
         first, before = observer.status, _cpu_s(nodes)
         observer.begin()
-        _watch(observer, nodes, args.duration, console)
+        whole = _watch(observer, nodes, args.duration, console)
         elapsed = time.monotonic() - started
         report = make_report(observer, first, elapsed)
         report['cpu_s'] = {name: round(s - before[name], 2) for name, s in _cpu_s(nodes).items()}
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     silent = [name for name, camera in report['cameras'].items() if not camera['published']]
     if silent:
         console.print(f'no result from {", ".join(silent)}: see {args.out}/detector.log')
-    return 1 if silent else 0
+    return 1 if silent and whole else 0
 
 
 def _chosen(args: argparse.Namespace) -> dict[str, Any]:
@@ -144,8 +144,9 @@ def _cpu_s(nodes: list[NodeProcess]) -> dict[str, float]:
 
 def _watch(
     observer: Observer, nodes: list[NodeProcess], duration_s: float, console: Console
-) -> None:
-    end = time.monotonic() + duration_s
+) -> bool:
+    """Show for a while; return whether that was not cut short."""
+    end, whole = time.monotonic() + duration_s, False
     live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
     # A Ctrl-C ends the show early; the report is of what was seen.
     with live or contextlib.nullcontext(), contextlib.suppress(KeyboardInterrupt):
@@ -155,8 +156,10 @@ def _watch(
             if live and observer.status:
                 live.update(status_table(observer.status, left))
             time.sleep(min(0.25, left))
+        whole = True
     if not live and observer.status:
         console.print(status_table(observer.status, 0.0))
+    return whole
 
 
 def status_table(status: PipelineStatus, left_s: float) -> Table:

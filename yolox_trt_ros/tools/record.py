@@ -26,6 +26,7 @@ from vision_msgs.msg import Detection2DArray, VisionInfo
 from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError
+from yolox_trt_ros.core.interruption import INTERRUPTED
 from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
@@ -77,7 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the tool; 1 if nothing came, messages were lost or the disk is full."""
+    """Run the tool; 1 if nothing came, messages were lost or the disk is full.
+
+    Ctrl-C is how a recording ends, but not one of nothing: 130.
+    """
     if not args.duration > 0:
         raise ConfigError(f'--duration: expected more than 0 s, got {args.duration:g}')
     config = load_vehicle(args.vehicle)
@@ -91,27 +95,27 @@ def run(args: argparse.Namespace) -> int:
     console.print(dds.apply(args.dds), highlight=False)
     try:
         with BagWriter(output) as bag:
-            recorder, full = _record(bag, topics, args, console)
+            recorder, ended = _record(bag, topics, args, console)
     except OSError as error:
         raise BagError(
             f'{output}: the disk takes no more ({error}), so the bag has no end: "mcap recover" '
             'saves what is in it'
         ) from error
-    return _tell(recorder, output, full, console)
+    return _tell(recorder, output, ended, console)
 
 
 def _record(
     bag: BagWriter, topics: list[Wanted], args: argparse.Namespace, console: Console
-) -> tuple[Recorder, bool]:
-    """Record until the time is over, somebody ends it or the disk is nearly full."""
+) -> tuple[Recorder, str]:
+    """Record until the time is over, somebody ends it or the disk is nearly full; return which."""
     for topic in topics:
         bag.add_topic(topic.name, topic.type_name)
-    end, full = time.monotonic() + args.duration, False
+    end, ended = time.monotonic() + args.duration, 'interrupted'
     with Recorder(topics, bag) as recorder, contextlib.suppress(KeyboardInterrupt):
-        full = _watch(recorder, end, args.keep_free_mb, console)
+        ended = 'full' if _watch(recorder, end, args.keep_free_mb, console) else 'over'
     # Whatever still waits was received before the end.
     recorder.write_waiting()
-    return recorder, full
+    return recorder, ended
 
 
 def wanted_topics(config: Config, detector: str, images: bool) -> list[Wanted]:
@@ -230,7 +234,7 @@ def _table(recorder: Recorder, seconds: float) -> Table:
     return table
 
 
-def _tell(recorder: Recorder, output: Path, full: bool, console: Console) -> int:
+def _tell(recorder: Recorder, output: Path, ended: str, console: Console) -> int:
     total = recorder.counts.total()
     for topic in recorder.topics:
         if count := recorder.counts[topic.name]:
@@ -245,4 +249,5 @@ def _tell(recorder: Recorder, output: Path, full: bool, console: Console) -> int
             f'nothing came: is the detector running, in ROS_DOMAIN_ID {domain}, under the name '
             f'that --detector says?'
         )
-    return 1 if full or recorder.lost or not total else 0
+        return INTERRUPTED if ended == 'interrupted' else 1
+    return 1 if ended == 'full' or recorder.lost else 0

@@ -29,6 +29,7 @@ from rich.progress import (
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.selection import remappings
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.interruption import INTERRUPTED
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.lockstep import Outcome
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
@@ -70,7 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the tool; 1 if an image of a lockstep replay was not answered, or one got lost."""
+    """Run the tool; 1 if an image of a lockstep replay was not answered, or one got lost.
+
+    130 if that is because it was interrupted.
+    """
     options = options_of(args)
     settings = dds.apply(args.dds)
     config = load_vehicle(args.vehicle) if args.vehicle else None
@@ -83,9 +87,11 @@ def run(args: argparse.Namespace) -> int:
         watcher.executor.wake()  # it waits without the new subscriptions otherwise
         console.print(f'{args.bag}: {bag.storage}, {(bag.end_ns - bag.start_ns) / 1e9:.1f} s')
         console.print(settings, highlight=False)
+        interrupted = False
         try:
             _play(replay, console)
         except KeyboardInterrupt:
+            interrupted = True
             console.print('interrupted')
         lost = replay.lost()
         _tell(replay, console)
@@ -93,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
     outcomes = replay.lockstep.outcomes if replay.lockstep else {}
     if args.json:
         args.json.write_text(json.dumps(account_of(replay), indent=1) + '\n', encoding='utf-8')
-    return 0 if not lost and all(outcome.complete for outcome in outcomes.values()) else 1
+    if not lost and all(outcome.complete for outcome in outcomes.values()):
+        return 0
+    return INTERRUPTED if interrupted else 1
 
 
 def account_of(replay: Replay) -> dict[str, Any]:

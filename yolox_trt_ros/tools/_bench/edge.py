@@ -23,6 +23,7 @@ import rclpy
 import yaml
 from rclpy.node import Node
 
+from yolox_trt_ros.core import children
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
@@ -259,7 +260,7 @@ def receiver(*arguments: str) -> dict[str, Any]:
         YoloxTrtRosError: it failed; with what it said.
     """
     command = [sys.executable, '-m', RECEIVER, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = children.run(command)
     if done.returncode:
         raise YoloxTrtRosError(f'{" ".join(command)} failed:\n{done.stderr[-2000:]}')
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -283,7 +284,7 @@ def publication(count: int) -> dict[str, Any]:
     node = Node('edge_publisher', context=context)
     outputs = [output(node, output.way, class_ids) for output in OUTPUTS]
     command = [sys.executable, '-m', RECEIVER, '--way', 'listen', '--seconds', '600']
-    listener = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    listener = children.start(command, stdout=subprocess.DEVNULL, start_new_session=True)
     result: dict[str, Any] = {'detections': count}
     try:
         _wait(lambda: all(output.heard for output in outputs))
@@ -294,8 +295,7 @@ def publication(count: int) -> dict[str, Any]:
                 times = _times(partial(output.detections, frame, found), pause_s)
                 result[f'{output.way}_{name}_us'] = median(times) * 1e6
     finally:
-        listener.terminate()
-        listener.wait()
+        children.stop(listener)
         node.destroy_node()
         rclpy.shutdown(context=context)
     return result

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import yaml
 
 from yolox_trt_ros.bags.writer import BagWriter
+from yolox_trt_ros.core import children
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.ros.serialize_images import SerializedImage
 from yolox_trt_ros.sim.encode import encode
@@ -132,9 +132,7 @@ def _play(bag: Path, vehicle: Path, *words: str) -> tuple[str, float]:
     """Play a bag to its end; return what the tool said, and its CPU seconds."""
     command = [sys.executable, '-m', 'yolox_trt_ros', 'replay', str(bag), '--vehicle', str(vehicle)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [*command, *words], capture_output=True, text=True, timeout=LONGEST_S, check=False
-    )
+    done = children.run([*command, *words], LONGEST_S)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise YoloxTrtRosError(f'the replay failed:\n{done.stderr}')
