@@ -42,8 +42,8 @@ WORD_S = 30.0
 """Longest wait for what a program writes."""
 ORPHAN_S = 8.0
 """Time in which what a process started must have ended after it."""
-EARLY_S = 0.4
-"""Before this, Python itself may not have come to the program: the signal ends it as ever."""
+PYTHON = 'Python starts'
+"""The interpreter has not come to the program: a signal ends it as any other."""
 SHARED_MEMORY = re.compile(r'(sem\.)?(fastdds|fastrtps)_.*')
 BAD_WORDS = ('Traceback', 'terminate called', 'Segmentation', 'core dumped', 'Fatal Python')
 MARK = 'YOLOX_SIGNALS_TEST'
@@ -226,7 +226,7 @@ def start_and_signal(
         names = '+'.join(number.name.removeprefix('SIG') for number in ending)
         told = log.read_text(errors='replace')
         outcome = Outcome(subject.name, phase, after_s, names, code, took_s, log=told)
-        outcome.problems += wrong_code(outcome) + wrong_words(told)
+        outcome.problems += wrong_code(outcome) + wrong_words(outcome)
         outcome.problems += [f'orphan: {name}' for name in orphans(mark)]
         outcome.problems += [f'left {name}' for name in sorted(shared_memory() - before)]
         outcome.problems += wrong_bags(new)
@@ -254,6 +254,11 @@ def phase_of(subject: Subject, told: str, process: subprocess.Popen[bytes]) -> s
     """Return what a program is doing now."""
     if process.poll() is not None:
         return 'ended before'
+    with contextlib.suppress(OSError):
+        status = Path(f'/proc/{process.pid}/status').read_text()
+        caught = int(re.findall(r'SigCgt:\s*(\w+)', status)[0], 16)
+        if not caught >> (TERM - 1) & 1:
+            return PYTHON
     for phase, word in subject.phases:
         if word in told:
             return phase
@@ -270,20 +275,20 @@ def phase_of(subject: Subject, told: str, process: subprocess.Popen[bytes]) -> s
 
 def wrong_code(outcome: Outcome) -> list[str]:
     """Return what is wrong with how a process ended."""
-    if outcome.code in (0, 130):
+    if outcome.code in (0, 130) or outcome.phase == PYTHON:
         return []
     if outcome.phase == 'ended before':
         return [f'ended by itself with {outcome.code}']
     if outcome.code is None:
         return [f'did not end within {MOST_S:g} s']
-    if outcome.after_s < EARLY_S and outcome.code in (-INT, -TERM, -HUP):
-        return []
     return [f'exit code {outcome.code}']
 
 
-def wrong_words(told: str) -> list[str]:
+def wrong_words(outcome: Outcome) -> list[str]:
     """Return the signs of a crash in what a process wrote."""
-    return [f'it says "{word}"' for word in BAD_WORDS if word in told]
+    if outcome.phase == PYTHON:
+        return []
+    return [f'it says "{word}"' for word in BAD_WORDS if word in outcome.log]
 
 
 def wrong_bags(folder: Path) -> list[str]:
