@@ -330,7 +330,7 @@ def test_world_is_rendered_once_and_kept(cache: Path, monkeypatch: pytest.Monkey
     assert truth.xyxy.shape == (len(truth), 4)
     # Another seed or another rig is another loop.
     assert len(WorldSource(1, cameras.cameras[0]).missing()) == 5
-    monkeypatch.setattr(loops, 'prerender', lambda sources, report: None)
+    monkeypatch.setattr(loops, 'prerender', lambda *_: None)
     streams = CameraStreams(cameras, lambda shot: None)
     assert len(streams.loop('a').truth(2) or ()) == len(truth)
 

@@ -38,6 +38,8 @@ INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 ENDINGS = ((INT,), (TERM,), (HUP,), (INT, INT), (INT, TERM), (TERM, TERM), (HUP, TERM))
 MOST_S = 40.0
 """What takes longer hangs, and is killed; a tool may stop several nodes and write its report."""
+LATER_S = 5.0
+"""Time in which Python has come to the program."""
 WORD_S = 30.0
 """Longest wait for what a program writes."""
 ORPHAN_S = 8.0
@@ -218,6 +220,10 @@ def start_and_signal(
             process.send_signal(number)
             time.sleep(gap_s)
         code: int | None
+        if phase == PYTHON:  # which may swallow it
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LATER_S)
+            process.send_signal(TERM)
         try:
             code = process.wait(MOST_S)
         except subprocess.TimeoutExpired:
