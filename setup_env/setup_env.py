@@ -10,7 +10,8 @@ Two worlds are told apart by what is there, never mixed:
 
 In both, colcon builds the package (and vision_msgs where there is none) straight into ``.venv``,
 with links to the sources, so an edited Python file needs no new build. Each step is
-skipped while a hash of everything it depends on is unchanged. Standard library only.
+skipped while a hash of everything it depends on is unchanged; what a step that was interrupted
+left is thrown away. Standard library only.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -143,9 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.print_plan:
             print(json.dumps(asdict(plan), indent=2))
             return 0
-        # One set-up at a time: a second `make` waits, then finds everything done.
-        with open(__file__, 'rb') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked():
             set_up(plan)
     except SetupError as error:
         print(f'setup: {error}', file=sys.stderr)
@@ -154,9 +154,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'setup: failed ({error.returncode}): {" ".join(error.cmd)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('setup: interrupted; the next run goes on from here', file=sys.stderr)
+        print('setup: interrupted; the next run does that step again', file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Let one set-up run at a time: a second `make` waits, then finds everything done.
+
+    The processes that it starts share the lock. Those of a set-up that was killed go on for a
+    while, and nobody may work beside them.
+    """
+    lock = os.open(ROOT, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print('setup: another one is running: waiting for its end ...', flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        os.set_inheritable(lock, True)
+        yield
+    finally:
+        os.close(lock)
 
 
 def set_up(plan: Plan) -> None:
@@ -168,19 +188,55 @@ def set_up(plan: Plan) -> None:
     keys['packages'] = digest([keys['base'], *pins])
     words = [keys['base'], *plan.packages, *plan.cmake_args, *installed_names()]
     keys['build'] = digest(words, build_inputs())
-    done = json.loads(STAMP.read_text()) if STAMP.exists() else {}
+    done = read_stamp()
     if done == keys:
         return
     check_machine(plan)
-    if done.get('base') != keys['base']:
+    begun = done.pop('begun', '')
+    if done.get('base') != keys['base'] or begun == 'packages':
         create_venv(plan)
+        done = {'base': keys['base']}
     if done.get('packages') != keys['packages']:
+        write_stamp({**done, 'begun': 'packages'})
         _timed(f'Python packages of {plan.lock}', lambda: install_packages(plan))
-        done = {**keys, 'build': done.get('build')}
-        STAMP.write_text(json.dumps(done))
+        done = {**keys, 'build': done.get('build', '')}
+        write_stamp(done)
     if done.get('build') != keys['build']:
-        _timed('messages (up to a minute)', lambda: build_packages(plan))
-        STAMP.write_text(json.dumps(keys))
+        if begun == 'build':
+            shutil.rmtree(ROOT / 'build', ignore_errors=True)
+        write_stamp({**done, 'build': '', 'begun': 'build'})
+        try:
+            _timed('messages (up to a minute)', lambda: build_packages(plan))
+        except subprocess.CalledProcessError:  # what it has built until then is sound
+            write_stamp({**done, 'build': ''})
+            raise
+        write_stamp(keys)
+
+
+def read_stamp() -> dict[str, str]:
+    """Return the keys of what has been done; nothing if the file is missing, cut or no such.
+
+    ``begun`` names a step that was interrupted.
+    """
+    if not Path(_venv('python')).exists():
+        return {}
+    try:
+        done = json.loads(STAMP.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    good = isinstance(done, dict) and all(isinstance(value, str) for value in done.values())
+    return done if good else {}
+
+
+def write_stamp(done: Mapping[str, str]) -> None:
+    """Write what has been done: after it, on the disk too, and as a whole or not at all."""
+    os.sync()
+    draft = STAMP.with_name(f'{STAMP.name}.new')
+    with draft.open('w') as file:
+        json.dump(done, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, STAMP)
 
 
 def build_inputs() -> list[Path]:
@@ -278,7 +334,13 @@ def build_packages(plan: Plan) -> None:
     command += ['--base-paths', *(str(ROOT / package) for package in plan.packages)]
     command += ['--cmake-args', *plan.cmake_args, f'-DPython3_EXECUTABLE={_venv("python")}']
     result = subprocess.run(
-        command, cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=ROOT,
+        env=environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        close_fds=False,  # see locked()
     )
     if result.returncode:
         print(result.stdout, file=sys.stderr)
@@ -304,7 +366,7 @@ def _venv(program: str) -> str:
 
 
 def _run(command: list[str], environ: Mapping[str, str] | None = None) -> None:
-    subprocess.run(command, check=True, env=environ)
+    subprocess.run(command, check=True, env=environ, close_fds=False)  # see locked()
 
 
 def _timed(what: str, step: Callable[[], None]) -> None:

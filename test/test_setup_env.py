@@ -1,6 +1,9 @@
 """What the set-up decides, and that it does no step twice."""
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,10 +69,12 @@ def checkout(monkeypatch, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('1')
     (tmp_path / 'l.lock').write_text('# how it was made\na==1\nros-a==1\n')
-    (tmp_path / '.venv').mkdir()
+    (tmp_path / '.venv/bin').mkdir(parents=True)
+    (tmp_path / '.venv/bin/python').touch()
     steps = []
     monkeypatch.setattr(setup_env, 'ROOT', tmp_path)
     monkeypatch.setattr(setup_env, 'HERE', tmp_path / 'setup_env')
+    monkeypatch.setattr(setup_env, 'VENV', tmp_path / '.venv')
     monkeypatch.setattr(setup_env, 'STAMP', tmp_path / '.venv' / 'setup.json')
     monkeypatch.setattr(setup_env, 'check_machine', lambda plan: None)
     for step in ('create_venv', 'install_packages', 'build_packages'):
@@ -119,6 +124,126 @@ def test_a_failed_build_is_tried_again(checkout, monkeypatch):
         with pytest.raises(SetupError):
             set_up()
     assert set_up() == ['build']
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        '{',
+        '{"base": "',
+        '[]',
+        'null',
+        '7',
+        '{"base": 7}',
+        '\0' * 40,
+        '[' * 100_000,
+        '{"a": {}}',
+    ],
+)
+def test_a_damaged_stamp_means_that_nothing_is_known(checkout, text):
+    root, set_up = checkout
+    stamp = root / '.venv/setup.json'
+    stamp.write_text(text)
+    assert set_up() == ['create', 'install', 'build']
+    assert set_up() == []
+    stamp.write_bytes(b'\xff\xfe{')
+    assert set_up() == ['create', 'install', 'build']
+
+
+def test_an_environment_without_its_python_is_made_anew(checkout):
+    root, set_up = checkout
+    (root / '.venv/bin/python').unlink()
+    assert set_up() == ['create', 'install', 'build']
+
+
+@pytest.mark.parametrize(
+    ('step', 'again'),
+    [
+        ('create_venv', ['create', 'install', 'build']),
+        ('install_packages', ['create', 'install', 'build']),
+        ('build_packages', ['build']),
+    ],
+)
+def test_what_an_interrupted_step_left_is_thrown_away(checkout, monkeypatch, step, again):
+    root, set_up = checkout
+    (root / 'l.lock').write_text('a==2\nros-a==2\n')
+    (root / 'build').mkdir()
+
+    def die(plan):
+        raise KeyboardInterrupt  # or killed: nothing of ours runs after it
+
+    with monkeypatch.context() as broken:
+        broken.setattr(setup_env, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            set_up()
+    assert set_up() == again
+    assert set_up() == []
+    assert (root / 'build').exists() == (step != 'build_packages')
+
+
+def test_a_failed_build_keeps_what_it_has_built(checkout, monkeypatch):
+    root, set_up = checkout
+    (root / 'msg/A.msg').write_text('broken')
+    (root / 'build').mkdir()
+
+    def fail(plan):
+        raise subprocess.CalledProcessError(1, ['colcon'])
+
+    with monkeypatch.context() as broken:
+        broken.setattr(setup_env, 'build_packages', fail)
+        with pytest.raises(subprocess.CalledProcessError):
+            set_up()
+    assert set_up() == ['build']
+    assert (root / 'build').exists()
+
+
+def test_the_stamp_is_written_as_a_whole(checkout, monkeypatch):
+    root, set_up = checkout
+    before = (root / '.venv/setup.json').read_text()
+
+    def cut(done, file):
+        file.write('{"ba')
+        raise OSError(28, 'No space left on device')
+
+    (root / 'msg/A.msg').write_text('edited')
+    with monkeypatch.context() as full:
+        full.setattr(setup_env.json, 'dump', cut)
+        with pytest.raises(OSError, match='No space'):
+            set_up()
+    assert (root / '.venv/setup.json').read_text() == before
+    assert set_up() == ['build']
+
+
+TWICE = """
+import subprocess, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from setup_env import setup_env
+setup_env.ROOT = Path(sys.argv[2])
+with setup_env.locked():
+    print('has it', flush=True)
+    subprocess.run([sys.executable, '-c', sys.argv[3]], close_fds=False)
+"""
+
+
+def test_a_second_set_up_waits_for_all_that_a_killed_one_started(tmp_path):
+    root = Path(setup_env.__file__).resolve().parent.parent
+
+    def start(work):
+        command = [sys.executable, '-c', TWICE, str(root), str(tmp_path), work]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    first = start(f'import time; time.sleep(1); open({str(tmp_path / "done")!r}, "w").close()')
+    assert first.stdout.readline() == 'has it\n'
+    time.sleep(0.3)
+    first.kill()
+    second = start('')
+    assert second.stdout.readline().startswith('setup: another one is running: waiting')
+    assert second.stdout.readline() == 'has it\n'
+    assert (tmp_path / 'done').exists()
+    for process in (first, second):
+        process.communicate()
 
 
 def test_the_wheels_name_headers_of_this_machine():
