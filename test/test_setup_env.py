@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -232,16 +231,20 @@ def test_a_second_set_up_waits_for_all_that_a_killed_one_started(tmp_path):
 
     def start(work):
         command = [sys.executable, '-c', TWICE, str(root), str(tmp_path), work]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
-    first = start(f'import time; time.sleep(1); open({str(tmp_path / "done")!r}, "w").close()')
+    done = str(tmp_path / 'done')
+    first = start(f'print("works", flush=True); input(); open({done!r}, "w").close()')
     assert first.stdout.readline() == 'has it\n'
-    time.sleep(0.3)
+    assert first.stdout.readline() == 'works\n'
     first.kill()
     second = start('')
     assert second.stdout.readline().startswith('setup: another one is running: waiting')
+    first.stdin.write('\n')
+    first.stdin.flush()
     assert second.stdout.readline() == 'has it\n'
-    assert (tmp_path / 'done').exists()
+    assert Path(done).exists()
     for process in (first, second):
         process.communicate()
 
