@@ -53,6 +53,7 @@ class Figure:
 def findings(recording: Recording) -> list[Finding]:
     """Return what there is to say, worst first."""
     found = [
+        *(Finding('error', remark) for remark in recording.remarks),
         *_results(recording),
         *_latency(recording),
         *_ages(recording),

@@ -141,6 +141,7 @@ class Recording:
         cameras: in the order they are shown.
         lanes: names of all lanes that were seen.
         statuses: oldest first.
+        remarks: what went wrong outside of the node, in sentences.
         before: the last status of a simulated clock that did not run yet, from where counts begin.
         limits: what counts as good.
         limits_from: where the limits come from, for people.
@@ -157,6 +158,7 @@ class Recording:
     samples: tuple[Sample, ...] = field(default=())
     quality: tuple[Quality, ...] = field(default=())
     before: StatusRecord | None = None
+    remarks: tuple[str, ...] = field(default=())
 
     @property
     def span_ns(self) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -160,18 +160,21 @@ def gather_bag(
     return gatherer
 
 
-def samples(images: Bag, config: Config | None, judge: Judge) -> list[Sample]:
+def samples(
+    images: Bag, config: Config | None, judge: Judge, topics: Mapping[str, str] | None = None
+) -> list[Sample]:
     """Return one image of each camera with its detections, from the middle of the recording.
 
     Args:
         images: with the images: the bag of the results, or the one that was replayed.
         config: tells the image topics; without it the camera's name has to be part of them.
         judge: the detections.
+        topics: recorded image topic by camera, where they are known.
     """
-    found = []
+    found, known = [], topics or {}
     order = [c.name for c in config.cameras] if config else []
     for camera in sorted(judge.found, key=(order or list(judge.found)).index):
-        topic = image_topic(images, camera, config)
+        topic = known.get(camera) or image_topic(images, camera, config)
         stamps = judge.stamps(camera)
         if topic and stamps:
             seen_at = judge.found[camera]

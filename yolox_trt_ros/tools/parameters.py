@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from yolox_trt_ros.compose import available_cores
-from yolox_trt_ros.core.config import MAX_CAMERAS, Config
+from yolox_trt_ros.compose import available_cores, load_model
+from yolox_trt_ros.core.config import MAX_CAMERAS, Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.parameters import Parameter, table
+from yolox_trt_ros.core.parameters import Parameter, build, table
 from yolox_trt_ros.vehicle_files import flatten
+
+if TYPE_CHECKING:
+    from yolox_trt_ros.bags.reader import Bag
+    from yolox_trt_ros.tools._bag_cameras import BagCamera, BagCameras
 
 HEAD = """# Parameters of a vehicle file
 
@@ -51,20 +55,40 @@ SECTIONS = {
     'sim.': ('What camera_sim plays', ''),
 }
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string', tuple: 'strings'}
-IMAGES = {'sensor_msgs/msg/Image': 'raw', 'sensor_msgs/msg/CompressedImage': 'compressed'}
-COMMON_PARTS = {'image', 'image_raw', 'image_color', 'image_rect', 'compressed', 'camera'}
+COMMON_PART = re.compile(r'image(_(raw|rect|color|mono|mono8))*(_compressed)?|compressed|camera')
 """Parts of a topic's name that tell nothing about which camera it is."""
+TIMEOUT_MS = next(p.default for p in table(Config) if p.name == 'cameras.<name>.timeout_ms')
+QUIET_PERIODS = 3.0
+"""Periods of a slow camera after which it is silent."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('--from-bag', type=Path, metavar='BAG', help='write a vehicle file instead')
-    parser.add_argument('--model', default='', help='with --from-bag: ONNX file or packaged name')
+    group = parser.add_argument_group('with --from-bag')
+    group.add_argument('--model', default='', help='ONNX file or packaged name')
+    group.add_argument('--labels', default='', help='text file, one class name a line')
+    group.add_argument(
+        '--topics',
+        nargs='+',
+        default=[],
+        metavar='T',
+        help='only these image topics, by names or patterns such as "/CAM_*"',
+    )
+    group.add_argument(
+        '--remap', nargs='+', default=[], metavar='A:=B', help='call recorded topic A B'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the tool."""
-    print(vehicle_file(args.from_bag, args.model) if args.from_bag else reference(), end='')
+    if not args.from_bag:
+        print(reference(), end='')
+        return 0
+    from yolox_trt_ros.bags.selection import remappings
+
+    remap = remappings(args.remap)
+    print(vehicle_file(args.from_bag, args.model, args.labels, args.topics, remap), end='')
     return 0
 
 
@@ -94,46 +118,106 @@ def _row(p: Parameter) -> str:
     return f'| `{p.name}` | {KINDS[p.kind]} | `{default}` | {values} | {what}{live} |'
 
 
-def vehicle_file(path: Path, model: str) -> str:
-    """Return a vehicle file for the image topics of a bag, on CPU lanes of this machine.
+def vehicle_file(
+    path: Path,
+    model: str = '',
+    labels: str = '',
+    topics: Sequence[str] = (),
+    remap: Mapping[str, str] | None = None,
+) -> str:
+    """Return a vehicle file for the cameras of a bag, on CPU lanes of this machine.
+
+    Args:
+        path: the bag.
+        model, labels: what it is to run; empty: the packaged model.
+        topics: only these, see :func:`_bag_cameras.cameras_in`.
+        remap: recorded names to those that the cameras are to have.
 
     Raises:
-        ConfigError: the bag has no images, or of more cameras than a vehicle may have.
-        BagError: it cannot be read.
+        ConfigError: the bag has no cameras, or more than a vehicle may have.
+        ModelError: the model cannot be used.
+        BagError: the bag cannot be read, or has no such topic.
     """
     from yolox_trt_ros.bags.reader import Bag
+    from yolox_trt_ros.tools._bag_cameras import cameras_in
 
+    given = {'path': _whole(model), 'labels': _whole(labels)}
+    given = {name: value for name, value in given.items() if value}
+    load_model(build(ModelConfig, given))  # tells now what configure would tell
+    remap = remap or {}
     with Bag(path) as bag:
-        seconds = max(1e-3, (bag.end_ns - bag.start_ns) / 1e9)
-        topics = [t for t in bag.topics.values() if t.type in IMAGES and t.count]
-        if not 1 <= len(topics) <= MAX_CAMERAS:
-            there = ', '.join(f'{t.name} ({t.type})' for t in bag.topics.values()) or 'nothing'
-            raise ConfigError(
-                f'{path}: expected 1 to {MAX_CAMERAS} topics with images, got {len(topics)}; it '
-                f'has {there}'
-            )
-    names = dict(zip(camera_names([t.name for t in topics]), topics, strict=True))
+        bag.require([*remap])
+        found = cameras_in(bag, topics)
+        if not 1 <= len(found.taken) <= MAX_CAMERAS:
+            raise ConfigError(_count_told(bag, found))
+    named = [remap.get(c.topic.name, c.topic.name) for c in found.taken]
+    names = list(camera_names(named))
     lanes = [f'cpu{i}' for i in range(min(4, available_cores()))]
-    cameras = {
-        name: {
-            'topic': topic.name,
-            'transport': IMAGES[topic.type],
-            'rate_hz': float(f'{max(0.01, (topic.count - 1) / seconds):.3g}'),
-        }
-        for name, topic in names.items()
-    }
     parameters: dict[str, Any] = {
-        'model': {'path': str(Path(model).resolve()) if Path(model).is_file() else model},
+        'model': given or {'path': ''},
         'lane_names': lanes,
         'lanes': {name: {'device': 'cpu', 'threads': 1} for name in lanes},
-        'camera_names': list(names),
-        'cameras': cameras,
+        'camera_names': names,
+        'cameras': {
+            name: _camera(camera, topic)
+            for name, camera, topic in zip(names, found.taken, named, strict=True)
+        },
     }
     Config.from_parameters(dict(flatten('', parameters)))
     text = yaml.safe_dump({'/**': {'ros__parameters': parameters}}, sort_keys=False)
-    return (
-        f'# Cameras of {path.name}, lanes of this machine. docs/parameters.md has the rest.\n{text}'
-    )
+    return f'{_comments(path, dict(zip(names, found.taken, strict=True)), found.left_out)}{text}'
+
+
+def _whole(file: str) -> str:
+    return str(Path(file).resolve()) if Path(file).is_file() else file
+
+
+def _camera(camera: BagCamera, topic: str) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        'topic': topic,
+        'transport': camera.transport,
+        'rate_hz': camera.rate_hz,
+    }
+    silence_ms = QUIET_PERIODS * 1000.0 / camera.rate_hz
+    if silence_ms > TIMEOUT_MS:  # a slow camera is not a silent one
+        told['timeout_ms'] = round(silence_ms, 1)
+    return told
+
+
+def _comments(path: Path, cameras: Mapping[str, BagCamera], left_out: Mapping[str, str]) -> str:
+    """Return what a reader of the file wants to know, as comments."""
+    named = cameras.items()
+    lines = [
+        f'Cameras of {path.name}, lanes of this machine. docs/parameters.md has the rest.',
+        'Rates: median distance of the header stamps; of the times of receipt where these do not '
+        'rise.',
+        *(f'  {name}: {c.topic.name}, {c.looks}, {c.topic.count} images' for name, c in named),
+    ]
+    if left_out:
+        lines.append(
+            'Left out (of a camera that is there raw and compressed, the raw topic is taken unless '
+            'it has fewer images; --topics NAME takes a topic all the same):'
+        )
+        lines += [f'  {name}: {why}' for name, why in left_out.items()]
+    return ''.join(f'# {_one_line(line)}\n' for line in lines)
+
+
+def _one_line(text: str) -> str:
+    """Return text of a bag so that it cannot end the comment it stands in."""
+    return ''.join(c if c.isprintable() else '?' for c in text)
+
+
+def _count_told(bag: Bag, found: BagCameras) -> str:
+    taken = [camera.topic.name for camera in found.taken]
+    told = f'{bag.path}: expected 1 to {MAX_CAMERAS} topics with images, got {len(taken)}'
+    if taken:
+        return (
+            f'{told}: choose with --topics, by names or patterns such as '
+            f"'{taken[0].rpartition('/')[0]}/*': {', '.join(taken)}"
+        )
+    left_out = '; '.join(f'{name}: {why}' for name, why in found.left_out.items())
+    there = ', '.join(f'{t.name} ({t.type})' for t in bag.topics.values()) or 'nothing'
+    return f'{told}; it has {there}' + (f'. Left out: {left_out}' if left_out else '')
 
 
 def camera_names(topics: list[str]) -> Iterator[str]:
@@ -142,7 +226,7 @@ def camera_names(topics: list[str]) -> Iterator[str]:
     shared = set(paths[0]).intersection(*paths[1:]) if len(paths) > 1 else set()
     taken: set[str] = set()
     for path in paths:
-        told = [part for part in path if part not in shared and part not in COMMON_PARTS]
+        told = [part for part in path if part not in shared and not COMMON_PART.fullmatch(part)]
         name = re.sub(r'\W', '_', '_'.join(told)) or 'camera'
         name = name if name[0].isalpha() else f'camera_{name.lstrip("_")}'
         free = next(n for n in _numbered(name) if n not in taken)

@@ -41,6 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument('--replay', type=Path, metavar='BAG', help='images, played to the detector')
     parser.add_argument('--vehicle', default='', help='vehicle file or packaged name')
     parser.add_argument('--model', default='', help='with --replay: ONNX file or packaged name')
+    parser.add_argument(
+        '--topics',
+        nargs='+',
+        default=[],
+        metavar='T',
+        help='with --replay: only the cameras of these recorded topics, by names or patterns',
+    )
+    parser.add_argument(
+        '--remap',
+        nargs='+',
+        default=[],
+        metavar='A:=B',
+        help='with --replay: recorded topic A is the vehicle’s topic B',
+    )
     parser.add_argument('--labels', type=Path, help='text file, one class name a line')
     parser.add_argument(
         '--truth-labels', type=Path, help='with BAG: class names of its ground truth topics'
@@ -58,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--out: expected a name that ends in .html, got {args.out}')
     if not args.bag and not args.vehicle:
         raise ConfigError('--live and --replay need --vehicle, which names the topics')
+    if (args.topics or args.remap) and not args.replay:
+        raise ConfigError('--topics and --remap are for --replay')
     config = load_vehicle(args.vehicle) if args.vehicle else None
     args.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     if args.bag:
