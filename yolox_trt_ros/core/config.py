@@ -146,6 +146,10 @@ class EnginesConfig:
         choices=('auto', 'never'),
     )
     folder: str = parameter('', 'Where engines are kept; empty: ~/.cache/yolox_trt_ros/engines.')
+    trust_folder: bool = parameter(
+        False,
+        'Whether engines are loaded that other users own or may write; an engine is code.',
+    )
     ranges: str = parameter(
         '', 'Range table or TensorRT calibration cache of int8 engines without Q/DQ nodes.'
     )

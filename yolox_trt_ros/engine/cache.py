@@ -21,9 +21,11 @@ from typing import Any, Literal
 
 from yolox_trt_ros.core.errors import EngineError
 from yolox_trt_ros.core.printing import one_line
-from yolox_trt_ros.core.text_files import member, read_json
+from yolox_trt_ros.core.text_files import member, parse_json
+from yolox_trt_ros.engine.trust import UntrustedError, check_folder, open_lock, read_own
 
 SIDECAR_FORMAT = 1
+MOST_BYTES, MOST_SIDECAR_BYTES = 8 << 30, 16 << 20
 Policy = Literal['auto', 'never']
 
 
@@ -95,11 +97,13 @@ class EngineCache:
     """A folder of engines that processes share.
 
     Args:
-        folder: made when the first engine is written.
+        folder: made when the first engine is written, for this user alone.
+        trusted: whether engines are loaded whoever may write them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trusted: bool = False) -> None:
         self.folder = folder
+        self._trusted = trusted
 
     def path(self, key: EngineKey) -> Path:
         """Return where the engine of a key lies or would lie."""
@@ -109,16 +113,16 @@ class EngineCache:
         """Return the engine of a key.
 
         Raises:
+            UntrustedError: another user could have written it.
             EngineError: there is none, or it is damaged or not of this key; says which.
         """
+        if not self._trusted:
+            check_folder(self.folder)
         path = self.path(key)
-        sidecar = _read_sidecar(path)
+        sidecar = self._sidecar(path)
         if differing := key.differences(sidecar['key']):
             raise EngineError(f'{path} was built for something else: {"; ".join(differing)}')
-        try:
-            engine = path.read_bytes()
-        except OSError as error:
-            raise EngineError(f'{path} cannot be read: {error.strerror}') from error
+        engine = self.read(path)
         if len(engine) != sidecar['bytes']:
             raise EngineError(
                 f'{path} is cut off or overwritten: expected {sidecar["bytes"]} bytes, got '
@@ -127,6 +131,15 @@ class EngineCache:
         if hashlib.sha256(engine).hexdigest() != sidecar['sha256']:
             raise EngineError(f'{path} is damaged: its SHA-256 is not the one its JSON names')
         return CachedEngine(path, engine, sidecar['facts'])
+
+    def read(self, path: Path, most_bytes: int = MOST_BYTES) -> bytes:
+        """Return a file of the folder.
+
+        Raises:
+            UntrustedError: another user could have written it.
+            EngineError: it cannot be read, or is no such file.
+        """
+        return read_own(path, most_bytes, self._trusted)
 
     def obtain(
         self,
@@ -151,6 +164,8 @@ class EngineCache:
         """
         try:
             return self.load(key)
+        except UntrustedError:
+            raise  # what is built would be no safer there
         except EngineError as error:
             reason = self._why(key, error)
         if policy == 'never':
@@ -174,7 +189,7 @@ class EngineCache:
         stale = ''
         for file in sorted(self.folder.glob(f'{key.stem().rpartition("-b")[0]}-*.engine')):
             with suppress(EngineError):
-                differing = key.differences(_read_sidecar(file)['key'])
+                differing = key.differences(self._sidecar(file)['key'])
                 stale = f' ({file.name} is there, but its {"; its ".join(differing)})'
         return f'there is no engine for these settings in {self.folder}{stale}'
 
@@ -183,11 +198,12 @@ class EngineCache:
         """Hold the key's lock, which the kernel takes back from a process that dies."""
         path = self.path(key).with_suffix('.lock')
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = path.open('ab')
+            for missing in [f for f in (*self.folder.parents[::-1], self.folder) if not f.exists()]:
+                missing.mkdir(mode=0o700, exist_ok=True)
+            handle = open_lock(path)
         except OSError as error:
             raise self._unwritable(error) from error
-        with lock:
+        with os.fdopen(handle, 'ab') as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -224,6 +240,27 @@ class EngineCache:
                 f'{self.folder}: {error.strerror}: make room, or set engines.folder'
             ) from error
 
+    def _sidecar(self, engine: Path) -> dict[str, Any]:
+        """Return the checked content of the JSON beside an engine.
+
+        Raises:
+            EngineError: it is missing or not such a file.
+        """
+        path = engine.with_suffix('.json')
+        try:
+            text = self.read(path, MOST_SIDECAR_BYTES).decode()
+        except UnicodeDecodeError as error:
+            raise EngineError(f'{path}: expected UTF-8: {error}') from error
+        content = parse_json(text, one_line(path), EngineError)
+        wanted = {'format': int, 'key': dict, 'bytes': int, 'sha256': str, 'facts': dict}
+        for name, kind in wanted.items():
+            member(content, name, kind, f'{one_line(path)} is damaged', EngineError)
+        if content['format'] != SIDECAR_FORMAT:
+            raise EngineError(
+                f'{path} is of format {content["format"]}, this version reads {SIDECAR_FORMAT}'
+            )
+        return content
+
     def _unwritable(self, error: OSError) -> EngineError:
         return EngineError(
             f'the engine cache {self.folder} cannot be written: {error.strerror}: make it '
@@ -250,21 +287,3 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _read_sidecar(engine: Path) -> dict[str, Any]:
-    """Return the checked content of the JSON beside an engine.
-
-    Raises:
-        EngineError: it is missing or not such a file.
-    """
-    path = engine.with_suffix('.json')
-    content = read_json(path, EngineError, what='the description of an engine')
-    wanted = {'format': int, 'key': dict, 'bytes': int, 'sha256': str, 'facts': dict}
-    for name, kind in wanted.items():
-        member(content, name, kind, f'{one_line(path)} is damaged', EngineError)
-    if content['format'] != SIDECAR_FORMAT:
-        raise EngineError(
-            f'{path} is of format {content["format"]}, this version reads {SIDECAR_FORMAT}'
-        )
-    return content

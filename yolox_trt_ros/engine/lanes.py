@@ -75,6 +75,7 @@ def lane_engine(
         marked=marked,
     )
     request = EngineRequest(tensorrt, facts, options)
-    cache = EngineCache(Path(engines.folder).expanduser() if engines.folder else default_folder())
+    folder = Path(engines.folder).expanduser() if engines.folder else default_folder()
+    cache = EngineCache(folder, engines.trust_folder)
     provide(request, cache, 'never' if engines.build == 'never' else 'auto', report, on_event)
     return LaneEngine(tensorrt, cache, request.key())

@@ -95,7 +95,7 @@ def provide(
     timing_file = _timing_file(cache, key)
 
     def build() -> tuple[bytes, dict[str, Any]]:
-        timings = timing_file.read_bytes() if timing_file.is_file() else b''
+        timings = cache.read(timing_file) if timing_file.is_file() else b''
         built: Built = in_background(
             lambda cancelled: build_engine(
                 request.tensorrt, request.model, request.options, report, cancelled, timings

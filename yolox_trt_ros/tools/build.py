@@ -65,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sparsity', action='store_true', help='use 2:4 sparse weights')
     parser.add_argument('--workspace-mib', type=int, default=0, help='most scratch memory')
     parser.add_argument('--folder', type=Path, help='engine cache (default: the node’s own)')
+    parser.add_argument(
+        '--trust-folder', action='store_true', help='load engines that others may have written'
+    )
     parser.add_argument('--runs', type=int, default=100, help='timed calls (0: do not run it)')
     parser.add_argument('--layers', action='store_true', help='time each layer, too')
     parser.add_argument('--peak-tops', type=float, help='of the device, for the efficiency')
@@ -82,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--device: expected cuda:N or dla:N, got "{args.device}"')
     path = find_resource('models', args.model, '.onnx')
     request = EngineRequest(load_tensorrt(), model_facts(path), _options(args))
-    cache = EngineCache(args.folder or default_folder())
+    cache = EngineCache(args.folder or default_folder(), args.trust_folder)
     with _bar(console, path.name) as report:
         engine = provide(request, cache, 'auto', report, console.print)
     timing = time_engine(request, engine, args.runs, args.layers)
