@@ -76,6 +76,20 @@ std::string read_text(Cdr & cdr)
   return {read_bytes(cdr, size).data, size - 1};
 }
 
+/// The size of a payload behind its header. No encoding has more than three planes of a row each.
+uint32_t read_payload_size(Cdr & cdr, Kind kind, const ImageHead & head)
+{
+  const auto size = read_number<uint32_t>(cdr);
+  const uint64_t most = 4 * uint64_t{head.step} * head.height + kSlack;
+  if (kind == Kind::kImage && size > most) {
+    throw std::length_error(
+            "image of " + std::to_string(head.height) + " rows with step " +
+            std::to_string(head.step) + " carries " + std::to_string(size) +
+            " bytes: expected at most " + std::to_string(most));
+  }
+  return size;
+}
+
 Payload read_members(Cdr & cdr, Kind kind, ImageHead & head)
 {
   // What has read the header may understand more encodings than ROS writes.
@@ -91,13 +105,14 @@ Payload read_members(Cdr & cdr, Kind kind, ImageHead & head)
     head.height = read_number<uint32_t>(cdr);
     head.width = read_number<uint32_t>(cdr);
     head.encoding = read_text(cdr);
-    read_number<uint8_t>(cdr);  // is_bigendian says nothing about 8-bit channels
+    head.big_endian = read_number<uint8_t>(cdr) != 0;
     head.step = read_number<uint32_t>(cdr);
   } else {
     head.encoding = read_text(cdr);
     head.height = head.width = head.step = 0;
+    head.big_endian = false;
   }
-  return read_bytes(cdr, read_number<uint32_t>(cdr));
+  return read_bytes(cdr, read_payload_size(cdr, kind, head));
 }
 
 }  // namespace

@@ -14,6 +14,9 @@ namespace yolox_trt_ros
 
 /// Longer names are damaged messages, not names.
 constexpr uint32_t kMaxString = 4096;
+/// Bytes that a payload may have beyond all that its rows could be planes of. What exactly an
+/// encoding may have is checked where encodings are known; no buffer grows for more than this.
+constexpr uint64_t kSlack = 1 << 16;
 
 enum class Kind { kImage, kCompressedImage };
 
@@ -29,6 +32,8 @@ struct ImageHead
   uint32_t height = 0;
   uint32_t width = 0;
   uint32_t step = 0;
+  /// Whether samples of 16 bits have their high byte first.
+  bool big_endian = false;
 };
 
 /// The payload where it lies inside the serialised message.

@@ -124,6 +124,7 @@ PYBIND11_MODULE(_native, m)
   .def_property_readonly("height", [](const Image & image) {return image.head.height;})
   .def_property_readonly("width", [](const Image & image) {return image.head.width;})
   .def_property_readonly("step", [](const Image & image) {return image.head.step;})
+  .def_property_readonly("big_endian", [](const Image & image) {return image.head.big_endian;})
   .def_property_readonly("problem", [](const Image & image) {return text(image.problem);});
 
   py::class_<Arrival>(m, "Arrival")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.frame import Frame
 
 
@@ -31,8 +32,30 @@ def mosaic(bgr: np.ndarray, pattern: str) -> np.ndarray:
     return out
 
 
-def packed(bgr: np.ndarray, encoding: str) -> np.ndarray:
-    """Return the rows of bytes that a camera of this encoding would send, uint8 (rows, bytes)."""
+def planes(bgr: np.ndarray, encoding: str) -> list[tuple[np.ndarray, float]]:
+    """Return what a camera of this encoding would send, plane by plane.
+
+    Each is uint8 (rows, bytes), with the distance of its rows in those of the first plane.
+    """
+    height, width = bgr.shape[:2]
+    if encoding.endswith('16'):
+        (rows, _), *_ = planes(bgr, RAW[encoding].narrow)
+        return [((rows.astype('<u2') * 257).view(np.uint8).reshape(height, -1), 1)]
+    y, cb, cr = luma_chroma(bgr)
+    if encoding == 'nv24':
+        return [(y, 1), (np.stack((cb, cr), axis=2).reshape(height, -1), 2)]
+    half = [plane[::2, ::2] for plane in (cb, cr)]
+    if encoding in ('nv21', 'yv12'):
+        half.reverse()
+    if encoding in ('nv12', 'nv21'):
+        return [(y, 1), (np.stack(half, axis=2).reshape(height // 2, width), 1)]
+    if encoding in ('i420', 'yv12'):
+        return [(y, 1), *((plane, 0.5) for plane in half)]
+    return [(interleaved(bgr, encoding), 1)]
+
+
+def interleaved(bgr: np.ndarray, encoding: str) -> np.ndarray:
+    """Return the rows of bytes that a camera with a single plane would send, (rows, bytes)."""
     height, width = bgr.shape[:2]
     opaque = np.full((height, width, 1), 255, np.uint8)
     y, cb, cr = luma_chroma(bgr)
@@ -40,9 +63,6 @@ def packed(bgr: np.ndarray, encoding: str) -> np.ndarray:
         return y
     if encoding.startswith('bayer'):
         return mosaic(bgr, encoding.removeprefix('bayer_').removesuffix('8'))
-    if encoding == 'nv12':
-        chroma = np.stack((cb[::2, ::2], cr[::2, ::2]), axis=2)
-        return np.concatenate((y, chroma.reshape(height // 2, width)))
     if encoding.startswith('yuv422'):
         y0, y1, u, v = y[:, ::2], y[:, 1::2], cb[:, ::2], cr[:, ::2]
         order = (u, y0, v, y1) if encoding == 'yuv422' else (y0, u, y1, v)
@@ -54,10 +74,17 @@ def packed(bgr: np.ndarray, encoding: str) -> np.ndarray:
 
 
 def frame_of(bgr: np.ndarray, encoding: str, padding: int = 0) -> Frame:
-    """Return a frame whose rows carry ``padding`` bytes of rubbish, the last row none."""
+    """Return a frame whose rows carry ``padding`` bytes of rubbish, the last row none.
+
+    Samples of 16 bits use all of them.
+    """
     height, width = bgr.shape[:2]
-    rows = packed(bgr, encoding)
-    rubbish = np.random.default_rng(0).integers(0, 256, (len(rows), padding), np.uint8)
-    data = np.concatenate((rows, rubbish), axis=1).reshape(-1)
-    step = rows.shape[1] + padding
-    return Frame('front', 0, 0, 0, '', encoding, height, width, step, data[: len(data) - padding])
+    step = RAW[encoding].min_step(width) + padding
+    data = np.empty(0, np.uint8)
+    for rows, distance in planes(bgr, encoding):
+        size = int(step * distance) - rows.shape[1]
+        rubbish = np.random.default_rng(0).integers(0, 256, (len(rows), size), np.uint8)
+        data = np.concatenate((data, np.concatenate((rows, rubbish), axis=1).reshape(-1)))
+    data = data[: len(data) - size]
+    levels = (0, 65535)
+    return Frame('front', 0, 0, 0, '', encoding, height, width, step, data, levels=levels)

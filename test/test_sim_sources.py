@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.encodings import COMPRESSED, RAW
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
-from yolox_trt_ros.core.frame import check_layout
+from yolox_trt_ros.core.frame import Frame, check_layout
+from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.sim import loops
 from yolox_trt_ros.sim.encode import HEAD_ROOM, encode, fit
 from yolox_trt_ros.sim.prerender import prerender
@@ -37,6 +38,9 @@ BACK: dict[str, tuple[int | None, int]] = {
     'yuv422': (cv2.COLOR_YUV2BGR_UYVY, 4),
     'yuv422_yuy2': (cv2.COLOR_YUV2BGR_YUY2, 4),
     'nv12': (cv2.COLOR_YUV2BGR_NV12, 6),
+    'nv21': (cv2.COLOR_YUV2BGR_NV21, 6),
+    'i420': (cv2.COLOR_YUV2BGR_I420, 6),
+    'yv12': (cv2.COLOR_YUV2BGR_YV12, 6),
     'bayer_rggb8': (cv2.COLOR_BayerBG2BGR, 4),
     'bayer_bggr8': (cv2.COLOR_BayerRG2BGR, 4),
     'bayer_gbrg8': (cv2.COLOR_BayerGR2BGR, 4),
@@ -67,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize('encoding', sorted(set(RAW) - {'mono8'}))
+@pytest.mark.parametrize('encoding', sorted(BACK))
 def test_opencv_reads_what_encode_writes(encoding: str) -> None:
     image = encode(smooth(), encoding)
     layout = RAW[encoding]
@@ -82,12 +86,25 @@ def test_opencv_reads_what_encode_writes(encoding: str) -> None:
     assert check_layout(encoding, HEIGHT, WIDTH, image.step, image.data.size) == encoding
 
 
+@pytest.mark.parametrize('encoding', RAW)
+def test_every_encoding_comes_back(encoding: str) -> None:
+    image = encode(smooth(), encoding)
+    frame = Frame(
+        'front', 0, 0, 0, '', encoding, HEIGHT, WIDTH, image.step, image.data, levels=(0, 65535)
+    )
+    wanted = smooth()
+    if 'mono' in encoding:
+        wanted = cv2.cvtColor(cv2.cvtColor(wanted, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    inner = (slice(2, -2), slice(2, -2))
+    assert np.abs(bgr_image(frame).astype(int) - wanted)[inner].max() <= 6
+
+
 def test_mono8_is_opencvs_grey() -> None:
     grey = cv2.cvtColor(smooth(), cv2.COLOR_BGR2GRAY)
     assert np.array_equal(encode(smooth(), 'mono8').data.reshape(HEIGHT, WIDTH), grey)
 
 
-@pytest.mark.parametrize(('encoding', 'tolerance'), [('png', 0), ('jpeg', 12)])
+@pytest.mark.parametrize(('encoding', 'tolerance'), [('png', 0), ('jpeg', 12), ('webp', 12)])
 def test_compressed_pictures_decode(encoding: str, tolerance: int) -> None:
     back = cv2.imdecode(encode(smooth(), encoding).data, cv2.IMREAD_COLOR)
     assert np.abs(back.astype(int) - smooth()).max() <= tolerance
@@ -103,6 +120,8 @@ def test_payload_is_read_only_and_has_head_room() -> None:
 def test_encode_refuses_what_it_cannot_write() -> None:
     with pytest.raises(ConfigError, match='did you mean "bgr8"'):
         encode(smooth(), 'bgr9')
+    with pytest.raises(ConfigError, match='did you mean "yuv422_yuy2"'):
+        encode(smooth(), 'yuy2')
     with pytest.raises(ConfigError, match='nv12 picture needs a width'):
         encode(smooth(15, 9), 'nv12')
     with pytest.raises(ValueError, match='expected uint8'):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.encodings import ALIASES, RAW
+from yolox_trt_ros.core.encodings import ALIASES, RAW, for_each_encoding
 from yolox_trt_ros.core.errors import DropReason, FrameError, did_you_mean
-from yolox_trt_ros.core.frame import MAX_SIDE, check_layout
+from yolox_trt_ros.core.frame import MAX_SIDE, SLACK, check_layout, raw_layout
 from yolox_trt_ros.core.nearest import nearest
 from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.core.trace import STAGES, FrameTrace
@@ -53,8 +53,8 @@ def layouts(draw: st.DrawFn) -> tuple[str, int, int, int]:
 @given(layouts())
 def test_layout_that_agrees_with_itself(case: tuple[str, int, int, int]) -> None:
     name, height, width, step = case
-    rows = height * 3 // 2 if name == 'nv12' else height
-    least = step * (rows - 1) + RAW[name].min_step(width)
+    step += step % 2 if name in ('i420', 'yv12') else 0
+    rows, least = RAW[name].rows(height), RAW[name].size(height, width, step)
     for size in (least, step * rows, step * rows + 1):
         assert check_layout(name, height, width, step, size) == name
     for bad in (
@@ -85,13 +85,70 @@ def test_size_that_the_encoding_cannot_have(name: str, height: int, width: int) 
 
 @pytest.mark.parametrize('alias', ALIASES)
 def test_alias_is_resolved(alias: str) -> None:
-    assert check_layout(alias, 2, 2, 8, 16) == ALIASES[alias]
+    layout = RAW[ALIASES[alias]]
+    size = layout.size(4, 4, layout.min_step(4))
+    for written in (alias, alias.upper(), f'{alias}  '):
+        assert check_layout(written, 4, 4, layout.min_step(4), size) == ALIASES[alias]
 
 
-def test_unknown_encoding_is_unsupported() -> None:
-    with pytest.raises(FrameError, match=r'"bgr16".*did you mean "bgr8"') as error:
-        check_layout('bgr16', 2, 2, 12, 24)
+@pytest.mark.parametrize(
+    ('encoding', 'step', 'hint'),
+    [
+        ('bgr9', 21, 'did you mean "bgr8"?'),
+        ('yuy2x', 14, 'did you mean "yuv422_yuy2"?'),
+        # Names that look alike and lie otherwise in memory.
+        ('brg8', 21, 'read are bgr8, rgb8'),
+        ('yvyu', 14, 'read are bgr8, rgb8'),
+        ('bayer_rggb12p', 11, 'read are bgr8, rgb8'),
+        ('32FC1', 28, 'read are bgr8, rgb8'),
+        ('', 21, 'read are bgr8, rgb8'),
+    ],
+)
+def test_unknown_encoding_is_unsupported(encoding: str, step: int, hint: str) -> None:
+    with pytest.raises(FrameError, match=f'"{encoding}"') as error:
+        check_layout(encoding, 2, 7, step, 10**6)
     assert error.value.reason is DropReason.UNSUPPORTED
+    assert hint in str(error.value)
+
+
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21', 'i420', 'yv12'])
+def test_planes_that_a_driver_describes_as_one_picture(encoding: str) -> None:
+    assert raw_layout(encoding, 12, 20, 20, 360) == (encoding, 12, 20)
+    assert raw_layout(encoding, 12, 20, 30, 360) == (encoding, 12, 20), 'bytes of all planes'
+    assert raw_layout(encoding, 18, 20, 20, 360) == (encoding, 12, 20), 'rows of all planes'
+    assert raw_layout(encoding, 18, 20, 24, 18 * 24) == (encoding, 12, 24), 'with padding'
+    # Padding of half a row, and all planes are there.
+    assert raw_layout(encoding, 12, 20, 30, 540) == (encoding, 12, 30)
+    for bad in ((12, 20, 30, 359), (18, 20, 20, 359), (18, 20, 20, 361), (16, 20, 20, 320)):
+        with pytest.raises(FrameError) as error:
+            raw_layout(encoding, *bad)
+        assert error.value.reason is DropReason.MALFORMED
+
+
+def test_a_payload_is_bounded_by_its_image() -> None:
+    for size in (3, 3 + SLACK):
+        assert check_layout('bgr8', 1, 1, 3, size) == 'bgr8'
+    assert check_layout('bgr8', 1080, 1920, 5760, 5760 * 1088) == 'bgr8', 'rows of padding'
+    for height, width, step, size in (
+        (1, 1, 3, 60_000_000),
+        (1, 1, 60_000_000, 60_000_000),
+        (1080, 1920, 5760, 5760 * 1080 * 2),
+        (16384, 1, 4096, 4096 * 16384),
+    ):
+        with pytest.raises(FrameError) as error:
+            check_layout('bgr8', height, width, step, size)
+        assert error.value.reason is DropReason.MALFORMED
+    # A small part of a larger image keeps the larger one's step.
+    assert check_layout('mono8', 64, 64, 16384, 64 * 16384) == 'mono8'
+
+
+def test_a_table_without_an_entry_for_each_encoding_ends_the_import() -> None:
+    table = dict.fromkeys((name for name, e in RAW.items() if not e.narrow), 0)
+    assert for_each_encoding(table, 'here') is table
+    with pytest.raises(TypeError, match=r"here.*'nv21'"):
+        for_each_encoding({k: v for k, v in table.items() if k != 'nv21'}, 'here')
+    with pytest.raises(TypeError, match='new8'):
+        for_each_encoding(table | {'new8': 0}, 'here')
 
 
 def test_stages_add_up() -> None:

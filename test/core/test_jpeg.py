@@ -10,13 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolox_trt_ros.core.jpeg import (
-    STANDARD_TABLES,
-    Jpeg,
-    read_head,
-    read_jpeg,
-    with_tables,
-)
+from yolox_trt_ros.core.jpeg import Jpeg, read_head, read_jpeg, with_tables
+from yolox_trt_ros.core.jpeg_tables import STANDARD_TABLES
 
 END = b'\xff\xd9'
 

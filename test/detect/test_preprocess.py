@@ -34,8 +34,10 @@ def spec(**changes: object) -> ModelSpec:
 @pytest.mark.parametrize('encoding', RAW)
 def test_encoding_becomes_its_picture(encoding: str, padding: int) -> None:
     bgr = picture(48, 70)
+    if encoding in ('i420', 'yv12'):
+        padding *= 2
     got = bgr_image(frame_of(bgr, encoding, padding)).astype(int)
-    if encoding == 'mono8':
+    if encoding in ('mono8', 'mono16'):
         assert np.array_equal(got, np.repeat(luma_chroma(bgr)[0][:, :, None], 3, axis=2))
     elif RAW[encoding].bytes_per_pixel >= 3:
         assert np.array_equal(got, bgr)
@@ -51,7 +53,7 @@ SIZES = [(37, 53), (1, 1), (3, 500), (500, 3), (64, 96), (480, 640), (20, 30)]
 
 @pytest.mark.parametrize('colour', ['bgr', 'rgb'])
 @pytest.mark.parametrize(('height', 'width'), SIZES)
-@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'bgra8', 'rgba8', 'mono8'])
+@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'bgra8', 'rgba8', 'mono8', 'rgb16'])
 def test_input_of_the_network(encoding: str, height: int, width: int, colour: str) -> None:
     model = spec(colour=colour, pad=100, scale=1 / 255)
     frame = frame_of(picture(height, width), encoding, 5)
@@ -69,9 +71,11 @@ def test_input_of_the_network(encoding: str, height: int, width: int, colour: st
     np.testing.assert_allclose(target, canvas.transpose(2, 0, 1) / 255, rtol=1e-6)
 
 
-@pytest.mark.parametrize('encoding', ['yuv422', 'yuv422_yuy2', 'nv12', 'bayer_grbg8'])
+@pytest.mark.parametrize(
+    'encoding', ['yuv422', 'nv12', 'nv24', 'yv12', 'bayer_grbg8', 'bayer_gbrg16']
+)
 def test_input_of_the_network_from_subsampled_colour(encoding: str) -> None:
-    frame = frame_of(picture(46, 70), encoding, 3)
+    frame = frame_of(picture(46, 70), encoding, 4)
     target = CpuPreprocessor(spec()).new_input(1)[0]
     box = CpuPreprocessor(spec()).write(frame, target)
     resized = cv2.resize(bgr_image(frame), (box.width, box.height))

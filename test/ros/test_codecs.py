@@ -9,6 +9,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import mosaic
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -113,13 +114,18 @@ def test_last_row_may_lack_its_padding() -> None:
 BAD_IMAGES = {
     'unknown encoding': ({'encoding': 'bgr99'}, DropReason.UNSUPPORTED, 'did you mean "bgr8"'),
     'no encoding': ({'encoding': ''}, DropReason.UNSUPPORTED, 'encoding ""'),
-    '16 bits': ({'encoding': 'mono16'}, DropReason.UNSUPPORTED, 'mono16'),
+    '32 bits': ({'encoding': '32FC1', 'step': 20}, DropReason.UNSUPPORTED, '32FC1'),
     'no height': ({'height': 0}, DropReason.MALFORMED, '5x0'),
     'no width': ({'width': 0}, DropReason.MALFORMED, '0x4'),
     'too high': ({'height': MAX_SIDE + 1}, DropReason.MALFORMED, str(MAX_SIDE)),
     'short step': ({'step': 14}, DropReason.MALFORMED, 'expected at least 15'),
     'no step': ({'step': 0}, DropReason.MALFORMED, 'step 0'),
     'largest step': ({'step': 2**32 - 1}, DropReason.MALFORMED, 'carries 72 bytes'),
+    'far too large a payload': (
+        {'data': bytes(80_000)},
+        DropReason.MALFORMED,
+        'carries 80000 bytes: expected 69, at most 65608',
+    ),
     'short payload': ({'data': bytes(68)}, DropReason.MALFORMED, 'carries 68 bytes: expected 69'),
     'no payload': ({'data': b''}, DropReason.MALFORMED, 'carries 0 bytes'),
     'overfull stamp': (
@@ -149,6 +155,8 @@ BAD_FILES = {
     'JPEG of no size': (JPEG.replace(struct.pack('>HH', 24, 32), bytes(4), 1), 'undecodable'),
     'PNG cut before its size': (PNG[:20], DropReason.UNDECODABLE),
     'PNG of no size': (PNG[:16] + bytes(8) + PNG[24:], DropReason.UNDECODABLE),
+    'JPEG with a long tail': (JPEG + bytes(17 << 20), DropReason.MALFORMED),
+    'JPEG of 12 bits': (JPEG.replace(b'\xff\xc0\0\x11\x08', b'\xff\xc1\0\x11\x0c'), 'unsupported'),
     'huge PNG': (PNG[:16] + b'\xff' * 8 + PNG[24:], DropReason.UNDECODABLE),
 }
 
@@ -186,6 +194,10 @@ FILES = {
     + JPEG[2:],
     'with fill bytes': JPEG[:2] + b'\xff\xff\xff' + JPEG[2:],
     'padded by the driver': JPEG + bytes(1000),
+    'with a film behind it': JPEG + b'\0\0\0\x18ftypmp42' + bytes(range(256)) * 900,
+    'webp': encode('.webp', photo(), cv2.IMWRITE_WEBP_QUALITY, 80),
+    'webp without losses': encode('.webp', photo(31, 17), cv2.IMWRITE_WEBP_QUALITY, 101),
+    'webp with alpha': encode('.webp', np.dstack((photo(), photo()[:, :, 0]))),
     'png': PNG,
     'grey png': encode('.png', photo(3, 5)[:, :, 0]),
     'png with alpha': encode('.png', np.dstack((photo(), photo()[:, :, 0]))),
@@ -200,6 +212,96 @@ def test_size_is_the_one_opencv_decodes(data: bytes) -> None:
     assert (height, width) == decoded.shape[:2]
     frame = Frame('front', 0, 0, 0, '', kind, height, width, 0, array)
     assert np.array_equal(bgr_image(frame), decoded)
+
+
+def compressed_frame(data: bytes, label: str) -> Frame:
+    message = CompressedImage(header=HEADER, format=label, data=data)
+    return read_compressed_image(serialize_message(message), ARRIVAL)
+
+
+COLOUR = photo()
+MOSAIC = mosaic(COLOUR, 'rggb')
+WIDE, WIDE_COLOUR = MOSAIC.astype(np.uint16) * 16, COLOUR.astype(np.uint16) * 257
+GREY = COLOUR[:, :, 0]
+
+
+@pytest.mark.parametrize(
+    ('label', 'suffix', 'stored', 'content'),
+    [
+        # As image_transport's compressed publisher writes them.
+        ('bayer_rggb8; png compressed ', '.png', MOSAIC, 'bayer_rggb8'),
+        ('bayer_rggb8; jpeg compressed ', '.jpg', MOSAIC, 'bayer_rggb8'),
+        ('bayer_grbg8; jpeg compressed', '.jpg', MOSAIC, 'bayer_grbg8'),
+        ('bayer_rggb8; jpeg compressed mono8', '.jpg', GREY, ''),
+        ('bayer_rggb8; jpeg compressed bgr8', '.jpg', COLOUR, ''),
+        ('bayer_rggb16; png compressed ', '.png', WIDE, 'bayer_rggb16'),
+        ('rgb8; jpeg compressed bgr8', '.jpg', COLOUR, ''),
+        ('rgba8; png compressed bgr8', '.png', COLOUR, ''),
+        ('rgb16; png compressed bgr16', '.png', WIDE_COLOUR, 'bgr16'),
+        ('bgr16; jpeg compressed bgr8', '.jpg', COLOUR, ''),
+        ('mono8; jpeg compressed ', '.jpg', GREY, ''),
+        ('mono16; png compressed ', '.png', WIDE, 'mono16'),
+        ('16UC1; png compressed mono16', '.png', WIDE, 'mono16'),
+        ('mono16; jpeg compressed mono8', '.jpg', GREY, ''),
+        # And as drivers do.
+        ('jpeg', '.jpg', COLOUR, ''),
+        ('JPG', '.jpg', COLOUR, ''),
+        ('image/jpeg', '.jpg', COLOUR, ''),
+        ('mjpeg', '.jpg', COLOUR, ''),
+        ('', '.png', COLOUR, ''),
+        ('png', '.jpg', COLOUR, ''),
+        ('rgb8; jpeg compressed bgr8', '.png', COLOUR, ''),
+        ('webp', '.webp', COLOUR, ''),
+        ('BayerRG8; PNG compressed', '.png', MOSAIC, 'bayer_rggb8'),
+        ('RGGB', '.png', MOSAIC, 'bayer_rggb8'),
+        ('bayer_rggb8; png', '.png', MOSAIC, 'bayer_rggb8'),
+    ],
+)
+def test_what_a_files_samples_are(
+    label: str, suffix: str, stored: np.ndarray, content: str
+) -> None:
+    frame = compressed_frame(encode(suffix, stored), label)
+    assert frame.content == content
+    image = bgr_image(frame)
+    assert image.shape == COLOUR.shape
+    if content.startswith('bayer_rggb'):
+        raw = Image(height=24, width=32, encoding=content, step=stored.strides[0])
+        raw.data = (stored if suffix == '.png' else cv2.imdecode(frame.data, 0)).tobytes()
+        assert np.array_equal(image, bgr_image(read_image(serialize_message(raw), ARRIVAL)))
+    elif suffix == '.png' and stored.ndim == 3:
+        assert np.array_equal(image, COLOUR)
+
+
+@pytest.mark.parametrize(
+    'label', ['16UC1; compressedDepth png', '32FC1; compressedDepth rvl', '16UC1; compressedDepth']
+)
+def test_depth_is_refused_as_depth(label: str) -> None:
+    png = encode('.png', WIDE)
+    for data in (bytes(12) + png, png):
+        with pytest.raises(FrameError, match='a depth image') as error:
+            compressed_frame(data, label)
+        assert error.value.reason is DropReason.UNSUPPORTED
+
+
+def test_a_mosaic_of_odd_size_in_a_file() -> None:
+    with pytest.raises(FrameError, match='width must be a multiple') as error:
+        compressed_frame(encode('.png', MOSAIC[:, :31]), 'bayer_rggb8; png compressed ')
+    assert error.value.reason is DropReason.MALFORMED
+
+
+@pytest.mark.parametrize('label', ['', 'jpeg', 'bgr8; jpeg compressed bgr8'])
+def test_the_rest_of_one_picture_and_then_a_whole_one(label: str) -> None:
+    frame = compressed_frame(JPEG[300:] + JPEG, label)
+    assert np.array_equal(bgr_image(frame), bgr_image(compressed_frame(JPEG, label)))
+
+
+def test_levels_go_with_the_frame() -> None:
+    arrival = Arrival('front', 7, 123, (100, 4095))
+    raw = raw_message(encoding='mono16', is_bigendian=1)
+    frame = read_image(serialize_message(raw), arrival)
+    assert (frame.levels, frame.big_endian) == ((100, 4095), True)
+    message = CompressedImage(format='mono16; png compressed ', data=encode('.png', WIDE))
+    assert read_compressed_image(serialize_message(message), arrival).levels == (100, 4095)
 
 
 def read_or_refuse(cdr: bytes) -> list[Frame]:
@@ -274,5 +376,6 @@ def test_every_raw_encoding_is_read() -> None:
     for name, layout in RAW.items():
         step = layout.min_step(4)
         data = bytes(layout.rows(4) * step)
-        message = raw_message(encoding=name, width=4, step=step, data=data)
-        assert read_image(serialize_message(message), ARRIVAL).encoding == name
+        for written in (name, name.upper()):
+            message = raw_message(encoding=written, width=4, step=step, data=data)
+            assert read_image(serialize_message(message), ARRIVAL).encoding == name

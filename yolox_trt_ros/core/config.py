@@ -99,6 +99,20 @@ class CameraConfig:
         'Reliability asked of the publisher.',
         choices=('best_effort', 'reliable'),
     )
+    black_level: int = parameter(
+        0, 'Sample of 16-bit images that becomes black, with white_level.', low=0, high=65534
+    )
+    white_level: int = parameter(
+        0,
+        'Sample of 16-bit images that becomes white, such as 4095 of 12 bits; 0: found in each.',
+        low=0,
+        high=65535,
+    )
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        """Return the samples that become black and white; (0, 0): found in each image."""
+        return self.black_level, self.white_level
 
     @property
     def image_topic(self) -> str:
@@ -291,6 +305,11 @@ class Config:
             if camera.lane and camera.lane not in names:
                 near = did_you_mean(camera.lane, names)
                 problems.append(f'{where}.lane: no lane is called "{camera.lane}"{near}')
+            if camera.white_level <= camera.black_level != 0:
+                problems.append(
+                    f'{where}.black_level: expected less than white_level = '
+                    f'{camera.white_level}, got {camera.black_level}'
+                )
             if not TOPIC.fullmatch(camera.image_topic):
                 problems.append(
                     f'{where}.topic: "{camera.topic}" is no topic name: expected parts of letters, '

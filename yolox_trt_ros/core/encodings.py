@@ -1,12 +1,23 @@
 """The image encodings this package reads, and the memory layout each one promises.
 
-Names are those of ``sensor_msgs/image_encodings``; ``jpeg`` and ``png`` stand for a
+Names are those of ``sensor_msgs/image_encodings``; ``jpeg``, ``png`` and ``webp`` stand for a
 ``CompressedImage`` payload that a detector decodes when, and only when, it takes the frame.
+
+A new encoding is a row of :data:`RAW`. Who reads or writes pixels keeps a table by name and passes
+it through :func:`for_each_encoding`: an entry that is missing there ends the import.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+Entry = TypeVar('Entry')
+
+LONGEST_NAME = 24
+"""A longer name is none of an encoding, and not worth the time to look for one like it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +27,12 @@ class Encoding:
     Attributes:
         name: canonical name.
         bytes_per_pixel: bytes of one pixel in the first plane.
-        planes: 1, or 1.5 for NV12 (a luma plane, then a half-height interleaved chroma plane).
+        planes: bytes of all planes per byte of the first: 1.5 for 4:2:0, 3 for 4:4:4 in planes.
+            The planes follow each other without a gap.
         width_multiple, height_multiple: what chroma subsampling or a Bayer mosaic asks for.
+        last_row: length of the last row in memory per row of the first plane.
+        narrow: of an encoding with 16 bits a sample, the name of the one with 8 bits and the same
+            order of samples, to which images are brought first; of others empty.
     """
 
     name: str
@@ -25,6 +40,8 @@ class Encoding:
     planes: float = 1.0
     width_multiple: int = 1
     height_multiple: int = 1
+    last_row: float = 1.0
+    narrow: str = ''
 
     def min_step(self, width: int) -> int:
         """Return the fewest bytes a row of ``width`` pixels takes."""
@@ -34,6 +51,14 @@ class Encoding:
         """Return how many rows of ``step`` bytes an image of ``height`` pixel rows has."""
         return int(height * self.planes)
 
+    def size(self, height: int, width: int, step: int) -> int:
+        """Return the fewest bytes of an image: the last row may come without its padding."""
+        padding = int((step - self.min_step(width)) * self.last_row)
+        return step * self.rows(height) - padding
+
+
+PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
+"""Bayer mosaics by the colours of the first two rows' first two pixels."""
 
 RAW = {
     e.name: e
@@ -46,22 +71,91 @@ RAW = {
         Encoding('yuv422', 2, width_multiple=2),
         Encoding('yuv422_yuy2', 2, width_multiple=2),
         Encoding('nv12', 1, 1.5, 2, 2),
-        Encoding('bayer_rggb8', 1, width_multiple=2, height_multiple=2),
-        Encoding('bayer_bggr8', 1, width_multiple=2, height_multiple=2),
-        Encoding('bayer_gbrg8', 1, width_multiple=2, height_multiple=2),
-        Encoding('bayer_grbg8', 1, width_multiple=2, height_multiple=2),
+        Encoding('nv21', 1, 1.5, 2, 2),
+        Encoding('nv24', 1, 3.0, last_row=2.0),
+        Encoding('i420', 1, 1.5, 2, 2, last_row=0.5),
+        Encoding('yv12', 1, 1.5, 2, 2, last_row=0.5),
+        *(Encoding(f'bayer_{p}8', 1, 1.0, 2, 2) for p in PATTERNS),
+        Encoding('bgr16', 6, narrow='bgr8'),
+        Encoding('rgb16', 6, narrow='rgb8'),
+        Encoding('bgra16', 8, narrow='bgra8'),
+        Encoding('rgba16', 8, narrow='rgba8'),
+        Encoding('mono16', 2, narrow='mono8'),
+        *(Encoding(f'bayer_{p}16', 2, 1.0, 2, 2, narrow=f'bayer_{p}8') for p in PATTERNS),
     )
 }
 """Raw encodings by canonical name."""
 
-ALIASES = {
-    '8UC1': 'mono8',
-    '8UC3': 'bgr8',
-    '8UC4': 'bgra8',
-    'uyvy': 'yuv422',
-    'yuyv': 'yuv422_yuy2',
+# GenICam names a Bayer pattern by two letters, V4L2 by four characters that follow no single rule.
+_BAYER_NAMES = {
+    'rggb': ('rg', ('rggb',), ('rg10', 'rg12', 'rg14', 'rg16')),
+    'bggr': ('bg', ('bggr', 'ba81'), ('bg10', 'bg12', 'bg14', 'byr2')),
+    'gbrg': ('gb', ('gbrg',), ('gb10', 'gb12', 'gb14', 'gb16')),
+    'grbg': ('gr', ('grbg',), ('ba10', 'ba12', 'gr14', 'gr16')),
 }
-"""Other names for the same layouts, as cv_bridge and recent camera drivers write them."""
+_OTHER_NAMES = {
+    'bgr8': '8uc3 bgr bgr24 bgr3',
+    'rgb8': 'rgb rgb24 rgb3',
+    'bgra8': '8uc4 bgra bgra32 bgrx bgr4 ar24 xr24',
+    'rgba8': 'rgba rgba32 rgbx ab24 xb24',
+    'mono8': '8uc1 mono gray gray8 grey y8 y800',
+    'yuv422': 'uyvy yuv422_uyvy uynv y422',
+    'yuv422_yuy2': 'yuyv yuy2 yuv422_yuyv yunv',
+    'i420': 'iyuv yu12 yuv420 yuv420p',
+    'bgr16': '16uc3 bgr48',
+    'rgb16': 'rgb48',
+    'bgra16': '16uc4 bgra64',
+    'rgba16': 'rgba64',
+    'mono16': '16uc1 mono10 mono12 mono14 gray16 gray16_le y16 y10 y12 y14',
+}
+ALIASES = {alias: name for name, aliases in _OTHER_NAMES.items() for alias in aliases.split()} | {
+    alias: f'bayer_{pattern}{bits}'
+    for pattern, (short, narrow, wide) in _BAYER_NAMES.items()
+    for bits, aliases in (
+        (8, (*narrow, f'bayer{short}8')),
+        (16, (*wide, *(f'bayer{short}{n}' for n in (10, 12, 14, 16)))),
+        (16, tuple(f'bayer_{pattern}{n}' for n in (10, 12, 14))),
+    )
+    for alias in aliases
+}
+"""Other names of the same layouts, in lower case: those of OpenCV, V4L2, GStreamer and GenICam.
+Samples of 10, 12 or 14 bits lie in the low bits of 16."""
 
-COMPRESSED = ('jpeg', 'png')
+COMPRESSED = ('jpeg', 'png', 'webp')
 """Payload formats of ``CompressedImage`` that this package decodes."""
+
+
+def resolve(encoding: str) -> str:
+    """Return the canonical name of a raw encoding, however it is written; '' if it is not read."""
+    name = encoding.strip(' \0').lower()
+    name = ALIASES.get(name, name)
+    return name if name in RAW else ''
+
+
+def hint_at(encoding: str, fits: Callable[[Encoding], bool] = lambda _: True) -> str:
+    """Return what to say behind a name that is not read: the nearest name that is, or all.
+
+    Args:
+        encoding: as it was written.
+        fits: whether a layout may be the one that was meant.
+    """
+    written = encoding.strip(' \0').lower()
+    names = [*RAW, *ALIASES] if len(written) <= LONGEST_NAME else []
+    for near in difflib.get_close_matches(written, names, 5):
+        name = resolve(near)
+        # The same letters in another order mostly are colours in another order.
+        if sorted(near) != sorted(written) and fits(RAW[name]):
+            return f' — did you mean "{name}"?'
+    return f'; read are {", ".join(RAW)}'
+
+
+def for_each_encoding(table: Mapping[str, Entry], where: str) -> Mapping[str, Entry]:
+    """Return a table that has an entry for each raw encoding of 8 bits, as the others become one.
+
+    Raises:
+        TypeError: it lacks one, or has one that :data:`RAW` does not know.
+    """
+    expected = {name for name, layout in RAW.items() if not layout.narrow}
+    if differs := expected ^ table.keys():
+        raise TypeError(f'{where}: expected one entry an encoding, differs in {sorted(differs)}')
+    return table

@@ -12,6 +12,8 @@ from math import ceil
 
 import numpy as np
 
+from yolox_trt_ros.core.jpeg_tables import STANDARD_TABLES
+
 MOST_SEGMENTS = 2048
 """A file of more is taken for damaged; real ones have dozens, with colour profiles hundreds."""
 
@@ -28,43 +30,6 @@ _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _NO_CODES = _ARITHMETIC | {0xC3, 0xC7}  # these, or lossless: no Huffman codes of blocks
 
-# Annex K.3.3: number of codes of each length, and the values in the order of their codes.
-_DC_LENGTHS = ('00010501010101010100000000000000', '00030101010101010101010000000000')
-_DC_VALUES = '000102030405060708090a0b'
-_AC = (
-    '0002010303020403050504040000017d'
-    '01020300041105122131410613516107227114328191a1082342b1c11552d1f0'
-    '2433627282090a161718191a25262728292a3435363738393a43444546474849'
-    '4a535455565758595a636465666768696a737475767778797a83848586878889'
-    '8a92939495969798999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2c3c4c5'
-    'c6c7c8c9cad2d3d4d5d6d7d8d9dae1e2e3e4e5e6e7e8e9eaf1f2f3f4f5f6f7f8'
-    'f9fa',
-    '00020102040403040705040400010277'
-    '000102031104052131061241510761711322328108144291a1b1c109233352f0'
-    '156272d10a162434e125f11718191a262728292a35363738393a434445464748'
-    '494a535455565758595a636465666768696a737475767778797a828384858687'
-    '88898a92939495969798999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2c3'
-    'c4c5c6c7c8c9cad2d3d4d5d6d7d8d9dae2e3e4e5e6e7e8e9eaf2f3f4f5f6f7f8'
-    'f9fa',
-)
-
-
-def _standard_tables() -> bytes:
-    payload = b''.join(
-        bytes([identifier]) + bytes.fromhex(table)
-        for identifier, table in (
-            (0x00, _DC_LENGTHS[0] + _DC_VALUES),
-            (0x10, _AC[0]),
-            (0x01, _DC_LENGTHS[1] + _DC_VALUES),
-            (0x11, _AC[1]),
-        )
-    )
-    return b'\xff\xc4' + (len(payload) + 2).to_bytes(2, 'big') + payload
-
-
-STANDARD_TABLES = _standard_tables()
-"""A DHT segment with the Huffman tables that a Motion JPEG without any means."""
-
 
 @dataclass(frozen=True, slots=True)
 class Jpeg:
@@ -73,7 +38,7 @@ class Jpeg:
     Attributes:
         begin, end: where the picture is in the data: from its start marker to behind its end
             marker, or to where reading stopped.
-        height, width: pixels; 0: there is no start of frame.
+        height, width: pixels; 0: there is no start of frame. They are told of a damaged one too.
         precision: bits of a sample.
         components: 1 for grey, 3 for colour, 4 for CMYK.
         progressive: whether scans refine the whole picture one after the other.
@@ -126,6 +91,11 @@ def read_jpeg(data: np.ndarray) -> Jpeg:
             break
         found = _Walk(data, found.end, markers).picture()
     return first if found.problem else found
+
+
+def find_start(data: np.ndarray, within: int) -> int:
+    """Return where a JPEG begins among the first ``within`` bytes; -1: none does."""
+    return data[:within].tobytes().find(b'\xff\xd8\xff')
 
 
 def with_tables(data: np.ndarray, jpeg: Jpeg) -> np.ndarray:
@@ -263,6 +233,8 @@ class _Walk:
                 return 0, b'', 'another picture begins inside it'
             size = int.from_bytes(raw[place + 2 : place + 4], 'big')
             body = raw[place + 4 : place + 2 + size]
+            if code in _FRAMES and not self._frame and len(body) >= 5:
+                self._precision, self._height, self._width = struct.unpack_from('>BHH', body)
             if size < 2 or len(body) != size - 2:
                 self._position = len(raw)
                 return 0, b'', f'its segment ff{code:02x} of {size} bytes is cut: truncated'
@@ -298,8 +270,7 @@ class _Walk:
             return 'it has two starts of frame'
         if len(body) < 6 or len(body) < 6 + 3 * body[5]:
             return f'its start of frame has {len(body)} bytes'
-        self._precision, self._height, self._width, components = struct.unpack_from('>BHHB', body)
-        self._frame = code
+        self._frame, components = code, body[5]
         for i in range(6, 6 + 3 * components, 3):
             self._factors[body[i]] = body[i + 1] >> 4, body[i + 1] & 15
         size = f'{self._width}x{self._height}'

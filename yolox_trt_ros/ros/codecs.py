@@ -11,13 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolox_trt_ros.core.encodings import COMPRESSED
+from yolox_trt_ros.core.encodings import COMPRESSED, RAW, resolve
 from yolox_trt_ros.core.errors import DropReason, FrameError
-from yolox_trt_ros.core.frame import MAX_SIDE, Frame, check_layout
-from yolox_trt_ros.core.jpeg import read_head
+from yolox_trt_ros.core.frame import FOUND, MAX_SIDE, Frame, raw_layout
+from yolox_trt_ros.core.image_files import FileHead, read_file_head, read_kind
+from yolox_trt_ros.core.jpeg import find_start
 
 # Longer names are damaged messages, not names.
 MAX_STRING = 4096
+
+TRAILER = 16 << 20
+"""Bytes that a file may have besides its picture, such as the film of a motion photo."""
+
+MOST_BYTES = 8
+"""Most bytes of a file's pixel: four samples of 16 bits that could not be compressed."""
+
+RUBBISH = 1 << 16
+"""Bytes that may come before a JPEG, such as the rest of the one before."""
 
 
 class CdrReader:
@@ -86,11 +96,24 @@ class Arrival:
         camera: the camera's name.
         sequence: its arrival number.
         received_ns: monotonic arrival time.
+        levels: see :class:`core.frame.Frame`.
     """
 
     camera: str
     sequence: int
     received_ns: int
+    levels: tuple[int, int] = FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHead:
+    """What an ``Image`` message says of its payload, as it says it."""
+
+    encoding: str
+    height: int
+    width: int
+    step: int
+    big_endian: bool
 
 
 def read_image(message: bytes, arrival: Arrival) -> Frame:
@@ -103,10 +126,32 @@ def read_image(message: bytes, arrival: Arrival) -> Frame:
     stamp_ns, frame_id = _header(reader)
     height, width = reader.number('I'), reader.number('I')
     encoding = reader.text()
-    reader.number('B')  # is_bigendian says nothing about 8-bit channels
-    step = reader.number('I')
-    data = reader.payload()
-    name = check_layout(encoding, height, width, step, len(data))
+    big_endian, step = bool(reader.number('B')), reader.number('I')
+    head = ImageHead(encoding, height, width, step, big_endian)
+    return raw_frame(arrival, stamp_ns, frame_id, head, reader.payload())
+
+
+def read_compressed_image(message: bytes, arrival: Arrival) -> Frame:
+    """Return the frame in a serialised ``sensor_msgs/CompressedImage``, not yet decoded.
+
+    Raises:
+        FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
+    """
+    reader = CdrReader(message)
+    stamp_ns, frame_id = _header(reader)
+    label = reader.text()
+    return compressed_frame(arrival, stamp_ns, frame_id, label, reader.payload())
+
+
+def raw_frame(
+    arrival: Arrival, stamp_ns: int, frame_id: str, head: ImageHead, data: np.ndarray
+) -> Frame:
+    """Return the frame of an ``Image`` message's parts.
+
+    Raises:
+        FrameError: ``malformed`` or ``unsupported``.
+    """
+    name, height, step = raw_layout(head.encoding, head.height, head.width, head.step, len(data))
     return Frame(
         arrival.camera,
         arrival.sequence,
@@ -115,37 +160,40 @@ def read_image(message: bytes, arrival: Arrival) -> Frame:
         frame_id,
         name,
         height,
-        width,
+        head.width,
         step,
         data,
+        levels=arrival.levels,
+        big_endian=head.big_endian,
     )
 
 
-def read_compressed_image(message: bytes, arrival: Arrival) -> Frame:
-    """Return the frame in a serialised ``sensor_msgs/CompressedImage``, not yet decoded.
+def compressed_frame(
+    arrival: Arrival, stamp_ns: int, frame_id: str, label: str, data: np.ndarray
+) -> Frame:
+    """Return the frame of a ``CompressedImage`` message's parts, not yet decoded.
 
-    Size and kind come from the payload's own header; ``format`` is free text that drivers fill in
-    their own ways.
+    Kind and size come from the payload's own head; ``label``, the message's ``format``, is free
+    text that drivers fill in their own ways. Only what its samples stand for is read from there.
 
     Raises:
         FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
     """
-    reader = CdrReader(message)
-    stamp_ns, frame_id = _header(reader)
-    label = reader.text()
-    data = reader.payload()
-    kind, height, width = compressed_size(data, label)
+    data = _without_rubbish(data, label)
+    head = _file_head(data, label)
     return Frame(
         arrival.camera,
         arrival.sequence,
         stamp_ns,
         arrival.received_ns,
         frame_id,
-        kind,
-        height,
-        width,
+        head.kind,
+        head.height,
+        head.width,
         0,
         data,
+        content=_content(head, label),
+        levels=arrival.levels,
     )
 
 
@@ -167,33 +215,76 @@ def stamp_ns(seconds: int, nanoseconds: int) -> int:
 
 
 def compressed_size(data: np.ndarray, label: str) -> tuple[str, int, int]:
-    """Return (``jpeg`` or ``png``, height, width) from the first bytes of a compressed image.
+    """Return (one of :data:`encodings.COMPRESSED`, height, width) from a file's first bytes.
 
     Args:
         data: uint8 (n,).
         label: the message's ``format``, for the error only.
 
     Raises:
-        FrameError: ``unsupported``: neither JPEG nor PNG; ``undecodable``: its header is damaged.
+        FrameError: ``unsupported``: of another kind; ``undecodable``: its head is damaged;
+            ``malformed``: it is far too large for its picture.
     """
-    head = data[:26].tobytes()
-    if head.startswith(b'\xff\xd8'):
-        jpeg = read_head(data)
-        kind, size = 'jpeg', (jpeg.height, jpeg.width)
-    elif head.startswith(b'\x89PNG\r\n\x1a\n'):
-        kind, size = 'png', struct.unpack('>II', head[16:24])[::-1] if len(head) >= 24 else (0, 0)
-    else:
+    head = _file_head(data, label)
+    return head.kind, head.height, head.width
+
+
+def _file_head(data: np.ndarray, label: str) -> FileHead:
+    head = read_file_head(data)
+    if head is None or 'compresseddepth' in label.lower():
+        depth = ', a depth image' if 'depth' in label.lower() else ''
         raise FrameError(
             DropReason.UNSUPPORTED,
-            f'format "{label[:40]}", payload starting with {head[:4].hex()}: '
+            f'format "{label[:40]}"{depth}, payload starting with {data[:4].tobytes().hex()}: '
             f'expected one of {", ".join(COMPRESSED)}',
         )
-    if not all(0 < side <= MAX_SIDE for side in size):
+    height, width = head.height, head.width
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
         raise FrameError(
             DropReason.UNDECODABLE,
-            f'{kind} of {len(data)} bytes: expected an image size, got {size[1]}x{size[0]}',
+            f'{head.kind} of {len(data)} bytes: expected an image size, got {width}x{height}',
         )
-    return kind, size[0], size[1]
+    if head.kind == 'jpeg' and head.depth != 8:
+        raise FrameError(
+            DropReason.UNSUPPORTED, f'JPEG with {head.depth} bits a sample: expected 8'
+        )
+    most = TRAILER + MOST_BYTES * width * height
+    if len(data) > most:
+        raise FrameError(
+            DropReason.MALFORMED,
+            f'{head.kind} of {width}x{height} in {len(data)} bytes: expected at most {most}',
+        )
+    return head
+
+
+def _without_rubbish(data: np.ndarray, label: str) -> np.ndarray:
+    """Return a payload from its picture on, should it begin with the rest of another one."""
+    if not read_kind(data) and (not label or 'jp' in label.lower()):
+        return data[max(find_start(data, RUBBISH), 0) :]
+    return data
+
+
+def _content(head: FileHead, label: str) -> str:
+    """Return :attr:`Frame.content` from what image_transport's ``format`` says.
+
+    That is ``<encoding of the image>; <codec> compressed <encoding of the file>``, where the second
+    is left out if the file's samples are those of the image. Depth and channels are the file's own.
+    """
+    before, _, behind = label.lower().partition(';')
+    stored = resolve(behind.partition('compressed')[2]) or resolve(before)
+    if head.channels != 1:
+        return 'bgr16' if head.depth == 16 else ''
+    if not stored.startswith('bayer_') or head.depth not in (8, 16):
+        return 'mono16' if head.depth == 16 else ''
+    name = f'{stored.rstrip("0123456789")}{head.depth}'
+    layout = RAW[name]
+    if head.width % layout.width_multiple or head.height % layout.height_multiple:
+        raise FrameError(
+            DropReason.MALFORMED,
+            f'{name} in a {head.kind} of {head.width}x{head.height}: width must be a multiple of '
+            f'{layout.width_multiple} and height of {layout.height_multiple}',
+        )
+    return name
 
 
 READERS = {'raw': read_image, 'compressed': read_compressed_image}

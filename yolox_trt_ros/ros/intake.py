@@ -147,6 +147,7 @@ class Intake:
     ) -> None:
         self.name = camera.name
         self.notes = IngestNotes(way)
+        self._levels = camera.levels
         self._pipeline = pipeline
         self._warn = warn
         self._received = 0
@@ -171,7 +172,7 @@ class Intake:
         """
         name, notes = self.name, self.notes
         self._received += 1
-        arrival = Arrival(name, self._pipeline.next_sequence(name), received_ns)
+        arrival = Arrival(name, self._pipeline.next_sequence(name), received_ns, self._levels)
         try:
             frame = read(message, arrival)
         except FrameError as error:

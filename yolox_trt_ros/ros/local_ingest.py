@@ -60,7 +60,7 @@ class LocalIngest:
     def _frame(self, shot: Shot, arrival: Arrival) -> Frame:
         late_ns = arrival.received_ns - shot.due_ns
         stamp_ns = max(0, self._clock.now().nanoseconds - late_ns)
-        return to_frame(shot, arrival.sequence, stamp_ns, arrival.received_ns)
+        return to_frame(shot, arrival.sequence, stamp_ns, arrival.received_ns, arrival.levels)
 
     def _ended(self, error: BaseException) -> None:
         told = ''.join(traceback.format_exception(error))

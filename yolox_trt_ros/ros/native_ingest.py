@@ -21,9 +21,9 @@ from rclpy.utilities import get_rmw_implementation_identifier
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
-from yolox_trt_ros.core.frame import Frame, check_layout
+from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.host_memory import PageLocks
-from yolox_trt_ros.ros.codecs import Arrival, compressed_size, stamp_ns
+from yolox_trt_ros.ros.codecs import Arrival, ImageHead, compressed_frame, raw_frame, stamp_ns
 from yolox_trt_ros.ros.intake import FrameSink, Intake
 from yolox_trt_ros.ros.native import load_native
 from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES, subscribe
@@ -214,9 +214,8 @@ def read_image(image: Image, arrival: Arrival) -> Frame:
         FrameError: ``malformed`` or ``unsupported``.
     """
     stamp, data = _content(image)
-    height, width, step = image.height, image.width, image.step
-    name = check_layout(image.encoding, height, width, step, len(data))
-    return _frame(arrival, stamp, image.frame_id, (name, height, width, step), data)
+    head = ImageHead(image.encoding, image.height, image.width, image.step, image.big_endian)
+    return raw_frame(arrival, stamp, image.frame_id, head, data)
 
 
 def read_compressed_image(image: Image, arrival: Arrival) -> Frame:
@@ -226,8 +225,7 @@ def read_compressed_image(image: Image, arrival: Arrival) -> Frame:
         FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
     """
     stamp, data = _content(image)
-    look = (*compressed_size(data, image.encoding), 0)
-    return _frame(arrival, stamp, image.frame_id, look, data)
+    return compressed_frame(arrival, stamp, image.frame_id, image.encoding, data)
 
 
 _READERS = {'raw': read_image, 'compressed': read_compressed_image}
@@ -240,11 +238,3 @@ def _content(image: Image) -> tuple[int, np.ndarray]:
     # numpy refuses buffers without a single element
     data = np.frombuffer(memoryview(image), np.uint8) if len(image) else np.empty(0, np.uint8)
     return stamp_ns(image.seconds, image.nanoseconds), data
-
-
-def _frame(
-    arrival: Arrival, stamp: int, frame_id: str, look: tuple[str, int, int, int], data: np.ndarray
-) -> Frame:
-    return Frame(
-        arrival.camera, arrival.sequence, stamp, arrival.received_ns, frame_id, *look, data
-    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.frame import FOUND, Frame
 from yolox_trt_ros.sim.encode import EncodedImage
 from yolox_trt_ros.sim.loops import CACHE_BYTES, Album, Loop, open_loops
 
@@ -196,7 +196,13 @@ def optical_frame(camera: str) -> str:
     return f'{camera}_optical_frame'
 
 
-def to_frame(shot: Shot, sequence: int, stamp_ns: int, received_ns: int) -> Frame:
+def to_frame(
+    shot: Shot,
+    sequence: int,
+    stamp_ns: int,
+    received_ns: int,
+    levels: tuple[int, int] = FOUND,
+) -> Frame:
     """Return a shot as it looks behind the middleware, for pipelines in the same process.
 
     Args:
@@ -204,6 +210,7 @@ def to_frame(shot: Shot, sequence: int, stamp_ns: int, received_ns: int) -> Fram
         sequence: arrival number among the frames of its camera.
         stamp_ns: header stamp in the ROS clock, nanoseconds.
         received_ns: arrival in the monotonic clock, nanoseconds.
+        levels: see :class:`core.frame.Frame`.
     """
     image = shot.image
     return Frame(
@@ -217,6 +224,7 @@ def to_frame(shot: Shot, sequence: int, stamp_ns: int, received_ns: int) -> Fram
         image.width,
         image.step,
         image.data,
+        levels=levels,
     )
 
 

@@ -209,13 +209,15 @@ def _through_pipeline(
         found[frame.camera][frame.sequence] = detections
 
     numbers = ImageNumbers()
-    readers = {topics[c.name]: (c.name, READERS[c.transport]) for c in config.cameras}
+    readers = {topics[c.name]: (c, READERS[c.transport]) for c in config.cameras}
     options = PipelineOptions(lockstep=True)
     with Pipeline(config.cameras, lane_specs(config, model), sink, options=options) as pipeline:
         for message in bag.messages(list(readers)):
-            camera, read = readers[message.topic]
+            settings, read = readers[message.topic]
+            camera = settings.name
             numbers.add(camera, message.cdr)
-            arrival = Arrival(camera, pipeline.next_sequence(camera), time.monotonic_ns())
+            sequence = pipeline.next_sequence(camera)
+            arrival = Arrival(camera, sequence, time.monotonic_ns(), settings.levels)
             try:
                 pipeline.offer(read(message.cdr, arrival))
             except FrameError as error:

@@ -185,7 +185,8 @@ class Observer(Watcher):
     def _on_image(self, camera: CameraConfig, message: bytes) -> None:
         seen = self.seen[camera.name]
         try:
-            frame = READERS[camera.transport](message, Arrival(camera.name, 0, time.monotonic_ns()))
+            arrival = Arrival(camera.name, 0, time.monotonic_ns(), camera.levels)
+            frame = READERS[camera.transport](message, arrival)
         except FrameError:
             return  # the detector counts it
         seen.add_image(frame)

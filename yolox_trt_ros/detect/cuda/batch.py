@@ -24,7 +24,7 @@ IMAGE = np.dtype(
         ('out_width', 'i4'),
         ('out_height', 'i4'),
         ('format', 'i4'),
-        ('red', 'i4'),
+        ('order', 'i4'),
         ('swap', 'i4'),
         ('letterbox', 'f4'),
     ],
@@ -47,7 +47,7 @@ BATCH = np.dtype(
 
 
 class Pixels(NamedTuple):
-    """How a raw image lies in memory: a :class:`Frame`'s attributes of these names."""
+    """How a raw image of 8 bits a sample lies in memory: a :class:`Frame`'s attributes."""
 
     encoding: str
     height: int

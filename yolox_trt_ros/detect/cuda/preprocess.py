@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from yolox_trt_ros.core.encodings import for_each_encoding
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import Letterbox, ModelSpec
 from yolox_trt_ros.detect.cuda.batch import IMAGE, Batch, Pixels, Source
@@ -30,22 +31,31 @@ TARGET = np.dtype(
     align=True,
 )
 
-_PACKED3, _PACKED4, _MONO, _UYVY, _YUYV, _NV12, _BAYER = range(7)
-# Format, where red sits in a Bayer mosaic (x in bit 0, y in bit 1), and whether red comes first.
-_FORMATS = {
-    'bgr8': (_PACKED3, 0, False),
-    'rgb8': (_PACKED3, 0, True),
-    'bgra8': (_PACKED4, 0, False),
-    'rgba8': (_PACKED4, 0, True),
-    'mono8': (_MONO, 0, False),
-    'yuv422': (_UYVY, 0, False),
-    'yuv422_yuy2': (_YUYV, 0, False),
-    'nv12': (_NV12, 0, False),
-    'bayer_rggb8': (_BAYER, 0, False),
-    'bayer_bggr8': (_BAYER, 3, False),
-    'bayer_gbrg8': (_BAYER, 2, False),
-    'bayer_grbg8': (_BAYER, 1, False),
-}
+# kPacked3 and the others in image.cuh.
+_PACKED3, _PACKED4, _MONO, _UYVY, _YUYV, _NV12, _NV24, _I420, _BAYER = range(9)
+# Format, the order of its samples, and whether red comes first. In a Bayer mosaic the order is
+# where red sits (x in bit 0, y in bit 1), in planes whether V comes before U.
+_FORMATS: Mapping[str, tuple[int, int, bool]] = for_each_encoding(
+    {
+        'bgr8': (_PACKED3, 0, False),
+        'rgb8': (_PACKED3, 0, True),
+        'bgra8': (_PACKED4, 0, False),
+        'rgba8': (_PACKED4, 0, True),
+        'mono8': (_MONO, 0, False),
+        'yuv422': (_UYVY, 0, False),
+        'yuv422_yuy2': (_YUYV, 0, False),
+        'nv12': (_NV12, 0, False),
+        'nv21': (_NV12, 1, False),
+        'nv24': (_NV24, 0, False),
+        'i420': (_I420, 0, False),
+        'yv12': (_I420, 1, False),
+        'bayer_rggb8': (_BAYER, 0, False),
+        'bayer_bggr8': (_BAYER, 3, False),
+        'bayer_gbrg8': (_BAYER, 2, False),
+        'bayer_grbg8': (_BAYER, 1, False),
+    },
+    __name__,
+)
 
 MAX_TEMPLATES = 256
 """Sizes and encodings of images that are remembered; cameras have fewer, folders may have more."""
@@ -188,7 +198,7 @@ class CudaPreprocessor:
         encoding, height, width, step = pixels
         box = Letterbox.fit(height, width, self._spec)
         image = np.zeros((), IMAGE)
-        form, image['red'], red_first = _FORMATS[encoding]
+        form, image['order'], red_first = _FORMATS[encoding]
         image['format'] = form
         image['swap'] = red_first != (self._spec.colour == 'rgb')
         image['step'], image['width'], image['height'] = step, width, height

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from yolox_trt_ros.core.encodings import COMPRESSED, RAW
+from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.attempt import attempt, no_memory
-from yolox_trt_ros.detect.cpu.decode import decode_compressed
+from yolox_trt_ros.detect.cpu.eight_bit import eight_bit, eight_bit_name, is_eight_bit
 from yolox_trt_ros.detect.cuda.batch import Pixels, Source
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import Device
@@ -28,7 +27,8 @@ LIMIT = 1 << 31
 """Bytes of an image: kernels count them in 32 bits."""
 
 Kind = tuple[str, int, int, int, int]
-"""Encoding, height, width, step and bytes of a raw frame: all that a layout depends on."""
+"""Encoding, height, width, step and bytes of a frame with 8 bits a sample: all that a layout
+depends on. One that is brought to that has no step yet, and its file's size says nothing."""
 
 Sources = list[Source | None]
 Errors = dict[int, FrameError]
@@ -98,7 +98,7 @@ class Staging:
         opened = {
             i: self._jpeg.open(frame)
             for i, frame in enumerate(frames)
-            if frame.encoding == 'jpeg' and frame.width > 1
+            if frame.encoding == 'jpeg' and not frame.content and frame.width > 1
         }
         jpegs = [i for i, stream in opened.items() if stream is not None]
         if not jpegs:
@@ -156,7 +156,7 @@ class Staging:
 
     def _upload_larger(self, frames: Sequence[Frame]) -> tuple[Sources, Errors]:
         """Make room first, for what compressed images really hold: a header may claim anything."""
-        done = list(self._pool.map(_decoded, frames))
+        done = list(self._pool.map(_made, frames))
         errors = {i: frame for i, (frame, _) in enumerate(done) if isinstance(frame, FrameError)}
         good = {i: frame for i, (frame, _) in enumerate(done) if isinstance(frame, Frame)}
         while True:
@@ -197,8 +197,12 @@ class Staging:
 
 
 def _kinds(frames: Iterable[Frame]) -> list[Kind]:
-    # A file's size says nothing; it has no step.
-    return [(f.encoding, f.height, f.width, f.step, f.step and len(f.data)) for f in frames]
+    return [
+        (f.encoding, f.height, f.width, f.step, len(f.data))
+        if is_eight_bit(f)
+        else (eight_bit_name(f), f.height, f.width, 0, 0)
+        for f in frames
+    ]
 
 
 def _arrange(kinds: Sequence[Kind]) -> tuple[list[Layout | None], Errors, int]:
@@ -220,31 +224,32 @@ def _arrange(kinds: Sequence[Kind]) -> tuple[list[Layout | None], Errors, int]:
 def _layout(
     encoding: str, height: int, width: int, step: int, size: int, place: int
 ) -> Layout | FrameError:
-    """Return how the kernels will find an image: decoded, if it is compressed.
+    """Return how the kernels will find an image of 8 bits a sample; without a step, it is made so.
 
     Or why they cannot: it has fewer bytes than it should, more than kernels count, or an encoding
     that nobody reads.
     """
-    if encoding in COMPRESSED:
-        step = width * 3
-        return Layout(Pixels('bgr8', height, width, step), step * height, place, False)
     raw = RAW.get(encoding)
     if raw is None:
         return FrameError(DropReason.UNSUPPORTED, f'encoding "{encoding[:40]}" is not supported')
+    made = step == 0
+    step = step or raw.min_step(width)
     rows = raw.rows(height)
     if step * rows >= LIMIT:
         return FrameError(
             DropReason.UNSUPPORTED,
             f'{encoding} frame: expected less than {LIMIT} bytes, got {step} × {rows}',
         )
-    need = step * (rows - 1) + raw.min_step(width)
+    pixels = Pixels(encoding, height, width, step)
+    if made:
+        return Layout(pixels, step * rows, place, False)
+    need = raw.size(height, width, step)
     if size < need:
         return FrameError(
             DropReason.MALFORMED, f'{encoding} frame: expected {need} bytes, got {size}'
         )
     # Rows behind the image, if there are any, stay behind. An image of a single column is copied,
     # so that SLACK is behind it; where it lies, foreign memory may be.
-    pixels = Pixels(encoding, height, width, step)
     return Layout(pixels, min(size, step * rows), place, width > 1)
 
 
@@ -255,23 +260,18 @@ def _shares(frames: Sequence[Frame], places: Sequence[int], spent_ns: int) -> Sp
     return {place: spent_ns * n // whole for place, n in zip(places, pixels, strict=True)}
 
 
-def _decoded(frame: Frame) -> tuple[Frame | FrameError, int]:
-    """Return a frame with its pixels in the place of a file, and the time that took."""
-    if not frame.compressed:
+def _made(frame: Frame) -> tuple[Frame | FrameError, int]:
+    """Return a frame with pixels that kernels read, and the time that took."""
+    if is_eight_bit(frame):
         return frame, 0
-    pixels, spent_ns = attempt(decode_compressed, frame)
-    if isinstance(pixels, FrameError):
-        return pixels, spent_ns
-    raw = replace(frame, encoding='bgr8', step=frame.width * 3, data=pixels.reshape(-1))
-    return raw, spent_ns
+    return attempt(eight_bit, frame)
 
 
 def _copy(frame: Frame, target: np.ndarray) -> tuple[FrameError | None, int]:
     """Write a frame's pixels to where they are read, and return what is wrong and the time."""
     wrong, spent_ns = attempt(partial(_write, target=target), frame)
-    return wrong, spent_ns if frame.compressed else 0
+    return wrong, 0 if is_eight_bit(frame) else spent_ns
 
 
 def _write(frame: Frame, target: np.ndarray) -> None:
-    data = decode_compressed(frame).reshape(-1) if frame.compressed else frame.data
-    np.copyto(target, data[: target.size])
+    np.copyto(target, eight_bit(frame).data[: target.size])

@@ -21,7 +21,7 @@ struct Image {
   int step, width, height;     // bytes, pixels
   int out_width, out_height;   // pixels that the image covers in the network's input
   int format;
-  int red;                     // Bayer: where red sits, x in bit 0, y in bit 1
+  int order;                   // Bayer: where red sits, x in bit 0, y in bit 1; planes: V before U
   int swap;                    // channel order is the reverse of the network's
   float letterbox;             // network pixels per source pixel, before rounding
 };

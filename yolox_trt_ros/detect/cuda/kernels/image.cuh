@@ -6,7 +6,7 @@
 #pragma once
 #include "batch.cuh"
 
-enum Format { kPacked3, kPacked4, kMono, kUyvy, kYuyv, kNv12, kBayer };
+enum Format { kPacked3, kPacked4, kMono, kUyvy, kYuyv, kNv12, kNv24, kI420, kBayer };
 
 // Channels of two neighbouring pixels: byte 0 is the left one's, byte 1 the right one's; the upper
 // two bytes are undefined.
@@ -95,14 +95,40 @@ template <> DEVICE Pair fetch<kYuyv>(const Image& image, int x, int y) {
   return fetch_yuv422(image, x, y, 0, 1);
 }
 
+// Two pixels of planes with interleaved chroma; `right` is the place of the right one's among `uv`.
+DEVICE Pair pair_of_planes(const Image& image, unsigned luma, unsigned uv, int right) {
+  const int u = image.order, v = 1 - u;
+  return pair_of(bgr_of_yuv(byte_of(luma, 0), byte_of(uv, u), byte_of(uv, v)),
+                 bgr_of_yuv(byte_of(luma, 1), byte_of(uv, right + u), byte_of(uv, right + v)));
+}
+
 template <> DEVICE Pair fetch<kNv12>(const Image& image, int x, int y) {
   const unsigned luma = load_bytes(image, y * image.step + x, 2).lo;
   const bool odd = x & 1;
   const int chroma = (image.height + y / 2) * image.step + (x - odd);
   const unsigned uv = load_bytes(image, chroma, odd ? 4 : 2).lo;
-  const int right = odd ? 2 : 0;
-  return pair_of(bgr_of_yuv(byte_of(luma, 0), byte_of(uv, 0), byte_of(uv, 1)),
-                 bgr_of_yuv(byte_of(luma, 1), byte_of(uv, right), byte_of(uv, right + 1)));
+  return pair_of_planes(image, luma, uv, odd ? 2 : 0);
+}
+
+// Chroma for each pixel, in rows of twice the step.
+template <> DEVICE Pair fetch<kNv24>(const Image& image, int x, int y) {
+  const int count = x + 1 < image.width ? 2 : 1;
+  const unsigned luma = load_bytes(image, y * image.step + x, count).lo;
+  const unsigned chroma = (image.height + 2 * y) * image.step + 2 * x;
+  return pair_of_planes(image, luma, load_bytes(image, chroma, 2 * count).lo, 2);
+}
+
+// Two chroma planes, in rows of half the step.
+template <> DEVICE Pair fetch<kI420>(const Image& image, int x, int y) {
+  const unsigned luma = load_bytes(image, y * image.step + x, 2).lo;
+  const bool odd = x & 1;
+  const int step = image.step / 2, plane = image.height / 2 * step;
+  const int first = image.height * image.step + y / 2 * step + x / 2;
+  const unsigned a = load_bytes(image, first, 1 + odd).lo;
+  const unsigned b = load_bytes(image, first + plane, 1 + odd).lo;
+  const unsigned u = image.order ? b : a, v = image.order ? a : b;
+  return pair_of(bgr_of_yuv(byte_of(luma, 0), byte_of(u, 0), byte_of(v, 0)),
+                 bgr_of_yuv(byte_of(luma, 1), byte_of(u, odd), byte_of(v, odd)));
 }
 
 // Bilinear demosaicing of the pixel whose 3 x 3 neighbourhood starts at byte `at` of three rows.
@@ -131,10 +157,10 @@ template <> DEVICE Pair fetch<kBayer>(const Image& image, int x, int y) {
   const unsigned above = load_bytes(image, row - image.step, count).lo;
   const unsigned centre = load_bytes(image, row, count).lo;
   const unsigned below = load_bytes(image, row + image.step, count).lo;
-  const bool red_y = ((middle ^ (image.red >> 1)) & 1) == 0;
+  const bool red_y = ((middle ^ (image.order >> 1)) & 1) == 0;
   return pair_of(
-      demosaic(above, centre, below, 0, ((left ^ image.red) & 1) == 0, red_y),
-      demosaic(above, centre, below, right - left, ((right ^ image.red) & 1) == 0, red_y));
+      demosaic(above, centre, below, 0, ((left ^ image.order) & 1) == 0, red_y),
+      demosaic(above, centre, below, right - left, ((right ^ image.order) & 1) == 0, red_y));
 }
 
 // Bilinear interpolation between two taps, channels in source order.

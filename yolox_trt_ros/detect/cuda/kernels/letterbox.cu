@@ -79,6 +79,8 @@ template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Pa
     case kUyvy: return sample<kUyvy, Area>(image, x, y, out);
     case kYuyv: return sample<kYuyv, Area>(image, x, y, out);
     case kNv12: return sample<kNv12, Area>(image, x, y, out);
+    case kNv24: return sample<kNv24, Area>(image, x, y, out);
+    case kI420: return sample<kI420, Area>(image, x, y, out);
     case kBayer: return sample<kBayer, Area>(image, x, y, out);
   }
 }
