@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from bombs import many_scans
+from image_bombs import many_scans
 from pictures import picture
 
 from yolox_trt_ros.core.errors import DropReason, FrameError

@@ -70,17 +70,21 @@ def good_jpeg(seed: int, width: int = 640, height: int = 480) -> bytes:
     return data.getvalue()
 
 
-def bombs() -> dict[str, bytes]:
-    """Return one of each kind: some are refused by their header, others take their time."""
+def bombs(largest: int = 16384) -> dict[str, bytes]:
+    """Return one of each kind: some are refused by their header, others take their time.
+
+    Args:
+        largest: side of those that are only ever refused; making them takes seconds.
+    """
     return {
-        'progressive JPEG of 16384²': progressive_jpeg(16384, 16384),
+        'huge progressive JPEG': progressive_jpeg(largest, largest),
         'progressive JPEG of 5900²': progressive_jpeg(5900, 5900),
         'progressive JPEG of 1990²': progressive_jpeg(1990, 1990),
         'JPEG that claims 16384²': lying_jpeg(16384, 16384),
         'JPEG that claims 5900²': lying_jpeg(5900, 5900),
         'JPEG of 10,000 scans': many_scans(320, 240, 10_000),
         'JPEG of 90 scans': many_scans(1990, 1990, 80),
-        'PNG of 16384²': png(16384, 16384),
+        'huge PNG': png(largest, largest),
         'PNG of 5900²': png(5900, 5900),
         'interlaced PNG of 1990²': png(1990, 1990, interlaced=True),
         'PNG in tiny pieces': png(1990, 1990, pieces=5_000),
