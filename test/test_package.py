@@ -17,6 +17,7 @@ CMAKE = (ROOT / 'CMakeLists.txt').read_text()
 
 # Modules whose package is called differently.
 PACKAGES = {
+    'markupsafe': 'jinja2',  # which depends on it
     'PIL': 'pillow',
     'cv2': 'python3-opencv',
     'numpy': 'python3-numpy',

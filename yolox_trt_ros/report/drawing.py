@@ -6,9 +6,18 @@ give them other values in the dark, or ``#rrggbb``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from xml.sax.saxutils import escape, quoteattr
+
+from yolox_trt_ros.core.errors import MissingDependencyError
+from yolox_trt_ros.core.printing import one_line
+
+try:
+    from markupsafe import Markup
+except ImportError as error:
+    raise MissingDependencyError(
+        'reports need Jinja2: apt install python3-jinja2, or pip install jinja2'
+    ) from error
 
 CAMERA_COLOURS = (
     '#4269d0', '#efb118', '#ff725c', '#6cc5b0', '#3ca951', '#ff8ab7', '#a463f2', '#97bbf5',
@@ -119,8 +128,8 @@ def text_width(text: str, size: float) -> float:
     return size * (0.57 * (len(text) - narrow) + 0.3 * narrow)
 
 
-def to_svg(drawing: Drawing, *, label: str = '', named_colours: bool = True) -> str:
-    """Return a drawing as an SVG element.
+def to_svg(drawing: Drawing, *, label: str = '', named_colours: bool = True) -> Markup:
+    """Return a drawing as an SVG element; every text and name in it is escaped.
 
     Args:
         drawing: what is drawn.
@@ -134,40 +143,51 @@ def to_svg(drawing: Drawing, *, label: str = '', named_colours: bool = True) -> 
             return name
         return f'var(--{name})' if named_colours else PALETTE[name]
 
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(drawing.width)} '
-        f'{_n(drawing.height)}" width="{_n(drawing.width)}" role="img" '
-        f'aria-label={quoteattr(label)} font-family="system-ui, sans-serif">'
-    )
-    lines: Iterable[str] = (_element(shape, colour(shape.colour)) for shape in drawing.shapes)
-    return '\n'.join([head, *lines, '</svg>'])
+    width, height = _n(drawing.width), _n(drawing.height)
+    head = _HEAD.format(width=width, height=height, label=one_line(label))
+    lines = (_element(shape, colour(shape.colour)) for shape in drawing.shapes)
+    return _BREAK.join([head, *lines, _TAIL])
 
 
-def _element(shape: Shape, colour: str) -> str:
+_BREAK, _NOTHING = Markup('\n'), Markup('')
+_HEAD = Markup(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+    'role="img" aria-label="{label}" font-family="system-ui, sans-serif">'
+)
+_TAIL = Markup('</svg>')
+_TEXT = Markup('<text x="{}" y="{}" font-size="{}" fill="{}"{}{}>{}</text>')
+_BOX = Markup('<rect x="{}" y="{}" width="{}" height="{}" fill="{}"{}/>')
+_AREA = Markup('<polygon points="{}" fill="{}"{}/>')
+_LINE = Markup(
+    '<polyline points="{}" fill="none" stroke="{}" stroke-width="{}" stroke-linejoin="round"{}/>'
+)
+_ATTRIBUTE = Markup(' {}="{}"')
+
+
+def _attribute(name: str, value: object) -> Markup:
+    """Return an attribute; nothing where the value is nothing."""
+    return _ATTRIBUTE.format(name, one_line(value)) if value else _NOTHING
+
+
+def _element(shape: Shape, colour: str) -> Markup:
     if isinstance(shape, Text):
-        weight = ' font-weight="600"' if shape.bold else ''
-        anchor = '' if shape.anchor == 'start' else f' text-anchor="{shape.anchor}"'
-        return (
-            f'<text x="{_n(shape.x)}" y="{_n(shape.y)}" font-size="{_n(shape.size)}" '
-            f'fill="{colour}"{anchor}{weight}>{escape(shape.text)}</text>'
-        )
-    more = '' if shape.opacity == 1 else f' opacity="{_n(shape.opacity)}"'
-    more += f' data-k={quoteattr(shape.key)}' if shape.key else ''
+        anchor = _attribute('text-anchor', '' if shape.anchor == 'start' else shape.anchor)
+        weight = _attribute('font-weight', 600 if shape.bold else '')
+        text = one_line(shape.text)
+        return _TEXT.format(_n(shape.x), _n(shape.y), _n(shape.size), colour, anchor, weight, text)
+    more = _attribute('opacity', '' if shape.opacity == 1 else _n(shape.opacity))
+    more += _attribute('data-k', shape.key)
     if isinstance(shape, Box):
-        more += f' rx="{_n(shape.radius)}"' if shape.radius else ''
-        more += f' data-t={quoteattr(shape.tip)}' if shape.tip else ''
-        return (
-            f'<rect x="{_n(shape.x)}" y="{_n(shape.y)}" width="{_n(shape.width)}" '
-            f'height="{_n(shape.height)}" fill="{colour}"{more}/>'
+        more += _attribute('rx', _n(shape.radius) if shape.radius else '')
+        more += _attribute('data-t', shape.tip)
+        return _BOX.format(
+            _n(shape.x), _n(shape.y), _n(shape.width), _n(shape.height), colour, more
         )
     points = ' '.join(f'{_n(x)},{_n(y)}' for x, y in shape.points)
     if shape.filled:
-        return f'<polygon points="{points}" fill="{colour}"{more}/>'
-    dash = ' stroke-dasharray="4 3"' if shape.dashed else ''
-    return (
-        f'<polyline points="{points}" fill="none" stroke="{colour}" '
-        f'stroke-width="{_n(shape.width)}" stroke-linejoin="round"{dash}{more}/>'
-    )
+        return _AREA.format(points, colour, more)
+    more = _attribute('stroke-dasharray', '4 3' if shape.dashed else '') + more
+    return _LINE.format(points, colour, _n(shape.width), more)
 
 
 def _n(value: float) -> str:

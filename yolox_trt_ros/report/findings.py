@@ -62,6 +62,7 @@ def findings(recording: Recording) -> list[Finding]:
         *_drops(recording),
         *_lanes(recording),
         *_quality(recording),
+        *_unusable(recording),
     ]
     order = {'error': 0, 'warn': 1, 'ok': 2}
     return sorted(found, key=lambda finding: order[finding.level])
@@ -269,6 +270,11 @@ def _quality(recording: Recording) -> Iterator[Finding]:
             f'{found / labelled:.0%} of {labelled:,} labelled objects in {images:,} images were '
             'found, at an overlap of a half or more.',
         )
+
+
+def _unusable(recording: Recording) -> Iterator[Finding]:
+    for what, count in recording.unusable.items():
+        yield Finding('warn', f'{count:,} messages could not be used and are left out: {what}.')
 
 
 def _status_seconds(recording: Recording) -> float:

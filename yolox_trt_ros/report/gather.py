@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from yolox_trt_ros.core.config import Config, LimitsConfig
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.report.recording import (
     CameraRecord,
@@ -21,21 +22,31 @@ from yolox_trt_ros.report.recording import (
     Sample,
     StatusRecord,
 )
-
-
-def time_ns(stamp: Any) -> int:
-    """Return a ``builtin_interfaces/Time`` in nanoseconds."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+from yolox_trt_ros.report.usable import (
+    LARGEST_TIME_NS,
+    LEVELS,
+    LONGEST_STAGE_NS,
+    UnusableError,
+    few,
+    number,
+    text,
+    time_ns,
+    whole,
+)
 
 
 class Gatherer:
     """Takes messages of a node in any order. Not thread-safe.
 
-    Messages are told apart by their fields alone, so those of rclpy and of rosbags both do.
+    Messages are told apart by their fields alone, so those of rclpy and of rosbags both do. Those
+    that no node sends (numbers out of range, sequences of two lengths) are counted and left out.
 
     Args:
         config: the vehicle, if it is known: order and settings of its cameras, limits.
         labels: class names by index; :meth:`add_labels` brings them too.
+
+    Attributes:
+        unusable: messages that were left out, by what was wrong.
     """
 
     def __init__(self, config: Config | None = None, labels: Sequence[str] = ()) -> None:
@@ -47,6 +58,8 @@ class Gatherer:
         self._deadlines_ms: dict[str, float] = {}
         self._classes: dict[str, Counter[str]] = defaultdict(Counter)
         self._arrays: Counter[str] = Counter()
+        self._reasons: set[str] = set()
+        self.unusable: Counter[str] = Counter()
 
     @property
     def results(self) -> int:
@@ -55,37 +68,61 @@ class Gatherer:
 
     def add_latency(self, message: Any) -> None:
         """Take in a ``CameraLatency``."""
-        stamp = time_ns(message.header.stamp)
-        stages = (int(getattr(message, f'{stage}_ns')) for stage in STAGES)
-        lane = self._lanes.setdefault(message.lane, len(self._lanes))
-        row = (stamp, stamp + int(message.age_ns), lane, int(message.drops), *stages)
-        self._rows[message.camera].append(row)
+        self._take(self._add_latency, 'latency', message)
 
     def add_status(self, message: Any) -> None:
         """Take in a ``PipelineStatus``."""
-        for lane in message.lanes:
-            self._lanes.setdefault(lane.name, len(self._lanes))
-        for camera in message.cameras:
-            self._deadlines_ms[camera.name] = float(camera.deadline_ms)
-        self._statuses.append(
-            StatusRecord(
-                time_ns(message.header.stamp),
-                {camera.name: _camera_state(camera) for camera in message.cameras},
-                {lane.name: _lane_seen(lane) for lane in message.lanes},
-                message.placement_reason,
-            )
-        )
+        self._take(self._add_status, 'status', message)
 
     def add_detections(self, camera: str, message: Any) -> None:
         """Take in a ``Detection2DArray`` of one camera."""
-        self._arrays[camera] += 1
-        for detection in message.detections:
-            for result in detection.results[:1]:
-                self._classes[camera][result.hypothesis.class_id] += 1
+        self._take(lambda m: self._add_detections(camera, m), 'detections', message)
 
     def add_labels(self, message: Any) -> None:
         """Take in a ``LabelInfo``."""
-        self._labels |= {str(c.class_id): c.class_name for c in message.class_map}
+        self._labels |= {str(c.class_id): text(c.class_name) for c in message.class_map}
+
+    def _take(self, add: Callable[[Any], None], kind: str, message: Any) -> None:
+        try:
+            add(message)
+        except (ValueError, TypeError, OverflowError, AttributeError) as error:
+            self.unusable[f'{kind}: {one_line(error)}'] += 1
+
+    def _add_latency(self, message: Any) -> None:
+        stamp = time_ns('header.stamp', message.header.stamp)
+        age = whole('age_ns', message.age_ns, -LARGEST_TIME_NS, LARGEST_TIME_NS)
+        published = whole('age_ns', stamp + age, -LARGEST_TIME_NS, LARGEST_TIME_NS)
+        stages = [
+            whole(f'{stage}_ns', getattr(message, f'{stage}_ns'), 0, LONGEST_STAGE_NS)
+            for stage in STAGES
+        ]
+        drops = whole('drops', message.drops, 0, LARGEST_TIME_NS)
+        camera, lane = text(message.camera), text(message.lane)
+        few('cameras', self._rows.keys() | {camera})
+        few('lanes', self._lanes.keys() | {lane})
+        index = self._lanes.setdefault(lane, len(self._lanes))
+        self._rows[camera].append((stamp, published, index, drops, *stages))
+
+    def _add_status(self, message: Any) -> None:
+        cameras = {text(c.name): _camera_state(c) for c in few('cameras', message.cameras)}
+        lanes = {text(lane.name): _lane_seen(lane) for lane in few('lanes', message.lanes)}
+        deadlines = {text(c.name): number('deadline_ms', c.deadline_ms) for c in message.cameras}
+        few('lanes', self._lanes.keys() | lanes.keys())
+        few('cameras', self._deadlines_ms.keys() | cameras.keys())
+        reasons = {reason for state in cameras.values() for reason in state.dropped}
+        few('reasons of drops', self._reasons | reasons)
+        at_ns = time_ns('header.stamp', message.header.stamp)
+        for name in lanes:
+            self._lanes.setdefault(name, len(self._lanes))
+        self._reasons |= reasons
+        self._deadlines_ms |= deadlines
+        self._statuses.append(StatusRecord(at_ns, cameras, lanes, text(message.placement_reason)))
+
+    def _add_detections(self, camera: str, message: Any) -> None:
+        self._arrays[camera] += 1
+        for detection in message.detections:
+            for result in detection.results[:1]:
+                self._classes[camera][text(result.hypothesis.class_id)] += 1
 
     def recording(
         self, source: str, samples: Sequence[Sample] = (), quality: Sequence[Quality] = ()
@@ -101,6 +138,7 @@ class Gatherer:
             limits_from='the vehicle file' if self._config else 'the defaults, no vehicle given',
             samples=tuple(samples),
             quality=tuple(quality),
+            unusable=dict(self.unusable),
             before=next((s for s in reversed(self._statuses) if s.time_ns <= 0), None),
         )
 
@@ -138,21 +176,33 @@ class Gatherer:
 
 
 def _camera_state(camera: Any) -> CameraState:
+    if len(camera.drop_reasons) != len(camera.drop_counts):
+        raise UnusableError('drop_reasons and drop_counts are of two lengths')
     dropped: Mapping[str, int] = {
-        reason: int(count)
+        text(reason): whole('drop_counts', count, 0, LARGEST_TIME_NS)
         for reason, count in zip(camera.drop_reasons, camera.drop_counts, strict=True)
     }
+    counts = {
+        name: whole(name, getattr(camera, name), 0, LARGEST_TIME_NS)
+        for name in ('received', 'published', 'deadline_misses')
+    }
     return CameraState(
-        level=int(camera.level),
-        message=camera.message,
-        lane=camera.lane,
-        received=int(camera.received),
-        published=int(camera.published),
+        level=whole('level', camera.level, 0, LEVELS - 1),
+        message=text(camera.message),
+        lane=text(camera.lane),
+        received=counts['received'],
+        published=counts['published'],
         dropped=dropped,
-        late=int(camera.deadline_misses),
-        rate_in_hz=float(camera.rate_in_hz),
+        late=counts['deadline_misses'],
+        rate_in_hz=number('rate_in_hz', camera.rate_in_hz),
     )
 
 
 def _lane_seen(lane: Any) -> LaneSeen:
-    return LaneSeen(lane.state, lane.note, lane.device, float(lane.utilisation), int(lane.failures))
+    return LaneSeen(
+        text(lane.state),
+        text(lane.note),
+        text(lane.device),
+        min(1.0, max(0.0, number('utilisation', lane.utilisation))),
+        whole('failures', lane.failures, 0, LARGEST_TIME_NS),
+    )

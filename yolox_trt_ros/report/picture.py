@@ -20,6 +20,8 @@ SHARP = 2
 COLUMN, MARGIN, GAP = 760.0, 28.0, 26.0
 LETTERS = 200
 """That fit into a line of the summary."""
+TALLEST = 2.0
+"""Height of a sample by its width; a taller image is shown smaller."""
 ANCHORS = {'start': 'ls', 'middle': 'ms', 'end': 'rs'}
 
 
@@ -106,7 +108,8 @@ def _paste(image: Any, jpeg: bytes, x: float, y: float, width: float) -> None:
 
     picture = Image.open(io.BytesIO(jpeg)).convert('RGB')
     wide = round(width * SHARP)
-    size = (wide, round(wide * picture.height / picture.width))
+    scale = min(wide / picture.width, wide * TALLEST / picture.height)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     image.paste(picture.resize(size, reducing_gap=2.0), (round(x * SHARP), round(y * SHARP)))
 
 
@@ -187,4 +190,4 @@ def _aspect(jpeg: bytes) -> float:
     from PIL import Image
 
     picture = Image.open(io.BytesIO(jpeg))
-    return float(picture.height / picture.width)
+    return min(TALLEST, float(picture.height / picture.width))

@@ -147,6 +147,7 @@ class Recording:
         limits_from: where the limits come from, for people.
         samples: at most one a camera.
         quality: against ground truth; empty without any.
+        unusable: messages that were left out, by what was wrong.
     """
 
     source: str
@@ -159,6 +160,7 @@ class Recording:
     quality: tuple[Quality, ...] = field(default=())
     before: StatusRecord | None = None
     remarks: tuple[str, ...] = field(default=())
+    unusable: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def span_ns(self) -> tuple[int, int]:

@@ -257,5 +257,5 @@ def _camera_cell(
     level = LEVELS[min(camera.level, 3)]
     drawing.add(Box(x, row.top, wide, middle - row.top, level, 0.85, tip=tip, key=name))
     if camera.lane:
-        colour = lane_colours[camera.lane]
+        colour = lane_colours.get(camera.lane, 'stale')
         drawing.add(Box(x, middle, wide, row.bottom - middle, colour, tip=tip, key=name))

@@ -128,7 +128,7 @@ def judge_bag(
         truth_labels: those of the ground truth's; empty: those of the rendered world.
 
     Raises:
-        ConfigError: a class id has no name.
+        ConfigError: the classes have no names, or most messages cannot be used.
     """
     judge = Judge(labels or labels_in(bag, topics), truth_labels or CLASSES)
     if not judge.labels:
@@ -138,6 +138,7 @@ def judge_bag(
     for message in bag.messages(list(add)):
         take, camera = add[message.topic]
         take(camera, bag.parse(message))
+    judge.check_usable()
     return judge
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,10 @@ from yolox_trt_ros.tools._matching import SharedClasses, Tally, match
 
 DISTANCES_M = (0.0, 10.0, 20.0, 30.0, 50.0, 80.0, np.inf)
 """Edges of the bins that recall is told for."""
+
+
+KINDS = 20
+"""Reasons for which messages cannot be used that are told apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +50,7 @@ class Judge:
         labels: names of the detections' classes, by number.
         truth_labels: those of the ground truth's.
         found, truth: by camera and header stamp, nanoseconds.
+        unusable: messages that could not be used, by reason.
         repeated: messages by camera and stamp, of stamps that came more than once.
     """
 
@@ -52,31 +58,56 @@ class Judge:
     truth_labels: Sequence[str]
     found: dict[str, dict[int, Detections]] = field(default_factory=lambda: defaultdict(dict))
     truth: dict[str, dict[int, Truth]] = field(default_factory=lambda: defaultdict(dict))
+    unusable: Counter[str] = field(default_factory=Counter)
     repeated: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add_found(self, camera: str, message: Any) -> None:
-        """Take in a ``Detection2DArray`` of the detector.
-
-        Raises:
-            ConfigError: a class id is neither a number nor a label.
-        """
-        self.keep(self.found, camera, stamp_ns_of(message), read(message, self.labels))
+        """Take in a ``Detection2DArray`` of the detector, or count why it cannot be used."""
+        if (found := self._read('detections', message, self.labels)) is not None:
+            self.keep(self.found, camera, stamp_ns_of(message), found)
 
     def add_truth(self, camera: str, message: Any) -> None:
         """Take in a ``Detection2DArray`` of labelled objects; score 0 means: not asked for.
 
-        The distance is the length of the hypothesis' position, as camera_sim publishes it.
-
-        Raises:
-            ConfigError: a class id is neither a number nor a label.
+        The distance is the length of the hypothesis' position, as camera_sim publishes it. What
+        cannot be used is counted.
         """
+        boxes = self._read('ground truth', message, self.truth_labels)
+        if boxes is None:
+            return
         distance = np.full(len(message.detections), np.nan)
         for i, item in enumerate(message.detections):
             p = item.results[0].pose.pose.position
-            length = float(np.sqrt(p.x**2 + p.y**2 + p.z**2))
-            distance[i] = length if length > 0 else np.nan
-        truth = Truth(read(message, self.truth_labels), distance)
-        self.keep(self.truth, camera, stamp_ns_of(message), truth)
+            length = math.hypot(p.x, p.y, p.z)
+            distance[i] = length if 0 < length < np.inf else np.nan
+        self.keep(self.truth, camera, stamp_ns_of(message), Truth(boxes, distance))
+
+    def _read(self, what: str, message: Any, labels: Sequence[str]) -> Detections | None:
+        try:
+            return read(message, labels)
+        except ConfigError as error:
+            kind = f'{what}: {error}'
+            known = kind in self.unusable or len(self.unusable) < KINDS
+            self.unusable[kind if known else f'{what}: other reasons'] += 1
+            return None
+
+    def check_usable(self) -> None:
+        """See that most messages could be used: otherwise labels and messages do not fit.
+
+        Raises:
+            ConfigError: they could not; the message is that of the most frequent reason.
+        """
+        used = sum(len(stamps) for side in (self.found, self.truth) for stamps in side.values())
+        if self.unusable.total() > used:
+            ((kind, count),) = self.unusable.most_common(1)
+            raise ConfigError(f'{count:,} messages cannot be used: {kind}')
+
+    def left_out(self) -> list[str]:
+        """Return a sentence for each kind of message that could not be used."""
+        return [
+            f'{count:,} messages could not be used and are left out: {kind}'
+            for kind, count in self.unusable.items()
+        ]
 
     def keep(self, side: dict[str, dict[int, Any]], camera: str, stamp: int, part: Any) -> None:
         """Take what one image has: in ``found`` or in ``truth``, by its header stamp."""
@@ -90,8 +121,8 @@ class Judge:
         return sorted(self.found[camera].keys() - self.repeated[camera].keys())
 
     def ambiguous(self) -> list[str]:
-        """Return a sentence for each camera with messages that are left out."""
-        return [
+        """Return a sentence for each camera and kind of messages that are left out."""
+        return self.left_out() + [
             f'{camera}: {stamps.total()} messages share {len(stamps)} header '
             f'stamp{"s" * (len(stamps) > 1)} and are left out: which of them belong together is '
             'unknown'

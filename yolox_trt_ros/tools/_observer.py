@@ -163,8 +163,12 @@ class Observer(Watcher):
 
     def _on_detections(self, camera: CameraConfig, message: Detection2DArray) -> None:
         seen = self.seen[camera.name]
-        stamp, found = stamp_ns_of(message), read(message, self._labels)
         self.gathered.add_detections(camera.name, message)
+        try:
+            stamp, found = stamp_ns_of(message), read(message, self._labels)
+        except ConfigError as error:
+            self.gathered.unusable[f'detections: {error}'] += 1
+            return
         seen.detections.append((stamp, found))
         self._judge(seen, 'found', stamp, self.classes.found(found))
 

@@ -9,11 +9,15 @@ from typing import Any
 import cv2
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.output_files import write_whole
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import draw_detections
+from yolox_trt_ros.detect.mosaic import fit_into
 from yolox_trt_ros.report.findings import findings, headline
 from yolox_trt_ros.report.page import html
 from yolox_trt_ros.report.picture import png
@@ -25,8 +29,7 @@ SAMPLE_WIDTH, SAMPLE_QUALITY = 640, 78
 def sample(camera: str, frame: Frame, found: Detections, labels: Sequence[str]) -> Sample:
     """Return an image with its detections drawn on it, as a small JPEG."""
     drawn = draw_detections(bgr_image(frame), found, labels)
-    height = round(SAMPLE_WIDTH * drawn.shape[0] / drawn.shape[1])
-    small: Any = cv2.resize(drawn, (SAMPLE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    small: Any = fit_into(drawn, (SAMPLE_WIDTH, 2 * SAMPLE_WIDTH))
     _, jpeg = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, SAMPLE_QUALITY])
     return Sample(camera, frame.stamp_ns, len(found), np.asarray(jpeg).tobytes())
 
@@ -41,11 +44,12 @@ def write(recording: Recording, out: Path, console: Console) -> None:
     """
     picture = out.with_suffix('.png')
     with console.status('drawing …'):
-        out.write_text(html(recording), encoding='utf-8')
-        picture.write_bytes(png(recording))
+        write_whole(out, html(recording))
+        write_whole(picture, png(recording))
     found = findings(recording)
     console.print(f'{headline(found)[1]}:')
     for finding in found:
         mark = {'ok': '[green]ok[/]', 'warn': '[yellow]!![/]', 'error': '[red]!![/]'}[finding.level]
-        console.print(f' {mark} {finding.text}', highlight=False)
-    console.print(f'report {out}, picture {picture}', highlight=False, soft_wrap=True)
+        console.print(f' {mark} {escape(one_line(finding.text))}', highlight=False)
+    told = f'report {one_line(out)}, picture {one_line(picture)}'
+    console.print(escape(told), highlight=False, soft_wrap=True)
