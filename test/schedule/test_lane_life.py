@@ -16,10 +16,12 @@ from yolox_trt_ros.core.errors import (
     ModelError,
 )
 from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.schedule import lane as lane_module
 from yolox_trt_ros.schedule import state as state_module
 from yolox_trt_ros.schedule import supervisor as supervisor_module
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
+from yolox_trt_ros.schedule.supervisor import MOST_LEFT
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,38 @@ def test_a_hanging_lane_is_given_up_and_its_late_answer_is_worth_nothing(monkeyp
         assert published.sequences['a'] == [0]
         assert accounted(pipeline.snapshot().cameras[0])
     assert any('no result after' in message for _, message in published.events)
+
+
+def test_a_lane_whose_calls_never_return_is_not_built_for_ever(monkeypatch):
+    """Each of them keeps its frames, and cameras have a few buffers only."""
+    monkeypatch.setattr(state_module, 'HANG_NS', 50_000_000)
+    monkeypatch.setattr(state_module, 'BACKOFF_NS', 1_000_000)
+    monkeypatch.setattr(lane_module, 'CROWDED_NS', 10_000_000)
+    published = Published()
+    gate, well = threading.Event(), threading.Event()
+    made = []
+
+    def answer(frames):
+        if frames[0].camera != 'warm-up' and not well.is_set():
+            gate.wait(60)
+
+    def factory():
+        made.append(SleepingDetector(answer=answer))
+        return made[-1]
+
+    cameras = [camera(name, lane='gpu') for name in 'abcd']
+    with make_pipeline(cameras, {'gpu': factory}, published) as pipeline:
+        for name in 'abcd':
+            pipeline.offer(frame(name, 0))
+        wait_until(lambda: pipeline.snapshot().lanes[0].failures == MOST_LEFT)
+        time.sleep(0.3)
+        assert len(made) == MOST_LEFT
+        well.set()
+        gate.set()
+        wait_until(lambda: pipeline.snapshot().lanes[0].state is LaneState.RUNNING)
+        assert pipeline.drain(20.0)
+    assert all(accounted(account) for account in pipeline.snapshot().cameras)
+    assert len(made) == MOST_LEFT + 1
 
 
 def test_with_all_lanes_down_the_pipeline_lives_and_recovers(monkeypatch):

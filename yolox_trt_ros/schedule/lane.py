@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from yolox_trt_ros.schedule.pipeline import Pipeline
 
 
+CROWDED_NS = 1_000_000_000
+"""How often it is looked whether a lane's earlier calls have returned."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaneSpec:
     """A lane and how its detector is made.
@@ -61,6 +65,11 @@ class LaneWorker:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread has not ended yet."""
+        return self._thread.is_alive()
+
     def join(self, timeout_s: float) -> bool:
         """Wait for the thread to end and return whether it has."""
         self._thread.join(timeout_s)
@@ -97,6 +106,8 @@ class LaneWorker:
         with self._pipeline.lock:
             while self._pipeline.wants(self):
                 left_ns = self._not_before_ns - self._pipeline.clock()
+                if self._pipeline.crowded(self):
+                    left_ns = max(left_ns, CROWDED_NS)
                 if left_ns <= 0:
                     self._pipeline.lane_probing(self)
                     return True

@@ -283,6 +283,10 @@ class Pipeline:
         if not worker.first:
             self.dispatcher.lanes[worker.name].state = LaneState.PROBING
 
+    def crowded(self, worker: LaneWorker) -> bool:
+        """Return whether the lane must wait for its earlier lives to end. The lock is held."""
+        return self._supervisor.crowded(worker.name)
+
     def lane_does(self, worker: LaneWorker, what: str) -> None:
         """Note what the worker is at before it serves; empty: nothing. The lock is held."""
         if self.wants(worker):

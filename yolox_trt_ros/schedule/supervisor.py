@@ -19,6 +19,9 @@ WATCH_NS = 100_000_000
 """How often hanging lanes are looked for."""
 PROGRESS_NS = 30_000_000_000
 """How often a lane that builds or measures its detector says so."""
+MOST_LEFT = 2
+"""Calls of a lane that hang for ever before it is not built again: each keeps its images, and with
+them buffers that cameras need, and its device's memory."""
 OVERSLEPT_NS = 200_000_000
 """A watchdog that comes this much too late has not run, and neither have the lanes: the process was
 stopped, or the computer slept. That is nobody's fault."""
@@ -42,6 +45,7 @@ class Supervisor:
         self._placements = PlacementLog(pipeline.event)
         self._build_timeout_ns = build_timeout_ns
         self._told_ns: dict[str, int] = {}
+        self._left: dict[str, list[LaneWorker]] = {}
         self._checked_ns = 0
         self._looked_ns: int | None = None
         self._sleeps_until_ns = 0
@@ -105,6 +109,7 @@ class Supervisor:
             retry_ns = pipeline.dispatcher.lane_down(name, why, now_ns, failed)
             successor = LaneWorker(worker.spec, pipeline, first=False, not_before_ns=retry_ns)
             pipeline.workers[name] = successor
+            self._left.setdefault(name, []).append(worker)
             successor.start()
             self.request(f'lane {name} failed')
             pipeline.changed.notify_all()
@@ -130,6 +135,11 @@ class Supervisor:
         refusal = LaneError(f'no lane came up: {told}')
         refusal.__cause__ = next(iter(errors.values()), None)
         return refusal
+
+    def crowded(self, name: str) -> bool:
+        """Return whether too many of a lane's calls have never returned. The lock is held."""
+        left = self._left[name] = [worker for worker in self._left.get(name, ()) if worker.alive]
+        return len(left) >= MOST_LEFT
 
     def watch_builds(self) -> None:
         """Tell what lanes are at before they serve, and give up those that never end."""
