@@ -58,18 +58,18 @@ class Driver:
     Attributes:
         name: the camera's.
         phase: what is to be done.
-        largest: see ``image_bombs.bombs``.
+        hostile: what it sends in place of ordinary images, now and then.
         sent: how many images went out; -1: the detector is not known yet.
     """
 
     name: str
     phase: Synchronized[int]
-    largest: int
+    hostile: list[bytes]
     sent: Synchronized[int] = field(default_factory=lambda: SPAWN.Value('q', -1))
 
     def start(self, seed: int) -> None:
         """Start the process."""
-        arguments = (self.name, self.phase, self.sent, seed, self.largest, DOMAIN)
+        arguments = (self.name, self.phase, self.sent, seed, self.hostile, DOMAIN)
         self.process = SPAWN.Process(target=drive, args=arguments, daemon=True)
         self.process.start()
 
@@ -79,7 +79,7 @@ def drive(
     phase: Synchronized[int],
     sent: Synchronized[int],
     seed: int,
-    largest: int,
+    contents: list[bytes],
     domain: int,
 ) -> None:
     """Publish a camera's images."""
@@ -96,10 +96,7 @@ def drive(
         for i in range(4)
     ]
     pictures = [bytearray(serialize_message(message)) for message in ordinary]
-    hostile = [
-        bytearray(serialize_message(compressed_message(content, 1)))
-        for content in (bombs(largest).values() if name == BOMBER else ())
-    ]
+    hostile = [bytearray(serialize_message(compressed_message(content, 1))) for content in contents]
     while not publisher.get_subscription_count() and os.getppid() == parent:
         time.sleep(0.05)
     sent.value = 0
@@ -158,7 +155,7 @@ class Arena:
 
 
 @contextmanager
-def arena(peer: Peer, folder: Path, seed: int, largest: int) -> Any:
+def arena(peer: Peer, folder: Path, seed: int, hostile: list[bytes]) -> Any:
     """Open a node of two CPU lanes with three cameras."""
     names = [*OTHERS, BOMBER]
     parameters: dict[str, Any] = {
@@ -175,7 +172,7 @@ def arena(peer: Peer, folder: Path, seed: int, largest: int) -> Any:
         if name != 'rear':
             parameters[f'cameras.{name}.transport'] = 'compressed'
     phase = SPAWN.Value('i', IDLE)
-    drivers = [Driver(name, phase, largest) for name in names]
+    drivers = [Driver(name, phase, hostile if name == BOMBER else []) for name in names]
     with detector(peer, folder, 'bombs', parameters) as node:
         os.environ.update(environment())
         for number, driver in enumerate(drivers):
@@ -227,7 +224,7 @@ def attack(
     peer: Peer, folder: Path, seconds: float, seed: int, peace_s: float, largest: int = 16384
 ) -> list[str]:
     """Run the cameras and return what is wrong."""
-    with arena(peer, folder, seed, largest) as (cameras, node):
+    with arena(peer, folder, seed, [*bombs(largest).values()]) as (cameras, node):
         if peace_s:
             cameras.run(ORDINARY, peace_s)
         before = cameras.settled()
