@@ -14,8 +14,12 @@ from types import ModuleType
 from typing import NoReturn
 
 from yolox_trt_ros import __version__, tools
-from yolox_trt_ros.core.errors import MissingDependencyError, YoloxTrtRosError
+from yolox_trt_ros.core.errors import MissingDependencyError, YoloxTrtRosError, did_you_mean
 from yolox_trt_ros.core.interruption import INTERRUPTED, begin, leave, raise_on_signals
+from yolox_trt_ros.core.printing import printable, shown
+from yolox_trt_ros.tools._standard_output import StandardOutput
+
+WRONG_USAGE = 2
 
 WHERE_FROM = {
     'rclpy': 'source a ROS 2 installation',
@@ -67,13 +71,17 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     names = tools.names()
     wanted = next((a for a in argv if not a.startswith('-')), None)
+    if wanted is not None and wanted not in names:
+        near = did_you_mean(wanted, names)
+        print(f'yolox_trt_ros: there is no tool {shown(wanted)}{near}', file=sys.stderr)
+        return WRONG_USAGE
     try:
         args = _parser(names, wanted).parse_args(argv)
         # A tool that is told to end stops the processes that it started, as it does on Ctrl-C.
         with raise_on_signals():
             return int(args.run(args))
     except (YoloxTrtRosError, OSError) as error:
-        print(f'yolox_trt_ros {wanted}: {error}', file=sys.stderr)
+        print(printable(f'yolox_trt_ros {wanted}: {error}'), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
@@ -83,7 +91,12 @@ def main(argv: list[str] | None = None) -> int:
 def program(argv: list[str] | None = None) -> NoReturn:
     """Be the process that runs one tool: end on signals, and with the one that started it."""
     begin(INTERRUPTED)
-    code = main(argv)
+    output = StandardOutput()
+    try:
+        code = main(argv)
+    except SystemExit as ended:  # argparse's own, after --help or a wrong option
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    code = output.code(code)
     if 'rclpy' in sys.modules:
         from yolox_trt_ros.ros import dds_segments
 

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
+from yolox_trt_ros.core.threads import named_thread
+
 Item = TypeVar('Item')
 AHEAD = 24
 """Messages held: of 7 MB images some 180 MB."""
@@ -25,7 +27,7 @@ class ReadAhead(Generic[Item]):
         self._queue: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(ahead)
         self._stopped = threading.Event()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='read_ahead', daemon=True)
+        self._thread = named_thread(self._run, 'read_ahead')
 
     def __enter__(self) -> ReadAhead[Item]:
         self._thread.start()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolox_trt_ros.core.errors import ConfigError, EngineError
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.engine.model_facts import ModelFacts
 from yolox_trt_ros.engine.network import (
     TensorFacts,
@@ -126,7 +127,7 @@ def in_background(work: Callable[[Callable[[], bool]], Any]) -> Any:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run, name='engine build', daemon=True)
+    thread = named_thread(run, 'engine build')
     thread.start()
     try:
         while thread.is_alive():

@@ -23,6 +23,7 @@ from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.host_memory import PageLocks
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.ros.codecs import Arrival, ImageHead, compressed_frame, raw_frame, stamp_ns
 from yolox_trt_ros.ros.intake import FrameSink, Intake
 from yolox_trt_ros.ros.native import load_native
@@ -84,7 +85,7 @@ class NativeIngest:
         self._page_locks = page_locks
         locks = page_locks and (self._lock_pages, self._unlock_pages)
         self._receiver = self._native.Receiver(buffers, locks)
-        self._thread = threading.Thread(target=self._run, name='ingest', daemon=True)
+        self._thread = named_thread(self._run, 'ingest')
         self._stopping = threading.Event()
         self._told = ''
         with ExitStack() as undo:

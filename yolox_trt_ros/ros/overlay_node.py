@@ -25,6 +25,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 
 from yolox_trt_ros.core.errors import FrameError
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.detect.captions import draw_caption, draw_stale, draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import draw_on
@@ -117,7 +118,7 @@ class OverlayNode(Node):
         self._work = threading.Condition()
         self._stopping = False
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name='draw', daemon=True)
+        self._thread = named_thread(self._run, 'draw')
         self._thread.start()
         self.add_on_set_parameters_callback(_refuse_changes)
         self.create_timer(CHECK_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))

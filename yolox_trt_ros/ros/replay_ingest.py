@@ -13,6 +13,7 @@ from yolox_trt_ros.bags.read_ahead import ReadAhead
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.ros.codecs import READERS
 from yolox_trt_ros.ros.intake import Intake, PacedSink, wait_for_room
 from yolox_trt_ros.ros.replay_topics import choose_topics
@@ -57,7 +58,7 @@ class ReplayIngest:
         self._pipeline = pipeline
         self._lockstep = config.lockstep
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='replay', daemon=True)
+        self._thread = named_thread(self._run, 'replay')
         self._thread.start()
 
     def close(self) -> None:

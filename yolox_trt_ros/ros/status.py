@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from yolox_trt_ros.core.printing import one_line, printable
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.msg import CameraStatus, LaneStatus, PipelineStatus
 from yolox_trt_ros.ros.intake import IngestNotes
@@ -183,7 +184,7 @@ class StatusPublisher:
         self._status = node.create_publisher(PipelineStatus, '~/status', 1)
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='status', daemon=True)
+        self._thread = named_thread(self._run, 'status')
         self._thread.start()
 
     def close(self) -> None:

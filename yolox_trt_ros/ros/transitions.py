@@ -10,6 +10,8 @@ from typing import Any
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
+from yolox_trt_ros.core.threads import named_thread
+
 
 class Transitions:
     """Runs the transitions of a lifecycle node one at a time, off the executor's thread.
@@ -124,7 +126,7 @@ class Transitions:
             if self._running or self._closed:
                 return False
             self._running, self._since_s = name, time.monotonic()
-            self._thread = threading.Thread(target=guarded, name='transition', daemon=True)
+            self._thread = named_thread(guarded, 'transition')
             self._thread.start()
         return True
 

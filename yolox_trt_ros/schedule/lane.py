@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import Detected, Detector, FrameResult, Ticket
 from yolox_trt_ros.core.errors import FrameError, LaneError, without_calls
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.schedule.state import Batch
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class LaneWorker:
         self.first = first
         self._not_before_ns = not_before_ns
         self._failing: Batch | None = None
-        self._thread = threading.Thread(target=self._live, name=f'lane {self.name}', daemon=True)
+        self._thread = named_thread(self._live, f'lane {self.name}')
 
     def start(self) -> None:
         """Start the thread."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from yolox_trt_ros.core.errors import LaneError, YoloxTrtRosError, without_calls
 from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.schedule.lane import LaneWorker
 from yolox_trt_ros.schedule.placement import place
 from yolox_trt_ros.schedule.placement_log import DRIFTED, PlacementLog
@@ -49,7 +50,7 @@ class Supervisor:
         self._checked_ns = 0
         self._looked_ns: int | None = None
         self._sleeps_until_ns = 0
-        self._thread = threading.Thread(target=self._run, name='supervisor', daemon=True)
+        self._thread = named_thread(self._run, 'supervisor')
 
     def start(self) -> None:
         """Start the thread."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.frame import FOUND, Frame
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.sim.encode import EncodedImage
 from yolox_trt_ros.sim.loops import CACHE_BYTES, Album, Loop, open_loops
 
@@ -119,7 +120,7 @@ class CameraStreams:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._start_ns = 0
-        self._thread = threading.Thread(target=self._run, name='camera_streams', daemon=True)
+        self._thread = named_thread(self._run, 'camera_streams')
         self._cameras = config.cameras
         self._loops = open_loops(config, on_progress or _ignore, Album(cache_bytes), stopping)
         spread = 1 / len(self._cameras) if config.sim.trigger == 'staggered' else 0.0

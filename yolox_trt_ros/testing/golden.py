@@ -12,6 +12,7 @@ import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError, did_you_mean
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.testing.golden_file import Golden, Tolerances, golden_text, read_golden
 from yolox_trt_ros.testing.results import ImageKey, Replayed, Result
 
@@ -117,6 +118,7 @@ def check(
         GoldenMismatchError: something else was found, or there is no golden yet.
         ConfigError: the file is not a golden, or a tolerance is none.
     """
+    __tracebackhide__ = True
     wrong = set(tolerances) - set(Tolerances.__dataclass_fields__)
     if wrong:
         name = sorted(wrong)[0]
@@ -125,9 +127,7 @@ def check(
         )
     if update:
         kept = read_golden(golden).tolerances if golden.is_file() else Tolerances()
-        golden.parent.mkdir(parents=True, exist_ok=True)
-        text = golden_text(replayed, replace(kept, **tolerances))
-        golden.write_text(text, encoding='utf-8')
+        write_whole(golden, golden_text(replayed, replace(kept, **tolerances)))
         return
     if not golden.is_file():
         raise GoldenMismatchError(

@@ -13,6 +13,7 @@ from rclpy.node import Node
 
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.interruption import held_back
+from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.ros import dds_segments
 from yolox_trt_ros.tools._processes import NodeProcess
 
@@ -35,7 +36,7 @@ class Watcher:
         self.executor.add_node(self.node)
         self._stopped = threading.Event()
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._spin, name=name, daemon=True)
+        self._thread = named_thread(self._spin, name)
 
     def __enter__(self: Self) -> Self:
         self._thread.start()

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from yolox_trt_ros.core.errors import MissingDependencyError
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.tools import _bench
 from yolox_trt_ros.tools._identity import identity
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             continue
         console.print(_table(name, (module.__doc__ or '').partition('\n')[0], module, results))
     args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
+    write_whole(args.json, json.dumps(results, indent=1) + '\n')
     console.print(f'written to {args.json}')
     return 0
 

@@ -23,6 +23,7 @@ import numpy as np
 from yolox_trt_ros.compose import tensorrt_engine
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.description import feeding
 from yolox_trt_ros.detect.model import description
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('reference', type=Path, help='ONNX file or packaged model, usually FP32')
-    parser.add_argument('other', type=Path, nargs='?', help='ONNX file, a version of it')
+    parser.add_argument(
+        'other', type=Path, nargs='?', help='a version of it, also ONNX or packaged'
+    )
     add_picture_arguments(parser, required=False, count=4)
     _one_lane.add_arguments(parser)
     parser.set_defaults(backend='tensorrt')
@@ -64,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.other and args.device == 'cpu':
         raise ConfigError('expected a second ONNX file, or --device cuda:0 for an engine')
     args.reference = find_resource('models', str(args.reference), '.onnx')
+    args.other = args.other and find_resource('models', str(args.other), '.onnx')
     reference = read_onnx(args.reference)
     spec = _spec(args.reference, reference)
     chosen = chosen_pictures(args)
@@ -81,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             {**asdict(d), 'sqnr_db': d.sqnr_db if math.isfinite(d.sqnr_db) else None} for d in found
         ]
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(rows, indent=1) + '\n', encoding='utf-8')
+        write_whole(args.json, json.dumps(rows, indent=1) + '\n')
     return 0
 
 

@@ -25,6 +25,7 @@ from rich.table import Table
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.captions import draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
@@ -265,7 +266,7 @@ def _percent(share: float | None) -> str:
 
 
 def _write(out: Path, report: dict[str, Any], picture: np.ndarray, console: Console) -> None:
-    (out / 'report.json').write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    write_whole(out / 'report.json', json.dumps(report, indent=1) + '\n')
     if not cv2.imwrite(str(out / 'mosaic.png'), picture):
         raise YoloxTrtRosError(f'{out}/mosaic.png: cannot be written')
     fps = sum(camera['fps'] for camera in report['cameras'].values())

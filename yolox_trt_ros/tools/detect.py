@@ -22,11 +22,14 @@ from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detector
-from yolox_trt_ros.core.errors import ConfigError, DropReason, FrameError, YoloxTrtRosError
+from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detect.cpu.decode import decode_compressed
 from yolox_trt_ros.detect.draw import draw_detections
+from yolox_trt_ros.image_files import decode, image_bytes, write_image
 from yolox_trt_ros.tools import _one_lane
 from yolox_trt_ros.tools._one_lane import detector_of
 
@@ -59,24 +62,48 @@ def run(args: argparse.Namespace) -> int:
             'class_agnostic': args.class_agnostic,
         },
     )
+    _keep_sources(files, args.draw)
     model = load_model(config)
     for folder in filter(None, (args.draw, args.json and args.json.parent)):
         folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     images: dict[str, object] = {}
     failures = 0
-    for file, image, found in detect_files(files, detector_of(args, 'detect', model)):
-        if isinstance(found, FrameError):
-            failures += 1
-            print(f'{file}: {found}', file=sys.stderr)
-            continue
-        height, width = image.shape[:2]
-        images[file.name] = {'height': height, 'width': width, 'detections': as_rows(found)}
-        if args.draw:
-            drawn = draw_detections(image, found, model.spec.labels)
-            if not cv2.imwrite(str(args.draw / file.name), drawn):
-                raise YoloxTrtRosError(f'{args.draw / file.name}: cannot be written')
+    try:
+        for file, image, found in detect_files(files, detector_of(args, 'detect', model)):
+            if isinstance(found, FrameError):
+                failures += 1
+                print(f'{one_line(file)}: {found}', file=sys.stderr)
+                continue
+            height, width = image.shape[:2]
+            images[one_line(file.name)] = {
+                'height': height,
+                'width': width,
+                'detections': as_rows(found),
+            }
+            if args.draw:
+                drawn = draw_detections(image, found, model.spec.labels)
+                write_image(args.draw / file.name, drawn)
+    except BaseException:  # interrupted, or a full disk: what was found so far is not lost
+        if images:
+            write_json(args, model, images)
+        raise
     write_json(args, model, images)
     return 1 if failures else 0
+
+
+def _keep_sources(files: list[Path], draw: Path | None) -> None:
+    """See that no drawn copy takes the place of an image.
+
+    Raises:
+        ConfigError: one would.
+    """
+    for file in files if draw else ():
+        copy = draw / file.name if draw else file
+        if copy.exists() and copy.samefile(file):
+            raise ConfigError(
+                f'--draw {one_line(draw)}: the drawn copy would overwrite {one_line(file)}: choose '
+                'another folder'
+            )
 
 
 def image_files(path: Path) -> list[Path]:
@@ -88,7 +115,9 @@ def image_files(path: Path) -> list[Path]:
     files = [path] if path.is_file() else sorted(path.glob('*')) if path.is_dir() else []
     files = [f for f in files if f.suffix.lower() in SUFFIXES]
     if not files:
-        raise ConfigError(f'--images: expected an image or a folder of images, got {path}')
+        raise ConfigError(
+            f'--images: expected an image or a folder of images, got {one_line(path)}'
+        )
     return files
 
 
@@ -120,14 +149,12 @@ def read_file(file: Path) -> np.ndarray:
     Raises:
         FrameError: ``undecodable``: damaged, or a JPEG that was cut, which the node refuses too.
     """
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise FrameError(DropReason.UNDECODABLE, 'not an image OpenCV can read')
-    if file.suffix.lower() in ('.jpg', '.jpeg'):
-        data = np.fromfile(file, np.uint8)
-        if data[:2].tobytes() == b'\xff\xd8':  # a suffix may be wrong
-            height, width = image.shape[:2]
-            image = decode_compressed(Frame('detect', 0, 0, 0, '', 'jpeg', height, width, 0, data))
+    data = image_bytes(file)
+    image = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    jpeg = file.suffix.lower() in ('.jpg', '.jpeg')
+    if jpeg and data[:2].tobytes() == b'\xff\xd8':  # a suffix may be wrong
+        height, width = image.shape[:2]
+        image = decode_compressed(Frame('detect', 0, 0, 0, '', 'jpeg', height, width, 0, data))
     return image
 
 
@@ -159,7 +186,7 @@ def write_json(args: argparse.Namespace, model: Model, images: dict[str, object]
     }
     text = json.dumps(report, indent=1)
     if args.json:
-        args.json.write_text(text + '\n', encoding='utf-8')
-        print(f'{len(images)} images: {args.json}')
+        write_whole(args.json, text + '\n')
+        print(f'{len(images)} images: {one_line(args.json)}')
     else:
         print(text)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.engine.dla_rules import LayerVerdict, forces_gpu, judge
 from yolox_trt_ros.engine.onnx_file import check_onnx, read_onnx, write_onnx
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             for v in verdicts
         ]
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+        write_whole(args.json, json.dumps(report, indent=1) + '\n')
     return NOT_FIT if args.check_dla and forces_gpu(verdicts) else 0
 
 

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.schedule.analysis import (
     CameraStats,
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     print_plan(console, plan, profile)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(plan, indent=1) + '\n', encoding='utf-8')
+        write_whole(args.json, json.dumps(plan, indent=1) + '\n')
         console.print(f'written to {args.json}')
     if args.gantt:
         _draw(args.gantt, record, config, profile)

@@ -23,7 +23,9 @@ from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.warmup import sizes_to_measure, warmup_frame
@@ -72,10 +74,9 @@ def run(args: argparse.Namespace) -> int:
         lanes,
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(
-        yaml.safe_dump(profile.to_dict(), sort_keys=False, allow_unicode=True), encoding='utf-8'
-    )
-    console.print(f'written to {args.out}')
+    text = yaml.safe_dump(profile.to_dict(), sort_keys=False, allow_unicode=True)
+    write_whole(args.out, text)
+    console.print(f'written to {one_line(args.out)}', markup=False)
     return 0
 
 

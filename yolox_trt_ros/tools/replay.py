@@ -30,6 +30,7 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.selection import remappings
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.interruption import INTERRUPTED
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.lockstep import Outcome
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         _tell_lost(lost, options.detector, console)
     outcomes = replay.lockstep.outcomes if replay.lockstep else {}
     if args.json:
-        args.json.write_text(json.dumps(account_of(replay), indent=1) + '\n', encoding='utf-8')
+        write_whole(args.json, json.dumps(account_of(replay), indent=1) + '\n')
     if not lost and all(outcome.complete for outcome in outcomes.values()):
         return 0
     return INTERRUPTED if interrupted else 1

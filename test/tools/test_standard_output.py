@@ -1,0 +1,80 @@
+"""Tools whose readers go away, whose names are misspelt, and whose files are not UTF-8."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_models import write_yolox
+
+from yolox_trt_ros.__main__ import main
+
+
+def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of bash in which ``tool`` is this program."""
+    tool = f'tool() {{ "{sys.executable}" -m yolox_trt_ros "$@"; }}'
+    return subprocess.run(
+        ['bash', '-c', f'{tool}; {line}'], cwd=folder, capture_output=True, timeout=100
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_yolox(tmp_path / 'm.onnx')
+    (tmp_path / 'images').mkdir()
+    pixels = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
+    for name in ('a.png', 'b.png'):
+        cv2.imwrite(str(tmp_path / 'images' / name), pixels)
+    return tmp_path
+
+
+def test_a_reader_that_goes_away_is_no_error_and_costs_no_file(folder: Path) -> None:
+    done = shell(
+        'tool plan --vehicle orin_8cam --profile orin_agx_maxn --duration 2 --json plan.json'
+        ' | true;'
+        'echo ${PIPESTATUS[0]}; tool --help | true; echo ${PIPESTATUS[0]}',
+        folder,
+    )
+    assert done.stdout.split() == [b'141', b'141'], done.stderr
+    assert b'Traceback' not in done.stderr and b'Broken pipe' not in done.stderr
+    assert json.loads((folder / 'plan.json').read_text())
+
+
+def test_a_misspelt_tool_gets_its_neighbour(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['evalute']) == 2
+    assert 'there is no tool "evalute" — did you mean "evaluate"?' in capsys.readouterr().err
+
+
+def test_detect_takes_names_that_are_not_utf8_and_goes_on_after_a_bad_file(folder: Path) -> None:
+    images = folder / 'images'
+    os.rename(images / 'a.png', os.fsencode(images) + b'/a\xff.png')
+    (images / 'huge.png').write_bytes(
+        b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + (40_000).to_bytes(4, 'big') * 2 + b'\x08\x02\0\0\0'
+    )
+    done = shell('tool detect --model m.onnx --images images --json out.json', folder)
+    assert done.returncode == 1 and b'Traceback' not in done.stderr
+    assert b'images/huge.png: ' in done.stderr
+    found = json.loads((folder / 'out.json').read_text())['images']
+    assert list(found) == ['a\\xff.png', 'b.png']
+    assert shell('tool detect --model m.onnx --images images', folder).stdout
+
+
+def test_detect_does_not_draw_over_the_photographs(folder: Path) -> None:
+    (folder / 'link').symlink_to('images')
+    before = (folder / 'images' / 'a.png').read_bytes()
+    for draw in ('images', 'images/../link'):
+        done = shell(f'tool detect --model m.onnx --images images --draw {draw}', folder)
+        assert done.returncode == 1 and b'would overwrite images/a.png' in done.stderr
+    assert (folder / 'images' / 'a.png').read_bytes() == before
+
+
+def test_a_full_disk_is_named(folder: Path) -> None:
+    done = shell('tool detect --model m.onnx --images images --json /dev/full', folder)
+    assert done.returncode == 1
+    assert b'/dev/full: cannot be written: No space left' in done.stderr
