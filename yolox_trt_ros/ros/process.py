@@ -134,6 +134,7 @@ class _NodeThread(threading.Thread):
         self.code = 0
         self._program, self._make, self._args, self._dds = program, make, args, dds
         self._wake = wake
+        self._judged: BaseException | None = None
 
     def run(self) -> None:
         """Do it all; see :func:`run_node`."""
@@ -152,12 +153,26 @@ class _NodeThread(threading.Thread):
             get_logger(self._program).info(told)
         try:
             self._spin()
-        except YoloxTrtRosError as error:
-            self._fail(str(error))
-        except BaseException:
-            traceback.print_exc()
-            self._fail()
+        except BaseException as error:
+            self._judge(error)
         dds_segments.reclaim()  # what a killed peer kept the middleware from removing
+
+    def _end(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Note what ended the node, before the process begins to end: then nothing counts."""
+        if error is not None:
+            self._judge(error)
+        self._wake()
+
+    def _judge(self, error: BaseException) -> None:
+        """Fail of an error, once."""
+        if error is self._judged:
+            return
+        self._judged = error
+        if not isinstance(error, YoloxTrtRosError):
+            traceback.print_exception(error)
+            self._fail()
+            return
+        self._fail(str(error))
 
     def _fail(self, told: str = '') -> None:
         """Fail, unless this is what the end of the process made of it."""
@@ -171,14 +186,14 @@ class _NodeThread(threading.Thread):
         with contextlib.ExitStack() as ending:
             ending.callback(rclpy.shutdown)
             ending.callback(executor.shutdown)
-            ending.callback(self._wake)
+            ending.push(self._end)
             if self.stopping.is_set():
                 return
             node = self._make(self.stopping.is_set)
             assert isinstance(node, Node)
             ending.callback(node.destroy_node)
             ending.callback(node.close)
-            ending.callback(self._wake)
+            ending.push(self._end)
             executor.add_node(node)
             while not self.stopping.is_set() and node.keep_running():
                 executor.spin_once(timeout_sec=SPIN_S)
