@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.parameters import Parameter, table
+from yolox_trt_ros.core.parameters import Parameter, not_listed, table
 
 SMALLEST: dict[str, Any] = {'camera_names': ['front'], 'lane_names': ['cpu0']}
 TABLE = list(table(Config))
@@ -131,11 +131,76 @@ def test_contradictions_are_told_with_the_rest_but_not_those_that_follow_from_it
     assert sorted(told) == ['lanes.gpu.device', 'limits.latency_warn_ms', 'model.nms_iou']
 
 
-def test_a_camera_that_is_not_listed_is_one_problem() -> None:
-    block = {name: p.default for p in TABLE if 'rear' in (name := p.name.replace('<name>', 'rear'))}
-    with pytest.raises(ConfigError, match=r'cameras\.rear: [^\n]*valid: front') as error:
-        Config.from_parameters({**SMALLEST, **{n: v for n, v in block.items() if 'cameras' in n}})
-    assert len(str(error.value).splitlines()) == 1
+def block(kind: str, name: str) -> dict[str, Any]:
+    """Return all parameters of one camera or lane, at their defaults."""
+    rows = {p.name.replace('<name>', name): p.default for p in TABLE if '<name>' in p.name}
+    return {n: v for n, v in rows.items() if n.startswith(f'{kind}.{name}.')}
+
+
+def test_what_is_described_and_not_listed_rests() -> None:
+    resting = block('cameras', 'rear') | block('cameras', 'left') | block('lanes', 'gpu')
+    assert Config.from_parameters(SMALLEST | resting) == Config.from_parameters(SMALLEST)
+    assert not_listed(Config, SMALLEST | resting) == ['cameras.left', 'cameras.rear', 'lanes.gpu']
+    both = SMALLEST | resting | {'camera_names': ['rear', 'front'], 'lane_names': ['gpu']}
+    config = Config.from_parameters(both)
+    assert [c.name for c in config.cameras] == ['rear', 'front']
+    assert not_listed(Config, both) == ['cameras.left']
+
+
+@pytest.mark.parametrize(
+    ('changes', 'told'),
+    [
+        ({'cameras.rear.rate_hz': 'fast'}, "cameras.rear.rate_hz: expected float, got 'fast'"),
+        ({'cameras.rear.depth': 0}, 'cameras.rear.depth: expected 1 to 1000, got 0'),
+        ({'cameras.rear.topc': '/x'}, 'cameras.rear.topc: no such parameter'),
+        ({'lanes.gpu.backend': 'none'}, 'lanes.gpu.backend: "none" is not one of its values'),
+        ({'cameras.rear-left.topic': '/x'}, 'cameras.rear-left.topic: no such parameter'),
+        ({'cameras.rear': 'x'}, 'cameras.rear: no such parameter'),
+        ({'cameras.frnt.topic': '/x'}, 'did you mean "front"?'),
+    ],
+)
+def test_what_rests_is_checked_too(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config.from_parameters(SMALLEST | changes)
+    assert told in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_names_that_resemble_each_other_may_rest() -> None:
+    six = {f'cameras.cam_{i}.topic': f'/cam_{i}' for i in range(6)}
+    config = Config.from_parameters(SMALLEST | six | {'camera_names': ['cam_1', 'cam_4']})
+    assert [c.image_topic for c in config.cameras] == ['/cam_1', '/cam_4']
+
+
+def test_a_camera_that_is_not_enabled_is_left_out_of_everything() -> None:
+    names = [f'cam{i}' for i in range(10)]
+    off = {f'cameras.{name}.enabled': False for name in names[2:]}
+    off |= {'cameras.cam5.topic': '/cam0/image_raw', 'cameras.cam6.lane': 'no such lane'}
+    config = Config.from_parameters(SMALLEST | off | {'camera_names': names})
+    assert [c.name for c in config.cameras] == ['cam0', 'cam1']
+    with pytest.raises(ConfigError, match='got 0, and 1 that are not enabled'):
+        Config.from_parameters(SMALLEST | {'cameras.front.enabled': False})
+
+
+def test_what_is_processed_is_at_most_the_highest_rate() -> None:
+    flat = SMALLEST | {'cameras.front.rate_hz': 20}
+    (camera,) = Config.from_parameters(flat).cameras
+    assert camera.processed_hz == 20.0
+    (camera,) = Config.from_parameters(flat | {'cameras.front.max_rate_hz': 5}).cameras
+    assert (camera.rate_hz, camera.processed_hz) == (20.0, 5.0)
+
+
+@pytest.mark.parametrize('name', ['roi', 'fps', 'exposure', 'intrinsics'])
+def test_what_is_not_near_is_not_suggested(name: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config.from_parameters(SMALLEST | {f'cameras.front.{name}': 1})
+    assert 'did you mean' not in str(error.value)
+    assert 'valid: deadline_ms, depth, enabled, ' in str(error.value)
+
+
+@pytest.mark.parametrize('value', [10**400, -(10**400), 10**5000], ids=['400', '-400', '5000'])
+def test_a_number_without_end_is_out_of_range(value: int) -> None:
+    with pytest.raises(ConfigError, match=r'expected 0\.01 to 1000, got '):
+        Config.from_parameters(SMALLEST | {'cameras.front.rate_hz': value})
 
 
 @pytest.mark.parametrize(

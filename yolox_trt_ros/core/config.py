@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yolox_trt_ros.core.encodings import COMPRESSED, RAW
@@ -60,8 +60,18 @@ class CameraConfig:
     transport: str = parameter(
         'raw', 'sensor_msgs/Image or CompressedImage.', choices=('raw', 'compressed')
     )
+    enabled: bool = parameter(
+        True, 'Whether this camera is used; false: it is described, and left out of everything.'
+    )
     rate_hz: float = parameter(
         10.0, 'Rate the driver publishes at, for placement and health.', low=0.01, high=1000.0
+    )
+    max_rate_hz: float = parameter(
+        0.0,
+        'Most images a second that are processed, others are dropped as thinned; 0: all.',
+        low=0.0,
+        high=1000.0,
+        runtime=True,
     )
     priority: float = parameter(
         1.0, 'Weight of this camera against the others.', low=0.01, high=100.0, runtime=True
@@ -113,6 +123,11 @@ class CameraConfig:
     def levels(self) -> tuple[int, int]:
         """Return the samples that become black and white; (0, 0): found in each image."""
         return self.black_level, self.white_level
+
+    @property
+    def processed_hz(self) -> float:
+        """Return the rate at which images come to the lanes."""
+        return min(self.rate_hz, self.max_rate_hz) if self.max_rate_hz else self.rate_hz
 
     @property
     def image_topic(self) -> str:
@@ -233,7 +248,10 @@ class SimConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the nodes and tools know about one vehicle."""
+    """Everything the nodes and tools know about one vehicle.
+
+    ``cameras`` are those that are used: listed in ``camera_names``, and enabled.
+    """
 
     model: ModelConfig
     limits: LimitsConfig
@@ -279,6 +297,7 @@ class Config:
                 would be right.
         """
         config, problems = read(cls, flat)
+        config = replace(config, cameras=tuple(c for c in config.cameras if c.enabled))
         # What is wrong in itself is not held against its neighbours too.
         wrong = {_group(problem) for problem in problems}
         if '' not in wrong:
@@ -291,8 +310,10 @@ class Config:
     def _contradictions(self) -> list[str]:
         problems = []
         if not 1 <= len(self.cameras) <= MAX_CAMERAS:
+            off = len(set(self.camera_names)) - len(self.cameras)
             problems.append(
                 f'camera_names: expected 1 to {MAX_CAMERAS} cameras, got {len(self.cameras)}'
+                + (f', and {off} that are not enabled' if off else '')
             )
         if not self.lanes:
             problems.append('lane_names: expected at least one lane, got none')

@@ -25,6 +25,8 @@ class DropReason(str, Enum):
     """It has more pixels than its camera may send, or, a JPEG, too many scans of them."""
     SLOWED = 'slowed'
     """Earlier images of its camera took the lanes too long, or lanes failed on them."""
+    THINNED = 'thinned'
+    """Its camera sends more images than its ``max_rate_hz`` lets through."""
     HOPELESS = 'hopeless'
     """It could no longer meet its deadline."""
     LANE_FAILED = 'lane_failed'

@@ -61,6 +61,8 @@ def _letters(name: str, choice: str) -> int | None:
         if abs(len(part) - len(other)) > most:
             return None
         found = distance(part, other)
+        if sorted(part) == sorted(other):  # letters in another order
+            found = min(found, 1)
         if found > min(most, longer // 2):
             return None
         total += found

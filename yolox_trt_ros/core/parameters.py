@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from functools import cache
 from typing import Any, get_type_hints
 
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.nearest import nearest
+from yolox_trt_ros.core.printing import one_line, shown
 
 NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 """What a camera or lane may be called: its name becomes part of ROS topic names."""
@@ -49,12 +52,12 @@ class Parameter:
         value = self._typed(value)
         if self.choices and value not in self.choices:
             near = did_you_mean(value, self.choices)
-            raise ConfigError(f'{self.name}: "{value}" is not one of its values{near}')
+            raise ConfigError(f'{self.name}: {shown(value)} is not one of its values{near}')
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if number and not (
             (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
         ):
-            raise ConfigError(f'{self.name}: expected {self.range_text()}, got {value}')
+            raise ConfigError(f'{self.name}: expected {self.range_text()}, got {shown(value)}')
         return value
 
     def range_text(self) -> str:
@@ -65,14 +68,21 @@ class Parameter:
 
     def _typed(self, value: Any) -> Any:
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                return float('inf') if value > 0 else float('-inf')  # which no range holds
         if self.kind is tuple and isinstance(value, (list, tuple)):
             if all(isinstance(item, str) for item in value):
                 return tuple(value)
         elif type(value) is self.kind and value == value:  # NaN is no value of any parameter
             return value
         wanted = 'list of strings' if self.kind is tuple else self.kind.__name__
-        raise ConfigError(f'{self.name}: expected {wanted}, got {value!r}')
+        raise ConfigError(f'{self.name}: expected {wanted}, got {_quoted(value)}')
+
+
+def _quoted(value: Any) -> str:
+    return one_line(repr(value)) if isinstance(value, str) and len(value) < 80 else shown(value)
 
 
 def parameter(
@@ -139,21 +149,87 @@ def read(cls: type, flat: Mapping[str, Any]) -> tuple[Any, list[str]]:
     known: set[str] = set()
     value = _build(cls, flat, '', '', problems, known)
     for name in sorted(set(flat) - known):
-        problems.append(_unknown(cls, name, flat, known))
+        row, block = find(cls, name), _block(cls, name)
+        if row is None:
+            problems.append(f'{one_line(name)}: no such parameter{did_you_mean(name, known)}')
+            continue
+        try:
+            row.check(flat[name])
+        except ConfigError as error:
+            problems.append(str(error))
+        if block and (told := _slip(block, flat)):
+            problems.append(told)
     return value, list(dict.fromkeys(problems))
 
 
-def _unknown(cls: type, name: str, flat: Mapping[str, Any], known: Iterable[str]) -> str:
-    """Return what is wrong with a name: nobody knows it, or the list lacks its camera or lane."""
+def find(cls: type, name: str) -> Parameter | None:
+    """Return a parameter's description by its full name, whether or not its group is listed."""
+    block = _block(cls, name)
+    if block is None:
+        return _rows(cls).get(name)
+    row = _rows(cls).get(f'{block.kind}.<name>.{block.rest}')
+    return replace(row, name=name) if row and NAME.fullmatch(block.which) else None
+
+
+def not_listed(cls: type, flat: Mapping[str, Any]) -> list[str]:
+    """Return the groups, such as ``cameras.rear``, that are described and not in their list."""
+    blocks = (_block(cls, name) for name in flat)
+    return sorted({b.name for b in blocks if b and b.which not in _listed(b, flat)})
+
+
+@cache
+def _rows(cls: type) -> dict[str, Parameter]:
+    return {row.name: row for row in table(cls)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Where a parameter of a named group stands.
+
+    Attributes:
+        kind: the group's field, such as ``cameras``.
+        which: the camera's or lane's name.
+        rest: the parameter's name within.
+        names: the parameter that lists the names.
+    """
+
+    kind: str
+    which: str
+    rest: str
+    names: str
+
+    @property
+    def name(self) -> str:
+        return f'{self.kind}.{self.which}'
+
+
+def _block(cls: type, name: str) -> _Block | None:
+    """Return where a parameter of a named group stands; None: it belongs to none."""
     kind, _, rest = name.partition('.')
     which, _, rest = rest.partition('.')
     for f in fields(cls):
         if f.name == kind and 'group' in f.metadata and rest:
-            listed = flat.get(f.metadata['names'])
-            if isinstance(listed, (list, tuple)) and which not in listed:
-                near = did_you_mean(which, [n for n in listed if isinstance(n, str)])
-                return f'{kind}.{which}: {f.metadata["names"]} has no "{which}"{near}'
-    return f'{name}: no such parameter{did_you_mean(name, known)}'
+            return _Block(kind, which, rest, f.metadata['names'])
+    return None
+
+
+def _listed(block: _Block, flat: Mapping[str, Any]) -> list[str]:
+    listed = flat.get(block.names)
+    return [n for n in listed if isinstance(n, str)] if isinstance(listed, (list, tuple)) else []
+
+
+def _slip(block: _Block, flat: Mapping[str, Any]) -> str:
+    """Return what is wrong with a group that is not listed; an empty string: it only rests.
+
+    A file may describe more cameras than are used. But where a listed one is not described at all,
+    and this one's name is nearly its name, somebody's hand slipped.
+    """
+    described = {name.split('.')[1] for name in flat if name.startswith(f'{block.kind}.')}
+    bare = [n for n in _listed(block, flat) if n not in described]
+    near = nearest(block.which, bare)
+    if not near:
+        return ''
+    return f'{block.name}: {block.names} has no "{block.which}" — did you mean "{near}"?'
 
 
 def _build(

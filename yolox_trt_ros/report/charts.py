@@ -17,6 +17,7 @@ STAGE_COLOURS = dict(
 )
 DROP_COLOURS = {
     'replaced': '#9aa9bf',
+    'thinned': '#c9c2d6',
     'overtaken': '#7fb7a4',
     'hopeless': '#e0a83c',
     'malformed': '#d6453d',

@@ -201,6 +201,7 @@ def _drops(recording: Recording) -> Iterator[Finding]:
     many, received_in_all = [], 0
     for camera in recording.cameras:
         received, _, dropped, _ = counted(recording, camera.name)
+        received -= dropped.pop(DropReason.THINNED.value, 0)  # on purpose
         every += dropped
         received_in_all += received
         share = dropped.total() / received if received else 0.0

@@ -100,9 +100,10 @@ def lane_utilisation(record: Record) -> dict[str, float]:
 
 
 def drop_ratio(stats: Mapping[str, CameraStats]) -> float:
-    """Return dropped frames per received frame."""
-    dropped = sum(sum(camera.dropped.values()) for camera in stats.values())
-    return dropped / max(1, sum(camera.received for camera in stats.values()))
+    """Return dropped frames per received frame, those left out that were thinned on purpose."""
+    thinned = sum(camera.dropped.get(DropReason.THINNED, 0) for camera in stats.values())
+    dropped = sum(sum(camera.dropped.values()) for camera in stats.values()) - thinned
+    return dropped / max(1, sum(camera.received for camera in stats.values()) - thinned)
 
 
 def fluid_bound_hz(lanes: Sequence[LaneConfig], profile: Profile, cameras: int) -> float:
@@ -126,7 +127,7 @@ def _highest_frame_rate(lane: LaneProfile, max_batch: int, load: int) -> float:
 def all_sustained(stats: Mapping[str, CameraStats], cameras: Sequence[CameraConfig]) -> bool:
     """Return whether all cameras get (nearly) every frame processed and stay fresh."""
     fresh = all(
-        stats[camera.name].age_ms[2] <= TOLERATED_PERIODS * 1000 / camera.rate_hz
+        stats[camera.name].age_ms[2] <= TOLERATED_PERIODS * 1000 / camera.processed_hz
         for camera in cameras
     )
     return fresh and drop_ratio(stats) <= TOLERATED_DROPS
@@ -155,5 +156,5 @@ def highest_sustained_hz(
 
 
 def at_rate(cameras: Sequence[CameraConfig], rate_hz: float) -> list[CameraConfig]:
-    """Return the same cameras, all at one rate."""
-    return [replace(camera, rate_hz=rate_hz) for camera in cameras]
+    """Return the same cameras, all at one rate, none of them thinned."""
+    return [replace(camera, rate_hz=rate_hz, max_rate_hz=0.0) for camera in cameras]

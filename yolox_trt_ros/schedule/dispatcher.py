@@ -70,7 +70,7 @@ class Dispatcher:
     ) -> None:
         mailbox = EveryFrame if lockstep else NewestFrame
         if lockstep:
-            cameras = [replace(camera, deadline_ms=0.0) for camera in cameras]
+            cameras = [replace(camera, deadline_ms=0.0, max_rate_hz=0.0) for camera in cameras]
             lanes = [replace(lane, max_batch=1) for lane in lanes]
         self._lockstep = lockstep
         self.cameras = {
@@ -109,20 +109,22 @@ class Dispatcher:
     # ------------------------------------------------------------------ frames
 
     def offer(self, frame: Frame) -> FrameError | None:
-        """Put an arrived frame into its camera's mailbox, unless that must not cost a lane time.
+        """Put an arrived frame into its camera's mailbox, unless it is one too many or too large.
 
         Returns:
-            Why it was dropped at once; None: it was not.
+            What is wrong with a frame that was dropped at once; None: nothing.
 
         Raises:
             ValueError: ``sequence`` does not follow the camera's earlier frames.
         """
         camera = self.cameras[frame.camera]
         refusal = camera.allowance.refusal(frame)
-        if refusal is None:
+        if refusal is not None:
+            camera.refused(frame, refusal.reason)
+        elif camera.pace.passes(frame.received_ns):
             self._turns.offered(camera.arrived(frame))
         else:
-            camera.refused(frame, refusal.reason)
+            camera.refused(frame, DropReason.THINNED)
         return refusal
 
     def reject(self, name: str, reason: DropReason, count: int, now_ns: int) -> None:
@@ -279,15 +281,24 @@ class Dispatcher:
         priority: float | None,
         deadline_ms: float | None,
         limits: tuple[float, float] | None = None,
-    ) -> None:
-        """Change a camera's weight, deadline or limits; in lockstep there are no deadlines."""
+        max_rate_hz: float | None = None,
+    ) -> bool:
+        """Change a camera's weight, deadline, limits or rate; in lockstep deadline and rate stay.
+
+        Returns:
+            Whether what it asks of the lanes has changed.
+        """
         camera = self.cameras[name]
+        before = (camera.priority, camera.deadline_ns, camera.pace.max_hz)
         if limits is not None:
             camera.allowance.update(*limits)
         if priority is not None:
             camera.priority = priority
         if deadline_ms is not None and not self._lockstep:
             camera.deadline_ns = round(deadline_ms * 1e6)
+        if max_rate_hz is not None and not self._lockstep:
+            camera.pace.update(max_rate_hz)
+        return before != (camera.priority, camera.deadline_ns, camera.pace.max_hz)
 
     @property
     def idle(self) -> bool:

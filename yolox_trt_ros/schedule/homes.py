@@ -77,7 +77,7 @@ class Homes:
         demands = [
             Demand(
                 name,
-                camera.config.rate_hz,
+                camera.processed_hz,
                 camera.priority,
                 camera.deadline_ns,
                 camera.config.lane if camera.config.lane in running else '',

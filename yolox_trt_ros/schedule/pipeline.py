@@ -228,17 +228,18 @@ class Pipeline:
         priority: float | None = None,
         deadline_ms: float | None = None,
         limits: tuple[float, float] | None = None,
+        max_rate_hz: float | None = None,
     ) -> None:
-        """Change a camera's weight, deadline or limits; it holds from the next decision on.
+        """Change a camera's weight, deadline, limits or rate; from the next decision on it holds.
 
         Args:
             name: the camera.
-            priority, deadline_ms: see :class:`core.config.CameraConfig`.
+            priority, deadline_ms, max_rate_hz: see :class:`core.config.CameraConfig`.
             limits: its ``max_megapixels`` and ``max_decode_ms``.
         """
         with self.lock:
-            self.dispatcher.update_camera(name, priority, deadline_ms, limits)
-            self._supervisor.request(f'{name} was given another priority or deadline')
+            if self.dispatcher.update_camera(name, priority, deadline_ms, limits, max_rate_hz):
+                self._supervisor.request(f'{name} was given another priority, deadline or rate')
 
     def snapshot(self) -> PipelineSnapshot:
         """Return all accounts at one moment."""

@@ -13,6 +13,7 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState
 from yolox_trt_ros.schedule.allowance import Allowance
 from yolox_trt_ros.schedule.mailbox import Mailbox
+from yolox_trt_ros.schedule.pace import Pace
 from yolox_trt_ros.schedule.rhythm import Rhythm
 
 USE_MEMORY_NS = 500_000_000
@@ -65,6 +66,7 @@ class Camera:
     deadline_ns: int
     live: InitVar[bool] = True
     allowance: Allowance = field(init=False)
+    pace: Pace = field(init=False)
     home: Lane | None = None
     pinned: bool = False
     reference_ns: int = 0
@@ -89,6 +91,13 @@ class Camera:
 
     def __post_init__(self, live: bool) -> None:
         self.allowance = Allowance(self.config, live=live)
+        self.pace = Pace(self.config.max_rate_hz)
+
+    @property
+    def processed_hz(self) -> float:
+        """Return the rate at which its images come to the lanes."""
+        rate_hz, most_hz = self.config.rate_hz, self.pace.max_hz
+        return min(rate_hz, most_hz) if most_hz else rate_hz
 
     def arrived(self, frame: Frame) -> bool:
         """Put a frame into the mailbox and return whether it has replaced another one.

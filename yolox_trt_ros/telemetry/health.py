@@ -97,16 +97,15 @@ def _problems(numbers: CameraNumbers, limits: LimitsConfig) -> Iterator[tuple[Le
         if numbers.p95_ms > limit_ms:
             yield level, f'latency above {limit_ms:g} ms'
             break
-    dropped = sum(numbers.dropped.values())
-    share = dropped / numbers.received if numbers.received else 0.0
+    lost = {r: n for r, n in numbers.dropped.items() if n and r is not DropReason.THINNED}
+    meant = numbers.received - numbers.dropped.get(DropReason.THINNED, 0)  # to be processed
+    share = sum(lost.values()) / meant if meant > 0 else 0.0
     for level, limit in (
         (Level.ERROR, limits.drop_ratio_error),
         (Level.WARN, limits.drop_ratio_warn),
     ):
         if share > limit:
-            reasons = ', '.join(
-                f'{count} {reason.value}' for reason, count in numbers.dropped.items() if count
-            )
+            reasons = ', '.join(f'{count} {reason.value}' for reason, count in lost.items())
             yield level, f'{share:.0%} dropped, limit {limit:.0%} ({reasons})'
             break
     wanted_hz = limits.rate_ratio_warn * numbers.expected_hz

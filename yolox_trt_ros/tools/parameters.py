@@ -34,11 +34,23 @@ packaged one ([laptop](../config/vehicles/laptop_8cam.param.yaml),
 [desktop](../config/vehicles/desktop_8cam.param.yaml),
 [Orin](../config/vehicles/orin_8cam.param.yaml)), or from a recording with
 `python -m yolox_trt_ros parameters --from-bag BAG`. Names that nobody knows and values out of range
-are refused, all of them at once. Those marked *live* may change while the node runs
-(`ros2 param set /detector model.score_threshold 0.4`); the others are read when it is configured:
-`ros2 lifecycle set /detector deactivate`, then `cleanup`, set them, `configure`, `activate`.
-Cameras and lanes may join and leave their lists that way; the parameters of those that left are
-forgotten.
+are refused, all of them at once; a whole number is good where a fraction may be. Those marked
+*live* may change while the node runs (`ros2 param set /detector model.score_threshold 0.4`); the
+others are read when it is configured: `ros2 lifecycle set /detector deactivate`, then `cleanup`,
+set them, `configure`, `activate`. What `ros2 param get` says is what runs, and the file is not read
+again: `ros2 param dump /detector` writes what is set now, as a file that nodes and tools read.
+
+A name that nobody knows and a value that is wrong in itself are refused when they are set; what
+contradicts another parameter is told by `configure`, which then fails and may be tried again.
+Setting a parameter to the value that it has is no change, so `ros2 param load` of the node's own
+file succeeds at any time. Camera_sim and overlay read everything at their start.
+
+A file may describe more cameras and lanes than `camera_names` and `lane_names` list: these rest.
+`cameras.<name>.enabled: false` lets a listed one rest. Cameras and lanes may join and leave the
+lists without a restart; the parameters of those that ran and left are forgotten.
+
+Sections other than `/**` are read as ROS does: by the nodes that they name, later ones last. Tools
+read what is for a node called `detector`.
 """
 SECTIONS = {
     '': ('The vehicle', ''),

@@ -168,12 +168,12 @@ def _highest_uniform_hz(scenario: Scenario, bound_hz: float) -> float:
 
 def _highest_camera_hz(scenario: Scenario, camera: CameraConfig, bound_hz: float) -> float:
     """Return how fast one camera could run while the others stay as they are."""
-    others_hz = sum(other.rate_hz for other in scenario.cameras) - camera.rate_hz
+    others_hz = sum(other.processed_hz for other in scenario.cameras) - camera.processed_hz
     spare_hz = len(scenario.cameras) * bound_hz - others_hz
 
     def run_at(rate_hz: float) -> bool:
         cameras = [
-            replace(other, rate_hz=rate_hz) if other.name == camera.name else other
+            replace(other, rate_hz=rate_hz, max_rate_hz=0.0) if other.name == camera.name else other
             for other in scenario.cameras
         ]
         return _sustained(replace(scenario, cameras=cameras))
