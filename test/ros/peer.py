@@ -27,7 +27,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
-from yolox_trt_ros.core import children
 from yolox_trt_ros.ros.dds import environment
 
 # Nothing else on this machine is to hear these nodes. Domains above 101 may use others' ports.
@@ -164,13 +163,15 @@ class Peer:
 class Detector:
     """A detector node in its own process."""
 
-    def __init__(self, folder: Path, namespace: str, parameters: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, namespace: str, parameters: dict[str, Any], section: str = '/**'
+    ) -> None:
         self.name = f'/{namespace}/detector'
         self._log = folder / f'{namespace}.log'
         file = folder / f'{namespace}.param.yaml'
-        file.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
+        file.write_text(yaml.safe_dump({section: {'ros__parameters': parameters}}))
         with self._log.open('wb') as log:
-            self._process = children.start(
+            self._process = subprocess.Popen(
                 [
                     sys.executable,
                     '-m',
@@ -209,7 +210,12 @@ class Detector:
 
 @contextmanager
 def detector(
-    peer: Peer, folder: Path, namespace: str, parameters: dict[str, Any], state: str = 'active'
+    peer: Peer,
+    folder: Path,
+    namespace: str,
+    parameters: dict[str, Any],
+    state: str = 'active',
+    section: str = '/**',
 ) -> Iterator[Detector]:
     """Start a node, wait until it is in ``state``, and see that Ctrl-C ends it cleanly.
 
@@ -217,7 +223,7 @@ def detector(
     both sides have found each other is lost, and a busy machine takes its time to find.
     """
     reliable = {f'cameras.{c}.reliability': 'reliable' for c in parameters.get('camera_names', ())}
-    node = Detector(folder, namespace, reliable | parameters)
+    node = Detector(folder, namespace, reliable | parameters, section)
     try:
         try:
             peer.until(lambda: not node.alive or peer.state(node.name) == state, f'{state} node')

@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -29,12 +27,11 @@ from vision_msgs.msg import Detection2DArray
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.ros.dds import shortcomings
-from yolox_trt_ros.ros.logs import log_printably
 from yolox_trt_ros.ros.messages import detections_message
-from yolox_trt_ros.ros.parameters import is_own, read_config
 from yolox_trt_ros.ros.process import Stopping, run_node
 from yolox_trt_ros.ros.serialize_images import SerializedImage, camera_info, write_stamp
 from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
+from yolox_trt_ros.ros.vehicle_node import VehicleNode
 from yolox_trt_ros.sim.loops import Loop
 from yolox_trt_ros.sim.sources import WORLD, source_name
 from yolox_trt_ros.sim.streams import CameraStreams, Shot, StreamCount, optical_frame, to_frame
@@ -114,7 +111,7 @@ class CameraOutput:
         return np.frombuffer(bytearray(serialize_message(message)), np.uint8)
 
 
-class CameraSim(Node):
+class CameraSim(VehicleNode, Node):
     """Publishes every camera of a vehicle's YAML.
 
     Args:
@@ -127,22 +124,14 @@ class CameraSim(Node):
     """
 
     def __init__(self, stopping: Stopping = lambda: False, **options: Any) -> None:
-        super().__init__(
-            'camera_sim',
-            allow_undeclared_parameters=True,
-            automatically_declare_parameters_from_overrides=True,
-            **options,
-        )
-        log_printably(self)
-        config = read_config(self)
+        super().__init__('camera_sim', **options)
+        config = self.settle()
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
         self._outputs = {c.name: CameraOutput(self, c, config) for c in config.cameras}
         self.streams = CameraStreams(
             config, self._publish, on_progress=self.get_logger().info, stopping=stopping
         )
-        # From here on: publishers declare parameters of their own.
-        self.add_on_set_parameters_callback(_refuse_changes)
         self._skipped = 0
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.streams.start()
@@ -233,12 +222,6 @@ def summary(counts: dict[str, StreamCount]) -> str:
         f'skipped {c.skipped})'
         for name, c in counts.items()
     )
-
-
-def _refuse_changes(changed: Sequence[Parameter]) -> SetParametersResult:
-    refused = [p.name for p in changed if is_own(p.name)]
-    reason = f'camera_sim reads {", ".join(refused)} at start only: restart it' if refused else ''
-    return SetParametersResult(successful=not refused, reason=reason)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -11,10 +11,9 @@ import argparse
 import sys
 import traceback
 from contextlib import ExitStack
+from typing import Any
 
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
 
 from yolox_trt_ros.compose import Model, lane_specs, load_model, thresholds_of
 from yolox_trt_ros.core.config import Config
@@ -25,19 +24,12 @@ from yolox_trt_ros.ros.camera_watch import CameraWatch
 from yolox_trt_ros.ros.dds import shortcomings
 from yolox_trt_ros.ros.ingest import open_ingest
 from yolox_trt_ros.ros.intake import Ingest, IngestNotes
-from yolox_trt_ros.ros.logs import log_printably
-from yolox_trt_ros.ros.parameters import (
-    check_change,
-    declare_all,
-    forget_removed,
-    is_own,
-    read_config,
-    read_parameters,
-)
+from yolox_trt_ros.ros.parameters import flat_table, forget_removed, read_parameters
 from yolox_trt_ros.ros.process import run_node
 from yolox_trt_ros.ros.publishers import ResultPublishers
 from yolox_trt_ros.ros.status import StatusPublisher
 from yolox_trt_ros.ros.transitions import Transitions
+from yolox_trt_ros.ros.vehicle_node import VehicleNode
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry, inactive
 
@@ -45,7 +37,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 DRAIN_S = 5.0
 
 
-class DetectorNode(LifecycleNode):
+class DetectorNode(VehicleNode, LifecycleNode):
     """Configure loads and warms up, activate subscribes, deactivate drains, cleanup frees.
 
     With ``autostart`` it configures and activates itself once somebody spins it. Transitions run
@@ -55,14 +47,11 @@ class DetectorNode(LifecycleNode):
     :class:`ResultPublishers`.
     """
 
-    def __init__(self) -> None:
-        super().__init__(
-            'detector',
-            allow_undeclared_parameters=True,
-            automatically_declare_parameters_from_overrides=True,
-        )
-        log_printably(self)
+    def __init__(self, **options: Any) -> None:
+        super().__init__('detector', **options)
         self._config: Config | None = None
+        self._fixed: Config | None = None  # what runs, or is being set up
+        self._ready = False  # whether it runs
         self._model: Model | None = None
         self._pipeline: Pipeline | None = None
         self._telemetry: Telemetry | None = None
@@ -72,9 +61,8 @@ class DetectorNode(LifecycleNode):
         self._notes: dict[str, IngestNotes] = {}
         self._camera_watch: CameraWatch | None = None
         self._status = StatusPublisher(self, self._report)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
         self._transitions = Transitions(self)
-        if read_parameters(self).get('autostart', True):
+        if read_parameters(self).get('autostart') is not False:
             self._transitions.when_spun(self.trigger_configure, self.trigger_activate)
 
     # -- lifecycle -------------------------------------------------------------------------
@@ -165,10 +153,11 @@ class DetectorNode(LifecycleNode):
             raise YoloxTrtRosError('the node ends')
 
     def _configure(self) -> None:
-        if self._config:
-            forget_removed(self, self._config)
-        self._config = config = read_config(self)
-        declare_all(self, config)
+        self._problem = 'not configured yet: lanes are built and measured'
+        with self.parameter_lock:
+            if self._config:
+                forget_removed(self, self._config)
+            self._config = self._fixed = config = self.settle()
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
         self._model = load_model(config.model)
@@ -193,6 +182,7 @@ class DetectorNode(LifecycleNode):
         )
         self._go_on()
         self._pipeline.start()
+        self._ready = True
 
     def _on_build(self, fraction: float, lane: str) -> None:
         self._problem = f'not configured yet: building the engine of lane {lane}: {fraction:.0%}'
@@ -203,6 +193,8 @@ class DetectorNode(LifecycleNode):
             ingest.close()
 
     def _free(self) -> None:
+        with self.parameter_lock:  # from now on, parameters are those of the next configure
+            self._fixed, self._ready = None, False
         # Last in, first out; what one of them raises does not keep the others from running.
         with ExitStack() as closing:
             closing.callback(self._close_results)
@@ -253,16 +245,31 @@ class DetectorNode(LifecycleNode):
 
     # -- parameters ------------------------------------------------------------------------
 
-    def _on_set_parameters(self, changed: list[Parameter]) -> SetParametersResult:
-        if self._pipeline is None:
-            return SetParametersResult(successful=True)  # checked as a whole by configure
-        values = {p.name: p.value for p in changed if is_own(p.name)}
-        try:
-            config = check_change(read_parameters(self), values)
-        except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        self._apply(config)
-        return SetParametersResult(successful=True)
+    def may_change(self, changed: dict[str, Any]) -> None:
+        """Refuse what is read by configure only, and what configure has read and not set up yet.
+
+        Raises:
+            ConfigError: one of them may not change.
+        """
+        if self._fixed is None:
+            return  # checked as a whole by configure
+        known = flat_table(self._fixed)
+        for name in changed:
+            if name in known and not known[name].runtime:
+                raise ConfigError(
+                    f'{name}: is read when the node is configured; clean it up, set it, configure'
+                )
+            if name in known and not self._ready:
+                raise ConfigError(f'{name}: the node is being configured; set it afterwards')
+        Config.from_parameters({**read_parameters(self), **changed})
+
+    def follow_parameters(self) -> None:
+        """Make lanes, results and placement follow parameters that changed."""
+        if self._fixed and self._ready:
+            config = Config.from_parameters(read_parameters(self))
+            if config != self._fixed:
+                self._fixed = config
+                self._apply(config)
 
     def _apply(self, config: Config) -> None:
         assert self._model and self._pipeline and self._telemetry and self._results
@@ -275,6 +282,7 @@ class DetectorNode(LifecycleNode):
                 priority=camera.priority,
                 deadline_ms=camera.deadline_ms,
                 limits=(camera.max_megapixels, camera.max_decode_ms),
+                max_rate_hz=camera.max_rate_hz,
             )
             self._telemetry.update_camera(camera.name, timeout_ms=camera.timeout_ms)
 

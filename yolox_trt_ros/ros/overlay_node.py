@@ -13,14 +13,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 
@@ -32,7 +29,6 @@ from yolox_trt_ros.detect.draw import draw_on
 from yolox_trt_ros.detect.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.counted_log import CountedLog
-from yolox_trt_ros.ros.logs import log_printably
 from yolox_trt_ros.ros.overlay_camera import (
     CameraOverlay,
     ClassNames,
@@ -40,8 +36,8 @@ from yolox_trt_ros.ros.overlay_camera import (
     caption_of,
 )
 from yolox_trt_ros.ros.overlay_output import Canvas, Drawn, PictureTopic, status_lines
-from yolox_trt_ros.ros.parameters import is_own, read_config
 from yolox_trt_ros.ros.process import run_node
+from yolox_trt_ros.ros.vehicle_node import VehicleNode
 
 try:
     from vision_msgs.msg import LabelInfo
@@ -58,7 +54,7 @@ NICENESS = 15
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-class OverlayNode(Node):
+class OverlayNode(VehicleNode, Node):
     """Publishes every camera's overlay, the mosaic of all of them, and a table of their states.
 
     Topics are ``<detector>/<camera>/overlay``, ``<detector>/overlay`` and
@@ -75,14 +71,8 @@ class OverlayNode(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            'overlay',
-            allow_undeclared_parameters=True,
-            automatically_declare_parameters_from_overrides=True,
-            **options,
-        )
-        log_printably(self)
-        config = read_config(self)
+        super().__init__('overlay', **options)
+        config = self.settle()
         if config.ingest == 'simulated':
             self.get_logger().warning(
                 'ingest is "simulated": the cameras play inside the detector, without messages to '
@@ -120,7 +110,6 @@ class OverlayNode(Node):
         self._error: BaseException | None = None
         self._thread = named_thread(self._run, 'draw')
         self._thread.start()
-        self.add_on_set_parameters_callback(_refuse_changes)
         self.create_timer(CHECK_S, self._check, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def keep_running(self) -> bool:
@@ -281,12 +270,6 @@ class OverlayNode(Node):
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
-
-
-def _refuse_changes(changed: Sequence[Parameter]) -> SetParametersResult:
-    refused = [p.name for p in changed if is_own(p.name)]
-    reason = f'overlay reads {", ".join(refused)} at start only: restart it' if refused else ''
-    return SetParametersResult(successful=not refused, reason=reason)
 
 
 def main(args: list[str] | None = None) -> int:

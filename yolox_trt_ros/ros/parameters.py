@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -10,83 +10,137 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from yolox_trt_ros.core.config import Config
-from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.parameters import Parameter, table
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.parameters import Parameter, find, not_listed, table
+from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.vehicle_files import is_own
 
-
-def is_own(name: str) -> bool:
-    """Return whether a parameter is this package's, not one that rclpy declares by itself."""
-    return not name.startswith(('use_sim_time', 'start_type_description_service', 'qos_overrides.'))
+LISTS = {'cameras': 'camera_names', 'lanes': 'lane_names'}
+Type = RosParameter.Type
 
 
 def read_parameters(node: Node) -> dict[str, Any]:
     """Return the node's own parameters by dotted name, those of rclpy left out."""
     return {
-        name: list(p.value) if p.type_.name.endswith('_ARRAY') else p.value
-        for name, p in node.get_parameters_by_prefix('').items()
-        if is_own(name)
+        name: value_of(p) for name, p in node.get_parameters_by_prefix('').items() if is_own(name)
     }
 
 
-def read_config(node: Node) -> Config:
-    """Return the checked configuration of a node.
+def value_of(parameter: RosParameter[Any]) -> Any:
+    """Return a parameter's value; arrays as lists."""
+    return list(parameter.value) if parameter.type_.name.endswith('_ARRAY') else parameter.value
 
-    The node must have been created with ``allow_undeclared_parameters`` and
-    ``automatically_declare_parameters_from_overrides``, so that names nobody knows can be refused
-    instead of being silently ignored.
 
-    Raises:
-        ConfigError: see :meth:`Config.from_parameters`.
+def typed(parameter: RosParameter[Any]) -> RosParameter[Any]:
+    """Return a parameter with the type that this package gives it, where its value has that too.
+
+    A whole number where a fraction may be, and an empty list, which has no type of its own.
     """
-    return Config.from_parameters(read_parameters(node))
+    row = find(Config, parameter.name)
+    kind = row.kind if row else None
+    if kind is float and parameter.type_ is Type.INTEGER:
+        return RosParameter(parameter.name, Type.DOUBLE, float(parameter.value))
+    if kind is tuple and parameter.type_.name.endswith('_ARRAY') and not len(parameter.value):
+        return RosParameter(parameter.name, Type.STRING_ARRAY, [])
+    return parameter
 
 
 def forget_removed(node: Node, before: Config) -> None:
     """Undeclare the parameters of cameras and lanes that the lists name no more.
 
-    Only those that the node knew: a name that was never listed is a mistake, and is told.
+    Only of those that the node ran: what was never listed is there to be listed later.
 
     Args:
         node: not configured now.
         before: its former configuration.
     """
     given = read_parameters(node)
-    for group, listed, known in (
-        ('cameras', 'camera_names', before.camera_names),
-        ('lanes', 'lane_names', before.lane_names),
-    ):
-        removed = {f'{group}.{name}.' for name in set(known) - set(given.get(listed, ()))}
+    for group, listed in LISTS.items():
+        gone = set(getattr(before, listed)) - set(given.get(listed) or ())
         for name in given:
-            if any(name.startswith(prefix) for prefix in removed):
+            if name.startswith(tuple(f'{group}.{one}.' for one in gone)):
                 node.undeclare_parameter(name)
 
 
-def flat_table(config: Config) -> dict[str, Parameter]:
-    """Return the description of every parameter of a vehicle by its full name."""
+def flat_table(given: Mapping[str, Any] | Config) -> dict[str, Parameter]:
+    """Return the description of every parameter of a vehicle by its full name.
+
+    Args:
+        given: a configuration, or checked parameters: these may describe cameras and lanes that
+            are not listed, too.
+    """
+    flat: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    names = {
+        f'{group}.': list(flat[listed] if flat else getattr(given, listed))
+        for group, listed in LISTS.items()
+    }
     rows: dict[str, Parameter] = {}
     for p in table(Config):
         group, star, _ = p.name.partition('<name>')
-        if not star:
-            rows[p.name] = p
-            continue
-        names = config.camera_names if group == 'cameras.' else config.lane_names
-        for name in names:
-            rows[p.name.replace('<name>', name)] = p
+        for name in names[group] if star else ('',):
+            full = p.name.replace('<name>', name)
+            rows[full] = p
     return rows
 
 
-def declare_all(node: Node, config: Config) -> None:
-    """Declare every parameter with type, range and description, keeping the values given."""
+def declare_given(node: Node) -> None:
+    """Declare what a node was given with the types it should have, before anything is checked.
+
+    rclpy would declare it with the types of the values, and 10 could never become 12.5. What is
+    wrong or unknown gets no type, so that it can be set right, or deleted.
+    """
+    for name, given in node._parameter_overrides.items():
+        if not is_own(name) or node.has_parameter(name):
+            continue
+        row, value = find(Config, name), value_of(given)
+        if value is None:  # an empty list is all that a parameter file can say so
+            continue
+        try:
+            if row:
+                _declare(node, name, row, row.check(value))
+                continue
+        except ConfigError:
+            pass
+        free = ParameterDescriptor(dynamic_typing=True)
+        node.declare_parameter(name, value, free, ignore_override=True)
+
+
+def declare_all(node: Node) -> Config:
+    """Declare every parameter of a node, with type, range and description, and read them.
+
+    Values that were given or set stay; they, and not the parameter file, are what counts.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: see :meth:`Config.from_parameters`.
+    """
     given = read_parameters(node)
-    for name, p in flat_table(config).items():
-        value = given.get(name, p.default)
-        if p.kind is float:
-            value = float(value)
-        if name in given:
-            node.undeclare_parameter(name)
-        # rclpy cannot tell an empty list's type from its value.
-        typed = RosParameter.Type.STRING_ARRAY if p.kind is tuple else None
-        node.declare_parameter(name, list(value) if typed else value, descriptor(name, p))
+    config = Config.from_parameters(given)
+    rows = flat_table(given)
+    for name in given.keys() - rows.keys():
+        row = find(Config, name)
+        assert row, 'the configuration refuses unknown names'
+        rows[name] = row
+    for name, row in rows.items():
+        _declare(node, name, row, row.check(given[name]) if name in given else row.default)
+    return config
+
+
+def _declare(node: Node, name: str, p: Parameter, value: Any) -> None:
+    """Declare a parameter, unless it is declared so already."""
+    if node.has_parameter(name):
+        if node.describe_parameter(name).description:
+            return
+        node.undeclare_parameter(name)
+    # An override is what the file says: it would undo whatever was set since.
+    node.declare_parameter(
+        name,
+        list(value) if p.kind is tuple else value,
+        descriptor(name, p),
+        ignore_override=True,
+    )
 
 
 def descriptor(name: str, p: Parameter) -> ParameterDescriptor:
@@ -104,20 +158,49 @@ def descriptor(name: str, p: Parameter) -> ParameterDescriptor:
     return message
 
 
-def check_change(current: Mapping[str, Any], changed: Mapping[str, Any]) -> Config:
-    """Return the configuration of a configured node after a change.
+def check_values(current: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what really changes when somebody sets parameters.
 
     Args:
         current: the node's parameters.
-        changed: what somebody wants to set.
+        changed: what somebody wants to set; None: to delete.
+
+    Returns:
+        Checked values by name, those left out that the node has already.
 
     Raises:
-        ConfigError: a value is wrong, or may not change while the node is configured.
+        ConfigError: a name is unknown, or a value wrong in itself.
     """
-    known = flat_table(Config.from_parameters(current))
-    for name in changed:
-        if name in known and not known[name].runtime:
-            raise ConfigError(
-                f'{name}: is read when the node is configured; clean it up, set it, configure'
-            )
-    return Config.from_parameters({**current, **changed})
+    new: dict[str, Any] = {}
+    for name, value in changed.items():
+        row = find(Config, name)
+        if row is None:
+            if value is None and name in current:
+                new[name] = None
+                continue
+            known = [*flat_table({n: current.get(n) or () for n in LISTS.values()}), *current]
+            near = did_you_mean(name, set(known))
+            raise ConfigError(f'{one_line(name[:80])}: no such parameter{near}')
+        checked = row.check(value)
+        if name not in current or not _same(row, current[name], checked):
+            new[name] = list(checked) if row.kind is tuple else checked
+    return new
+
+
+def _same(row: Parameter, value: Any, checked: Any) -> bool:
+    try:
+        return bool(row.check(value) == checked)
+    except ConfigError:
+        return False
+
+
+def resting(given: Mapping[str, Any], config: Config) -> Iterable[str]:
+    """Return the cameras and lanes that are described and take no part, such as ``cameras.rear``.
+
+    Args:
+        given: a node's parameters.
+        config: what was made of them.
+    """
+    used = {camera.name for camera in config.cameras}
+    off = [f'cameras.{name}' for name in config.camera_names if name not in used]
+    return [*not_listed(Config, given), *off]
