@@ -250,6 +250,19 @@ def start_together(children: list[Any]) -> list[Any]:
     return children
 
 
+def test_what_a_killed_writer_left_is_removed_before_a_build(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / 'cache')
+    path = cache.path(KEY)
+    path.parent.mkdir(mode=0o700)
+    stem = path.stem
+    for name in (f'.{stem}.engine.ab12', f'.{stem}.json.cd34', '.other.engine.ef56'):
+        (path.parent / name).touch()
+    cache.obtain(KEY, lambda: (b'engine', {}))
+    drafts = [file.name for file in path.parent.iterdir() if file.name.startswith('.')]
+    assert drafts == ['.other.engine.ef56']
+    assert path.exists()
+
+
 def test_builder_that_dies_gives_its_lock_back(rtx_folder: Path, tmp_path: Path) -> None:
     folder, model = tmp_path / 'engines', ROOT / 'models' / 'edge_s_cut.onnx'
     dying = child(rtx_folder, model, folder, '')

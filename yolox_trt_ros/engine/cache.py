@@ -8,6 +8,7 @@ engine lies a JSON file (its sidecar) with the key in clear and the engine's che
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -177,6 +178,7 @@ class EngineCache:
             with suppress(EngineError):  # another process may have built it meanwhile
                 return self.load(key)
             on_event(f'{reason}: building it')
+            self._remove_drafts(key)
             self._check_writable()
             engine, facts = build()
             self._store(key, engine, facts)
@@ -210,6 +212,14 @@ class EngineCache:
                 on_event(f'another process is building {self.path(key).name}: waiting for it')
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    def _remove_drafts(self, key: EngineKey) -> None:
+        """Remove what a killed process was writing under the key's lock, which is held."""
+        for suffix in ('.engine', '.json'):
+            name = self.path(key).with_suffix(suffix).name
+            for draft in self.folder.glob(f'.{glob.escape(name)}.*'):
+                with suppress(OSError):
+                    draft.unlink()
 
     def _check_writable(self) -> None:
         """Find out before a build of minutes whether its result can be kept at all."""

@@ -90,9 +90,11 @@ def write_whole(path: Path, content: bytes) -> None:
         mode = 0o666 & ~_umask()
         os.chmod(name, mode)
         os.replace(name, path)
-    except OSError as error:
+    except BaseException as error:
         os.unlink(name)
-        raise ModelError(f'{path}: cannot be written: {error}') from error
+        if isinstance(error, OSError):
+            raise ModelError(f'{path}: cannot be written: {error}') from error
+        raise  # interrupted
 
 
 def _umask() -> int:
