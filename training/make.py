@@ -21,6 +21,7 @@ from queue import SimpleQueue
 import torch
 
 from training.data import render
+from yolox_trt_ros.core import children
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 WORLDS = {'train': 1200, 'val': 40}
@@ -123,7 +124,9 @@ def _train(work: Path, name: str, options: list[str], free: SimpleQueue[str]) ->
     gpu = free.get()
     try:
         command = [sys.executable, '-m', 'training.train', '--name', name, *options]
-        subprocess.run(command, check=True, env={**os.environ, 'CUDA_VISIBLE_DEVICES': gpu})
+        process = children.start(command, env={**os.environ, 'CUDA_VISIBLE_DEVICES': gpu})
+        if code := process.wait():
+            raise subprocess.CalledProcessError(code, command)
     finally:
         free.put(gpu)
 

@@ -19,6 +19,7 @@ from training.export import export
 from training.network import DESIGNS, EdgeYolox, gflops
 from training.score import evaluate
 from training.step import BEFORE_CAPTURE, Step
+from yolox_trt_ros.core.interruption import end_with_parent
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 WARMUP_STEPS = 400
@@ -182,6 +183,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    end_with_parent()
     try:
         main()
     except KeyboardInterrupt:
