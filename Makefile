@@ -7,7 +7,7 @@ MODEL ?=
 # A sourced ROS 2 has to be told where the messages are; on wheels .venv knows by itself.
 VENV_PYTHON = $(if $(ROS_DISTRO),. .venv/local_setup.sh &&) . .venv/bin/activate && python
 
-.PHONY: help setup demo test bench fuzz soak lint format lock clean
+.PHONY: help setup demo test bench fuzz soak signals lint format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ fuzz: setup  ## Hostile and damaged input for every edge: a table (ARGS='--input
 
 soak: setup  ## Eight cameras that stop, change and are killed: memory and counts (ARGS='--seconds 3600')
 	@$(VENV_PYTHON) test/edge/soak.py $(ARGS)
+
+signals: setup  ## Start nodes and tools, signal them at random moments: clean ends, nothing left (ARGS='--starts 200')
+	@$(VENV_PYTHON) test/ros/signals.py $(ARGS)
 
 lint: setup  ## Check style, types, layers and the package's description
 	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports
