@@ -101,7 +101,8 @@ def test_a_bag_without_the_messages_it_tells_of_is_an_error(tmp_path: Path) -> N
     with closing(sqlite3.connect(file)) as storage:
         storage.execute('DELETE FROM messages')
         storage.commit()
-    assert 'expected 60 messages of /a, /b' in problem(path)
+    told = problem(path)
+    assert 'expected 60 messages' in told and '/a (std_msgs/msg/String)' in told
 
 
 def test_one_file_of_a_bag_is_a_bag(tmp_path: Path) -> None:
@@ -187,8 +188,8 @@ def problem(path: Path) -> str:
 def test_wrong_places_are_told(tmp_path: Path) -> None:
     assert 'there is no such bag' in problem(tmp_path / 'nowhere')
     assert 'a folder with metadata.yaml' in problem(tmp_path)
-    (tmp_path / 'drive.bag').write_bytes(b'#ROSBAG V2.0')
-    assert 'a .mcap or .db3 file of ROS 2' in problem(tmp_path / 'drive.bag')
+    (tmp_path / 'drive.txt').write_text('a long drive')
+    assert 'a .mcap, .db3 or .bag file' in problem(tmp_path / 'drive.txt')
 
 
 def test_a_missing_topic_is_told_with_those_that_are_there(tmp_path: Path) -> None:
@@ -200,44 +201,27 @@ def test_a_missing_topic_is_told_with_those_that_are_there(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize('storage', [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
-def test_a_newer_version_is_told_with_the_topics(tmp_path: Path, storage: StoragePlugin) -> None:
+def test_a_newer_metadata_is_read_by_what_is_in_the_files(
+    tmp_path: Path, storage: StoragePlugin
+) -> None:
     path = rosbags_bag(tmp_path / 'bag', storage)
-    edit_metadata(path, version=99)
-    told = problem(path)
-    assert 'version 99' in told and 'versions 1 to 9' in told
-    assert '/a (std_msgs/msg/String), /b (std_msgs/msg/String)' in told
+    edit_metadata(path, version=99, storage_identifier='tape')
+    assert read(path) == MESSAGES
 
 
-def test_other_compressions_and_storages_are_told(tmp_path: Path) -> None:
+def test_other_compressions_are_told(tmp_path: Path) -> None:
     path = rosbags_bag(tmp_path / 'bag')
     edit_metadata(path, compression_mode='MESSAGE', compression_format='lzma')
     assert 'ros2 bag convert' in problem(path)
-    edit_metadata(path, compression_mode='', storage_identifier='tape')
-    assert 'ros2 bag convert' in problem(path)
 
 
-def test_a_recording_without_metadata_is_told(tmp_path: Path) -> None:
-    path = rosbags_bag(tmp_path / 'bag')
-    (path / 'metadata.yaml').unlink()
-    told = problem(path)
-    assert 'ros2 bag reindex' in told and str(path / 'bag.mcap') in told and '/a (' in told
-
-
-def test_another_serialization_is_told(tmp_path: Path) -> None:
-    path = rosbags_bag(tmp_path / 'bag')
-    file = path / 'metadata.yaml'
-    file.write_text(file.read_text().replace(': cdr', ': xdr'))
-    told = problem(path)
-    assert "{'xdr'} is not supported" in told and 'Known is cdr' in told
-
-
-def test_an_mcap_of_something_else_is_told(tmp_path: Path) -> None:
+def test_an_mcap_of_another_profile_is_read_if_its_messages_are_cdr(tmp_path: Path) -> None:
     path = rosbags_bag(tmp_path / 'bag')
     file = path / 'bag.mcap'
     content = file.read_bytes()
     assert content.count(b'ros2') > 0
     file.write_bytes(content.replace(b'ros2', b'ros9', 1))
-    assert 'an mcap of something else than ROS 2' in problem(file)
+    assert read(file) == MESSAGES
 
 
 def test_a_definition_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -274,7 +258,7 @@ def test_damage_anywhere_is_a_bag_error_or_harmless(
     share: float,
     flip: bool,
 ) -> None:
-    """A file cut off, or a byte turned over: no other exception, and what is read is right."""
+    """A file cut off, or a byte turned over: no other exception; what is lost is told."""
     path = tmp_path_factory.mktemp('damaged') / whole[kind].name
     shutil.copytree(whole[kind], path)
     (file,) = (f for f in path.iterdir() if f.suffix != '.yaml')
@@ -286,23 +270,10 @@ def test_damage_anywhere_is_a_bag_error_or_harmless(
         del content[place:]
     file.write_bytes(content)
     try:
-        found = read(path)
+        with Bag(path) as bag:
+            found = [(m.topic, m.t_ns, bytes(m.cdr)) for m in bag.messages()]
     except BagError as error:
         assert '/a (std_msgs/msg/String)' in str(error)  # metadata.yaml still knows
     else:
-        assert flip or found == MESSAGES
-
-
-@pytest.mark.parametrize('share', [0.5, 0.9, 0.999])
-def test_a_cut_file_alone_still_tells_its_topics(
-    whole: dict[tuple[object, object], Path], tmp_path: Path, share: float
-) -> None:
-    for kind in KINDS:
-        if kind[1] in (CompressionMode.NONE, CompressionMode.STORAGE):
-            (file,) = (f for f in whole[kind].iterdir() if f.suffix != '.yaml')
-            cut = tmp_path / file.name
-            cut.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
-            told = problem(cut)
-            assert 'damaged or cut off' in told
-            # What is cut in the middle here is the one chunk, or the very table of the topics.
-            assert share < 0.9 or '/b (std_msgs/msg/String)' in told
+        assert flip or [m for m in MESSAGES if m in found] == found
+        assert len(found) == len(MESSAGES) or bag.warnings

@@ -1,39 +1,31 @@
-"""Read a recorded drive, and say plainly what is wrong with one that cannot be read."""
+"""Read a recorded drive: all of it that is whole, and a sentence for all that is not."""
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from contextlib import ExitStack
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yolox_trt_ros.bags.definitions import Definitions, full_name
-from yolox_trt_ros.bags.rosbags_library import interfaces, rosbag2
-from yolox_trt_ros.bags.salvage import advice, topics_there
-from yolox_trt_ros.core.errors import BagError, did_you_mean
+from yolox_trt_ros.bags.definitions import Definitions
+from yolox_trt_ros.bags.limits import Limits
+from yolox_trt_ros.bags.names import full_name, plain
+from yolox_trt_ros.bags.packing import ZSTD_MAGIC, DamageError, unpack
+from yolox_trt_ros.bags.parts import open_parts
+from yolox_trt_ros.bags.storage import LAST_NS, Storage, Warn
+from yolox_trt_ros.bags.topics import Topic, TopicTable
+from yolox_trt_ros.core.errors import BagError, YoloxTrtRosError, did_you_mean
 
-MAPPED_BYTES = 1 << 40
-"""Of a sqlite3 file; it maps what there is, and reads the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """One recorded topic.
-
-    Attributes:
-        name: as recorded.
-        type: such as ``sensor_msgs/msg/Image``.
-        count: recorded messages.
-        qos: what its publishers offered; empty where the bag does not tell.
-        digest: hash of its definition (REP 2016), or an empty string.
-    """
-
-    name: str
-    type: str
-    count: int
-    qos: tuple[interfaces.Qos, ...]
-    digest: str
+__all__ = ['Bag', 'Limits', 'Recorded', 'Topic', 'listed']
+LOG = logging.getLogger('yolox_trt_ros.bags')
+LONG_NS = 31 * 24 * 3600 * 10**9
+"""A recording that spans more has times of two clocks."""
+CHUNKED = 64
+"""The fewest bytes of a message that may be packed."""
 
 
 class Recorded(NamedTuple):
@@ -43,7 +35,7 @@ class Recorded(NamedTuple):
         topic: its topic's name.
         type: such as ``sensor_msgs/msg/Image``.
         t_ns: when it was recorded, nanoseconds of the ROS clock.
-        cdr: its bytes as they came, encapsulation header and body.
+        cdr: its bytes as they came, encapsulation header and body; those of ROS 1 are converted.
     """
 
     topic: str
@@ -55,42 +47,102 @@ class Recorded(NamedTuple):
 class Bag:
     """A bag that is open for reading; a context manager.
 
+    What is damaged, missing or surprising is told and left out; the rest is read.
+
     Args:
-        path: the bag's folder, or one ``.mcap`` or ``.db3`` file of it.
+        path: the bag's folder, or one ``.mcap``, ``.db3`` or ``.bag`` file, zstd or not.
+        limits: memory, disk and time that reading it may take; None: as the environment says.
+        warn: is told what is lost or surprising, a sentence at a time; None: Python's logging,
+            which shows it on the terminal.
 
     Attributes:
         path: of the bag.
         topics: by name.
         start_ns, end_ns: time of the first and of the last message, nanoseconds; 0 of an empty bag.
         definitions: read and write the bag's messages.
+        warnings: all that was told so far.
 
     Raises:
-        BagError: there is no bag, it is damaged, or of a kind that cannot be read; the message
-            lists the topics that are there all the same.
+        BagError: there is no bag, nothing of it can be read, or it takes more than the limits.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, limits: Limits | None = None, warn: Warn | None = None
+    ) -> None:
         self.path = Path(path)
         self.definitions = Definitions()
-        if not self.path.exists():
-            raise BagError(f'{self.path}: there is no such bag')
+        self.warnings: list[str] = []
+        self._limits = limits or Limits.here()
+        self._tell: Warn = warn or LOG.warning
+        self._stack = ExitStack()
         try:
-            self._reader = rosbag2.Reader(self.path)
-            self._reader.open()
-        except Exception as error:  # the library lets struct's, SQLite's and zstd's errors through
-            raise _told(self.path, error) from error
-        files = getattr(self._reader.storage, 'storages', None) or [self._reader.storage]
-        _find_all_topics(files, self._reader.connections)
-        for file in files:
-            if database := getattr(file, 'dbconn', None):  # mapped, an image costs a third less
-                database.execute(f'PRAGMA mmap_size={MAPPED_BYTES}')
-        self.topics = {topic.name: topic for topic in map(_topic, self._by_topic())}
-        for connection in self._reader.connections:
-            self.definitions.give(connection.msgtype, connection.msgdef)
-        # Of the files, not of metadata.yaml: what lies outside would not be played.
-        spans = [file.metadata for file in files if file.metadata.message_count]
-        self.start_ns = min((span.start_time for span in spans), default=0)
-        self.end_ns = max((span.end_time - 1 for span in spans), default=0)
+            self._open()
+        except BaseException as error:
+            self._stack.close()
+            if isinstance(error, YoloxTrtRosError) or not isinstance(error, Exception):
+                raise
+            raise BagError(f'{self.path}: cannot be read: {plain(error)}') from error
+
+    def _open(self) -> None:
+        if not self.path.exists() and not self.path.is_symlink():
+            raise BagError(f'{self.path}: there is no such bag')
+        files, self._metadata, self._packed = open_parts(
+            self.path, self._limits, self._warn, self._stack
+        )
+        table = TopicTable(
+            files, self._metadata, self.definitions, lambda said: self._warn(f'{self.path}: {said}')
+        )
+        self.topics, self._files = table.topics, files
+        self._by_file = table.by_file
+        spans = [file.contents for file in files if file.contents.count]
+        self.start_ns = min((span.start_ns for span in spans), default=0)
+        self.end_ns = max((span.end_ns for span in spans), default=0)
+        count = sum(topic.count for topic in self.topics.values())
+        if not count and (table.left_out or (self.warnings and self._damaged())):
+            raise self._nothing(table.left_out or self.warnings)
+        self._compare(count)
+
+    def _nothing(self, why: Sequence[str]) -> BagError:
+        """Return what is told of a bag without messages."""
+        names = {name: topic.type for name, topic in self.topics.items()}
+        names |= (
+            {n: kind for n, (kind, _) in self._metadata.topics.items()} if self._metadata else {}
+        )
+        there = [f'{plain(name)} ({plain(full_name(kind))})' for name, kind in names.items()]
+        return BagError(
+            f'{self.path}: holds no message that can be read: {"; ".join(why)}; topics that it '
+            f'names: {listed(there)}'
+        )
+
+    def _damaged(self) -> bool:
+        return any(' whole' in said or 'left out' in said for said in self.warnings)
+
+    def _compare(self, count: int) -> None:
+        """Compare what is there with what metadata.yaml says, and with what can be.
+
+        Raises:
+            BagError: there are no messages where there should be some.
+        """
+        said = self._metadata.count if self._metadata else None
+        if said and not count:
+            raise self._nothing(
+                [f'expected {said} messages, as its metadata.yaml tells, found none']
+            )
+        if said is not None and said != count:
+            self._warn(
+                f'{self.path}: metadata.yaml tells of {said} messages, the files hold {count}'
+            )
+        if self.end_ns - self.start_ns > LONG_NS:
+            days = (self.end_ns - self.start_ns) / 86_400e9
+            self._warn(
+                f'{self.path}: its messages lie {days:.0f} days apart, so a clock was set '
+                'meanwhile; --start and --duration choose a part'
+            )
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+            self._tell(sentence)
 
     def __enter__(self) -> Bag:
         return self
@@ -100,15 +152,14 @@ class Bag:
 
     def close(self) -> None:
         """Close the bag's files."""
-        if self._reader.is_open:
-            self._reader.close()
+        self._stack.close()
 
     @property
     def storage(self) -> str:
         """Return how the bag is stored, for people."""
-        mode = self._reader.compression_mode
-        kind = 'mcap' if list(self._files('.mcap')) else 'sqlite3'
-        return f'{kind}, zstd per {mode}' if mode else kind
+        kinds = ' and '.join(dict.fromkeys(file.kind for file in self._files))
+        mode = 'file' if self._packed else self._metadata.mode if self._metadata else ''
+        return f'{kinds}, zstd per {mode}' if mode else kinds
 
     def messages(
         self,
@@ -118,35 +169,83 @@ class Bag:
     ) -> Iterator[Recorded]:
         """Yield messages in the order in which they were recorded.
 
+        DamageError ones are told and left out.
+
         Args:
             topics: only these; None for all.
             start_ns: from this recording time on.
             stop_ns: before this recording time.
 
         Raises:
-            BagError: a topic is not there, the bag ends early, or has none of the messages that its
-                metadata tells of.
+            BagError: a topic is not there, or reading takes more than the limits.
         """
         chosen = self.require(topics) if topics is not None else set(self.topics)
-        connections = [c for c in self._reader.connections if c.topic in chosen]
-        names = {c.msgtype: full_name(c.msgtype) for c in connections}
-        count = 0
-        if not connections:
-            return
+        span = (start_ns or 0, LAST_NS if stop_ns is None else min(stop_ns, LAST_NS))
+        found: Counter[str] = Counter()
+        told = len(self.warnings)
         try:
-            for connection, t_ns, cdr in self._reader.messages(connections, start_ns, stop_ns):
-                yield Recorded(connection.topic, names[connection.msgtype], t_ns, cdr)
-                count += 1
+            for message in self._merged(chosen, *span):
+                yield message
+                found[message.topic] += 1
+        except YoloxTrtRosError:
+            raise
         except Exception as error:
-            raise _told(self.path, error, f' after {count} messages') from error
-        expected = sum(c.msgcount for c in connections)
-        all_of_it = (start_ns or 0) <= self.start_ns and (stop_ns or 2**63) > self.end_ns
-        if expected and not count and all_of_it:
             raise BagError(
-                f'{self.path}: expected {expected} messages of {", ".join(sorted(chosen))}, as its '
-                'metadata.yaml tells, found none: "ros2 bag reindex" writes another one, or give '
-                'the .mcap or .db3 file itself'
-            )
+                f'{self.path}: cannot be read after {sum(found.values())} messages: {plain(error)}'
+            ) from error
+        if span[0] <= self.start_ns and span[1] > self.end_ns and told == len(self.warnings):
+            for name in sorted(chosen):
+                if found[name] != (expected := self.topics[name].count):
+                    self._warn(
+                        f'{self.path}: {name}: expected {expected} messages, found {found[name]}'
+                    )
+
+    def _merged(self, chosen: set[str], start_ns: int, stop_ns: int) -> Iterator[Recorded]:
+        """Yield the messages of all files, one file after the other where times allow it."""
+        together: list[int] = []
+        end_ns = -1
+        for number, file in enumerate(self._files):
+            if together and file.contents.start_ns > end_ns:
+                yield from self._together(together, chosen, start_ns, stop_ns)
+                together = []
+            together.append(number)
+            end_ns = max(end_ns, file.contents.end_ns)
+        if together:
+            yield from self._together(together, chosen, start_ns, stop_ns)
+
+    def _together(
+        self, numbers: Sequence[int], chosen: set[str], start_ns: int, stop_ns: int
+    ) -> Iterator[Recorded]:
+        streams = [self._of_file(n, chosen, start_ns, stop_ns) for n in numbers]
+        return streams[0] if len(streams) == 1 else merge(*streams, key=itemgetter(2))
+
+    def _of_file(
+        self, number: int, chosen: set[str], start_ns: int, stop_ns: int
+    ) -> Iterator[Recorded]:
+        file: Storage = self._files[number]
+        known = {i: names for i, names in self._by_file[number].items() if names[0] in chosen}
+        if not known:
+            return
+        types = {name: topic.type for name, topic in self.topics.items()}
+        wrong: Counter[tuple[str, str]] = Counter()
+        for t_ns, i, data in file.messages(known, start_ns, stop_ns):
+            name, ros1 = known[i]
+            try:
+                if ros1:
+                    data = self.definitions.from_ros1(types[name], data)
+                elif data.startswith(ZSTD_MAGIC):  # a message begins with 0
+                    data = self._unpacked(data)
+            except (DamageError, BagError) as error:
+                if 'limit' in str(error):
+                    raise
+                wrong[name, str(error)] += 1
+                continue
+            yield Recorded(name, types[name], t_ns, data)
+        for (name, why), count in wrong.items():
+            self._warn(f'{file.path}: {name}: {count} messages are left out: {why}')
+
+    def _unpacked(self, data: bytes) -> bytes:
+        return unpack(data, 'zstd', None, self._limits)
 
     def require(self, topics: Sequence[str]) -> set[str]:
         """Return the topics, all of which are in the bag.
@@ -179,54 +278,7 @@ class Bag:
         except BagError as error:
             raise BagError(f'{self.path}: {message.topic}: {error}') from error
 
-    def _by_topic(self) -> Iterator[list[interfaces.Connection]]:
-        for info in self._reader.topics.values():
-            yield info.connections
-
-    def _files(self, suffix: str) -> Iterator[Path]:
-        return chain(
-            [self.path] if self.path.suffix == suffix else [], self.path.glob(f'*{suffix}*')
-        )
-
-
-def _find_all_topics(files: Sequence[Any], told: Sequence[interfaces.Connection]) -> None:
-    """Let topics be found in a bag's files whatever else its metadata.yaml says of them.
-
-    The library takes a topic of a file for the one of the metadata only if QoS and hash of the
-    definition are the same too, and passes over all its messages without a word if not. Converters
-    and people who change the QoS to play a bag write them differently.
-    """
-    for file in files:
-        for i, there in enumerate(file.connections):
-            same = [
-                c
-                for c in told
-                if (c.topic, full_name(c.msgtype)) == (there.topic, full_name(there.msgtype))
-            ]
-            if same and not any(c.ext == there.ext for c in same):
-                file.connections[i] = there._replace(
-                    msgtype=same[0].msgtype, ext=same[0].ext, digest=same[0].digest
-                )
-
 
 def listed(items: Sequence[str]) -> str:
     """Return items as a sentence has them."""
     return ', '.join(items) if items else 'nothing'
-
-
-def _topic(connections: list[interfaces.Connection]) -> Topic:
-    first = connections[0]
-    types = {full_name(c.msgtype) for c in connections}
-    if len(types) > 1:
-        raise BagError(f'{first.topic}: recorded with several types: {", ".join(sorted(types))}')
-    count = sum(c.msgcount for c in connections)
-    qos = tuple(dict.fromkeys(chain.from_iterable(c.ext.offered_qos_profiles for c in connections)))
-    return Topic(first.topic, types.pop(), count, qos, first.digest)
-
-
-def _told(path: Path, error: Exception, when: str = '') -> BagError:
-    there = topics_there(path)
-    seen = f' Topics that are there: {", ".join(there)}.' if there else ''
-    return BagError(
-        f'{path}: cannot be read{when}: {str(error).rstrip(".")}. {advice(path, error)}{seen}'
-    )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from yolox_trt_ros.bags.definitions import Definitions, full_name
+from yolox_trt_ros.bags.definitions import Definitions
+from yolox_trt_ros.bags.names import full_name
 from yolox_trt_ros.bags.rosbags_library import interfaces, rosbag2
 from yolox_trt_ros.core.errors import BagError, did_you_mean
 from yolox_trt_ros.core.interruption import held_back
