@@ -9,6 +9,7 @@ one that dies or hangs is counted, and its process is replaced. Ends with status
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib.util
 import json
 import mmap
@@ -19,6 +20,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -113,8 +115,12 @@ def case(target: Target, seed: int, number: int) -> Any:
 class _Process:
     """A forked process that runs every ``step``-th case from ``first`` on."""
 
-    def __init__(self, target: Target, seed: int, first: int, step: int, stop: int) -> None:
-        self.target, self.step, self.stop = target, step, stop
+    def __init__(
+        self, target: Target, seed: int, first: int, step: int, stop: int, again: bool = False
+    ) -> None:
+        self.target, self.first, self.step, self.stop = target, first, step, stop
+        self.again = again
+        self._stacks = tempfile.TemporaryFile('w+')  # noqa: SIM115
         self._shown = mmap.mmap(-1, CURRENT.size)
         CURRENT.pack_into(self._shown, 0, IDLE, time.monotonic(), 0, 0)
         self._read, write = os.pipe()
@@ -138,6 +144,7 @@ class _Process:
 
     def _run(self, seed: int, numbers: Iterable[int], told: Any) -> None:
         target = self.target
+        faulthandler.register(signal.SIGUSR1, self._stacks)
         if target.setup:
             target.setup()
         pages = int(Path('/proc/self/statm').read_text().split()[0])
@@ -183,6 +190,13 @@ class _Process:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return status if pid else None
 
+    def stacks(self) -> str:
+        """Return where the process is."""
+        os.kill(self.pid, signal.SIGUSR1)
+        time.sleep(0.3)
+        self._stacks.seek(0)
+        return self._stacks.read()
+
     def kill(self) -> None:
         """End the process."""
         os.kill(self.pid, signal.SIGKILL)
@@ -192,6 +206,7 @@ class _Process:
         """Close what was shared."""
         os.close(self._read)
         self._shown.close()
+        self._stacks.close()
 
 
 def run(
@@ -232,7 +247,9 @@ def run(
                 running.remove(process)
                 again = _finish(process, result, status, over)
                 if again is not None and again < stop:
-                    running.append(_Process(target, seed, again, jobs, stop))
+                    # What took too long may have had no time: it is tried once more.
+                    repeated = again == number and not over
+                    running.append(_Process(target, seed, again, jobs, stop, repeated))
     finally:
         for process in running:
             process.kill()
@@ -254,6 +271,8 @@ def run_program(program: Program, inputs: int, seed: int = 1) -> Result:
 
 def _finish(process: _Process, result: Result, status: int | None, over: bool) -> int | None:
     """Count what a process did; return the case to go on with, or None if there is none."""
+    number = process.shown()[0]
+    stacks = process.stacks() if status is None and number != IDLE else ''
     if status is None:
         process.kill()
     number, _, done, found = process.shown()
@@ -265,12 +284,14 @@ def _finish(process: _Process, result: Result, status: int | None, over: bool) -
         if status:
             raise RuntimeError(f'{result.target}: the target is broken (wait status {status})')
         return None
-    result.inputs += 1
     kind = 'hang' if status is None else 'crash'
+    if kind == 'hang' and not (process.again and number == process.first) and not over:
+        return number
+    result.inputs += 1
     result.hangs += kind == 'hang'
     result.crashes += kind == 'crash'
     if len(result.findings) < KEPT:
-        result.findings.append({'case': number, 'kind': kind, 'status': status})
+        result.findings.append({'case': number, 'kind': kind, 'status': status, 'stacks': stacks})
     return None if over else number + process.step
 
 
