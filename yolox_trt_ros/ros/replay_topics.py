@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from yolox_trt_ros.bags.definitions import Definitions
+from yolox_trt_ros.bags.names import full_name, is_installed, is_type, plain
 from yolox_trt_ros.bags.reader import Bag, Topic, listed
 from yolox_trt_ros.bags.selection import selected
 from yolox_trt_ros.core.config import CameraConfig, Config
@@ -28,7 +31,8 @@ RESULTS = {STATUS, 'yolox_trt_ros/msg/CameraLatency', 'diagnostic_msgs/msg/Diagn
     f'vision_msgs/msg/{name}' for name in ('Detection2DArray', 'LabelInfo', 'VisionInfo')
 }
 """Types of what a detector publishes."""
-LEAST_DEPTH = 10
+LEAST_DEPTH, MOST_DEPTH = 10, 1000
+"""Messages in the queue of a publisher; middlewares reserve memory by it."""
 TYPE_NAMES = {name: f'sensor_msgs/msg/{kind.__name__}' for name, kind in MESSAGE_TYPES.items()}
 
 
@@ -128,16 +132,25 @@ def _near(name: str, wanted: str, named: Mapping[str, Topic]) -> str:
 def message_class(msgtype: str) -> type:
     """Return the installed class of a type such as ``sensor_msgs/msg/Image``.
 
+    Names come from bags: only those of installed interface packages are imported.
+
     Raises:
+        BagError: this is no name of a message type.
         MissingDependencyError: its package is not installed, or has no such type.
     """
-    package, kind, name = msgtype.split('/')
+    if not is_type(msgtype):
+        raise BagError(f'"{plain(msgtype)}" is no name of a message type')
+    package, kind, name = full_name(msgtype).split('/')
+    if not is_installed(full_name(msgtype)):
+        raise MissingDependencyError(
+            f'{msgtype} is not installed: apt install ros-<distro>-{package.replace("_", "-")}, '
+            'or build its package and source it'
+        )
     try:
         found: type = getattr(importlib.import_module(f'{package}.{kind}'), name)
     except (ImportError, AttributeError) as error:
         raise MissingDependencyError(
-            f'{msgtype} is not installed: apt install ros-<distro>-{package.replace("_", "-")}, '
-            'or build its package and source it'
+            f'{msgtype} is installed, but not for Python: {error}; build its package again'
         ) from error
     return found
 
@@ -158,7 +171,7 @@ def recorded_qos(topic: Topic, reliability: str = '') -> QoSProfile:
     keep_all = any(q['history'] == 'KEEP_ALL' for q in offered)
     return QoSProfile(
         history=HistoryPolicy.KEEP_ALL if keep_all else HistoryPolicy.KEEP_LAST,
-        depth=max([LEAST_DEPTH, *(q.depth for q in topic.qos)]),
+        depth=min(MOST_DEPTH, max([LEAST_DEPTH, *(q.depth for q in topic.qos)])),
         reliability=ReliabilityPolicy[chosen.upper()],
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
@@ -182,6 +195,16 @@ def other_definitions(bag: Bag, msgtypes: Iterable[str]) -> list[str]:
     return found
 
 
+def _publisher(node: Node, topic: Played, reliability: str) -> Publisher[Any]:
+    kind = message_class(topic.recorded.type)
+    qos = recorded_qos(topic.recorded, reliability)
+    try:
+        return node.create_publisher(kind, topic.name, qos)
+    except NameValidationException as error:
+        words = ' '.join(str(error).split())
+        raise BagError(f'{words}; --remap gives it another name') from error
+
+
 def open_publishers(
     node: Node, played: Sequence[Played], reliability: str, strict: bool
 ) -> tuple[dict[str, SerializedPublisher], list[str]]:
@@ -201,14 +224,12 @@ def open_publishers(
     left_out: list[str] = []
     for topic in played:
         try:
-            kind: Any = message_class(topic.recorded.type)
-        except MissingDependencyError as error:
+            publisher = _publisher(node, topic, reliability)
+        except (MissingDependencyError, BagError) as error:
             if strict or topic.camera:
                 raise
             left_out.append(f'{topic.recorded.name} is left out: {error}')
             continue
-        qos = recorded_qos(topic.recorded, reliability)
-        publisher = node.create_publisher(kind, topic.name, qos)
         publishers[topic.recorded.name] = SerializedPublisher(publisher)
     if not publishers:
         raise BagError('; '.join(['no topic is left to play', *left_out]))
