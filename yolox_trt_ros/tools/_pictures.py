@@ -20,6 +20,7 @@ from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
 from yolox_trt_ros.image_files import read_image
+from yolox_trt_ros.tools._bag_limits import add_bag_limits
 from yolox_trt_ros.tools.detect import frame_of, image_files
 
 Item = TypeVar('Item')
@@ -70,6 +71,7 @@ def add_picture_arguments(parser: argparse.ArgumentParser, required: bool, count
     parser.add_argument(
         '--pictures', type=int, default=count, help=f'at most this many (default: {count})'
     )
+    add_bag_limits(parser)
 
 
 def chosen_pictures(args: argparse.Namespace) -> Pictures | None:

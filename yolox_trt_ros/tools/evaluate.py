@@ -29,6 +29,7 @@ from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.image_files import read_image
 from yolox_trt_ros.tools import _evaluate_published, _one_lane
+from yolox_trt_ros.tools._bag_limits import add_bag_limits
 from yolox_trt_ros.tools._coco_file import read_coco
 from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 from yolox_trt_ros.tools._matching import numbering
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--json', type=Path, help='write the figures here as well')
     _evaluate_published.add_arguments(parser)
+    add_bag_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:

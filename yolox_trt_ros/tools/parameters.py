@@ -19,6 +19,7 @@ from yolox_trt_ros.compose import available_cores, load_model
 from yolox_trt_ros.core.config import MAX_CAMERAS, Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import Parameter, build, table
+from yolox_trt_ros.tools._bag_limits import add_bag_limits
 from yolox_trt_ros.vehicle_files import flatten
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--remap', nargs='+', default=[], metavar='A:=B', help='call recorded topic A B'
     )
+    add_bag_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:

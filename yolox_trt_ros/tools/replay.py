@@ -36,6 +36,7 @@ from yolox_trt_ros.ros.lockstep import Outcome
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
 from yolox_trt_ros.ros.replay import Replay
 from yolox_trt_ros.ros.replay_options import ReplayOptions
+from yolox_trt_ros.tools._bag_limits import add_bag_limits
 from yolox_trt_ros.tools._watcher import Watcher
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--json', type=Path, help='write here what was sent, received and answered as well'
     )
+    add_bag_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:

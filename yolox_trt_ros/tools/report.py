@@ -18,6 +18,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.report.recording import Recording
 from yolox_trt_ros.ros import dds
+from yolox_trt_ros.tools._bag_limits import add_bag_limits
 from yolox_trt_ros.tools._bag_results import (
     find_topics,
     gather_bag,
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--images', type=Path, metavar='BAG', help='with BAG: where the images are, if elsewhere'
     )
     parser.add_argument('--out', type=Path, default=Path('report.html'), help='HTML file to write')
+    add_bag_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:
