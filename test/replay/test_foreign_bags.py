@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import foreign
+import numpy as np
 import pytest
 from foreign import COMPRESSED, IMAGE, SECOND, T0, compressed, image, jpeg, picture, png, write
 from tiny_models import write_yolox
@@ -126,6 +127,21 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, told: Told) -> None:
     ):
         assert any(line.startswith(start) for line in text.splitlines()), (start, text)
     assert '/v0: video (foxglove' in told(tmp_path / 'bag', '--topics', '/v0')
+
+
+def test_sixteen_bits_are_a_camera_unless_the_name_says_depth(tmp_path: Path, told: Told) -> None:
+    warm = np.random.default_rng(1).integers(7000, 9000, foreign.SIZE).astype(np.uint16)
+    names = {'/flir/image_raw': 'mono16', '/cam/depth/image': '16UC1', '/lidar/range': '32FC1'}
+    rows = [
+        (T0 + n, topic, IMAGE, image(warm, encoding, T0 + n))
+        for topic, encoding in names.items()
+        for n in range(3)
+    ]
+    bag = write(tmp_path / 'bag', rows)
+    assert [c.image_topic for c in vehicle(told(bag), tmp_path).cameras] == ['/flir/image_raw']
+    forced = vehicle(told(bag, '--topics', '/cam/depth/image'), tmp_path)
+    assert [c.image_topic for c in forced.cameras] == ['/cam/depth/image']
+    assert 'depth or disparity (32FC1)' in told(bag, '--topics', '/lidar/range')
 
 
 def test_the_twin_with_clearly_more_images_is_taken(tmp_path: Path, told: Told) -> None:

@@ -205,7 +205,7 @@ def _comments(path: Path, cameras: Mapping[str, BagCamera], left_out: Mapping[st
         f'Cameras of {path.name}, lanes of this machine. docs/parameters.md has the rest.',
         'Rates: median distance of the header stamps; of the times of receipt where these do not '
         'rise.',
-        *(f'  {name}: {c.topic.name}, {c.looks}, {c.topic.count} images' for name, c in named),
+        *(f'  {name}: {c.topic.name}, {c.looks}, images: {c.topic.count}' for name, c in named),
     ]
     if left_out:
         lines.append(
