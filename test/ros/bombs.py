@@ -221,7 +221,7 @@ def faults(before: Moment, after: Moment, log: str) -> list[str]:
 
 
 def attack(
-    peer: Peer, folder: Path, seconds: float, seed: int, peace_s: float, largest: int = 16384
+    peer: Peer, folder: Path, seconds: float, seed: int, peace_s: float, largest: int = 6200
 ) -> list[str]:
     """Run the cameras and return what is wrong."""
     with arena(peer, folder, seed, [*bombs(largest).values()]) as (cameras, node):
@@ -241,13 +241,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--seconds', type=float, default=120.0)
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--largest', type=int, default=6200, help='side of the largest bombs')
     parser.add_argument('--from-start', action='store_true', help='no ordinary images before')
     given = parser.parse_args()
     peer = Peer()
     try:
         with tempfile.TemporaryDirectory() as folder:
             peace_s = 0.0 if given.from_start else max(4.0, given.seconds / 8)
-            wrong = attack(peer, Path(folder), given.seconds, given.seed, peace_s)
+            wrong = attack(peer, Path(folder), given.seconds, given.seed, peace_s, given.largest)
     finally:
         peer.close()
     for sentence in wrong:

@@ -16,6 +16,7 @@ from yolox_trt_ros.core.errors import (
     ModelError,
 )
 from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.schedule import allowance as allowance_module
 from yolox_trt_ros.schedule import lane as lane_module
 from yolox_trt_ros.schedule import state as state_module
 from yolox_trt_ros.schedule import supervisor as supervisor_module
@@ -322,3 +323,42 @@ def test_a_lane_that_does_not_stop_is_left_behind_and_its_frame_counted():
     assert account.dropped[DropReason.STOPPED] == 1 and accounted(account)
     assert any('left behind' in message for _, message in published.events)
     gate.set()
+
+
+@pytest.mark.parametrize('fault', ['raises', 'hangs'])
+def test_what_one_cameras_images_do_to_lanes_is_held_against_the_camera(monkeypatch, fault):
+    """And a lane that it hangs again and again is still built for the others."""
+    monkeypatch.setattr(state_module, 'HANG_NS', 100_000_000)
+    monkeypatch.setattr(state_module, 'BACKOFF_NS', 1_000_000)
+    monkeypatch.setattr(allowance_module, 'FIRST_PAUSE_NS', 50_000_000)
+    published, gate = Published(), threading.Event()
+
+    def answer(frames):
+        if frames[0].camera == 'bad':
+            if fault == 'raises':
+                raise RuntimeError('inside the network')
+            gate.wait(60)
+
+    detectors = {name: lambda: SleepingDetector(0.001, answer=answer) for name in ('gpu', 'dla')}
+    sequence = 0
+    with make_pipeline(['good', 'bad'], detectors, published) as pipeline:
+
+        def blamed_often() -> bool:
+            nonlocal sequence
+            pipeline.offer(frame('good', sequence))
+            pipeline.offer(frame('bad', sequence))
+            sequence += 1
+            return pipeline.snapshot().cameras[1].dropped[DropReason.FAILED] >= 4
+
+        wait_until(blamed_often, 60.0)
+        wait_until(lambda: any(w.state is LaneState.RUNNING for w in pipeline.snapshot().lanes))
+        before = len(published.sequences['good'])
+        pipeline.offer(frame('good', sequence))
+        wait_until(lambda: len(published.sequences['good']) > before)
+        gate.set()
+        assert pipeline.drain(20.0)
+    good, bad = pipeline.snapshot().cameras
+    assert accounted(good) and accounted(bad)
+    assert bad.dropped[DropReason.SLOWED] > 0 and bad.published == 0
+    assert not any('open' in message for _, message in published.events)
+    assert any('lanes that run other images fail on its' in m for _, m in published.problems)

@@ -50,6 +50,7 @@ class Blame:
             lane = self._lanes[name]
             lane.failures_in_row = max(0, lane.failures_in_row - 1)
         self._struck[frame.camera] = []
+        failed.blamed = True
         camera.allowance.failed(now_ns)
         camera.drop_waiting(DropReason.SLOWED)
         return camera

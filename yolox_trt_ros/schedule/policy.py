@@ -66,8 +66,8 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
         able = plans
         if camera.pinned and camera.home is not None:
             able = [plan for plan in plans if plan.lane is camera.home]
-        if camera.strikes:
-            able = [plan for plan in able if not plan.batch]
+        if camera.strikes:  # one lane at a time: the others prove themselves with other frames
+            able = [plan for plan in able if not plan.batch and not camera.in_flight]
         if arrival_ns > now_ns:
             if undecided:
                 _expect(able, weight, arrival_ns)

@@ -57,7 +57,7 @@ class Camera:
         ran: frames that each lane has run.
         drops: frames without a result since the last published one.
         strikes: how often lanes have failed with one of its frames since its last result; a camera
-            that has any is not batched with others.
+            that has any is not batched with others, and is on one lane at a time.
     """
 
     config: CameraConfig
@@ -215,6 +215,7 @@ class Batch:
         grace_ns: time that its images' decoding may take beyond that before the lane is thought to
             hang: it is the cameras' time and not the lane's.
         valid: False once the lane has failed; its result is then worth nothing.
+        blamed: whether that was held against its camera.
     """
 
     lane: str
@@ -225,6 +226,7 @@ class Batch:
     started_ns: int
     grace_ns: int = 0
     valid: bool = True
+    blamed: bool = False
 
 
 @dataclass(slots=True, eq=False)

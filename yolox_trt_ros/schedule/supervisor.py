@@ -110,7 +110,8 @@ class Supervisor:
             retry_ns = pipeline.dispatcher.lane_down(name, why, now_ns, failed)
             successor = LaneWorker(worker.spec, pipeline, first=False, not_before_ns=retry_ns)
             pipeline.workers[name] = successor
-            self._left.setdefault(name, []).append(worker)
+            if failed is None or not failed.blamed:  # otherwise the camera waits, not the lane
+                self._left.setdefault(name, []).append(worker)
             successor.start()
             self.request(f'lane {name} failed')
             pipeline.changed.notify_all()

@@ -109,9 +109,9 @@ class Staging:
         errors = {others[place]: error for place, error in wrong.items()}
         self.spent = {others[place]: spent_ns for place, spent_ns in self.spent.items()}
         files = [frames[i] for i in jpegs]
-        begun_ns = time.monotonic_ns()
+        begun_ns = time.thread_time_ns()
         decoded = self._jpeg.decode(files, self._images, self._copies, [opened[i] for i in jpegs])
-        self.spent |= _shares(files, jpegs, time.monotonic_ns() - begun_ns)
+        self.spent |= _shares(files, jpegs, time.thread_time_ns() - begun_ns)
         for i, found in zip(jpegs, decoded, strict=True):
             if isinstance(found, FrameError):
                 errors[i] = found
@@ -254,7 +254,7 @@ def _layout(
 
 
 def _shares(frames: Sequence[Frame], places: Sequence[int], spent_ns: int) -> Spent:
-    """Return what each frame took of the time that all of them were decoded in, by its pixels."""
+    """Return what each frame took of this thread's time for all of them, by its pixels."""
     pixels = [frame.width * frame.height for frame in frames]
     whole = sum(pixels)
     return {place: spent_ns * n // whole for place, n in zip(places, pixels, strict=True)}
