@@ -300,11 +300,13 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
   const auto waiting = std::min(camera.announced.size(), camera.depth);
   const bool superseded = camera.direct && waiting > 1 && camera.careful == 0;
   std::optional<Ring::Lease> lease;
+  auto outsized = camera.ring->outsized();
   if (!superseded) {
     lease.emplace(camera.ring->lease());
   }
 
   lock.unlock();
+  outsized.clear();
   auto image = lease ? std::make_shared<Image>(std::move(*lease)) : nullptr;
   rmw_message_info_t info = rmw_get_zero_initialized_message_info();
   const auto taken = camera.direct ?
@@ -326,6 +328,9 @@ std::optional<Arrival> Receiver::take_from(Camera & camera, std::unique_lock<std
     camera.passed_over = superseded;
     camera.careful -= camera.careful > 0;
     received = camera.settle(gap);
+    if (image) {
+      camera.ring->note(image->size);
+    }
   } else if (camera.announcements == announcements) {
     camera.found_empty();
   }

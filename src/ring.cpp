@@ -4,7 +4,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <utility>
 
@@ -19,6 +21,8 @@ namespace
 
 constexpr size_t kPage = 4096;
 constexpr size_t kHugePage = 2 << 20;
+/// Buffers of so many bytes are kept, however small the messages are.
+constexpr size_t kSpare = 4 << 20;
 
 /// Copies past the caches and returns how far it came; `to` begins at a page.
 /**
@@ -125,6 +129,27 @@ Ring::Ring(
 : signal_(std::move(signal)), most_(most), locks_(std::move(locks))
 {
   free_.reserve(most);  // giving a buffer back allocates nothing
+}
+
+void Ring::note(size_t size)
+{
+  largest_ = std::max(largest_, size);
+  if (++noted_ == kNoted) {
+    noted_ = 0;
+    largest_before_ = std::exchange(largest_, 0);
+  }
+}
+
+std::vector<std::unique_ptr<Buffer>> Ring::outsized()
+{
+  const size_t most = kSpare + 4 * std::max(largest_, largest_before_);
+  const auto kept = std::partition(
+    free_.begin(), free_.end(), [most](const auto & buffer) {return buffer->capacity() <= most;});
+  std::vector<std::unique_ptr<Buffer>> found(
+    std::make_move_iterator(kept), std::make_move_iterator(free_.end()));
+  free_.erase(kept, free_.end());
+  made_ -= found.size();
+  return found;
 }
 
 Ring::Lease Ring::lease()

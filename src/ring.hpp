@@ -110,6 +110,16 @@ private:
   Ring(
     std::shared_ptr<Signal> signal, size_t most, std::shared_ptr<const PageLocks> locks = nullptr);
 
+  /// Notes how large a message was. The signal's mutex is held.
+  void note(size_t size);
+
+  /// Takes out the buffers that are far larger than what came of late, for the caller to free.
+  /**
+   * One large image would otherwise be paid for ever. The signal's mutex is held here, and not while
+   * they are freed.
+   */
+  std::vector<std::unique_ptr<Buffer>> outsized();
+
   /// Whether `lease` has a buffer to give. The signal's mutex is held.
   bool has_room() const {return !free_.empty() || made_ < most_;}
 
@@ -121,6 +131,11 @@ private:
   size_t most_;
   std::shared_ptr<const PageLocks> locks_;
   size_t made_ = 0;
+  /// The largest message of so many, now and before.
+  static constexpr size_t kNoted = 64;
+  size_t largest_ = 0;
+  size_t largest_before_ = 0;
+  size_t noted_ = 0;
   std::vector<std::unique_ptr<Buffer>> free_;
 };
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from dataclasses import replace
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.encodings import COMPRESSED, RAW
-from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
+from yolox_trt_ros.core.errors import ConfigError, StoppedError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame, check_layout
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.sim import loops
@@ -25,7 +26,7 @@ from yolox_trt_ros.sim.encode import HEAD_ROOM, encode, fit
 from yolox_trt_ros.sim.prerender import prerender
 from yolox_trt_ros.sim.sources import FolderSource, VideoSource, open_source
 from yolox_trt_ros.sim.streams import CameraStreams, Shot, StreamCount, Ticks, to_frame
-from yolox_trt_ros.sim.world_source import WorldSource
+from yolox_trt_ros.sim.world_source import WorldSource, remove_drafts
 
 WIDTH, HEIGHT = 48, 32
 
@@ -352,6 +353,41 @@ def test_world_is_rendered_once_and_kept(cache: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(loops, 'prerender', lambda *_: None)
     streams = CameraStreams(cameras, lambda shot: None)
     assert len(streams.loop('a').truth(2) or ()) == len(truth)
+
+
+def test_a_cut_picture_is_rendered_again(cache: Path) -> None:
+    """As a power failure leaves it: names are on the disk before the contents."""
+    source = WorldSource(0, config({'a': SMALL}).cameras[0])
+    whole, truth = source.picture(0), source.truth(0)
+    for content in (b'', b'half'):
+        for suffix in ('.jpg', '.npz'):
+            source._file(0, suffix).write_bytes(content)
+        assert len(source.missing()) == 4 + (not content)
+        again = WorldSource(0, config({'a': SMALL}).cameras[0])
+        assert np.array_equal(again.truth(0).xyxy, truth.xyxy)
+        assert again.picture(0).shape == whole.shape  # which the renderer never draws twice alike
+
+
+def test_drafts_of_killed_processes_are_removed(cache: Path) -> None:
+    source = WorldSource(0, config({'a': SMALL}).cameras[0])
+    folder = source._file(0, '').parent
+    folder.mkdir(parents=True)
+    for name, age_s in (('0000.77.jpg', 3600), ('0000.77.npz', 3600), ('0001.78.jpg', 1)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    remove_drafts(folder)
+    assert [file.name for file in folder.iterdir()] == ['0001.78.jpg']
+
+
+def test_rendering_is_given_up_and_leaves_no_process(cache: Path) -> None:
+    sources = [WorldSource(seed, config({'a': SMALL}).cameras[0]) for seed in range(20)]
+    begun = time.monotonic()
+    with pytest.raises(StoppedError):
+        prerender(sources, lambda told: None, lambda: time.monotonic() > begun + 0.5)
+    assert any(source.missing() for source in sources)
+    children = Path(f'/proc/self/task/{threading.get_native_id()}/children').read_text()
+    commands = [Path(f'/proc/{pid}/cmdline').read_bytes() for pid in children.split()]
+    assert not [command for command in commands if b'prerender' in command]
 
 
 def test_cache_folder_that_cannot_be_written(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

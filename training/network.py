@@ -228,7 +228,7 @@ class Cut(nn.Module):
 def decode(maps: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     """Return (batch, anchors, 5 + classes): centre x, y, width, height in input pixels, logits.
 
-    Formula: YOLOX, section 2.1 (arXiv:2107.08430): (t_xy + grid) · stride, exp(t_wh) · stride.
+    As ``decode_outputs`` of YOLOX's head does it: (t_xy + grid) · stride, exp(t_wh) · stride.
     """
     out = []
     for stride, (reg, obj, cls) in zip(STRIDES, maps, strict=True):

@@ -101,6 +101,7 @@ def program(argv: list[str] | None = None) -> NoReturn:
         from yolox_trt_ros.ros import dds_segments
 
         dds_segments.remove_own()  # nothing is there unless something went wrong
+        dds_segments.reclaim()
     leave(code)
 
 

@@ -292,6 +292,30 @@ def test_templates_are_given_up_when_there_are_too_many(rosbags: Any) -> None:
     assert detections._of_frame_id.cache_info().currsize == FRAME_IDS
 
 
+def test_a_new_frame_id_with_every_image_serialises_nothing_new(
+    rosbags: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detections, latency = DetectionsWriter(CLASS_IDS), LatencyWriter()
+    random = np.random.default_rng(0)
+    classes = np.arange(24, dtype=np.int32) % len(CLASS_IDS)
+    found = Detections(random.random((24, 4), np.float32), random.random(24, np.float32), classes)
+    trace = FrameTrace('c', 1, 'gpu', 1, 0, *range(7))
+
+    def write(frame_id: str) -> None:
+        image = frame(7, frame_id)
+        expected = detections_message(image, found, CLASS_IDS)
+        same_bytes(rosbags, detections.write(image, found).message(), expected)
+        written = bytes(latency.write(image, trace, 9))
+        same_bytes(rosbags, written, latency_message(image, trace, 9))
+
+    for length in range(8):
+        write('f' * length)
+    monkeypatch.setattr(cdr_templates.Template, '__init__', None)
+    for length in (*range(20), 255, 4000):
+        write('é' * (length // 2) + 'x' * (length % 2))
+        write('g' * length)
+
+
 @pytest.mark.parametrize('class_ids', [[], ['0'], CLASS_IDS])
 def test_installed_definitions_pass_the_check(class_ids: list[str]) -> None:
     check(class_ids)

@@ -132,6 +132,14 @@ def test_both_byte_orders(order: str) -> None:
     assert agree(message, compressed=False) == expected
 
 
+def test_a_payload_far_beyond_its_image_is_not_copied() -> None:
+    message = Image(height=1, width=1, step=3, encoding='bgr8', data=bytes(30_000_000))
+    found = native.read_serialized(bytes(serialize_message(message)), False)
+    assert 'carries 30000000 bytes: expected at most' in found.problem
+    assert len(found) == 0
+    assert agree(bytes(serialize_message(message)), compressed=False) == (DropReason.MALFORMED,)
+
+
 def test_payload_is_a_view_that_keeps_its_buffer() -> None:
     message = Image(height=2, width=2, step=6, encoding='bgr8', data=bytes(range(12)))
     image = native.read_serialized(bytes(serialize_message(message)), False)

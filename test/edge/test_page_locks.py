@@ -66,6 +66,29 @@ def test_buffers_are_locked_once_and_as_long_as_they_live(native_rig: Rig) -> No
     rig.until(lambda: gc.collect() >= 0 and closed() is None)
 
 
+def test_a_buffer_that_one_large_image_needed_is_given_up(native_rig: Rig) -> None:
+    rig, locks = native_rig, Locks()
+    rig.ingest.close()
+    rig.ingest = rig.open(locks)
+    rig.until(rig.front.get_subscription_count)
+
+    def publish(number: int, height: int) -> None:
+        rig.front.publish(image(number, height, 1024))
+        rig.until(lambda: rig.account().published == number + 1)
+        rig.keeper.frames.clear()
+
+    publish(0, 3000)
+    assert max(locks.locked.values()) > 9_000_000
+    number = 1
+    while max(locks.locked.values()) > 9_000_000:
+        assert number < 200
+        publish(number, 24)
+        number += 1
+    assert number > 64, 'not at once: the next image may be large again'
+    publish(number, 3000)
+    assert max(locks.locked.values()) > 9_000_000
+
+
 def test_memory_that_cannot_be_locked_is_used_and_told(native_rig: Rig) -> None:
     rig = native_rig
     rig.ingest.close()

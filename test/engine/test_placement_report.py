@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from yolox_trt_ros.engine.placement_report import Placement, parse_build_log, tells_placement
 
-# A segmentation model with instance normalisation on Xavier, TensorRT 8.4 (a blog, March 2022).
+# A classifier with group normalisation on Orin (README of NVIDIA-AI-IOT/jetson_dla_tutorial).
 SPLIT = """
 [03/31/2022-14:34:54] [I] [TRT] ---------- Layers Running on DLA ----------
 [03/31/2022-14:34:54] [I] [TRT] [DlaLayer] {ForeignNode[Conv_0]}
@@ -21,7 +21,7 @@ SPLIT = """
 [03/31/2022-14:34:54] [I] [TRT] [GpuLayer] SHUFFLE: Reshape_2 + (Unnamed Layer* 7) [Shuffle]
 [03/31/2022-14:34:54] [I] [TRT] [GpuLayer] PLUGIN_V2: InstanceNormalization_5
 """
-# A YOLOX through torch2trt, TensorRT 8.5 (a notebook, December 2022): nothing on a DLA.
+# A YOLOX whose layers keep the names of torch2trt: nothing on a DLA.
 GPU_ONLY = """
 [12/30/2022-14:03:16] [TRT] [I] ---------- Layers Running on DLA ----------
 [12/30/2022-14:03:16] [TRT] [I] ---------- Layers Running on GPU ----------
@@ -30,27 +30,27 @@ GPU_ONLY = """
 [12/30/2022-14:03:16] [TRT] [I] [GpuLayer] COPY: (Unnamed Layer* 149) [Slice]_output copy
 [12/30/2022-14:03:16] [TRT] [I] [GpuLayer] CONVOLUTION: stem.conv.conv:0:CONVOLUTION:GPU + act
 """
-# A YOLOv5 with fallback, TensorRT 8.6 on Orin (NVIDIA-AI-IOT/jetson_dla_tutorial issue 3).
+# A YOLOv5 with fallback (NVIDIA-AI-IOT/jetson_dla_tutorial issue 3).
 FALLBACK = """
 [W] [TRT] Layer '/model.24/Constant_1_output_0' (CONSTANT): Unsupported on DLA. Switching this layer's device type to GPU.
 [W] [TRT] Layer '(Unnamed Layer* 277) [Shuffle]' (SHUFFLE): Unsupported on DLA. Switching this layer's device type to GPU.
 """  # noqa: E501
-# An old network on Xavier, TensorRT 7 (marcoslucianops/DeepStream-Yolo issue 27).
+# A network with many fallbacks (marcoslucianops/DeepStream-Yolo issue 27).
 TOO_MANY = """
 WARNING: [TRT]: DLA supports only 8 subgraphs per DLA core. Switching to GPU for layer conv_6
 WARNING: [TRT]: DLA supports only 8 subgraphs per DLA core. Switching to GPU for layer conv_8
 """
-# A translation model (NVIDIA/TensorRT issue 2318).
+# sampleNMT, a translation model (NVIDIA/TensorRT issue 2318).
 DEFAULT = """
  [W] [TRT] Default DLA is enabled but layer Embedding matrix is not supported on DLA, falling back to GPU.
 """  # noqa: E501
-# NVIDIA's cuDLA sample: a comma at the end, and all on the DLA.
+# sampleCudla of NVIDIA/TensorRT (its README): a comma at the end, and all on the DLA.
 SAMPLE = """
 [I] [TRT] --------------- Layers running on DLA:
 [I] [TRT] [DlaLayer] {ForeignNode[(Unnamed Layer* 0) [ElementWise]]},
 [I] [TRT] --------------- Layers running on GPU:
 """
-# An exporter of another project on Orin, TensorRT 10 (a notebook, September 2025): no kinds.
+# A YOLO11 of Ultralytics, exported on a machine with a DLA: no kinds.
 UNTYPED = """
 [09/23/2025-01:35:17] [TRT] [I] [GpuLayer] Conv_0
 [09/23/2025-01:35:17] [TRT] [I] [GpuLayer] PWN(PWN(Sigmoid_1), Mul_2)

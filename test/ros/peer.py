@@ -27,6 +27,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
+from yolox_trt_ros.core import children
 from yolox_trt_ros.ros.dds import environment
 
 # Nothing else on this machine is to hear these nodes. Domains above 101 may use others' ports.
@@ -171,7 +172,7 @@ class Detector:
         file = folder / f'{namespace}.param.yaml'
         file.write_text(yaml.safe_dump({section: {'ros__parameters': parameters}}))
         with self._log.open('wb') as log:
-            self._process = subprocess.Popen(
+            self._process = children.start(
                 [
                     sys.executable,
                     '-m',

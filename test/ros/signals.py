@@ -137,6 +137,16 @@ def subjects(folder: Path) -> list[Subject]:
             4.0, [('playing', 'images/s'), ('opening', '[camera_sim]')], 2,
         ),
         Subject(
+            'camera_sim, rendering',
+            [f'{node}camera_sim_node', *own, '-p', 'sim.source:=world'],
+            4.0, [('rendering', 'rendering')], 2,
+        ),
+        Subject(
+            'detector, rendering in it',
+            [f'{node}detector_node', *own, '-p', 'ingest:=simulated', '-p', 'sim.source:=world'],
+            8.0, [('rendering', 'rendering'), ('configuring', 'model ')], 1,
+        ),
+        Subject(
             'overlay',
             [f'{node}overlay_node', *own],
             4.0, [], 2,
@@ -206,6 +216,7 @@ def start_and_signal(
     mark, new = uuid.uuid4().hex, folder / uuid.uuid4().hex
     before, log = shared_memory(), folder / 'log'
     environ = {**os.environ, **environment(), MARK: mark, 'PYTHONUNBUFFERED': '1'}
+    environ['XDG_CACHE_HOME'] = f'{new}.cache'  # so that the world is to be rendered
     with log.open('wb') as output:
         process = subprocess.Popen(
             [sys.executable, '-m', *(word.format(new=new) for word in subject.command)],

@@ -24,6 +24,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
+from yolox_trt_ros.core import children
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.ros.dds import environment
@@ -137,7 +138,7 @@ class CameraSim:
         file.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
         words = [sys.executable, '-m', 'yolox_trt_ros.ros.camera_sim_node']
         with self._log.open('w') as log:
-            self.process = subprocess.Popen(
+            self.process = children.start(
                 [*words, '--ros-args', '-r', '__ns:=/sim_test', '--params-file', str(file)],
                 env={**os.environ, **environment(), 'ROS_DOMAIN_ID': str(DOMAIN), **env},
                 stdout=log,

@@ -88,6 +88,17 @@ def test_a_detector_that_configures_itself_ends(
     assert (outcome.code, outcome.problems) == (0, []), told(outcome)
 
 
+@pytest.mark.parametrize('name', ['camera_sim, rendering', 'detector, rendering in it'])
+def test_rendering_the_world_is_given_up(made: dict[str, Subject], folder: Path, name: str) -> None:
+    """It takes minutes at first, in processes of their own."""
+    pytest.importorskip('panda3d', reason='the rendered world needs panda3d')
+    outcome = signals.start_and_signal(
+        made[name], Moment(0.3, 'rendering'), [signal.SIGTERM], 0.0, folder
+    )
+    assert outcome.phase == 'rendering', told(outcome)
+    assert (outcome.code, outcome.problems) == (0, []), told(outcome)
+
+
 @pytest.mark.parametrize('where', ['made', 'running', 'closed'])
 def test_a_node_that_hangs_is_left(folder: Path, where: str) -> None:
     program = folder / 'stuck.py'

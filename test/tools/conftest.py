@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'report'))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'ros'))
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 class LiveDetector:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ _CODES = {
 }
 
 _STAMP = ('header.stamp.sec', 'header.stamp.nanosec')
+_ARRAY = (*_STAMP, 'detections')
+_FRAME_ID = 'header.frame_id'
 _BOX = (
     'results.0.hypothesis.score',
     'bbox.center.position.x',
@@ -86,6 +89,37 @@ class Template:
         self._start = start - len(head)
         self._message(message, '')
 
+    def with_frame_id(self, raw: bytes) -> Template:
+        """Return the template of the same message with another frame_id in its header.
+
+        Args:
+            raw: its bytes, the last one zero. It is as long as the one here but for a multiple of
+                eight, so that no alignment changes.
+        """
+        if _FRAME_ID not in self.at:
+            return self
+        length = self.at[_FRAME_ID]
+        begin = length + struct.calcsize('=I')
+        (size,) = struct.unpack_from('=I', self.data, length)
+        other = copy(self)
+        other.data = self.data[:begin] + raw + self.data[begin + size :]
+        struct.pack_into('=I', other.data, length, len(raw))
+        more = len(raw) - size
+        other.at = {path: at + more if at > begin else at for path, at in self.at.items()}
+        return other
+
+    def only(self, paths: Sequence[str]) -> Template:
+        """Return it with the positions of these numbers, and of the frame_id, only.
+
+        Raises:
+            KeyError: it has not all of them.
+        """
+        other = copy(self)
+        other.at = {path: self.at[path] for path in paths}
+        if _FRAME_ID in self.at:
+            other.at[_FRAME_ID] = self.at[_FRAME_ID]
+        return other
+
     def put(self, path: str, code: str, value: Any) -> None:
         """Replace a number; ``code`` is its :mod:`struct` letter."""
         struct.pack_into('=' + code, self.data, self.at[path], value)
@@ -99,7 +133,7 @@ class Template:
         if isinstance(kind, definition.BasicType) and kind.typename in _CODES:
             self._number(_CODES[kind.typename], value, path)
         elif isinstance(kind, definition.AbstractString):
-            raw = value.encode().partition(b'\0')[0] + b'\0'  # ROS's strings end there too
+            raw = _as_bytes(value)
             self._number('I', len(raw), path)
             self.data += raw
         elif isinstance(kind, definition.NamespacedType):
@@ -119,8 +153,17 @@ class Template:
         self.data += struct.pack('=' + code, value)
 
 
+def _as_bytes(text: str) -> bytes:
+    return text.encode().partition(b'\0')[0] + b'\0'  # ROS's strings end there too
+
+
+def _alike(frame_id: str) -> str:
+    """Return the shortest frame_id that moves what is behind it as this one does, modulo eight."""
+    return 'f' * ((len(_as_bytes(frame_id)) - 1) % 8)
+
+
 FRAME_IDS = 4
-"""Frame ids of a camera whose templates are kept at a time."""
+"""Frame ids of a camera whose templates are kept at a time; others are made of one alike."""
 
 SHAPES = 16
 """Strings of ``CameraLatency``, mostly lanes, whose templates are kept at a time."""
@@ -130,6 +173,8 @@ class DetectionsWriter:
     """Writes one camera's ``Detection2DArray`` messages.
 
     A frame_id is in every element and moves what is behind it, so each has templates of its own.
+    Those of a new one are those of one alike with other bytes, as a driver may change it with every
+    image: messages are serialised for each class, alignment and length modulo eight once only.
 
     Args:
         class_ids: what ``class_id`` says for each class.
@@ -142,6 +187,8 @@ class DetectionsWriter:
         self._new_writer = load_native().BoxWriter
         self._class_ids = class_ids
         self._of_frame_id = lru_cache(FRAME_IDS)(self._begin)
+        self._front = lru_cache(None)(self._new_front)
+        self._element = lru_cache(None)(self._new_element)
 
     def write(self, frame: Frame, found: Detections) -> BoxWriter:
         """Write the message that :func:`messages.detections_message` builds, serialised.
@@ -165,34 +212,45 @@ class DetectionsWriter:
 
     def _learn(self, boxes: BoxWriter, frame: Frame, class_id: int, phase: int) -> None:
         """Make the template of one detection of a class that begins at ``phase`` modulo 8."""
-        zeros = np.zeros((1, 4), np.float32)
-        one = Detections(zeros, np.zeros(1, np.float32), np.array([class_id], np.int32))
-        message = detections_message(frame, one, self._class_ids)
-        element = Template(message.detections[0], phase)
+        alike = self._element(_alike(frame.frame_id), class_id, phase)
+        element = alike.with_frame_id(_as_bytes(frame.frame_id))
         try:
             places = [element.at[path] for path in _STAMP + _BOX]
             boxes.learn(class_id, phase, bytes(element.data), places)
-        except KeyError as error:
-            raise TemplateError(f'Detection2D has no member {error}') from error
         except IndexError as error:
             raise TemplateError(f'Detection2D: {error}') from error
 
+    def _new_element(self, frame_id: str, class_id: int, phase: int) -> Template:
+        zeros = np.zeros((1, 4), np.float32)
+        one = Detections(zeros, np.zeros(1, np.float32), np.array([class_id], np.int32))
+        nothing = np.zeros(1, np.uint8)
+        frame = Frame('', 0, 0, 0, frame_id, 'mono8', 1, 1, 1, nothing)
+        message = detections_message(frame, one, self._class_ids)
+        try:
+            return Template(message.detections[0], phase).only(_STAMP + _BOX)
+        except KeyError as error:
+            raise TemplateError(f'Detection2D has no member {error}') from error
+
     def _begin(self, frame_id: str) -> BoxWriter:
         """Return the writer of arrays that begin with this frame_id."""
+        front = self._front(_alike(frame_id)).with_frame_id(_as_bytes(frame_id))
+        places = [front.at[path] for path in _ARRAY]
+        return self._new_writer(bytes(front.data), len(ENCAPSULATION), places)
+
+    def _new_front(self, frame_id: str) -> Template:
         message = Detection2DArray(header=Header(frame_id=frame_id))
-        front = Template(message, head=ENCAPSULATION)
         try:
-            places = [front.at[path] for path in (*_STAMP, 'detections')]
+            return Template(message, head=ENCAPSULATION).only(_ARRAY)
         except KeyError as error:
             raise TemplateError(f'Detection2DArray has no member {error}') from error
-        return self._new_writer(bytes(front.data), len(ENCAPSULATION), places)
 
 
 class LatencyWriter:
     """Writes one camera's ``CameraLatency`` messages."""
 
     def __init__(self) -> None:
-        self._of_shape = lru_cache(SHAPES)(_latency_template)
+        self._of_shape = lru_cache(SHAPES)(self._begin)
+        self._alike = lru_cache(8 * SHAPES)(_latency_template)
 
     def write(self, frame: Frame, trace: FrameTrace, now_ns: int) -> bytearray:
         """Return the message that :func:`messages.latency_message` builds, serialised.
@@ -216,6 +274,10 @@ class LatencyWriter:
         put('total_ns', 'q', trace.total_ns)
         put('age_ns', 'q', now_ns - frame.stamp_ns)
         return template.data
+
+    def _begin(self, frame_id: str, camera: str, lane: str) -> Template:
+        alike = self._alike(_alike(frame_id), camera, lane)
+        return alike.with_frame_id(_as_bytes(frame_id))
 
 
 def _latency_template(frame_id: str, camera: str, lane: str) -> Template:
@@ -241,7 +303,7 @@ def check(class_ids: Sequence[str]) -> None:
     lengths = {len(name.encode()): index for index, name in enumerate(class_ids)}
     classes = np.array([*lengths.values()] * 2, np.int32)
     for length in range(8):
-        frame = _example(length, 2**60 + length)
+        frame = _example(9 * length, 2**60 + length)  # of which templates of one alike are made
         for n in {0, min(1, len(classes)), len(classes)}:
             found = Detections(
                 random.random((n, 4), np.float32) * 1000,

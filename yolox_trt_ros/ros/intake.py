@@ -97,7 +97,13 @@ class FrameSink(Protocol):
 
 
 class PacedSink(FrameSink, Protocol):
-    """One that the cameras of this process wait for."""
+    """One that the cameras of this process wait for.
+
+    Attributes:
+        stopping: whether it takes nothing any more, because the node ends.
+    """
+
+    stopping: bool
 
     def wait_for_room(self, camera: str, timeout_s: float) -> bool:
         """Wait until ``offer`` would not, and return whether that came in time."""

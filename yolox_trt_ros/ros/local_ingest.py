@@ -29,6 +29,7 @@ class LocalIngest:
 
     Raises:
         ConfigError: a source cannot be read.
+        StoppedError: the pipeline was stopped while pictures were rendered or read ahead.
     """
 
     way = 'simulated in this process'
@@ -43,7 +44,11 @@ class LocalIngest:
         self.notes = {name: intake.notes for name, intake in self._intakes.items()}
         self._stop = threading.Event()
         self._streams = CameraStreams(
-            config, self._emit, on_progress=self._logger.info, on_error=self._ended
+            config,
+            self._emit,
+            on_progress=self._logger.info,
+            on_error=self._ended,
+            stopping=lambda: pipeline.stopping,
         )
         self._streams.start()
 

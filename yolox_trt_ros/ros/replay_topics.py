@@ -32,7 +32,8 @@ RESULTS = {STATUS, 'yolox_trt_ros/msg/CameraLatency', 'diagnostic_msgs/msg/Diagn
 }
 """Types of what a detector publishes."""
 LEAST_DEPTH, MOST_DEPTH = 10, 1000
-"""Messages in the queue of a publisher; middlewares reserve memory by it."""
+"""Messages in the queue of a publisher; middlewares reserve memory by it. Those of a latched topic
+wait for late listeners; there may be many publishers of it."""
 TYPE_NAMES = {name: f'sensor_msgs/msg/{kind.__name__}' for name, kind in MESSAGE_TYPES.items()}
 
 
@@ -168,10 +169,11 @@ def recorded_qos(topic: Topic, reliability: str = '') -> QoSProfile:
     best_effort = bool(offered) and all(q['reliability'] == 'BEST_EFFORT' for q in offered)
     chosen = reliability or ('best_effort' if best_effort else 'reliable')
     latched = any(q['durability'] == 'TRANSIENT_LOCAL' for q in offered)
+    depths = [q.depth for q in topic.qos]
     keep_all = any(q['history'] == 'KEEP_ALL' for q in offered)
     return QoSProfile(
         history=HistoryPolicy.KEEP_ALL if keep_all else HistoryPolicy.KEEP_LAST,
-        depth=min(MOST_DEPTH, max([LEAST_DEPTH, *(q.depth for q in topic.qos)])),
+        depth=min(MOST_DEPTH, max([LEAST_DEPTH, topic.count if latched else 0, *depths])),
         reliability=ReliabilityPolicy[chosen.upper()],
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )

@@ -52,6 +52,8 @@ class Meter:
     transit, ``middleware``, no way of receiving has a hand in.
     """
 
+    stopping = False
+
     def __init__(self) -> None:
         self.notes: Mapping[str, IngestNotes] = {}
         self.times_ms: dict[str, list[float]] = {

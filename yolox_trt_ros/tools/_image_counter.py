@@ -36,6 +36,8 @@ QUIET_S = 2.0
 class Count:
     """Counts frames where a pipeline would take them."""
 
+    stopping = False
+
     def __init__(self) -> None:
         self.received: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()

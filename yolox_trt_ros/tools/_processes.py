@@ -102,8 +102,7 @@ class NodeProcess:
     def stop(self) -> int:
         """Ask the node to end, insist after a while, and return its exit code."""
         code = children.stop(self._process, signal.SIGINT)
-        if code < 0:  # it could not remove its shared memory
-            dds_segments.reclaim()
+        dds_segments.reclaim()  # what it could not remove, if it was killed or left in a hurry
         return code
 
     def __enter__(self) -> NodeProcess:

@@ -144,8 +144,8 @@ def report_of(
 ) -> dict[str, Any]:
     """Return what there is to say about an engine.
 
-    Efficiency is operations per second over the device's peak, as in TIER IV's "How to run eight
-    cameras on one Orin": GFLOPs / time / peak TOPS.
+    Efficiency is operations per second over the device's peak, (GFLOPs / time) / peak TOPS, as TIER
+    IV counts it in 「Edge AIのためのDNN推論処理の最適化」 (talk of 2023-07-13).
     """
     operations = gflops(request.model.path) * request.options.batch
     report: dict[str, Any] = {

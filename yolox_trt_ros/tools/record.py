@@ -9,57 +9,31 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import queue
 import shutil
 import time
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from vision_msgs.msg import Detection2DArray, VisionInfo
 
-from yolox_trt_ros.bags.writer import BagWriter
+from yolox_trt_ros.bags.writer import STORAGES, BagWriter
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError
-from yolox_trt_ros.core.interruption import INTERRUPTED
-from yolox_trt_ros.msg import CameraLatency, PipelineStatus
+from yolox_trt_ros.core.interruption import INTERRUPTED, held_back
+from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
-from yolox_trt_ros.ros.subscribe import MESSAGE_TYPES
-from yolox_trt_ros.tools._watcher import Watcher
+from yolox_trt_ros.ros.replay_topics import TYPE_NAMES
+from yolox_trt_ros.tools._recorder import Recorder, Wanted
 from yolox_trt_ros.vehicle_files import load_vehicle
 
-try:
-    from vision_msgs.msg import LabelInfo
-except ImportError:  # vision_msgs before 4.1
-    LabelInfo = None
-
-MOST_WAITING = 512 << 20
-"""Bytes that may wait for the disk; what comes beyond is counted as lost."""
 LOOK_S = 1.0
 """Time between two looks at the free space."""
 
 _BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One topic to record: its name, message class and QoS."""
-
-    name: str
-    kind: type
-    qos: QoSProfile | int = 100
-
-    @property
-    def type_name(self) -> str:
-        """Return the ROS name of the type, such as ``sensor_msgs/msg/Image``."""
-        return f'{self.kind.__module__.partition(".")[0]}/msg/{self.kind.__name__}'
+_LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--output', type=Path, help='folder of the bag (default: detections_DATE_TIME)'
     )
     parser.add_argument('--images', action='store_true', help='the cameras’ images too')
+    parser.add_argument(
+        '--topics',
+        nargs='+',
+        default=[],
+        metavar='T',
+        help='these topics too, by names or patterns such as "/lidar/*"',
+    )
+    parser.add_argument('--storage', choices=STORAGES, default='mcap', help='(default: mcap)')
     parser.add_argument('--duration', type=float, default=float('inf'), help='seconds')
     parser.add_argument('--detector', default='/detector', help='its name (default: /detector)')
     parser.add_argument(
@@ -94,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     console.print(dds.apply(args.dds), highlight=False)
     try:
-        with BagWriter(output) as bag:
+        with BagWriter(output, args.storage) as bag:
             recorder, ended = _record(bag, topics, args, console)
     except OSError as error:
         raise BagError(
@@ -108,84 +90,43 @@ def _record(
     bag: BagWriter, topics: list[Wanted], args: argparse.Namespace, console: Console
 ) -> tuple[Recorder, str]:
     """Record until the time is over, somebody ends it or the disk is nearly full; return which."""
-    for topic in topics:
-        bag.add_topic(topic.name, topic.type_name)
     end, ended = time.monotonic() + args.duration, 'interrupted'
-    with Recorder(topics, bag) as recorder, contextlib.suppress(KeyboardInterrupt):
-        ended = 'full' if _watch(recorder, end, args.keep_free_mb, console) else 'over'
-    # Whatever still waits was received before the end.
-    recorder.write_waiting()
+    with Recorder(topics, bag, args.topics) as recorder:
+        with contextlib.suppress(KeyboardInterrupt):
+            ended = 'full' if _watch(recorder, end, args.keep_free_mb, console) else 'over'
+        with held_back():
+            recorder.finish()
     return recorder, ended
 
 
 def wanted_topics(config: Config, detector: str, images: bool) -> list[Wanted]:
     """Return what is recorded of a vehicle."""
     topics = [
-        Wanted(f'{detector}/status', PipelineStatus),
-        Wanted('/diagnostics', DiagnosticArray),
-        Wanted(f'{detector}/vision_info', VisionInfo, _LATCHED),
+        Wanted(f'{detector}/status', 'yolox_trt_ros/msg/PipelineStatus'),
+        Wanted('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray'),
+        Wanted(f'{detector}/vision_info', 'vision_msgs/msg/VisionInfo', _LATCHED),
+        Wanted(f'{detector}/label_info', 'vision_msgs/msg/LabelInfo', _LATCHED),
+        Wanted('/tf', 'tf2_msgs/msg/TFMessage'),
+        Wanted('/tf_static', 'tf2_msgs/msg/TFMessage', _LATCHED),
     ]
-    if LabelInfo is not None:
-        topics.append(Wanted(f'{detector}/label_info', LabelInfo, _LATCHED))
     for camera in config.cameras:
         base = f'{detector}/{camera.name}'
-        topics.append(Wanted(f'{base}/detections', Detection2DArray))
-        topics.append(Wanted(f'{base}/latency', CameraLatency))
-        truth = camera.sibling_topic('ground_truth')
-        topics.append(Wanted(truth, Detection2DArray, _BEST_EFFORT))
+        truth, info = (
+            absolute(camera.sibling_topic(name), detector)
+            for name in ('ground_truth', 'camera_info')
+        )
+        topics += [
+            Wanted(f'{base}/detections', 'vision_msgs/msg/Detection2DArray'),
+            Wanted(f'{base}/latency', 'yolox_trt_ros/msg/CameraLatency'),
+            Wanted(truth, 'vision_msgs/msg/Detection2DArray', _BEST_EFFORT),
+            Wanted(info, 'sensor_msgs/msg/CameraInfo', _BEST_EFFORT),
+        ]
         if images:
             qos = QoSProfile(depth=camera.depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-            topics.append(Wanted(camera.image_topic, MESSAGE_TYPES[camera.transport], qos))
-    return topics
-
-
-class Recorder(Watcher):
-    """Takes messages in a thread of its own; :meth:`write_waiting` writes them.
-
-    Args:
-        topics: what to subscribe to.
-        bag: where the messages go.
-
-    Attributes:
-        bag: where the messages go.
-        counts: messages written by topic.
-        written: bytes.
-        lost: messages by topic that came faster than the disk takes them.
-    """
-
-    def __init__(self, topics: list[Wanted], bag: BagWriter) -> None:
-        super().__init__('recorder')
-        self.topics = topics
-        self.counts: Counter[str] = Counter()
-        self.lost: Counter[str] = Counter()
-        self.written = 0
-        self.bag = bag
-        self._waiting: queue.SimpleQueue[tuple[str, int, bytes]] = queue.SimpleQueue()
-        self._taken = 0
-        for topic in topics:
-            self.node.create_subscription(
-                topic.kind,
-                topic.name,
-                lambda message, name=topic.name: self._take(name, message),
-                topic.qos,
-                raw=True,
-            )
-
-    def _take(self, topic: str, message: bytes) -> None:
-        if self._taken - self.written > MOST_WAITING:
-            self.lost[topic] += 1
-            return
-        self._taken += len(message)
-        self._waiting.put((topic, time.time_ns(), message))
-
-    def write_waiting(self) -> None:
-        """Write everything that has come so far."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                topic, now_ns, message = self._waiting.get_nowait()
-                self.bag.write(topic, now_ns, message)
-                self.counts[topic] += 1
-                self.written += len(message)
+            topic = absolute(camera.image_topic, detector)
+            topics.append(Wanted(topic, TYPE_NAMES[camera.transport], qos))
+    # Cameras of one namespace share their camera_info.
+    return list({topic.name: topic for topic in topics}.values())
 
 
 def _watch(recorder: Recorder, end: float, keep_free_mb: float, console: Console) -> bool:
@@ -199,6 +140,7 @@ def _watch(recorder: Recorder, end: float, keep_free_mb: float, console: Console
             recorder.write_waiting()
             if now >= look:
                 look = now + LOOK_S
+                recorder.look()
                 try:
                     _check_space(recorder.bag.path, keep_free_mb)
                 except BagError as error:
@@ -240,6 +182,8 @@ def _tell(recorder: Recorder, output: Path, ended: str, console: Console) -> int
         if count := recorder.counts[topic.name]:
             console.print(f'{count:>7} {topic.name}', highlight=False)
     console.print(f'{total} messages, {recorder.written / 1e6:,.1f} MB: {output}')
+    for name, why in recorder.left_out.items():
+        console.print(f'not recorded: {name}: {why}', highlight=False)
     if recorder.lost:
         told = ', '.join(f'{name} {count}' for name, count in recorder.lost.items())
         console.print(f'lost, because the disk is too slow: {told}')
