@@ -79,6 +79,8 @@ class GraphEnd:
     ) -> None:
         self._model, self._outputs = model, list(outputs)
         self._graph = _Wiring(model.graph, shapes)
+        # Where sizes are computed from the input's, it is fed as well: black.
+        self._black = _black_images(model.graph, shapes, types)
         names, kept = self._walk()
         self.operators = list(dict.fromkeys(n.op_type for n in kept if n.op_type != 'Constant'))
         self._nodes, self._constants, feeds = self._rewritten(names, kept, types)
@@ -92,7 +94,8 @@ class GraphEnd:
         """
         import onnx
 
-        feeds = {name: value for name, value in values.items() if name in self._used()}
+        used = {name for node in self._nodes for name in read_by(node)}
+        feeds = {name: v for name, v in (self._black | dict(values)).items() if name in used}
         graph = onnx.helper.make_graph(
             self._nodes,
             'end',
@@ -115,9 +118,6 @@ class GraphEnd:
             return [np.asarray(v) for v in _evaluate(model, feeds)]
         except Exception as error:  # ONNX Runtime's errors share no other base class
             raise NotFollowedError(f'its end does not run by itself ({error})') from error
-
-    def _used(self) -> set[str]:
-        return {name for node in self._nodes for name in node.input}
 
     def _walk(self) -> tuple[list[str], list[Any]]:
         """Return the convolutions' outputs in the order met, and the nodes behind them."""
@@ -168,7 +168,7 @@ class GraphEnd:
                     f'{EXPORT}, or keep the head in float'
                 )
             nodes.append(helper.make_node('Identity', [name], [_out(name)]))
-        wanted = {name for node in nodes for name in node.input}
+        wanted = {name for node in nodes for name in read_by(node)}
         constants = [w for w in self._model.graph.initializer if w.name in wanted]
         if any(w.external_data for w in constants):
             raise NotFollowedError('constants of its end lie in another file')
@@ -284,6 +284,19 @@ class _Wiring:
                 break
             name = node.input[0]
         return name
+
+
+def _black_images(
+    graph: Any, shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    from onnx import helper
+
+    weights = {w.name for w in graph.initializer}
+    return {
+        i.name: np.zeros(shapes[i.name], helper.tensor_dtype_to_np_dtype(types[i.name]))
+        for i in graph.input
+        if i.name not in weights and i.name in shapes
+    }
 
 
 def _out(name: str) -> str:
