@@ -169,6 +169,47 @@ def test_compressed_and_damaged_frames(tiny: Path, device: Any) -> None:
     detector.close()
 
 
+def files(image: np.ndarray) -> dict[str, Frame]:
+    """Return a picture as files of all kinds, with what their samples are."""
+    height, width = image.shape[:2]
+    grey, wide = image[:, :, 1], image.astype(np.uint16) * 16
+    jpeg = cv2.imencode('.jpg', image)[1].reshape(-1)
+    tables = jpeg.tobytes().index(b'\xff\xc4'), jpeg.tobytes().index(b'\xff\xda')
+    contents: dict[str, tuple[str, np.ndarray, str]] = {
+        'png': ('png', cv2.imencode('.png', image)[1].reshape(-1), ''),
+        'webp': ('webp', cv2.imencode('.webp', image)[1].reshape(-1), ''),
+        'mosaic': ('png', cv2.imencode('.png', grey)[1].reshape(-1), 'bayer_rggb8'),
+        'mosaic in a JPEG': ('jpeg', cv2.imencode('.jpg', grey)[1].reshape(-1), 'bayer_grbg8'),
+        'mosaic of 12 bits': (
+            'png',
+            cv2.imencode('.png', wide[:, :, 1])[1].reshape(-1),
+            'bayer_gbrg16',
+        ),
+        'thermal': ('png', cv2.imencode('.png', wide[:, :, 1] + 7000)[1].reshape(-1), 'mono16'),
+        'colour of 12 bits': ('png', cv2.imencode('.png', wide)[1].reshape(-1), 'bgr16'),
+        'JPEG and a film': ('jpeg', np.concatenate((jpeg, np.arange(99_999).astype(np.uint8))), ''),
+        'JPEG without its end': ('jpeg', jpeg[:-2], ''),
+        'JPEG without tables': ('jpeg', np.delete(jpeg, slice(*tables)), ''),
+        'JPEG behind half of one': ('jpeg', np.concatenate((jpeg[: len(jpeg) // 2], jpeg)), ''),
+    }
+    return {
+        name: Frame('front', 0, 0, 0, '', kind, height, width, 0, data, content=content)
+        for name, (kind, data, content) in contents.items()
+    }
+
+
+def test_files_of_all_kinds(tiny: Path, device: Any) -> None:
+    frames = files(pictures(1)[0])
+    spec = load_model_spec(tiny)
+    detector = detector_on(device, tiny, max_batch=len(frames))
+    on_cpu = CpuDetector(tiny, spec, Thresholds, max_batch=len(frames))
+    for _ in range(2):  # with memory that is too small, and with memory that is not
+        got, want = (d.submit(list(frames.values())).wait() for d in (detector, on_cpu))
+        for name, a, b in zip(frames, got, want, strict=True):
+            assert not differences(found(a), found(b), 0.97, 0.02), name
+    detector.close()
+
+
 def test_all_encodings_of_a_batch_and_growing_images(tiny: Path, device: Any) -> None:
     spec = load_model_spec(tiny)
     detector = detector_on(device, tiny, max_batch=len(RAW))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from matching import differences
-from test_cuda_detector import detector_on, found, frame_of, jpeg_of
+from test_cuda_detector import detector_on, files, found, frame_of, jpeg_of
 
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
@@ -87,6 +88,26 @@ def test_jpeg_images_among_others_on_the_gpu(tiny: Path, cuda: CudaDevice) -> No
             assert a.reason is b.reason is DropReason.UNDECODABLE
         for a, b in ((got[0], want[0]), (got[3], want[3])):
             assert not differences(found(a), found(b), 0.95, 0.03)
+    detector.close()
+
+
+@pytest.mark.gpu
+def test_habits_of_cameras_on_the_gpu(tiny: Path, cuda: CudaDevice) -> None:
+    """Trailers, missing ends and tables, mosaics in files, and cuts without an end marker."""
+    frames = files(smooth(240, 320, 1))
+    whole = frames['JPEG without its end'].data
+    for name, cut in (('cut', 3), ('half', len(whole) // 2)):
+        frames[name] = replace(frames['JPEG without its end'], data=whole[:-cut])
+    detector = detector_on(cuda, tiny, max_batch=len(frames), jpeg=gpu_jpeg())
+    on_cpu = CpuDetector(tiny, load_model_spec(tiny), Thresholds, max_batch=len(frames))
+    for _ in range(2):
+        got, want = (d.submit(list(frames.values())).wait() for d in (detector, on_cpu))
+        for name, a, b in zip(frames, got, want, strict=True):
+            if name in ('cut', 'half'):
+                assert isinstance(a, FrameError) and isinstance(b, FrameError), name
+                assert a.reason is b.reason is DropReason.UNDECODABLE
+            else:
+                assert not differences(found(a), found(b), 0.95, 0.03), name
     detector.close()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from yolox_trt_ros.core.encodings import COMPRESSED, RAW
+from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.parameters import named_groups, parameter, read
 
@@ -38,7 +38,9 @@ class RigConfig:
 class CameraSimConfig:
     """How camera_sim plays one camera."""
 
-    encoding: str = parameter('bgr8', 'What is published.', choices=(*RAW, *COMPRESSED))
+    encoding: str = parameter(
+        'bgr8', 'What is published.', choices=(*RAW, *COMPRESSED), other_names=ALIASES
+    )
     source: str = parameter('', 'Folder or video of this camera alone; empty: sim.source.')
     width: int = parameter(0, 'Images are resized to this; 0: as they are.', low=0, high=16384)
     height: int = parameter(0, 'Images are resized to this; 0: as they are.', low=0, high=16384)

@@ -32,6 +32,7 @@ class Parameter:
         low, high: inclusive range of a number, or ``None``.
         choices: valid strings, or empty when any is.
         runtime: whether it may change while the node is active.
+        other_names: names in lower case that stand for one of the choices, for suggestions.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
     runtime: bool = False
+    other_names: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, value: Any) -> Any:
         """Return ``value`` as this parameter's type.
@@ -51,7 +53,8 @@ class Parameter:
         """
         value = self._typed(value)
         if self.choices and value not in self.choices:
-            near = did_you_mean(value, self.choices)
+            meant = self.other_names.get(value.lower())
+            near = did_you_mean(meant or value, self.choices)
             raise ConfigError(f'{self.name}: {shown(value)} is not one of its values{near}')
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if number and not (
@@ -93,9 +96,11 @@ def parameter(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     runtime: bool = False,
+    other_names: Mapping[str, str] | None = None,
 ) -> Any:
     """Declare a dataclass field that is a parameter; see :class:`Parameter`."""
-    spec = Parameter('', type(default), default, description, low, high, choices, runtime)
+    names = other_names or {}
+    spec = Parameter('', type(default), default, description, low, high, choices, runtime, names)
     return field(default=default, metadata={'parameter': spec})
 
 
@@ -268,9 +273,7 @@ def _value(
     if full not in flat:
         return spec.default
     try:
-        return Parameter(
-            full, spec.kind, spec.default, spec.description, spec.low, spec.high, spec.choices
-        ).check(flat[full])
+        return replace(spec, name=full).check(flat[full])
     except ConfigError as error:
         problems.append(str(error))
         return spec.default
