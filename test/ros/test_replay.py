@@ -258,12 +258,15 @@ def run_tool(*words: str) -> subprocess.Popen[str]:
 def test_the_tool_loops_until_ctrl_c(peer: Peer, words: Path) -> None:
     said = listen(peer, String, '/said')
     tool = run_tool(str(words), '--loop', '--rate', '5')
-    peer.until(lambda: len(said) > 15, 'a second round')
-    tool.send_signal(signal.SIGINT)
-    end = time.monotonic() + PATIENCE_S
-    while tool.poll() is None and time.monotonic() < end:
-        peer.spin(0.1)
-    told, _ = tool.communicate()
+    try:
+        peer.until(lambda: len(said) > 15, 'a second round')
+        tool.send_signal(signal.SIGINT)
+        end = time.monotonic() + PATIENCE_S
+        while tool.poll() is None and time.monotonic() < end:
+            peer.spin(0.1)
+    finally:
+        tool.kill()
+        told, _ = tool.communicate()
     assert tool.returncode == 0, told
     assert 'interrupted' in told and 'messages of 2 topics' in told and 'Traceback' not in told
 
