@@ -88,7 +88,11 @@ def run_node(
     """
     keep_large_buffers()
     parser.add_argument('--dds', default='auto', help=DDS_HELP)
-    dds = parser.parse_args(remove_ros_args(args)[1:]).dds
+    try:
+        dds = parser.parse_args(remove_ros_args(args)[1:]).dds
+    except RuntimeError as error:  # an argument or a parameter file that ROS cannot read
+        print(f'{parser.prog}: {error}', file=sys.stderr)
+        return 1
     before = set(threading.enumerate())
     with _Signals() as signals:
         node = _NodeThread(parser.prog, make, args, dds, signals.wake)
