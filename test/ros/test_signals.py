@@ -99,6 +99,24 @@ def test_rendering_the_world_is_given_up(made: dict[str, Subject], folder: Path,
     assert (outcome.code, outcome.problems) == (0, []), told(outcome)
 
 
+@pytest.mark.parametrize(
+    ('node', 'words', 'said'),
+    [
+        ('detector', ['--params-file', 'nowhere.yaml'], 'detector_node: Failed to parse'),
+        ('camera_sim', ['-p', 'sim.source:=/nowhere'], 'sim.source: "/nowhere" does not exist'),
+    ],
+)
+def test_a_node_that_cannot_start_says_why_and_leaves_nothing(
+    folder: Path, made: dict[str, Subject], node: str, words: list[str], said: str
+) -> None:
+    before = signals.shared_memory()
+    command = [sys.executable, '-m', *made[node].command, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, 'Traceback' in done.stderr) == (1, False), done.stderr
+    assert said in done.stderr
+    assert not signals.shared_memory() - before
+
+
 @pytest.mark.parametrize('where', ['made', 'running', 'closed'])
 def test_a_node_that_hangs_is_left(folder: Path, where: str) -> None:
     program = folder / 'stuck.py'
