@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from drives import PERIOD_NS, late, photographs, record, rewrite, sidecar, vehicle, world
 from tiny_models import write_yolox
@@ -106,9 +107,11 @@ def test_storages_and_compressions_give_the_same(tiny: Drive, how: dict[str, Any
 def test_a_changed_threshold_is_caught(drive: Drive) -> None:
     told = drive.caught(drive.again(parameters={'model.score_threshold': 0.4}))
     assert 'missing' in told
-    picture = cv2.imread(str(drive.folder / 'golden.png'))
-    assert f'see {drive.folder / "golden.png"}' in told
-    assert picture is not None and picture.shape[1] == 1600
+    files = sorted(drive.folder.glob('golden.*.png'))
+    assert files and all(f'see {file}' in told for file in files)
+    assert {file.name.split('.')[1] for file in files} <= set(drive.found.cameras)
+    picture = np.vstack([cv2.imread(str(file)) for file in files])
+    assert picture.shape[1] == 1600
     green, red = (
         (picture == colour).all(axis=2).sum() for colour in [(60, 200, 60), (60, 60, 240)]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -77,6 +78,26 @@ class Comparison:
         """Return whether the replay is what the golden says."""
         whole = all(f.golden is not None and f.found is not None for f in self.frames)
         return whole and not self.cameras and self.misses <= self.tolerances.allowed_misses
+
+    def by_camera(self) -> dict[str, Comparison]:
+        """Return the images of each camera that differ, as comparisons of their own."""
+        cameras = sorted({f.camera for f in self.frames})
+        return {
+            camera: replace(self, frames=tuple(f for f in self.frames if f.camera == camera))
+            for camera in cameras
+        }
+
+    def totals(self) -> list[str]:
+        """Return how many boxes are missing and extra, by camera and by class."""
+        missing, extra = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        for f in self.frames:
+            for counter, found, rows in ((missing, f.golden, f.missing), (extra, f.found, f.extra)):
+                if found is not None:
+                    counter.update((f.camera, self.labels[found.class_id[i]]) for i in rows)
+        return [
+            f'{camera}, {label}: {missing[camera, label]} missing, {extra[camera, label]} extra'
+            for camera, label in sorted(missing.keys() | extra.keys())
+        ]
 
     def sentences(self) -> list[str]:
         """Return what differs, one sentence each."""
@@ -225,6 +246,7 @@ def _message(
         f'{replayed.bag.name} against {golden}: {comparison.misses} boxes are missing or extra, '
         f'{comparison.tolerances.allowed_misses} allowed '
         f'(iou {comparison.tolerances.iou:g}, score {comparison.tolerances.score:g}):',
+        *(f'  {sentence}' for sentence in comparison.totals()),
         *(f'  {sentence}' for sentence in told[:MOST_TOLD]),
     ]
     if len(told) > MOST_TOLD:
@@ -233,8 +255,12 @@ def _message(
         from yolox_trt_ros.testing.pictures import draw_comparison
 
         try:
-            picture = draw_comparison(comparison, replayed, pictures / f'{golden.stem}.png')
-            lines.append(f'see {picture}' if picture else 'no picture: these images are not there')
+            drawn = [
+                draw_comparison(one, replayed, pictures / f'{golden.stem}.{camera}.png')
+                for camera, one in comparison.by_camera().items()
+            ]
+            seen = [f'see {picture}' for picture in drawn if picture]
+            lines += seen or ['no picture: these images are not there']
         except YoloxTrtRosError as error:  # what was found wrong is what has to be told
             lines.append(f'no picture: {error}')
     lines.append('If this is right now: --update-goldens')

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rich.console import Console
 from rich.progress import track
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._judge import Judge
 from yolox_trt_ros.tools._watcher import Watcher
 

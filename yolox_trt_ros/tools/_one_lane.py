@@ -60,9 +60,8 @@ def engine_of(
     Raises:
         MissingDependencyError: TensorRT or a GPU is missing.
     """
-    from rich.console import Console
-
     from yolox_trt_ros.engine.lanes import lane_engine
+    from yolox_trt_ros.tools._console import Console
 
     with Console(stderr=True).status('looking for the engine …') as status:
         return lane_engine(

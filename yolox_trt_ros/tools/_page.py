@@ -8,8 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
@@ -22,8 +20,10 @@ from yolox_trt_ros.report.findings import findings, headline
 from yolox_trt_ros.report.page import html
 from yolox_trt_ros.report.picture import png
 from yolox_trt_ros.report.recording import Recording, Sample
+from yolox_trt_ros.tools._console import Console, Text
 
 SAMPLE_WIDTH, SAMPLE_QUALITY = 640, 78
+MARKS = {'ok': ('ok', 'green'), 'warn': ('!!', 'yellow'), 'error': ('!!', 'red')}
 
 
 def sample(camera: str, frame: Frame, found: Detections, labels: Sequence[str]) -> Sample:
@@ -49,7 +49,8 @@ def write(recording: Recording, out: Path, console: Console) -> None:
     found = findings(recording)
     console.print(f'{headline(found)[1]}:')
     for finding in found:
-        mark = {'ok': '[green]ok[/]', 'warn': '[yellow]!![/]', 'error': '[red]!![/]'}[finding.level]
-        console.print(f' {mark} {escape(one_line(finding.text))}', highlight=False)
+        mark, colour = MARKS[finding.level]
+        line = Text.assemble(' ', (mark, colour), f' {one_line(finding.text)}')
+        console.print(line, highlight=False)
     told = f'report {one_line(out)}, picture {one_line(picture)}'
-    console.print(escape(told), highlight=False, soft_wrap=True)
+    console.print(told, highlight=False, soft_wrap=True)

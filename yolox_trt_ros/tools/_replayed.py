@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.selection import remappings, selected
@@ -25,6 +24,7 @@ from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.report.recording import Recording
 from yolox_trt_ros.ros.replay_topics import choose_topics
 from yolox_trt_ros.tools._bag_results import IMAGES, samples
+from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._judge import Judge
 from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._processes import NodeProcess, isolate

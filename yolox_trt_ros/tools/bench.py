@@ -14,12 +14,12 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.tools import _bench
+from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._identity import identity
 
 NOT_BENCHMARKS = ('plain_node',)

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress as ProgressBar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -32,6 +31,7 @@ from yolox_trt_ros.engine.placement_report import Placement
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
+from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._engine_timing import Timing, time_engine
 from yolox_trt_ros.vehicle_files import load_vehicle
 

@@ -139,8 +139,9 @@ def _spec(path: Path, model: ModelProto) -> ModelSpec:
 
 
 def _print_table(found: Sequence[TensorDifference], rows: int) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from yolox_trt_ros.tools._console import Console
 
     table = Table(box=None, pad_edge=False)
     for title in ('tensor', 'layer'):

@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -32,6 +31,7 @@ from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.overlay_output import status_lines
+from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._matching import Tally
 from yolox_trt_ros.tools._observer import Observer
 from yolox_trt_ros.tools._page import write

@@ -125,8 +125,9 @@ def detect_files(
     files: list[Path], detector: Detector
 ) -> Iterator[tuple[Path, np.ndarray, Detections | FrameError]]:
     """Yield each file with its pixels (BGR) and what was found in it, showing progress."""
-    from rich.console import Console
     from rich.progress import track
+
+    from yolox_trt_ros.tools._console import Console
 
     try:
         for i, file in enumerate(

@@ -12,10 +12,11 @@ import argparse
 import json
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.printing import printable
+from yolox_trt_ros.tools._console import Console, Text
 from yolox_trt_ros.tools._doctor import hardware, memory, software, vehicle
 from yolox_trt_ros.tools._doctor.finding import Check, Finding, Level, Wanted, examine
 from yolox_trt_ros.vehicle_files import load_vehicle
@@ -74,8 +75,9 @@ def show(console: Console, found: list[Finding], name: str | None) -> None:
     table = Table.grid(padding=(0, 2))
     for finding in found:
         style = COLOURS[finding.level]
-        remedy = f'\n[italic]→ {finding.remedy}[/]' if finding.remedy else ''
-        table.add_row(f'[{style}]{finding.level.value}[/]', finding.topic, finding.told + remedy)
+        remedy = f'\n→ {printable(finding.remedy)}' if finding.remedy else ''
+        told = Text.assemble(printable(finding.told), (remedy, 'italic'))
+        table.add_row(Text(finding.level.value, style), finding.topic, told)
     console.print(table, highlight=False)
     counts = [sum(f.level is level for f in found) for level in (Level.FAIL, Level.WARN)]
     verdict = 'cannot do the job' if counts[0] else 'can do the job'

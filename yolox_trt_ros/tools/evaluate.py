@@ -186,8 +186,9 @@ def detect(
 
     All models see the same images. The detectors are closed at the end.
     """
-    from rich.console import Console
     from rich.progress import track
+
+    from yolox_trt_ros.tools._console import Console
 
     of_label = numbering(classes, shared)
     of_model = [numbering(model.spec.labels, shared) for model, _ in pairs]

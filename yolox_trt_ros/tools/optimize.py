@@ -37,6 +37,9 @@ NOT_FIT = 3
 RANDOM_PICTURES = 3
 
 
+DEVICES = {'dla': 'DLA', 'none': '–'}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('model', type=Path, help='ONNX file or packaged model')
@@ -201,13 +204,14 @@ def _print_changes(surgery: Surgery, proof: Proof) -> None:
 
 
 def _print_layers(verdicts: Sequence[LayerVerdict]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from yolox_trt_ros.tools._console import Console, Text
 
     table = Table('layer', 'operator', 'output', 'device', 'why', box=None, pad_edge=False)
     for v in verdicts:
         shape = 'x'.join(str(d) if d else '?' for d in v.shape)
-        device = {'gpu': '[red]GPU[/red]', 'dla': 'DLA', 'none': '–'}[v.device]
+        device = Text('GPU', 'red') if v.device == 'gpu' else Text(DEVICES[v.device])
         table.add_row(v.name, v.op, shape, device, v.reason)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.schedule.analysis import (
     CameraStats,
@@ -35,6 +35,7 @@ from yolox_trt_ros.schedule.analysis import (
     lane_utilisation,
 )
 from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
+from yolox_trt_ros.tools._console import Console, Text
 from yolox_trt_ros.tools._gantt import draw_gantt
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
@@ -208,7 +209,8 @@ def _without(scenario: Scenario, lane: str) -> dict[str, Any]:
 
 def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None:
     """Print the plan as tables."""
-    console.print(f'[bold]{profile.name}[/bold]: {profile.description}')
+    name = Text(one_line(profile.name), 'bold')
+    console.print(name.append(f': {one_line(profile.description)}', 'not bold'))
     console.print(f'placement: {plan["placement_reason"]}')
     table = _table('latency at 50, 95, 99 % and age of information at 50, 99, 100 % in ms')
     for head in ('camera', 'lane'):
@@ -239,7 +241,7 @@ def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None
     console.print(table)
     most, bound = plan['max_uniform_rate_hz'], plan['fluid_bound_hz']
     console.print(
-        f'all cameras at one rate: up to [bold]{most:.1f} Hz[/bold], '
+        f'all cameras at one rate: up to {most:.1f} Hz, '
         f'{most / bound:.1%} of the bound that no schedule exceeds ({bound:.1f} Hz)'
     )
 

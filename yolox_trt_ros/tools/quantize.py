@@ -201,8 +201,9 @@ class _Progress:
         self._pictures = pictures
 
     def __call__(self, items: Iterable[Any], title: str) -> Iterable[Any]:
-        from rich.console import Console
         from rich.progress import track
+
+        from yolox_trt_ros.tools._console import Console
 
         count = len(items) if isinstance(items, list) else self._pictures
         return track(items, title, count, console=Console(stderr=True), transient=True)

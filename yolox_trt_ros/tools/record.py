@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -26,6 +25,7 @@ from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
 from yolox_trt_ros.ros.replay_topics import TYPE_NAMES
+from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._recorder import Recorder, Wanted
 from yolox_trt_ros.vehicle_files import load_vehicle
 

@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -37,6 +36,7 @@ from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
 from yolox_trt_ros.ros.replay import Replay
 from yolox_trt_ros.ros.replay_options import ReplayOptions
 from yolox_trt_ros.tools._bag_limits import add_bag_limits
+from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._watcher import Watcher
 from yolox_trt_ros.vehicle_files import load_vehicle
 

@@ -11,8 +11,6 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from rich.console import Console
-
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
@@ -27,6 +25,7 @@ from yolox_trt_ros.tools._bag_results import (
     read_labels,
     samples,
 )
+from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._page import write
 from yolox_trt_ros.vehicle_files import load_vehicle
 
