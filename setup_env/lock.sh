@@ -18,3 +18,8 @@ compile uv "$@"
 compile wheels "$@"
 compile sourced --no-emit-package numpy --no-emit-package opencv-python-headless \
     --no-emit-package pyyaml "$@"
+
+echo 'lock: training/requirements.txt'
+cd ../training
+uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+    --custom-compile-command 'make lock' requirements.in --output-file requirements.txt "$@"
