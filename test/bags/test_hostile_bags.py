@@ -377,3 +377,12 @@ def test_a_clock_that_jumped_is_told(tmp_path: Path) -> None:
     path.write_bytes(mcap.header() + b''.join(made) + mcap.end())
     found, told = read(path)
     assert len(found) == 61 and 'days apart' in told
+
+
+def test_damaged_results_are_counted_and_the_others_come(tmp_path: Path) -> None:
+    bad = [(t, n, c if i % 3 else c[:7]) for i, (t, n, c) in enumerate(MESSAGES)]
+    path = tmp_path / 'a.mcap'
+    path.write_bytes(mcap.header() + b''.join(mcap.chunks(bad)) + mcap.end())
+    with Bag(path) as bag:
+        assert len(list(bag.parsed(['/a', '/b']))) == 40
+        assert any('/a: 20 damaged messages are left out' in said for said in bag.warnings)

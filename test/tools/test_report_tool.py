@@ -56,6 +56,23 @@ def test_report_finds_the_cameras_without_a_vehicle(bag: Path, tmp_path: Path, c
     assert 'rear 306 ms (limit 200, limits.latency_warn_ms)' in told
 
 
+def test_what_is_lost_of_a_bag_stands_in_the_report(bag: Path, tmp_path: Path, capsys) -> None:
+    cut = tmp_path / 'cut.mcap'
+    content = (bag / f'{bag.name}.mcap').read_bytes()
+    cut.write_bytes(content[: len(content) - 5000])
+    assert main(['report', str(cut), '--out', str(tmp_path / 'r.html')]) == 0
+    page = (tmp_path / 'r.html').read_text()
+    told = ' '.join(capsys.readouterr().out.split())
+    for text in (page, told):
+        assert 'has no end: the recording was interrupted, or the file is cut off' in text
+
+
+def test_a_limit_that_is_none_is_refused(bag: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(['report', str(bag), '--bag-memory', '-1'])
+    assert '--bag-memory: expected a number above 0' in capsys.readouterr().err
+
+
 def test_images_may_be_in_another_bag(vehicle: Path, tmp_path: Path) -> None:
     images = [m for m in drive() if m[1].endswith('image_raw')]
     results = [m for m in drive() if not m[1].endswith('image_raw')]

@@ -90,7 +90,7 @@ class Definitions:
         Raises:
             BagError: the type is known nowhere, or the bytes are none of its messages.
         """
-        name = self._prepare(msgtype)
+        name = self.prepare(msgtype)
         if len(cdr) > LONGEST_PARSED:
             raise BagError(f'{len(cdr)} bytes are too many for a {name} to be parsed')
         try:
@@ -104,7 +104,7 @@ class Definitions:
         Raises:
             BagError: the type is known nowhere, or the bytes are none of its messages.
         """
-        name = self._prepare(msgtype)
+        name = self.prepare(msgtype)
         try:
             return bytes(self._store.ros1_to_cdr(raw, name))
         except Exception as error:
@@ -116,7 +116,7 @@ class Definitions:
         Raises:
             BagError: the type is known nowhere.
         """
-        return self._store.types[self._prepare(msgtype)](**fields)
+        return self._store.types[self.prepare(msgtype)](**fields)
 
     def write(self, message: Any) -> bytes:
         """Return a message object as CDR."""
@@ -128,15 +128,19 @@ class Definitions:
         Raises:
             BagError: the type is known nowhere.
         """
-        name = self._prepare(msgtype)
+        name = self.prepare(msgtype)
         try:
             text, _ = self._store.generate_msgdef(name, ros_version=2)
             return text, self._store.hash_rihs01(name)
         except Exception as error:
             raise BagError(f'{name}: its definition cannot be written: {error}') from error
 
-    def _prepare(self, msgtype: str) -> str:
-        """Make a type and all it refers to known, and return its full name."""
+    def prepare(self, msgtype: str) -> str:
+        """Make a type and all it refers to known, and return its full name.
+
+        Raises:
+            BagError: it is known nowhere, or none that a message can have.
+        """
         todo, name = [full_name(msgtype)], full_name(msgtype)
         if name in self._ready:
             return name

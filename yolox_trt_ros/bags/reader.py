@@ -267,6 +267,30 @@ class Bag:
         """Return the names of the topics of a type."""
         return [topic.name for topic in self.topics.values() if topic.type == full_name(msgtype)]
 
+    def parsed(self, topics: Sequence[str]) -> Iterator[tuple[Recorded, Any]]:
+        """Yield messages of some topics with their objects; damaged ones are told and left out.
+
+        Raises:
+            BagError: as :meth:`messages`, or a type is known nowhere.
+        """
+        for name in sorted(self.require(topics)):
+            try:
+                self.definitions.prepare(self.topics[name].type)
+            except BagError as error:
+                raise BagError(f'{self.path}: {name}: {error}') from error
+        wrong: Counter[str] = Counter()
+        for message in self.messages(topics):
+            try:
+                found = self.parse(message)
+            except BagError as error:
+                wrong[message.topic] += 1
+                if wrong[message.topic] == 1:
+                    self._warn(f'{error}; it is left out')
+                continue
+            yield message, found
+        for name, count in wrong.items():
+            self._warn(f'{self.path}: {name}: {count} damaged messages are left out')
+
     def parse(self, message: Recorded) -> Any:
         """Return a message as an object with the fields of its definition.
 

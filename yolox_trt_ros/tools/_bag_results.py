@@ -102,8 +102,8 @@ def labels_in(bag: Bag, topics: ResultTopics) -> tuple[str, ...]:
     """Return the class names that the recorded detector told; empty if it did not."""
     name = f'{topics.detector}/label_info'
     names: dict[int, str] = {}
-    for message in bag.messages([name]) if name in bag.topics else ():
-        names |= {int(c.class_id): c.class_name for c in bag.parse(message).class_map}
+    for _, info in bag.parsed([name]) if name in bag.topics else ():
+        names |= {int(c.class_id): c.class_name for c in info.class_map}
     return tuple(names.get(i, f'class {i}') for i in range(max(names, default=-1) + 1))
 
 
@@ -135,9 +135,9 @@ def judge_bag(
         raise ConfigError(f'{bag.path}: the detector’s classes have no names: give --labels')
     add = {t: (judge.add_found, c) for c, t in topics.detections.items()}
     add |= {t: (judge.add_truth, c) for c, t in topics.truth.items()}
-    for message in bag.messages(list(add)):
+    for message, parsed in bag.parsed(list(add)):
         take, camera = add[message.topic]
-        take(camera, bag.parse(message))
+        take(camera, parsed)
     judge.check_usable()
     return judge
 
@@ -150,8 +150,7 @@ def gather_bag(
     camera_of = {t: c for c, t in topics.detections.items()}
     status = f'{topics.detector}/status'
     wanted = [*topics.latency.values(), *camera_of, *([status] if status in bag.topics else [])]
-    for message in bag.messages(wanted):
-        parsed = bag.parse(message)
+    for message, parsed in bag.parsed(wanted):
         if message.topic == status:
             gatherer.add_status(parsed)
         elif message.topic in camera_of:

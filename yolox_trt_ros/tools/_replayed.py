@@ -119,8 +119,10 @@ def _chosen_cameras(
 
 
 def _lost(account: Path) -> Iterator[str]:
-    """Yield a sentence for each camera of which images did not reach the detector."""
-    for camera, told in json.loads(account.read_text(encoding='utf-8'))['cameras'].items():
+    """Yield what is lost of the bag, and of which camera images did not reach the detector."""
+    content = json.loads(account.read_text(encoding='utf-8'))
+    yield from content['bag']
+    for camera, told in content['cameras'].items():
         if told['received'] is None:
             yield f'How many images of {camera} reached the detector is not known.'
         elif told['received'] < told['sent']:

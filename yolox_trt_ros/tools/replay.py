@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -101,14 +101,14 @@ def run(args: argparse.Namespace) -> int:
         _tell_lost(lost, options.detector, console)
     outcomes = replay.lockstep.outcomes if replay.lockstep else {}
     if args.json:
-        write_whole(args.json, json.dumps(account_of(replay), indent=1) + '\n')
+        write_whole(args.json, json.dumps(account_of(replay, bag.warnings), indent=1) + '\n')
     if not lost and all(outcome.complete for outcome in outcomes.values()):
         return 0
     return INTERRUPTED if interrupted else 1
 
 
-def account_of(replay: Replay) -> dict[str, Any]:
-    """Return what was sent and what became of it, as plain data."""
+def account_of(replay: Replay, warnings: Sequence[str]) -> dict[str, Any]:
+    """Return what was sent and what became of it, and what is lost of the bag, as plain data."""
     sent, lockstep = replay.sent, replay.lockstep
     cameras: dict[str, Any] = {}
     for played in replay.played:
@@ -125,6 +125,7 @@ def account_of(replay: Replay) -> dict[str, Any]:
         'unheard': dict(+sent.unheard),
         'left_out': dict(sent.left_out),
         'cameras': cameras,
+        'bag': list(warnings),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 from yolox_trt_ros.bags.reader import Bag
@@ -92,24 +93,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def from_bag(args: argparse.Namespace, config: Config | None) -> Recording:
-    """Return what a bag recorded of a detector."""
-    labels = read_labels(args.labels)
+    """Return what a bag recorded of a detector, and what is lost of the bag."""
     with contextlib.ExitStack() as stack:
         bag = stack.enter_context(Bag(args.bag))
         images = stack.enter_context(Bag(args.images)) if args.images else bag
-        topics = find_topics(bag, config, args.detector, '')
-        labels = labels or labels_in(bag, topics)
-        with Console(stderr=True).status(f'reading {args.bag} …'):
-            gatherer = gather_bag(bag, topics, config, labels)
-            if not labels:
-                told = (
-                    'class names are not in the bag, so no samples, no ground truth: give --labels'
-                )
-                Console(stderr=True).print(told)
-                return gatherer.recording(args.bag.name)
-            judge = judge_bag(bag, topics, labels, read_labels(args.truth_labels))
-            pictures = samples(images, config, judge)
-        return gatherer.recording(args.bag.name, pictures, judge.quality())
+        recording = _recorded(args, config, bag, images)
+        return replace(recording, remarks=tuple(dict.fromkeys([*bag.warnings, *images.warnings])))
+
+
+def _recorded(args: argparse.Namespace, config: Config | None, bag: Bag, images: Bag) -> Recording:
+    labels = read_labels(args.labels)
+    topics = find_topics(bag, config, args.detector, '')
+    labels = labels or labels_in(bag, topics)
+    with Console(stderr=True).status(f'reading {args.bag} …'):
+        gatherer = gather_bag(bag, topics, config, labels)
+        if not labels:
+            told = 'class names are not in the bag, so no samples, no ground truth: give --labels'
+            Console(stderr=True).print(told)
+            return gatherer.recording(args.bag.name)
+        judge = judge_bag(bag, topics, labels, read_labels(args.truth_labels))
+        pictures = samples(images, config, judge)
+    return gatherer.recording(args.bag.name, pictures, judge.quality())
 
 
 def from_live(args: argparse.Namespace, config: Config) -> Recording:
