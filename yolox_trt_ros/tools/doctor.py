@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     software.tensorrt,
     hardware.processor,
     memory.memory,
+    memory.shared_memory,
     hardware.gpus,
     memory.gpu_memory,
     hardware.dlas,

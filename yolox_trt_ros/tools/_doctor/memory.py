@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from yolox_trt_ros.core.config import Config, LaneConfig
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.cuda_devices import CudaDeviceInfo, cuda_driver, free_memory
 from yolox_trt_ros.ros import dds
+from yolox_trt_ros.ros.dds_segments import SHARED_MEMORY, left_behind
 from yolox_trt_ros.tools._doctor.finding import Finding, Level, Wanted
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -34,6 +36,22 @@ AMPLE = 2
 
 EXAMPLE = 2 * GIB
 """Host memory of eight cameras and a lane, where no vehicle is given."""
+
+
+def shared_memory(wanted: Wanted, folder: Path = SHARED_MEMORY) -> Iterator[Finding]:
+    """Look for what killed processes left in shared memory, and tell the command that frees it."""
+    del wanted
+    left = left_behind(folder)
+    if not left:
+        yield Finding(Level.OK, 'shared memory', 'no killed process left anything in it')
+        return
+    told = f'{len(left)} files of killed processes hold {dds.mib(sum(one.size for one in left))}'
+    own, foreign = ([one for one in left if one.own is mine] for mine in (True, False))
+    remedies = ['fastdds shm clean (a starting node does that too)'] if own else []
+    if foreign:
+        # Their lock files lie beside them: <name>_el, <name>_sl.
+        remedies.append('sudo rm ' + ' '.join(shlex.quote(str(one.path)) + '*' for one in foreign))
+    yield Finding(Level.WARN, 'shared memory', told, '; '.join(remedies))
 
 
 def memory(wanted: Wanted, meminfo: Path = Path('/proc/meminfo')) -> Iterator[Finding]:
