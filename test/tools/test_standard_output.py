@@ -15,12 +15,14 @@ from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
     """Run a line of bash in which ``tool`` is this program."""
     tool = f'tool() {{ "{sys.executable}" -m yolox_trt_ros "$@"; }}'
     return subprocess.run(
-        ['bash', '-c', f'{tool}; {line}'], cwd=folder, capture_output=True, timeout=100
+        ['bash', '-c', f'{tool}; {line}'], cwd=folder, capture_output=True, timeout=250
     )
 
 
