@@ -29,6 +29,7 @@ import numpy as np
 import yaml
 
 from yolox_trt_ros.bags.writer import BagWriter
+from yolox_trt_ros.core import children
 from yolox_trt_ros.ros.dds import environment
 from yolox_trt_ros.ros.serialize_images import SerializedImage
 from yolox_trt_ros.sim.encode import encode
@@ -218,7 +219,7 @@ def start_and_signal(
     environ = {**os.environ, **environment(), MARK: mark, 'PYTHONUNBUFFERED': '1'}
     environ['XDG_CACHE_HOME'] = f'{new}.cache'  # so that the world is to be rendered
     with log.open('wb') as output:
-        process = subprocess.Popen(
+        process = children.start(
             [sys.executable, '-m', *(word.format(new=new) for word in subject.command)],
             env=environ, cwd=folder, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,

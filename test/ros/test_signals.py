@@ -18,6 +18,7 @@ from peer import DOMAIN, Peer
 from signals import Moment, Outcome, Subject
 
 from yolox_trt_ros.bags.reader import Bag
+from yolox_trt_ros.core import children
 from yolox_trt_ros.ros import dds_segments
 from yolox_trt_ros.ros.dds import environment
 
@@ -204,7 +205,7 @@ def test_the_bag_of_an_interrupted_recording_is_whole(
 
 def start(subject: Subject, log: Path) -> subprocess.Popen[Any]:
     with log.open('wb') as output:
-        return subprocess.Popen(
+        return children.start(
             [sys.executable, '-m', *subject.command],
             env={**os.environ, **environment(), 'PYTHONUNBUFFERED': '1'},
             stdout=output, stderr=output, start_new_session=True,
