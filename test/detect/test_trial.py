@@ -55,3 +55,27 @@ def test_what_onnx_runtime_says_is_told(tmp_path: Path) -> None:
     path = write_yolox(tmp_path / 'm.onnx', batch=1)
     with pytest.raises(TrialError, match=r'does not run within 2048 MiB: .*'):
         measured_shapes(path, (1, 3, 64, 64), ['nowhere'], 2 << 30)
+
+
+def test_shapes_that_are_computed_from_the_inputs_need_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PyTorch exports an open batch: the last reshape takes it from the image's shape."""
+    path = write_yolox(tmp_path / 'm.onnx', batch='batch')
+    model = onnx.load(str(path))
+    graph = model.graph
+    weights = {'first': np.int64(0), 'axis': np.array([0]), 'rest': np.array([8, -1])}
+    graph.initializer.extend(numpy_helper.from_array(np.array(v), k) for k, v in weights.items())
+    made = [
+        helper.make_node('Shape', ['images'], ['sizes']),
+        helper.make_node('Gather', ['sizes', 'first'], ['batch_size']),
+        helper.make_node('Unsqueeze', ['batch_size', 'axis'], ['batch_axis']),
+        helper.make_node('Concat', ['batch_axis', 'rest'], ['target'], axis=0),
+    ]
+    for node in graph.node:
+        node.input[:] = ['target' if name == 'flat' else name for name in node.input]
+    for node in reversed(made):
+        graph.node.insert(0, node)
+    onnx.save(model, str(path))
+    monkeypatch.setattr('yolox_trt_ros.detect.onnx_graph.measured_shapes', pytest.fail)
+    assert load_model_spec(path).boxes == 'grid'

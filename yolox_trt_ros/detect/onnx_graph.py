@@ -23,6 +23,7 @@ from yolox_trt_ros.core.model_limits import (
     check_repeats,
     largest_tensor_bytes,
 )
+from yolox_trt_ros.detect.shape_values import fold_shapes
 from yolox_trt_ros.detect.trial import TrialError, measured_shapes
 
 SMALL = 4096
@@ -143,8 +144,6 @@ def infer_tensors(path: Path, model: Any, image: ImageInput) -> Tensors:
     Raises:
         ModelError: a tensor is larger than this machine can hold, or running it takes too much.
     """
-    import onnx
-
     small = _without_weights(model)
     del small.graph.value_info[:]
     sizes = (image.batch or 1, 3, image.height, image.width)
@@ -154,16 +153,9 @@ def infer_tensors(path: Path, model: Any, image: ImageInput) -> Tensors:
                 dim.dim_value = size
     for value in small.graph.output:  # what exporters wrote there may be of another size
         value.type.tensor_type.ClearField('shape')
-    try:
-        inferred = onnx.shape_inference.infer_shapes(small, data_prop=True).graph
-    except Exception:  # shapes are then found by running it
-        inferred = small.graph
-    shapes, types = {}, {}
-    for value in [*inferred.value_info, *inferred.output, *inferred.input]:
-        tensor = value.type.tensor_type
-        types[value.name] = tensor.elem_type
-        if tensor.HasField('shape') and all(d.HasField('dim_value') for d in tensor.shape.dim):
-            shapes[value.name] = tuple(declared_shape(value))
+    shapes, types = _inferred(small)
+    while any(n not in shapes for n in _needed(model)) and fold_shapes(small, shapes):
+        shapes, types = _inferred(small)
     _check_sizes(path, shapes)
     unknown = [name for name in _needed(model) if name not in shapes]
     if unknown:
@@ -175,6 +167,22 @@ def infer_tensors(path: Path, model: Any, image: ImageInput) -> Tensors:
                 f'{error}'
             ) from error
     return Tensors(shapes, types)
+
+
+def _inferred(model: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    import onnx
+
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # shapes are then found by running it
+        graph = model.graph
+    shapes, types = {}, {}
+    for value in [*graph.value_info, *graph.output, *graph.input]:
+        tensor = value.type.tensor_type
+        types[value.name] = tensor.elem_type
+        if tensor.HasField('shape') and all(d.HasField('dim_value') for d in tensor.shape.dim):
+            shapes[value.name] = tuple(declared_shape(value))
+    return shapes, types
 
 
 def declared_shape(value: Any) -> list[int]:
