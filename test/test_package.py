@@ -18,6 +18,9 @@ CMAKE = (ROOT / 'CMakeLists.txt').read_text()
 # Modules whose package is called differently.
 PACKAGES = {
     'markupsafe': 'jinja2',  # which depends on it
+    'lz4': 'rosbags',  # likewise
+    'backports': 'rosbags',  # likewise, for zstd before Python 3.14 …
+    'compression': 'rosbags',  # … whose standard library has it
     'PIL': 'pillow',
     'cv2': 'python3-opencv',
     'numpy': 'python3-numpy',
