@@ -107,6 +107,12 @@ def times_one(m: Edited) -> None:
     m.ending(m.add('Mul', m.output, m.constant(np.float32(1))))
 
 
+def as_large_as_another(m: Edited) -> None:
+    """Take the shape from a tensor that is there for nothing else, as in-place writes do."""
+    other = m.add('Neg', m.output)
+    m.ending(m.add('Reshape', m.output, m.add('Shape', other)))
+
+
 def to_half(m: Edited) -> None:
     m.ending(m.add('Cast', m.output, to=TensorProto.FLOAT16), TensorProto.FLOAT16)
 
@@ -159,7 +165,8 @@ def quantised(m: Edited) -> None:
 
 
 SAME = (
-    in_place, gather, gather_back, clip, where, times_one, to_double, no_shape, symbolic,
+    in_place, gather, gather_back, clip, where, times_one,
+    as_large_as_another, to_double, no_shape, symbolic,
     branch, coarsest_first, unread_output,
 )  # fmt: skip
 

@@ -77,7 +77,7 @@ class GraphEnd:
         shapes: Mapping[str, tuple[int, ...]],
         types: Mapping[str, int],
     ) -> None:
-        self._model, self._outputs = model, list(outputs)
+        self._model, self._outputs, self._shapes = model, list(outputs), shapes
         self._graph = _Wiring(model.graph, shapes)
         # Where sizes are computed from the input's, it is fed as well: black.
         self._black = _black_images(model.graph, shapes, types)
@@ -158,7 +158,10 @@ class GraphEnd:
                 nodes.append(helper.make_node(activation, [f'{name}{_BEFORE}'], [name]))
             feeds.append((f'{name}{_BEFORE}' if activation else name, node))
         for node in kept:
-            nodes += dequantiser.rewritten(node)
+            if node.op_type in _ONLY_SHAPE:
+                nodes.append(self._size(node))
+            else:
+                nodes += dequantiser.rewritten(node)
         for name in self._outputs:
             if dequantiser.is_quantised(name):
                 raise OtherEndError(f'its output {name} holds quantised numbers: {EXPORT}')
@@ -173,6 +176,18 @@ class GraphEnd:
         if any(w.external_data for w in constants):
             raise NotFollowedError('constants of its end lie in another file')
         return nodes, constants, feeds
+
+    def _size(self, node: Any) -> Any:
+        """Return a Shape or Size as a constant: what it reads may lie before the head."""
+        from onnx import helper, numpy_helper
+
+        shape = self._shapes.get(node.input[0])
+        if shape is None:
+            raise NotFollowedError(f'the shape of {node.input[0]} does not follow from the input’s')
+        given = {a.name: a.i for a in node.attribute}
+        some = shape[given.get('start', 0) : given.get('end')]
+        value = np.array(some if node.op_type == 'Shape' else np.prod(shape, dtype=int), np.int64)
+        return helper.make_node('Constant', [], node.output, value=numpy_helper.from_array(value))
 
     def _map(
         self,
