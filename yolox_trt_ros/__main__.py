@@ -31,28 +31,34 @@ WHERE_FROM = {
 """How to get what a tool cannot even be listed without; ``make setup`` brings all of it."""
 
 
-def _parser(names: list[str], wanted: str | None) -> argparse.ArgumentParser:
+def _parse(names: list[str], wanted: str | None, argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='yolox_trt_ros', description='YOLOX detection for vehicles with many cameras.'
     )
     parser.add_argument('--version', action='version', version=__version__)
+    chosen = parser
     subparsers = parser.add_subparsers(dest='tool', metavar='TOOL', required=True)
     for name in names:
         # A tool that is asked for is the only one imported, so that each needs only its own
         # packages; the list needs every tool's first line, which is read without importing it.
         if name == wanted:
             module = _import(name)
-            tool = subparsers.add_parser(
+            chosen = subparsers.add_parser(
                 name,
                 help=tools.summary(name),
                 description=module.__doc__,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
-            module.add_arguments(tool)
-            tool.set_defaults(run=module.run)
+            module.add_arguments(chosen)
+            chosen.set_defaults(run=module.run)
         else:
             subparsers.add_parser(name, help=tools.summary(name))
-    return parser
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        name = unknown[0].partition('=')[0]
+        near = did_you_mean(name, chosen._option_string_actions) if name[:2] == '--' else ''
+        chosen.error(f'there is no argument {shown(unknown[0])}{near}')
+    return args
 
 
 def _import(name: str) -> ModuleType:
@@ -76,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'yolox_trt_ros: there is no tool {shown(wanted)}{near}', file=sys.stderr)
         return WRONG_USAGE
     try:
-        args = _parser(names, wanted).parse_args(argv)
+        args = _parse(names, wanted, argv)
         # A tool that is told to end stops the processes that it started, as it does on Ctrl-C.
         with raise_on_signals():
             return int(args.run(args))

@@ -80,3 +80,28 @@ def test_a_full_disk_is_named(folder: Path) -> None:
     done = shell('tool detect --model m.onnx --images images --json /dev/full', folder)
     assert done.returncode == 1
     assert b'/dev/full: cannot be written: No space left' in done.stderr
+
+
+def test_output_that_cannot_be_written_is_told_in_a_sentence(folder: Path) -> None:
+    done = shell('tool parameters > /dev/full; echo $?', folder)
+    assert done.stdout == b'1\n'
+    assert done.stderr == b'yolox_trt_ros: standard output: No space left on device\n'
+
+
+def test_a_closed_output_is_never_that_of_a_file(folder: Path) -> None:
+    line = (
+        'tool plan --vehicle orin_8cam --profile orin_agx_maxn --duration 2 --json plan.json'
+        ' >&- 2>&- <&-; echo $?'
+    )
+    done = shell(line, folder)
+    assert done.stdout == b'0\n'
+    assert json.loads((folder / 'plan.json').read_text())
+
+
+def test_a_misspelt_option_gets_its_neighbour(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(['plan', '--vehicle', 'orin_8cam', '--profle=x'])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert 'usage: yolox_trt_ros plan' in told
+    assert 'there is no argument "--profle=x" — did you mean "--profile"?' in told

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import select
 import sys
 
 CLOSED = 141
@@ -11,15 +13,15 @@ CLOSED = 141
 
 
 class _Stream(io.RawIOBase):
-    """A file descriptor; what nobody reads any more is given up without an error.
+    """A file descriptor; once it cannot be written, all that follows is given up.
 
     Attributes:
-        closed_by_reader: whether that happened.
+        error: what writing said then; BrokenPipeError: nobody reads any more.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.closed_by_reader = False
+        self.error: OSError | None = None
 
     def fileno(self) -> int:
         return self._descriptor
@@ -32,11 +34,13 @@ class _Stream(io.RawIOBase):
 
     def write(self, data: object) -> int:
         view = memoryview(data)  # type: ignore[arg-type]
-        if not self.closed_by_reader:
+        while self.error is None:
             try:
                 return os.write(self._descriptor, view)
-            except BrokenPipeError:
-                self.closed_by_reader = True
+            except BlockingIOError:  # the other end made the pipe a non-blocking one
+                select.select([], [self._descriptor], [])
+            except OSError as error:
+                self.error = error
         return len(view)
 
 
@@ -44,10 +48,12 @@ class StandardOutput:
     """Puts streams in the place of ``sys.stdout`` and ``sys.stderr``.
 
     A tool whose output is cut off (``| head``) goes on, so that the files it was asked for are
-    written; and text that cannot be encoded, as names of files that are not UTF-8, is escaped.
+    written, as one does whose output is on a full disk; and text that cannot be encoded, as names
+    of files that are not UTF-8, is escaped.
     """
 
     def __init__(self) -> None:
+        _open_closed()
         self._streams = [_Stream(number) for number in (1, 2)]
         sys.stdout, sys.stderr = (
             io.TextIOWrapper(
@@ -65,4 +71,19 @@ class StandardOutput:
         """Return the exit code of a tool that ended with ``code``; what it wrote is out then."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        return CLOSED if code == 0 and self._streams[0].closed_by_reader else code
+        error = self._streams[0].error
+        if error is None:
+            return code
+        if isinstance(error, BrokenPipeError):
+            return code or CLOSED
+        print(f'yolox_trt_ros: standard output: {error.strerror}', file=sys.stderr)
+        return code or 1
+
+
+def _open_closed() -> None:
+    """Let what the shell closed (``>&-``) lead nowhere: the next file would have its number."""
+    for number in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
