@@ -122,7 +122,7 @@ class _Process:
         self.again = again
         self._stacks = tempfile.TemporaryFile('w+')  # noqa: SIM115
         self._shown = mmap.mmap(-1, CURRENT.size)
-        CURRENT.pack_into(self._shown, 0, IDLE, time.monotonic(), 0, 0)
+        self._show(IDLE, time.monotonic(), 0, 0)
         self._read, write = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -154,7 +154,7 @@ class _Process:
         found = 0
         for done, number in enumerate(numbers):
             made = case(target, seed, number)
-            CURRENT.pack_into(self._shown, 0, number, time.monotonic(), done, found)
+            self._show(number, time.monotonic(), done, found)
             try:
                 target.feed(made)
             except target.errors:
@@ -166,11 +166,18 @@ class _Process:
                     what['traceback'] = traceback.format_exc()[-3000:]
                     told.write(json.dumps(what) + '\n')
                     told.flush()
-            CURRENT.pack_into(self._shown, 0, IDLE, time.monotonic(), done + 1, found)
+            self._show(IDLE, time.monotonic(), done + 1, found)
 
     def shown(self) -> tuple[int, float, int, int]:
         """Return the case that runs (IDLE between cases), since when, cases done, tracebacks."""
-        return CURRENT.unpack_from(self._shown)
+        while True:  # it may be written just now
+            raw = self._shown[:]
+            if raw == self._shown[:]:
+                return CURRENT.unpack(raw)
+
+    def _show(self, number: int, since: float, done: int, found: int) -> None:
+        # pack_into would write zeros first, which look like a case that hangs.
+        self._shown[:] = CURRENT.pack(number, since, done, found)
 
     def findings(self) -> list[dict[str, Any]]:
         """Return what was told since the last call."""
@@ -283,7 +290,8 @@ def _finish(process: _Process, result: Result, status: int | None, over: bool) -
     if number == IDLE:
         if status:
             raise RuntimeError(f'{result.target}: the target is broken (wait status {status})')
-        return None
+        # One that came to its end just when it was given up goes on behind it.
+        return None if over or status is not None else process.first + done * process.step
     kind = 'hang' if status is None else 'crash'
     if kind == 'hang' and not (process.again and number == process.first) and not over:
         return number

@@ -48,3 +48,9 @@ def test_a_case_is_made_from_seed_and_number_alone() -> None:
 
 def test_nothing_found_is_clean() -> None:
     assert run(Target('good', number_of, abs, ()), 500).clean
+
+
+def test_no_case_is_left_out() -> None:
+    quick = Target('quick', number_of, abs, (), seconds=5.0)
+    result = run(quick, 60_000)
+    assert (result.inputs, result.hangs) == (60_000, 0)
