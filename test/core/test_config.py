@@ -245,3 +245,20 @@ def test_whatever_is_given_ends_in_a_configuration_or_a_config_error(flat: dict[
         assert str(error)
     else:
         assert config.cameras and config.lanes
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'camera_names': ['\x1b[31m']},
+        {'cameras.front.topic': '/a\x1b[31m\nlimits: fine'},
+        {'cameras.front.lane': '\u202e'},
+        {'lanes.gpu.device': '\x1b]0;x\x07'},
+    ],
+)
+def test_foreign_texts_are_quoted_printable(changes: dict[str, Any]) -> None:
+    flat = {'camera_names': ['front'], 'lane_names': ['gpu'], **changes}
+    with pytest.raises(ConfigError) as caught:
+        Config.from_parameters(flat)
+    assert all(line.isprintable() for line in str(caught.value).split('\n'))
+    assert 'fine' not in [line.partition(': ')[2] for line in str(caught.value).split('\n')]

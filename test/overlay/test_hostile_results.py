@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.messages import detections_of
-from yolox_trt_ros.detect.captions import draw_caption, draw_table
+from yolox_trt_ros.detect.captions import Line, draw_caption, draw_table
 from yolox_trt_ros.detect.draw import draw_on
 from yolox_trt_ros.detect.mosaic import fit_into
 from yolox_trt_ros.ros.overlay_camera import LONGEST_NAME, MOST_CLASSES, ClassNames
@@ -79,3 +79,11 @@ def test_a_status_of_another_program_is_drawn() -> None:
     lane = Message(name='gpu', device='cuda:0', state='running', utilisation=INF)
     lines = status_lines(Message(cameras=[camera] * 30, lanes=[lane]))
     draw_table(np.zeros((200, 300, 3), np.uint8), 'x' * 10_000, lines)
+
+
+@pytest.mark.parametrize('text', ['half a pair \udcff', '\ud800', '\0', '\x1b[31m\n'])
+def test_texts_that_cannot_be_encoded_are_written(text: str) -> None:
+    image = np.zeros((60, 300, 3), np.uint8)
+    draw_caption(image, text)
+    draw_table(image, text, [Line(0, text)])
+    assert image.any()

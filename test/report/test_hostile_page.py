@@ -16,6 +16,8 @@ from drive import T0, found, latency, status
 from hostile_messages import array
 
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.messages import MOST_CLASSES, names_of
+from yolox_trt_ros.report.findings import figures, findings
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.page import html
 from yolox_trt_ros.report.picture import png
@@ -187,3 +189,47 @@ def test_truth_without_hypotheses_is_counted() -> None:
     ] * 2
     with pytest.raises(ConfigError, match='1 messages cannot be used: '):
         judge.check_usable()
+
+
+FOREIGN = (
+    Message(),
+    Message(detections=3, header=3, class_map=3),
+    Message(
+        header=Message(stamp=Message(sec=[], nanosec='')),
+        detections=[Message(bbox=None)],
+        class_map=[Message(class_id='x', class_name=3)],
+    ),
+    'text',
+)
+"""A bag brings the definitions of its types along, and may call anything by any name."""
+
+
+@pytest.mark.parametrize('message', FOREIGN)
+def test_messages_with_fields_of_another_type_are_counted(message: Any) -> None:
+    judge, gatherer = Judge(['car', 'bus'], ['car', 'bus']), Gatherer()
+    judge.add_truth('front', message)
+    gatherer.add_labels(message)
+    gatherer.add_detections('front', message)
+    with pytest.raises(ConfigError, match='expected the fields of vision_msgs/LabelInfo'):
+        names_of(message)
+    assert gatherer.unusable.total() >= 1
+    assert html(gatherer.recording('a bag'))
+    judge.add_found('front', message)
+    assert judge.unusable.total() == 2
+
+
+@pytest.mark.parametrize('number', [-1, MOST_CLASSES, 2**62])
+def test_a_class_of_a_huge_number_takes_no_memory(number: int) -> None:
+    info = Message(class_map=[Message(class_id=number, class_name='car')])
+    with pytest.raises(ConfigError, match='numbers of classes from 0 to 65535'):
+        names_of(info)
+
+
+def test_clocks_that_jump_leave_no_age_of_nan() -> None:
+    gatherer = Gatherer()
+    for stamp in (T0, T0 + 10**18, T0 - 10**18):
+        gatherer.add_latency(latency('front', stamp, 3))
+        gatherer.add_status(status(stamp, 1, 0))
+    recording = gatherer.recording('')
+    told = [*(f.text for f in findings(recording)), *(str(f) for f in figures(recording))]
+    assert not any('nan' in text for text in told)

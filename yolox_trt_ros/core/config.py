@@ -10,6 +10,7 @@ from typing import Any
 from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.parameters import named_groups, parameter, read
+from yolox_trt_ros.core.printing import shown
 
 MAX_CAMERAS = 8
 DEVICE = re.compile(r'cpu|cuda:\d+|dla:\d+')
@@ -327,7 +328,7 @@ class Config:
             where = f'cameras.{camera.name}'
             if camera.lane and camera.lane not in names:
                 near = did_you_mean(camera.lane, names)
-                problems.append(f'{where}.lane: no lane is called "{camera.lane}"{near}')
+                problems.append(f'{where}.lane: no lane is called {shown(camera.lane)}{near}')
             if camera.white_level <= camera.black_level != 0:
                 problems.append(
                     f'{where}.black_level: expected less than white_level = '
@@ -335,13 +336,13 @@ class Config:
                 )
             if not TOPIC.fullmatch(camera.image_topic):
                 problems.append(
-                    f'{where}.topic: "{camera.topic}" is no topic name: expected parts of letters, '
-                    'digits and _ that start with no digit, with / between them'
+                    f'{where}.topic: {shown(camera.topic)} is no topic name: expected parts of '
+                    'letters, digits and _ that start with no digit, with / between them'
                 )
             other = topics.setdefault(camera.image_topic, camera.name)
             if other != camera.name:
                 problems.append(
-                    f'{where}.topic: "{camera.image_topic}" is already the topic of {other}'
+                    f'{where}.topic: {shown(camera.image_topic)} is already the topic of {other}'
                 )
         limits = self.limits
         for kind in ('latency', 'drop_ratio'):
@@ -365,7 +366,7 @@ def lane_problems(lane: LaneConfig) -> list[str]:
     where = f'lanes.{lane.name}'
     problems = []
     if not DEVICE.fullmatch(lane.device):
-        problems.append(f'{where}.device: expected cpu, cuda:N or dla:N, got "{lane.device}"')
+        problems.append(f'{where}.device: expected cpu, cuda:N or dla:N, got {shown(lane.device)}')
     if lane.device.startswith('dla') and lane.backend == 'onnxruntime':
         problems.append(f'{where}.backend: a dla lane needs tensorrt (or simulated)')
     if lane.device.startswith('dla') and lane.max_batch != 1:

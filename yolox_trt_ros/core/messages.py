@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
-from yolox_trt_ros.core.printing import shown
+from yolox_trt_ros.core.printing import one_line, shown
 
 
 def header_stamp_ns(cdr: bytes) -> int:
@@ -26,14 +27,58 @@ def header_stamp_ns(cdr: bytes) -> int:
 
 
 LARGEST_CLASS = 2**31 - 1
+MOST_CLASSES = 1 << 16
+"""Classes of a ``vision_msgs/LabelInfo``, which numbers them with 16 bits."""
 MOST_COMPARED = 100
 """Letters of an unknown class that the known ones are compared with."""
 
 
+@contextmanager
+def fields_of(kind: str) -> Iterator[None]:
+    """Refuse a message that has not the fields of its type, or values of other types in them.
+
+    A bag brings the definitions of its types along, and may call anything by any name.
+
+    Raises:
+        ConfigError: in place of what access to the fields raised.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError, OverflowError, LookupError) as error:
+        raise ConfigError(
+            f'expected the fields of {kind}: {one_line(str(error)[:MOST_COMPARED])}'
+        ) from error
+
+
 def stamp_ns_of(message: Any) -> int:
-    """Return a message's header stamp in nanoseconds."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+    """Return a message's header stamp in nanoseconds.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    with fields_of('std_msgs/Header'):
+        stamp = message.header.stamp
+        return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def names_of(message: Any) -> dict[int, str]:
+    """Return the names of classes in a ``vision_msgs/LabelInfo``, by number.
+
+    Raises:
+        ConfigError: a number is below 0 or :data:`MOST_CLASSES` or more.
+    """
+    with fields_of('vision_msgs/LabelInfo'):
+        names = {int(entry.class_id): str(entry.class_name) for entry in message.class_map}
+    if wrong := [number for number in names if not 0 <= number < MOST_CLASSES]:
+        raise ConfigError(
+            f'expected numbers of classes from 0 to {MOST_CLASSES - 1}, got {shown(wrong[0])}'
+        )
+    return names
+
+
+def list_of(names: Mapping[int, str]) -> tuple[str, ...]:
+    """Return names by number as a list without gaps; empty if there are none."""
+    return tuple(names.get(i, f'class {i}') for i in range(max(names, default=-1) + 1))
 
 
 def detections_of(message: Any, class_ids: Mapping[str, int] | None = None) -> Detections:
@@ -47,6 +92,11 @@ def detections_of(message: Any, class_ids: Mapping[str, int] | None = None) -> D
         ConfigError: a ``class_id`` is no number of a class, or none of ``class_ids``; a detection
             has no hypothesis; or a box or score is not finite, or a size is negative.
     """
+    with fields_of('vision_msgs/Detection2DArray'):
+        return _detections_of(message, class_ids)
+
+
+def _detections_of(message: Any, class_ids: Mapping[str, int] | None) -> Detections:
     n = len(message.detections)
     xyxy = np.empty((n, 4), np.float32)
     score = np.empty(n, np.float32)

@@ -118,7 +118,7 @@ def table(cls: type, prefix: str = '', name: str = '<name>') -> Iterator[Paramet
         prefix: put before each name, with its dot.
         name: stands for the camera or lane in the names of per-name groups.
     """
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for f in fields(cls):
         if 'parameter' in f.metadata:
             spec = f.metadata['parameter']
@@ -183,6 +183,11 @@ def not_listed(cls: type, flat: Mapping[str, Any]) -> list[str]:
 
 
 @cache
+def _hints(cls: type) -> Mapping[str, Any]:
+    return get_type_hints(cls)
+
+
+@cache
 def _rows(cls: type) -> dict[str, Parameter]:
     return {row.name: row for row in table(cls)}
 
@@ -234,7 +239,8 @@ def _slip(block: _Block, flat: Mapping[str, Any]) -> str:
     near = nearest(block.which, bare)
     if not near:
         return ''
-    return f'{block.name}: {block.names} has no "{block.which}" — did you mean "{near}"?'
+    told = f'{block.name}: {block.names} has no "{block.which}" — did you mean "{near}"?'
+    return one_line(told)
 
 
 def _build(
@@ -246,7 +252,7 @@ def _build(
     known: set[str],
 ) -> Any:
     values: dict[str, Any] = {}
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for f in fields(cls):
         if 'parameter' in f.metadata:
             values[f.name] = _value(f, prefix, flat, problems, known)
@@ -287,8 +293,9 @@ def _names(f: Field[Any], flat: Mapping[str, Any], problems: list[str]) -> Itera
     for n in names:
         if not NAME.fullmatch(n):
             problems.append(
-                f'{parameter_name}: "{n}" must be letters, digits and _, starting with a letter'
+                f'{parameter_name}: {shown(n)} must be letters, digits and _, starting with a '
+                'letter'
             )
         if list(names).count(n) > 1:
-            problems.append(f'{parameter_name}: "{n}" is listed twice')
+            problems.append(f'{parameter_name}: {shown(n)} is listed twice')
     return dict.fromkeys(n for n in names if NAME.fullmatch(n))

@@ -8,7 +8,7 @@ from typing import Any
 
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
-from yolox_trt_ros.core.printing import shown
+from yolox_trt_ros.core.printing import one_line, shown
 from yolox_trt_ros.core.text_files import member, of_kind
 
 
@@ -109,7 +109,9 @@ class Profile:
             ' '.join(member(texts, 'description', str, where).split()),
             tuple(' '.join(of_kind(s, str, f'{where}: sources').split()) for s in sources),
             {
-                of_kind(name, str, f'{where}: lanes'): _lane(lane, f'{where}: lanes.{name}')
+                of_kind(name, str, f'{where}: lanes'): _lane(
+                    lane, f'{where}: lanes.{one_line(name)}'
+                )
                 for name, lane in lanes.items()
             },
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from yolox_trt_ros.detect.draw import LONGEST_TAG, Colour, draw_tag, text_size
+from yolox_trt_ros.detect.draw import Colour, draw_tag, drawable, text_size
 
 LEVELS: tuple[tuple[str, Colour], ...] = (
     ('OK', (80, 175, 76)),
@@ -47,8 +47,8 @@ def draw_stale(image: np.ndarray, text: str) -> None:
 
 def draw_table(image: np.ndarray, title: str, lines: Sequence[Line]) -> None:
     """Fill a BGR image with a table of states, in place; lines that find no room are counted."""
-    image[:] = DARK
-    lines = [Line(line.level, line.text[:LONGEST_TAG]) for line in lines]
+    image[:], title = DARK, drawable(title)
+    lines = [Line(line.level, drawable(line.text)) for line in lines]
     height, width = image.shape[:2]
     pitch = max(14, height // max(12, len(lines) + 2))
     left = pitch // 2

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.printing import one_line
 
 Colour = tuple[int, int, int]
 
@@ -72,11 +73,19 @@ def corners(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:
     return x1, y1, x2, y2
 
 
+def drawable(text: str) -> str:
+    """Return a text that OpenCV can write: one line of a length, and no half of a pair.
+
+    What cannot be encoded, such as a byte that was not UTF-8, would end the process.
+    """
+    return one_line(text[:LONGEST_TAG])
+
+
 def draw_tag(
     image: np.ndarray, text: str, corner: tuple[int, int], colour: Colour, size: float
 ) -> None:
     """Write text on a filled box that sits on ``corner``, inside the image where it can be."""
-    text = text[:LONGEST_TAG]
+    text = drawable(text)
     font, weight = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(size * 1.6))
     (width, height), base = cv2.getTextSize(text, font, size, weight)
     x = max(0, min(corner[0], image.shape[1] - width))

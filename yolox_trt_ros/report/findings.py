@@ -107,13 +107,16 @@ def figures(recording: Recording) -> list[Figure]:
 
 
 def oldest_ms(recording: Recording, camera: CameraRecord) -> float | None:
-    """Return how old a camera's newest published result became, or None without results."""
+    """Return how old a camera's newest published result became, or None without results.
+
+    Also where none lies within the recording, as clocks that jump leave them.
+    """
     first, last = recording.span_ns
     if not len(camera.results) or last <= first:
         return None
     edges = np.linspace(first, last, AGE_BINS + 1).astype(np.int64)
     _, high = age_bins(camera.results, edges)
-    return float(np.nanmax(high)) / 1e6
+    return float(np.nanmax(high)) / 1e6 if np.isfinite(high).any() else None
 
 
 def _results(recording: Recording) -> Iterator[Finding]:

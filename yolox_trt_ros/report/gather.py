@@ -80,7 +80,7 @@ class Gatherer:
 
     def add_labels(self, message: Any) -> None:
         """Take in a ``LabelInfo``."""
-        self._labels |= {str(c.class_id): text(c.class_name) for c in message.class_map}
+        self._take(self._add_labels, 'labels', message)
 
     def _take(self, add: Callable[[Any], None], kind: str, message: Any) -> None:
         try:
@@ -117,6 +117,9 @@ class Gatherer:
         self._reasons |= reasons
         self._deadlines_ms |= deadlines
         self._statuses.append(StatusRecord(at_ns, cameras, lanes, text(message.placement_reason)))
+
+    def _add_labels(self, message: Any) -> None:
+        self._labels |= {text(c.class_id): text(c.class_name) for c in message.class_map}
 
     def _add_detections(self, camera: str, message: Any) -> None:
         self._arrays[camera] += 1

@@ -11,6 +11,7 @@ from yolox_trt_ros.bags.reader import Bag, Recorded
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.messages import list_of, names_of
 from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.detect.labels import read_labels as names_in
 from yolox_trt_ros.report.gather import Gatherer
@@ -99,12 +100,19 @@ def _truth_topic(camera: str, config: Config | None, pattern: str, detector: str
 
 
 def labels_in(bag: Bag, topics: ResultTopics) -> tuple[str, ...]:
-    """Return the class names that the recorded detector told; empty if it did not."""
+    """Return the class names that the recorded detector told; empty if it did not.
+
+    Raises:
+        ConfigError: what it told are none.
+    """
     name = f'{topics.detector}/label_info'
     names: dict[int, str] = {}
     for _, info in bag.parsed([name]) if name in bag.topics else ():
-        names |= {int(c.class_id): c.class_name for c in info.class_map}
-    return tuple(names.get(i, f'class {i}') for i in range(max(names, default=-1) + 1))
+        try:
+            names |= names_of(info)
+        except ConfigError as error:
+            raise ConfigError(f'{bag.path}: {name}: {error}: give --labels') from error
+    return list_of(names)
 
 
 def read_labels(file: Path | None) -> tuple[str, ...]:

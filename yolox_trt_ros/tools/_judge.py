@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
+from yolox_trt_ros.core.messages import detections_of, fields_of, stamp_ns_of
 from yolox_trt_ros.report.recording import Quality
 from yolox_trt_ros.tools._coco_metrics import Labels, average_precision
 from yolox_trt_ros.tools._matching import SharedClasses, Tally, match
@@ -63,7 +64,8 @@ class Judge:
 
     def add_found(self, camera: str, message: Any) -> None:
         """Take in a ``Detection2DArray`` of the detector, or count why it cannot be used."""
-        if (found := self._read('detections', message, self.labels)) is not None:
+        with self._counting('detections'):
+            found = read(message, self.labels)
             self.keep(self.found, camera, stamp_ns_of(message), found)
 
     def add_truth(self, camera: str, message: Any) -> None:
@@ -72,24 +74,18 @@ class Judge:
         The distance is the length of the hypothesis' position, as camera_sim publishes it. What
         cannot be used is counted.
         """
-        boxes = self._read('ground truth', message, self.truth_labels)
-        if boxes is None:
-            return
-        distance = np.full(len(message.detections), np.nan)
-        for i, item in enumerate(message.detections):
-            p = item.results[0].pose.pose.position
-            length = math.hypot(p.x, p.y, p.z)
-            distance[i] = length if 0 < length < np.inf else np.nan
-        self.keep(self.truth, camera, stamp_ns_of(message), Truth(boxes, distance))
+        with self._counting('ground truth'):
+            truth = Truth(read(message, self.truth_labels), distances_m(message))
+            self.keep(self.truth, camera, stamp_ns_of(message), truth)
 
-    def _read(self, what: str, message: Any, labels: Sequence[str]) -> Detections | None:
+    @contextmanager
+    def _counting(self, what: str) -> Iterator[None]:
         try:
-            return read(message, labels)
+            yield
         except ConfigError as error:
             kind = f'{what}: {error}'
             known = kind in self.unusable or len(self.unusable) < KINDS
             self.unusable[kind if known else f'{what}: other reasons'] += 1
-            return None
 
     def check_usable(self) -> None:
         """See that most messages could be used: otherwise labels and messages do not fit.
@@ -216,6 +212,21 @@ def read(message: Any, labels: Sequence[str]) -> Detections:
         **{name: i for i, name in enumerate(labels)},
     }
     return detections_of(message, ids)
+
+
+def distances_m(message: Any) -> np.ndarray:
+    """Return how far labelled objects are from the camera: float64 (n,), NaN where not told.
+
+    Raises:
+        ConfigError: the message has no positions.
+    """
+    with fields_of('vision_msgs/Detection2DArray'):
+        distance = np.full(len(message.detections), np.nan)
+        for i, item in enumerate(message.detections):
+            p = item.results[0].pose.pose.position
+            length = math.hypot(p.x, p.y, p.z)
+            distance[i] = length if 0 < length < np.inf else np.nan
+    return distance
 
 
 def _by_distance(

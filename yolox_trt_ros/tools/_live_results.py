@@ -14,6 +14,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.core.messages import list_of, names_of
 from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._judge import Judge
@@ -62,7 +63,7 @@ def live_labels(detector: str) -> tuple[str, ...]:
     names: dict[int, str] = {}
 
     def take(message: Any) -> None:
-        names.update({int(c.class_id): c.class_name for c in message.class_map})
+        names.update(names_of(message))
 
     with Watcher('labels') as watcher:
         if LabelInfo is not None:
@@ -79,7 +80,7 @@ def live_labels(detector: str) -> tuple[str, ...]:
             f'active, in ROS_DOMAIN_ID {domain}? A detector of another name: --detector; one '
             'whose vision_msgs has no LabelInfo: --labels'
         )
-    return tuple(names.get(i, f'class {i}') for i in range(max(names) + 1))
+    return list_of(names)
 
 
 def listen(seconds: float, what: str) -> None:
