@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from harness import Target
+from mutation import damaged
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'bags'))
 
@@ -32,7 +33,6 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.errors import BagError
 
 LIMITS = Limits(memory_bytes=64 * MIB, disk_bytes=64 * MIB, seconds=5.0)
-NUMBERS = (0, 1, 2, 9, 255, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 Files = dict[str, bytes]
 
 
@@ -54,33 +54,6 @@ def seeds() -> list[Files]:
         found.append({'a.mcap': mcap.header() + made + mcap.end()})
     found += [{'a.bag': ros1_files.bag(codec)} for codec in ('none', 'bz2', 'lz4')]
     return found
-
-
-def damaged(raw: bytes, source: random.Random) -> bytes:
-    """Return bytes cut, turned over, with other numbers, repeated or put together anew."""
-    data = bytearray(raw)
-    for _ in range(source.choice((1, 1, 1, 2, 4, 16))):
-        at = source.randrange(len(data) + 1)
-        kind = source.randrange(8)
-        if kind == 0:
-            del data[at:]
-        elif kind == 1 and at < len(data):
-            data[at] ^= 1 << source.randrange(8)
-        elif kind in (2, 3):
-            form = source.choice(('<I', '<Q', '>I', '<H', '>H'))
-            limit = 256 ** struct.calcsize(form)
-            number = source.choice((*NUMBERS, len(data), len(data) - at, at)) % limit
-            data[at : at + struct.calcsize(form)] = struct.pack(form, number)
-        elif kind == 4:
-            data[at:at] = source.randbytes(source.randrange(1, 60))
-        elif kind == 5:
-            del data[at : at + source.randrange(1, 400)]
-        elif kind == 6:
-            other = source.randrange(len(data) + 1)
-            data[at:at] = data[other : other + source.randrange(1, 2000)]
-        else:
-            data[at : at + 200] = bytes(len(data[at : at + 200]))
-    return bytes(data)
 
 
 def make_bag(source: random.Random) -> Files:

@@ -1,0 +1,167 @@
+"""Text files that somebody else wrote: YAML, JSON, and what reads them."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from harness import Target
+from mutation import TEXTS, altered, damaged
+
+from yolox_trt_ros.core.errors import ConfigError, ModelError
+from yolox_trt_ros.core.text_files import read_json
+from yolox_trt_ros.detect.labels import read_labels
+from yolox_trt_ros.engine.ranges import RangeTable, read_ranges
+from yolox_trt_ros.testing.golden_file import read_golden
+from yolox_trt_ros.tools._coco_file import read_coco
+from yolox_trt_ros.vehicle_files import load_profile, load_vehicle, parameter_sections
+from yolox_trt_ros.yaml_files import read_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+YAML_PIECES = (
+    '&a [*a]', '&a x', '*a', '<<: *a', '<<: {a: 1}', '!!python/object:os.system x', '!!binary aGk=',
+    '2026-01-01', '9' * 5000, '1:30:00', '0x' + 'f' * 99, '.inf', '-.nan', '? [1, 2]\n: 3', '---\n',
+    '--- !x', '%YAML 9.9\n', '[' * 200, '{' * 200, '- ' * 200, '"\\ud800"', '"\\x00"', '| \n x',
+    '\t', ' ', '\n', ':', '- ', '#', '"', "'", '\0', '\ufeff', '\u2028', '@', '`', '/**: ', 'yes',
+    '&b [&c [&d [1, 1], *d, *d], *c, *c]', '!!set {a, b}', '!!int "x"', '!!float ""', '!!bool 3',
+    '1_000', '0o17', '+1', '.5e', '~', '!!omap [a: 1]', '!!timestamp x', '!!null 1', '=',
+)  # fmt: skip
+JSON_PIECES = (
+    'NaN', '-Infinity', '1e999', '9' * 5000, '[' * 3000, '{"a":' * 300, '"\\ud800"', '"\\u0000"',
+    'null', ',', ':', '"', '{}', '[]', '\\', '\ufeff', '-', '1e', '0x1', 'true', "'", '//',
+)  # fmt: skip
+RANGES = json.loads(RangeTable('m.onnx', 'aa', 'minmax', 4, ('x',), {'x': 1.0}).to_json())
+GOLDEN: dict[str, Any] = {
+    'format': 1,
+    'tolerances': {'iou': 0.95, 'score': 0.02, 'allowed_misses': 0},
+    'cameras': {
+        'front': [
+            {'stamp_ns': 1, 'detections': [{'class': 'car', 'score': 0.5, 'box': [1, 2, 3, 4]}]}
+        ]
+    },
+}
+COCO: dict[str, Any] = {
+    'categories': [{'id': 1, 'name': 'car'}, {'id': 'b', 'name': 'bus'}],
+    'images': [{'id': 7, 'file_name': 'front/1.jpg'}],
+    'annotations': [
+        {
+            'id': 1, 'image_id': 7, 'category_id': 1, 'bbox': [0, 0, 5, 5], 'iscrowd': 0,
+            'distance_m': 3.5,
+        }
+    ],
+}  # fmt: skip
+PROFILE = {
+    'name': 'a',
+    'description': 'x',
+    'sources': ['here'],
+    'lanes': {
+        'gpu': {
+            'device': 'cuda:0', 'cost_ms': {1: 2.0, 4: 5.0}, 'slowdown': [1.0, 1.5], 'jitter': 0.1,
+        }
+    },
+}  # fmt: skip
+VEHICLE = {
+    '/**': {
+        'ros__parameters': {
+            'camera_names': ['front'],
+            'lane_names': ['cpu0'],
+            'cameras': {'front': {'topic': '/front/image_raw', 'rate_hz': 10.0}},
+            'lanes': {'cpu0': {'device': 'cpu', 'backend': 'onnxruntime'}},
+            'model': {'path': 'm.onnx'},
+        }
+    }
+}
+NAMES = {'names': {0: 'car', 1: 'bus'}, 'labels': ['car', 'bus']}
+Reader = Callable[[Path], object]
+
+
+@cache
+def texts(folder: str) -> list[str]:
+    """Return the packaged files of a kind."""
+    return [file.read_text() for file in sorted((ROOT / 'config' / folder).glob('*.yaml'))]
+
+
+def replaced_values(text: str, source: random.Random) -> str:
+    """Return YAML with other values behind some colons."""
+    lines = text.split('\n')
+    for _ in range(source.choice((1, 1, 2, 5))):
+        i = source.randrange(len(lines))
+        key, colon, _ = lines[i].partition(':')
+        lines[i] = f'{key}{colon or ":"} {source.choice((*YAML_PIECES, *TEXTS))}'
+    return '\n'.join(lines)
+
+
+def dumped(content: object, source: random.Random) -> str:
+    """Return nested values as YAML of one style or another, or as JSON."""
+    if source.random() < 0.2:
+        try:
+            return str(yaml.dump(content, allow_unicode=True))
+        except yaml.YAMLError:
+            pass
+    return json.dumps(content, default=repr, ensure_ascii=source.random() < 0.5)
+
+
+def make_file(seed: object, pieces: tuple[str, ...], folder: str, source: random.Random) -> bytes:
+    """Return a file in which a value, a piece of text or some bytes are wrong."""
+    kind = source.random()
+    if folder and kind < 0.2:
+        text = replaced_values(source.choice(texts(folder)), source)
+    else:
+        content = seed
+        for _ in range(source.choice((0, 1, 1, 1, 2, 6))):
+            content = altered(content, source)
+        text = dumped(content, source)
+    if kind > 0.6:
+        at = source.randrange(len(text) + 1)
+        text = text[:at] + source.choice(pieces) + text[at + source.choice((0, 0, 1, 9)) :]
+    raw = text.encode('utf-8', 'surrogatepass')
+    return damaged(raw, source) if 0.4 < kind < 0.6 else raw
+
+
+def feed(read: Reader, suffix: str, raw: bytes) -> None:
+    """Write a file and read it; what is refused is refused in one sentence."""
+    memory = '/dev/shm' if Path('/dev/shm').is_dir() else None
+    with tempfile.NamedTemporaryFile(suffix=suffix, dir=memory) as file:
+        file.write(raw)
+        file.flush()
+        try:
+            read(Path(file.name))
+        except (ConfigError, ModelError) as error:
+            said = str(error)
+            assert len(said) < 20_000, 'an error of a book'
+            assert said.replace('\n', '').isprintable(), 'an error with control characters'
+            raise
+
+
+def target(
+    name: str, read: Reader, seed: object, pieces: tuple[str, ...], suffix: str, folder: str = ''
+) -> Target:
+    """Return the target of one reader."""
+    make, feeding = partial(make_file, seed, pieces, folder), partial(feed, read, suffix)
+    return Target(name, make, feeding, (ConfigError, ModelError), 30.0, 1024, share=0.01)
+
+
+TARGETS = [
+    target('yaml', read_yaml, VEHICLE, YAML_PIECES, '.yaml', 'vehicles'),
+    target('json', read_json, GOLDEN, JSON_PIECES, '.json'),
+    target(
+        'vehicle_files', lambda path: load_vehicle(str(path)), VEHICLE, YAML_PIECES, '.param.yaml',
+        'vehicles',
+    ),
+    target('parameter_files', parameter_sections, VEHICLE, YAML_PIECES, '.yaml', 'vehicles'),
+    target(
+        'engine_profiles', lambda path: load_profile(str(path)), PROFILE, YAML_PIECES, '.yaml',
+        'profiles',
+    ),
+    target('goldens', partial(read_golden, labels=('car',)), GOLDEN, JSON_PIECES, '.json'),
+    target('ranges', read_ranges, RANGES, JSON_PIECES, '.json'),
+    target('coco_labels', read_coco, COCO, JSON_PIECES, '.json'),
+    target('label_names', read_labels, NAMES, YAML_PIECES, '.yaml'),
+    target('label_lines', read_labels, ['car', 'bus'], YAML_PIECES, '.txt'),
+]  # fmt: skip
