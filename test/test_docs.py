@@ -22,7 +22,10 @@ from yolox_trt_ros.tools.parameters import reference
 from yolox_trt_ros.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+DOCUMENTS = [
+    *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md')),
+    *sorted((ROOT / 'docs').glob('*.md')),
+]
 DIAGNOSTICS = (ROOT / 'docs' / 'diagnostics.md').read_text()
 
 
