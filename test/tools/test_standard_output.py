@@ -105,3 +105,29 @@ def test_a_misspelt_option_gets_its_neighbour(capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().err
     assert 'usage: yolox_trt_ros plan' in told
     assert 'there is no argument "--profle=x" — did you mean "--profile"?' in told
+
+
+@pytest.mark.parametrize('value', ['nan', 'inf', '-1', '1e400', '9' * 400, 'x', ''])
+@pytest.mark.parametrize(
+    'line',
+    [
+        'plan --vehicle orin_8cam --duration',
+        'replay bag --rate',
+        'replay bag --start',
+        'replay bag --timeout',
+        'record --vehicle orin_8cam --keep-free-mb',
+        'report --live',
+        'evaluate --live',
+        'evaluate --world val --min-height',
+        'evaluate --world val --worlds',
+        'profile --vehicle orin_8cam --out p.yaml --runs',
+    ],
+)
+def test_a_number_that_is_none_is_wrong_usage(
+    line: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *before, option = line.split()
+    with pytest.raises(SystemExit) as ended:
+        main([*before, f'{option}={value}'])
+    assert ended.value.code == 2
+    assert f'error: argument {option}: ' in capsys.readouterr().err

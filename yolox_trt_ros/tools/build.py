@@ -33,6 +33,7 @@ from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
 from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._engine_timing import Timing, time_engine
+from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 SHOWN = 12
@@ -68,9 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--trust-folder', action='store_true', help='load engines that others may have written'
     )
-    parser.add_argument('--runs', type=int, default=100, help='timed calls (0: do not run it)')
+    parser.add_argument(
+        '--runs', type=number(0, 1e6, int), default=100, help='timed calls (0: do not run it)'
+    )
     parser.add_argument('--layers', action='store_true', help='time each layer, too')
-    parser.add_argument('--peak-tops', type=float, help='of the device, for the efficiency')
+    parser.add_argument(
+        '--peak-tops', type=number(0, 1e9), help='of the device, for the efficiency'
+    )
     parser.add_argument('--json', action='store_true', help='print the report as JSON')
 
 

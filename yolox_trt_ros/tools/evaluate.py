@@ -33,6 +33,7 @@ from yolox_trt_ros.tools._bag_limits import add_bag_limits
 from yolox_trt_ros.tools._coco_file import read_coco
 from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 from yolox_trt_ros.tools._matching import numbering
+from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.tools._one_lane import detector_of
 from yolox_trt_ros.tools.detect import frame_of
 
@@ -52,11 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--coco', nargs=2, type=Path, metavar=('DIR', 'ANN.json'), help='images and COCO labels'
     )
     what.add_argument('--bag', type=Path, help='recorded detections with their ground truth')
-    what.add_argument('--live', type=float, metavar='S', help='a running detector, for S seconds')
-    parser.add_argument('--worlds', type=int, default=24, help='of 16 images each (default: 24)')
+    what.add_argument(
+        '--live', type=number(0), metavar='S', help='a running detector, for S seconds'
+    )
+    parser.add_argument(
+        '--worlds', type=number(1, 1e6, int), default=24, help='of 16 images each (default: 24)'
+    )
     parser.add_argument(
         '--min-height',
-        type=float,
+        type=number(0, 1e6),
         default=0.0,
         help='pixels; lower labels are ignored (default: 0)',
     )

@@ -37,6 +37,7 @@ from yolox_trt_ros.schedule.analysis import (
 from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
 from yolox_trt_ros.tools._console import Console, Text
 from yolox_trt_ros.tools._gantt import draw_gantt
+from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
 LEVELS = ('p50', 'p95', 'p99', 'max')
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--profile', default='', help='engine profile or packaged name (default: the vehicle’s)'
     )
-    parser.add_argument('--duration', type=float, default=20.0, help='simulated seconds')
+    parser.add_argument('--duration', type=number(0), default=20.0, help='simulated seconds')
     parser.add_argument('--seed', type=int, default=0, help='of camera phases and jitter')
     parser.add_argument('--json', type=Path, help='write the plan to this file')
     parser.add_argument('--gantt', type=Path, help='draw two frame periods to this .png or .svg')

@@ -29,6 +29,7 @@ from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.warmup import sizes_to_measure, warmup_frame
 from yolox_trt_ros.tools._console import Console
+from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 UNTIMED_RUNS = 3
@@ -42,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, required=True, help='profile to write (.yaml)')
     parser.add_argument('--name', default='', help='of the machine (default: the file’s name)')
     parser.add_argument('--size', type=int, nargs=2, default=(1280, 720), metavar=('W', 'H'))
-    parser.add_argument('--runs', type=int, default=30, help='timed calls of each measurement')
+    parser.add_argument(
+        '--runs', type=number(1, 1e6, int), default=30, help='timed calls of each measurement'
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -32,6 +32,7 @@ from yolox_trt_ros.engine.ranges import RangeTable, file_digest
 from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
 from yolox_trt_ros.tools import evaluate
 from yolox_trt_ros.tools._coco_metrics import average_precision
+from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.tools._pictures import add_picture_arguments, chosen_pictures
 
 if TYPE_CHECKING:
@@ -85,11 +86,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--coco', nargs=2, type=Path, metavar=('DIR', 'ANN.json'), help='measure on labelled images'
     )
     how.add_argument(
-        '--worlds', type=int, default=24, help='measure on rendered test worlds (default: 24)'
+        '--worlds',
+        type=number(1, 1e6, int),
+        default=24,
+        help='measure on rendered test worlds (default: 24)',
     )
     how.add_argument('--no-gate', action='store_true', help='measure nothing: no labels at hand')
     gate.add_argument(
-        '--max-drop', type=float, default=1.5, help='points of mAP50 (default: 1.5 of 100)'
+        '--max-drop', type=number(0, 100), default=1.5, help='points of mAP50 (default: 1.5 of 100)'
     )
 
 

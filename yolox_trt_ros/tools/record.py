@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -26,6 +27,7 @@ from yolox_trt_ros.ros import dds
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
 from yolox_trt_ros.ros.replay_topics import TYPE_NAMES
 from yolox_trt_ros.tools._console import Console
+from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.tools._recorder import Recorder, Wanted
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -51,10 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='these topics too, by names or patterns such as "/lidar/*"',
     )
     parser.add_argument('--storage', choices=STORAGES, default='mcap', help='(default: mcap)')
-    parser.add_argument('--duration', type=float, default=float('inf'), help='seconds')
+    parser.add_argument(
+        '--duration', type=number(0, math.inf), default=float('inf'), help='seconds'
+    )
     parser.add_argument('--detector', default='/detector', help='its name (default: /detector)')
     parser.add_argument(
-        '--keep-free-mb', type=float, default=500.0, help='stop at this disk space (default: 500)'
+        '--keep-free-mb',
+        type=number(0, 1e12),
+        default=500.0,
+        help='stop at this disk space (default: 500)',
     )
     parser.add_argument('--dds', default='auto', help=DDS_HELP)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -37,6 +38,7 @@ from yolox_trt_ros.ros.replay import Replay
 from yolox_trt_ros.ros.replay_options import ReplayOptions
 from yolox_trt_ros.tools._bag_limits import add_bag_limits
 from yolox_trt_ros.tools._console import Console
+from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.tools._watcher import Watcher
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -47,11 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--vehicle', default='', help='vehicle file or packaged name')
     parser.add_argument('--lockstep', action='store_true', help='every frame; needs --vehicle')
     parser.add_argument('--detector', default='/detector', help='its name (default: /detector)')
-    parser.add_argument('--rate', type=float, default=1.0, help='speed (default: 1, as recorded)')
-    parser.add_argument('--loop', action='store_true', help='again and again, until Ctrl-C')
-    parser.add_argument('--start', type=float, default=0.0, metavar='S', help='seconds left out')
     parser.add_argument(
-        '--duration', type=float, default=float('inf'), metavar='S', help='seconds played'
+        '--rate', type=number(1e-6, 1e9), default=1.0, help='speed (default: 1, as recorded)'
+    )
+    parser.add_argument('--loop', action='store_true', help='again and again, until Ctrl-C')
+    parser.add_argument(
+        '--start', type=number(0), default=0.0, metavar='S', help='seconds left out'
+    )
+    parser.add_argument(
+        '--duration',
+        type=number(0, math.inf),
+        default=float('inf'),
+        metavar='S',
+        help='seconds played',
     )
     parser.add_argument(
         '--topics', nargs='+', default=[], metavar='T', help='only these names or patterns'
@@ -64,7 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--reliability', choices=('best_effort', 'reliable'), default='', help='not as recorded'
     )
     parser.add_argument(
-        '--timeout', type=float, default=60.0, metavar='S', help='for the detector (default: 60)'
+        '--timeout',
+        type=number(0),
+        default=60.0,
+        metavar='S',
+        help='for the detector (default: 60)',
     )
     parser.add_argument('--dds', default='auto', help=DDS_HELP)
     parser.add_argument(

@@ -27,6 +27,7 @@ from yolox_trt_ros.tools._bag_results import (
     samples,
 )
 from yolox_trt_ros.tools._console import Console
+from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.tools._page import write
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -38,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('bag', nargs='?', type=Path, help='recorded results')
-    what.add_argument('--live', type=float, metavar='S', help='a running detector, for S seconds')
+    what.add_argument(
+        '--live', type=number(0), metavar='S', help='a running detector, for S seconds'
+    )
     what.add_argument('--replay', type=Path, metavar='BAG', help='images, played to the detector')
     parser.add_argument('--vehicle', default='', help='vehicle file or packaged name')
     parser.add_argument('--model', default='', help='with --replay: ONNX file or packaged name')

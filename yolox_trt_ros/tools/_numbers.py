@@ -1,0 +1,31 @@
+"""Numbers of the command line: what is none that a tool can use is wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+Number = TypeVar('Number', int, float)
+
+YEAR_S = 366 * 86400.0
+"""No tool runs longer."""
+
+
+def number(
+    least: float,
+    most: float = YEAR_S,
+    kind: type[Number] = float,  # type: ignore[assignment]
+) -> Callable[[str], Number]:
+    """Return the ``type`` of an argparse option that is a number from ``least`` to ``most``."""
+
+    def read(text: str) -> Number:
+        value = kind(text)
+        if not least <= value <= most:  # nan is in no range
+            told = f'of at least {least:g}' if math.isinf(most) else f'from {least:g} to {most:g}'
+            raise argparse.ArgumentTypeError(f'expected a number {told}, got {text[:40]}')
+        return value
+
+    read.__name__ = 'number'  # argparse: "invalid number value: 'x'"
+    return read
