@@ -41,6 +41,17 @@ sys.stdin.read()
 node.destroy_node()
 rclpy.shutdown()
 """
+PAIR = """
+import subprocess, sys
+command = [sys.executable, '-c', sys.argv[1]]
+pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+with subprocess.Popen([*command, 'driver'], **pipes) as driver:
+    for line in driver.stdout:  # until it has its segment, or has none
+        print(line, end='', flush=True)
+        if line.startswith('['):
+            break
+    subprocess.run([*command, 'detector'], stdin=subprocess.DEVNULL)
+"""
 IMAGE = 1920 * 1280 * 3
 
 PROFILE = """<profiles xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles">
@@ -141,12 +152,9 @@ def mounting() -> str:
 def test_shared_memory_is_judged_as_two_processes_find_it(size: str, fits: bool) -> None:
     if why := mounting():
         pytest.skip(f'no small /dev/shm can be mounted here: {why}')
-    script = (
-        f'mount -t tmpfs -o size={size} tmpfs /dev/shm && '
-        '(sleep 4 | "$0" -c "$1" driver & sleep 1.5; : | "$0" -c "$1" detector; wait)'
-    )
+    script = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$0" -c "$1" "$2"'
     environ = {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), **dds.environment()}
-    command = ['unshare', '-m', 'sh', '-c', script, sys.executable, DRIVER]
+    command = ['unshare', '-m', 'sh', '-c', script, sys.executable, PAIR, DRIVER]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     told = [line for line in done.stdout.splitlines() if line.startswith('[')]
     assert len(told) == 2, done.stdout + done.stderr
