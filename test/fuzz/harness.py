@@ -249,10 +249,11 @@ def run(
                 status = process.ended()
                 late = time.monotonic() - since > target.seconds
                 over = time.monotonic() - started > seconds and (number == IDLE or late)
-                if status is None and not over and not (late and number != IDLE):
+                hung = late and number != IDLE
+                if status is None and not over and not hung:
                     continue
                 running.remove(process)
-                again = _finish(process, result, status, over)
+                again = _finish(process, result, status, hung, over)
                 if again is not None and again < stop:
                     # What took too long may have had no time: it is tried once more.
                     repeated = again == number and not over
@@ -276,10 +277,11 @@ def run_program(program: Program, inputs: int, seed: int = 1) -> Result:
     return result
 
 
-def _finish(process: _Process, result: Result, status: int | None, over: bool) -> int | None:
+def _finish(
+    process: _Process, result: Result, status: int | None, hung: bool, over: bool
+) -> int | None:
     """Count what a process did; return the case to go on with, or None if there is none."""
-    number = process.shown()[0]
-    stacks = process.stacks() if status is None and number != IDLE else ''
+    stacks = process.stacks() if status is None and hung else ''
     if status is None:
         process.kill()
     number, _, done, found = process.shown()
@@ -287,7 +289,7 @@ def _finish(process: _Process, result: Result, status: int | None, over: bool) -
     result.tracebacks += found
     result.findings += process.findings()[: KEPT - len(result.findings)]
     process.close()
-    if number == IDLE:
+    if number == IDLE or (status is None and not hung):  # which may have begun the next case
         if status:
             raise RuntimeError(f'{result.target}: the target is broken (wait status {status})')
         # One that came to its end just when it was given up goes on behind it.
