@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from yolox_trt_ros.core.errors import ConfigError, ModelError, YoloxTrtRosError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.printing import one_line, printable, shown
 from yolox_trt_ros.core.text_files import parse_json, read_bytes, read_json, read_text
+from yolox_trt_ros.engine.trust import read_own
 from yolox_trt_ros.yaml_files import parse_yaml, read_yaml
 
 BOMB = 'a: &a [x,x,x,x,x,x,x,x,x,x]\n' + '\n'.join(
@@ -185,3 +187,21 @@ def test_files_are_written_whole(tmp_path: Path) -> None:
         write_whole(Path('/dev/full'), 'x')
     with pytest.raises(YoloxTrtRosError, match='file/x: cannot be written'):
         write_whole(file / 'x', 'x')
+
+
+def test_a_small_file_takes_little_memory_whatever_may_be_read(tmp_path: Path) -> None:
+    file = tmp_path / 'small'
+    file.write_bytes(b'x' * 100_000)
+    for read in (
+        lambda: read_bytes(file, most_bytes=1 << 33),
+        lambda: read_own(file, 1 << 33, True),
+    ):
+        tracemalloc.start()
+        try:
+            assert len(read()) == 100_000
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        finally:
+            tracemalloc.stop()
+    assert read_bytes(Path('/proc/self/status')), 'which tells no size'
+    with pytest.raises(ConfigError, match=r'at most 0\.0'):
+        read_bytes(file, most_bytes=99_999 // 2)

@@ -17,13 +17,14 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.printing import one_line, shown
 
 MOST_BYTES = 64 << 20
 MOST_DIGITS = 40
+_PART = 1 << 16
 """Of a number: more than any 64-bit number or any sensible fraction has."""
 LARGEST_INT = 1 << 64
 
@@ -70,8 +71,7 @@ def read_bytes(
             for is_kind, name in _NOT_FILES:
                 if is_kind(state.st_mode):
                     raise error(f'{where}: expected {what}, got {name}')
-            # Files of /proc tell no size.
-            content = file.read(most_bytes + 1) if state.st_size <= most_bytes else None
+            content = read_most(file, most_bytes + 1) if state.st_size <= most_bytes else None
     except ValueError as cause:
         raise error(f'{where}: not a name of a file: {cause}') from cause
     except IsADirectoryError as cause:
@@ -84,6 +84,21 @@ def read_bytes(
             f'{max(state.st_size, most_bytes + 1) / (1 << 20):.1f} MiB'
         )
     return content
+
+
+def read_most(file: BinaryIO, most_bytes: int) -> bytes:
+    """Return what is left of a file, at most so many bytes.
+
+    ``file.read(most_bytes)`` asks for that much memory first, however small the file is.
+    """
+    # Files of /proc tell no size, and others grow.
+    told = os.fstat(file.fileno()).st_size + 1
+    parts = [file.read(min(told, most_bytes))]
+    left = most_bytes - len(parts[0])
+    while left and (part := file.read(min(left, _PART))):
+        parts.append(part)
+        left -= len(part)
+    return b''.join(parts)
 
 
 def read_text(

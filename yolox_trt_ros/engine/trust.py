@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from yolox_trt_ros.core.errors import EngineError
+from yolox_trt_ros.core.text_files import read_most
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ANYWAY = 'or set engines.trust_folder if all who can write there are trusted'
@@ -65,7 +66,7 @@ def read_own(path: Path, most_bytes: int, trusted: bool) -> bytes:
             _check(path, state, 'chmod 600')
         if state.st_size > most_bytes:
             raise EngineError(f'{path}: expected at most {most_bytes} bytes, got {state.st_size}')
-        return file.read(most_bytes)
+        return read_most(file, most_bytes)
 
 
 def open_lock(path: Path) -> int:
