@@ -131,3 +131,18 @@ def test_a_number_that_is_none_is_wrong_usage(
         main([*before, f'{option}={value}'])
     assert ended.value.code == 2
     assert f'error: argument {option}: ' in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_no_half_chart(folder: Path) -> None:
+    if subprocess.run(['unshare', '-m', 'true'], capture_output=True).returncode:
+        pytest.skip('no small disk can be mounted here')
+    (folder / 'disk').mkdir()
+    line = 'tool plan --vehicle orin_8cam --profile orin_agx_maxn --duration 2 --gantt disk/g.svg'
+    full = 'mount -t tmpfs -o size=8k tmpfs disk && head -c 4096 /dev/zero > disk/rest'
+    tool = f'"{sys.executable}" -m yolox_trt_ros'
+    script = f'{full} && {line.replace("tool", tool, 1)}; echo $?; ls disk'
+    done = subprocess.run(
+        ['unshare', '-m', 'bash', '-c', script], cwd=folder, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-2:] == ['1', 'rest']
+    assert 'disk/g.svg: cannot be written: No space left' in done.stderr

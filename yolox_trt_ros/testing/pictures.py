@@ -10,10 +10,11 @@ import numpy as np
 
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
+from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.draw import Colour, corners, draw_tag, text_size
 from yolox_trt_ros.detect.mosaic import fit_into
+from yolox_trt_ros.image_files import write_image
 from yolox_trt_ros.ros.codecs import READERS, Arrival
 from yolox_trt_ros.testing.golden import Comparison, FrameDifference
 from yolox_trt_ros.testing.results import ImageKey, ImageNumbers, Replayed
@@ -40,9 +41,7 @@ def draw_comparison(comparison: Comparison, replayed: Replayed, file: Path) -> P
     ]
     if not rows:
         return None
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), np.vstack(rows)):
-        raise YoloxTrtRosError(f'{file}: cannot be written')
+    write_image(file, np.vstack(rows))
     return file
 
 

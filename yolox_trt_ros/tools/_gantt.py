@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.report import picture
 from yolox_trt_ros.report.axes import Scale, bottom_axis, legend, rows
 from yolox_trt_ros.report.drawing import Box, Drawing, Text, camera_colour, to_svg
@@ -38,11 +39,10 @@ def draw_gantt(
     if path.suffix.lower() not in ('.png', '.svg'):
         raise ConfigError(f'{path}: expected a name that ends in .png or .svg')
     drawing = _draw(record, cameras, start_ms, span_ms, title)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == '.png':
-        path.write_bytes(picture.to_png(drawing))
+        write_whole(path, picture.to_png(drawing))
     else:
-        path.write_text(to_svg(drawing, label=title, named_colours=False), encoding='utf-8')
+        write_whole(path, to_svg(drawing, label=title, named_colours=False))
 
 
 def _draw(

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from rich.live import Live
 from rich.markup import escape
@@ -29,6 +28,7 @@ from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.captions import draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detect.mosaic import Mosaic
+from yolox_trt_ros.image_files import write_image
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.overlay_output import status_lines
 from yolox_trt_ros.tools._console import Console
@@ -267,8 +267,7 @@ def _percent(share: float | None) -> str:
 
 def _write(out: Path, report: dict[str, Any], picture: np.ndarray, console: Console) -> None:
     write_whole(out / 'report.json', json.dumps(report, indent=1) + '\n')
-    if not cv2.imwrite(str(out / 'mosaic.png'), picture):
-        raise YoloxTrtRosError(f'{out}/mosaic.png: cannot be written')
+    write_image(out / 'mosaic.png', picture)
     fps = sum(camera['fps'] for camera in report['cameras'].values())
     console.print(f'{fps:.1f} results/s from {len(report["cameras"])} cameras')
     spent = ', '.join(f'{name} {seconds:.1f} s' for name, seconds in report['cpu_s'].items())
