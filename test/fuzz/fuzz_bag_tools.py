@@ -128,4 +128,6 @@ def quiet() -> None:
     cv2.setNumThreads(0)
 
 
-TARGETS = [Target('bag_tools', make_drive, read_drive, (BagError,), 60.0, 2048, quiet, share=0.001)]
+TARGETS = [
+    Target('bag_tools', make_drive, read_drive, (BagError,), 60.0, 2048, quiet, share=0.0005)
+]

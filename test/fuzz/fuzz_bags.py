@@ -230,10 +230,10 @@ def targets() -> list[Target]:
     """Return the targets."""
     limits = {'errors': (BagError,), 'setup': quiet, 'seconds': 30.0, 'memory_mib': 3000}
     feeds: list[tuple[str, Callable[..., object], Callable[..., object], float]] = [
-        ('bags', make_bag, read_all, 1.0),
-        ('bag_definitions', make_definition, read_definition, 0.5),
-        ('bag_metadata', make_yaml, read_yaml, 0.5),
-        ('bags_hostile', hostile_mcap, read_all, 0.02),
+        ('bags', make_bag, read_all, 0.005),
+        ('bag_definitions', make_definition, read_definition, 0.01),
+        ('bag_metadata', make_yaml, read_yaml, 0.005),
+        ('bags_hostile', hostile_mcap, read_all, 0.002),
     ]
     return [Target(name, make, feed, share=share, **limits) for name, make, feed, share in feeds]  # type: ignore[arg-type]
 

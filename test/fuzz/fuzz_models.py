@@ -191,9 +191,9 @@ def quiet() -> None:
     logging.getLogger('yolox_trt_ros').setLevel(logging.CRITICAL)
 
 
-def target(name: str, make: Callable[[random.Random], Files]) -> Target:
+def target(name: str, make: Callable[[random.Random], Files], share: float) -> Target:
     """Return a target; one trial of a model in a process of its own may take two minutes."""
-    return Target(name, make, read_model, (ModelError,), 180.0, 4096, quiet, share=0.002)
+    return Target(name, make, read_model, (ModelError,), 180.0, 4096, quiet, share=share)
 
 
-TARGETS = [target('model_bytes', make_bytes), target('model_graphs', make_graph)]
+TARGETS = [target('model_bytes', make_bytes, 0.002), target('model_graphs', make_graph, 0.0005)]

@@ -206,8 +206,8 @@ def targets() -> list[Target]:
     feeds: list[tuple[str, Callable[..., object], Callable[..., object], float]] = [
         ('results_drawn', make_typed, draw, 0.02),
         ('boxes_drawn', make_boxes, draw_boxes, 0.1),
-        ('results_judged', make_any, judge, 0.02),
-        ('results_gathered', make_any, gather, 0.02),
+        ('results_judged', make_any, judge, 0.005),
+        ('results_gathered', make_any, gather, 0.01),
         ('results_reported', make_any, report, 0.0005),
     ]
     made = partial(Target, errors=(ConfigError,), seconds=30.0, setup=partial(cv2.setNumThreads, 0))

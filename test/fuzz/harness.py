@@ -323,7 +323,9 @@ def arguments(known: Iterable[str]) -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('targets', nargs='*', help=f'only these of {", ".join(known)}')
-    parser.add_argument('--inputs', type=int, default=10_000, help='for each target')
+    parser.add_argument(
+        '--inputs', type=int, default=10_000, help='for each target, of slow ones a share'
+    )
     parser.add_argument('--seed', type=int, default=1, help='of all cases')
     parser.add_argument('--seconds', type=float, default=float('inf'), help='for each target')
     parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='processes')
