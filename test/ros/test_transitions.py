@@ -107,3 +107,16 @@ def test_a_node_that_is_told_to_end_does_not_finish_a_long_configure(
         begin = time.monotonic()
     assert time.monotonic() - begin < 20, 'it was interrupted, and ended well, but late'
     assert 'active: 1 camera' not in node.log
+
+
+def test_the_label_of_a_request_is_not_logged_as_it_stands(peer: Peer, tmp_path: Path) -> None:
+    parameters = {'camera_names': ['a'], 'lane_names': ['cpu0'], 'autostart': False}
+    with detector(peer, tmp_path, 'labels', parameters, 'unconfigured') as node:
+        for label in ('\x1b[31mred\n[INFO] all is well', '\u202eabc', 'a' * 10_000, 'no_such'):
+            request = ChangeState.Request()
+            request.transition.label = label
+            assert not peer.call(ChangeState, f'{node.name}/change_state', request).success
+        assert peer.state(node.name) == 'unconfigured'
+        assert node.log.count('there is no such transition') == 3
+        assert '\x1b' not in node.log and '\n[INFO] all' not in node.log
+        assert '\u202e' not in node.log and 'a' * 100 not in node.log

@@ -12,6 +12,9 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from yolox_trt_ros.core.threads import named_thread
 
+LONGEST_LABEL = 40
+"""No transition's label is longer. rcl logs a label that it does not know as it stands."""
+
 
 class Transitions:
     """Runs the transitions of a lifecycle node one at a time, off the executor's thread.
@@ -79,9 +82,13 @@ class Transitions:
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response | ChangeState.Request:
         """Take a request: the executor passes on to :meth:`_answer` what this returns."""
-        if not (self._running or self._closed):
+        label = request.transition.label
+        if label and not (label.isidentifier() and len(label) <= LONGEST_LABEL):
+            self._node.get_logger().warning(f'{_name(request)}: there is no such transition')
+        elif self._running or self._closed:
+            self._refuse(request)
+        else:
             return request
-        self._refuse(request)
         response.success = False
         return response
 
@@ -150,7 +157,7 @@ def _name(request: ChangeState.Request) -> str:
         transition.TRANSITION_ACTIVE_SHUTDOWN: 'shutdown',
     }
     return (
-        repr(transition.label[:40])
+        repr(transition.label[:LONGEST_LABEL])
         if transition.label
         else known.get(transition.id, f'transition {transition.id}')
     )
