@@ -58,7 +58,7 @@ def test_size_and_encoding_may_change_from_image_to_image(
 
 @pytest.mark.parametrize('encoding', [*RAW, *ALIASES])
 def test_every_encoding(rig: Rig, encoding: str) -> None:
-    frame = frame_of(noise(9, 96, 128), ALIASES.get(encoding, encoding), padding=7)
+    frame = frame_of(noise(9, 96, 128), ALIASES.get(encoding, encoding), padding=8)
     message = Image(
         header=header(rig.next_stamp()),
         encoding=encoding,
