@@ -210,6 +210,26 @@ def test_the_same_boxes(
     assert spec.strides == (STRIDES[::-1] if edit is coarsest_first else STRIDES)
 
 
+def test_constants_in_a_file_beside_the_model(tmp_path: Path, picture: np.ndarray) -> None:
+    """Grids and indices of a decoding end are large enough for exporters to put them there."""
+    path = write_yolox(tmp_path / 'm.onnx', batch=1)
+    _, expected = boxes(path, None, picture)
+    m = Edited(path)
+    in_place(m)
+    onnx.save_model(
+        m.model, str(path), save_as_external_data=True, location='m.data', size_threshold=256
+    )
+    beside = {
+        w.name
+        for w in onnx.load(str(path), load_external_data=False).graph.initializer
+        if w.external_data
+    }
+    assert any(name.startswith('added_') for name in beside)
+    spec, found = boxes(path, None, picture)
+    assert spec.boxes == 'pixel'
+    assert same(expected, found)
+
+
 @pytest.mark.parametrize(
     'edit', [in_place, gather, clip, where, to_half, quantised], ids=lambda e: e.__name__
 )

@@ -23,6 +23,7 @@ from yolox_trt_ros.core.model_limits import (
     check_repeats,
     largest_tensor_bytes,
 )
+from yolox_trt_ros.detect.external_constants import load_constants
 from yolox_trt_ros.detect.shape_values import fold_shapes
 from yolox_trt_ros.detect.trial import TrialError, measured_shapes
 
@@ -68,7 +69,9 @@ class Tensors:
 
 
 def read_model(path: Path) -> Any:
-    """Return the checked ``onnx.ModelProto`` of a file, without weights that lie beside it.
+    """Return the checked ``onnx.ModelProto`` of a file.
+
+    Of what lies in a file beside it only constants are there: not the convolutions' weights.
 
     Raises:
         ModelError: it is no ONNX file that can be run safely; says what it is instead.
@@ -88,6 +91,7 @@ def read_model(path: Path) -> Any:
     if not model.graph.node:
         raise unparsable(path, 'it holds no graph')
     check_external_data(path, model)
+    load_constants(path, model)
     check_repeats(path, model)
     _check_suppression(path, model)
     try:
