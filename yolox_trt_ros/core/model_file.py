@@ -87,14 +87,15 @@ def check_model_file(path: Path) -> None:
 def unparsable(path: Path, error: object) -> ModelError:
     """Return the error for a file that a parser refused."""
     kind = _SUFFIXES.get(path.suffix.lower())
-    size = path.stat().st_size
-    return ModelError(
-        f'{path}: expected an ONNX model, got '
-        + (
-            kind
-            or f'{size} bytes that do not read as one (cut off or damaged: {first_line(error)})'
+    if not kind and _is_text(_beginning(path)[0]):
+        kind = 'a text file: give the .onnx'
+    if not kind:
+        why = '' if 'DecodeError' in type(error).__name__ else f' ({first_line(error)})'
+        kind = (
+            f'{path.stat().st_size} bytes that are cut off, damaged or of another kind{why}: copy '
+            'or download the file again and compare its size'
         )
-    )
+    return ModelError(f'{path}: expected an ONNX model, got {kind}')
 
 
 def check_external_data(path: Path, model: Any) -> None:
@@ -175,6 +176,11 @@ def _onnx_files(folder: Path) -> list[str]:
         return sorted(file.name for file in folder.glob('*.onnx'))
     except OSError:
         return []
+
+
+def _is_text(begin: bytes) -> bool:
+    # A whole message may begin with text only, but has bytes below a space soon.
+    return not any(byte < 32 and byte not in b'\t\n\r\f' for byte in begin)
 
 
 def _listed(names: Iterable[str]) -> str:

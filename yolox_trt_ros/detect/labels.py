@@ -39,7 +39,8 @@ def labels_of(
     if names is None:
         raise ModelError(
             f'{path} has {classes} classes and no names for them: give a labels file with one '
-            'name a line'
+            f'name a line (--labels, or model.labels of a vehicle file), or put {beside.name} '
+            'beside it'
         )
     if len(names) != classes:
         raise ModelError(
