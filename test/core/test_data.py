@@ -98,7 +98,10 @@ def test_alias_is_resolved(alias: str) -> None:
         ('yuy2x', 14, 'did you mean "yuv422_yuy2"?'),
         # Names that look alike and lie otherwise in memory.
         ('brg8', 21, 'read are bgr8, rgb8'),
-        ('yvyu', 14, 'read are bgr8, rgb8'),
+        *((name, 14, 'read are bgr8, rgb8') for name in ('yvyu', 'VYUY', 'yuv422_vyuy', 'yvyu422')),
+        *((name, 14, 'read are bgr8, rgb8') for name in ('nv16', 'Y12P', 'z16', 'gray16be')),
+        *((name, 7, 'read are bgr8, rgb8') for name in ('nv42', 'nv15', 'yuv420sp', 'I422')),
+        *((name, 28, 'read are bgr8, rgb8') for name in ('abgr8', 'xrgb', 'ARGB8888')),
         ('bayer_rggb12p', 11, 'read are bgr8, rgb8'),
         ('32FC1', 28, 'read are bgr8, rgb8'),
         ('', 21, 'read are bgr8, rgb8'),

@@ -10,6 +10,7 @@ it through :func:`for_each_encoding`: an entry that is missing there ends the im
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -99,14 +100,14 @@ _OTHER_NAMES = {
     'bgra8': '8uc4 bgra bgra32 bgrx bgr4 ar24 xr24',
     'rgba8': 'rgba rgba32 rgbx ab24 xb24',
     'mono8': '8uc1 mono gray gray8 grey y8 y800',
-    'yuv422': 'uyvy yuv422_uyvy uynv y422',
-    'yuv422_yuy2': 'yuyv yuy2 yuv422_yuyv yunv',
+    'yuv422': 'uyvy yuv422_uyvy uyvy422 uynv y422 yuv422_8_uyvy',
+    'yuv422_yuy2': 'yuyv yuy2 yuv422_yuyv yuyv422 yunv yuv422_8',
     'i420': 'iyuv yu12 yuv420 yuv420p',
-    'bgr16': '16uc3 bgr48',
-    'rgb16': 'rgb48',
+    'bgr16': '16uc3 bgr48 bgr48le',
+    'rgb16': 'rgb48 rgb48le',
     'bgra16': '16uc4 bgra64',
     'rgba16': 'rgba64',
-    'mono16': '16uc1 mono10 mono12 mono14 gray16 gray16_le y16 y10 y12 y14',
+    'mono16': '16uc1 mono10 mono12 mono14 gray16 gray16_le gray16le y16 y10 y12 y14',
 }
 ALIASES = {alias: name for name, aliases in _OTHER_NAMES.items() for alias in aliases.split()} | {
     alias: f'bayer_{pattern}{bits}'
@@ -120,6 +121,13 @@ ALIASES = {alias: name for name, aliases in _OTHER_NAMES.items() for alias in al
 }
 """Other names of the same layouts, in lower case: those of OpenCV, V4L2, GStreamer and GenICam.
 Samples of 10, 12 or 14 bits lie in the low bits of 16."""
+
+# Their names look like those of layouts that are read: other orders of samples, planes of another
+# size, packed bits, depth.
+_OTHER_LAYOUTS = re.compile(
+    r'yvyu|vyuy|yuv(444|411)|y(uv|vu)?42[02](sp|p1)|(yuv|i)422p?$|nv(1[0356]|20|42|6[1-7])|p01|'
+    r'[ax](rgb|bgr)|(1[024])p|z16|16s|be$'
+)
 
 COMPRESSED = ('jpeg', 'png', 'webp')
 """Payload formats of ``CompressedImage`` that this package decodes."""
@@ -140,7 +148,8 @@ def hint_at(encoding: str, fits: Callable[[Encoding], bool] = lambda _: True) ->
         fits: whether a layout may be the one that was meant.
     """
     written = encoding.strip(' \0').lower()
-    names = [*RAW, *ALIASES] if len(written) <= LONGEST_NAME else []
+    known = len(written) <= LONGEST_NAME and not _OTHER_LAYOUTS.search(written)
+    names = [*RAW, *ALIASES] if known else []
     for near in difflib.get_close_matches(written, names, 5):
         name = resolve(near)
         # The same letters in another order mostly are colours in another order.
