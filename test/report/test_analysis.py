@@ -21,7 +21,7 @@ from yolox_trt_ros.report.analysis import (
 )
 from yolox_trt_ros.report.charts import DROP_COLOURS
 from yolox_trt_ros.report.findings import findings, headline
-from yolox_trt_ros.report.gather import Gatherer
+from yolox_trt_ros.report.gather import Gatherer, since_start
 from yolox_trt_ros.report.recording import Recording, Results
 from yolox_trt_ros.report.timeline import STATE_COLOURS, runs
 
@@ -79,7 +79,17 @@ def test_a_clock_that_stands_still_gives_no_status():
         gatherer.add_status(status(time_ns, received, 0))
     replayed = gatherer.recording('x')
     assert [s.time_ns for s in replayed.statuses] == [T0, T0 + SECOND]
-    assert counted(replayed, 'front')[0] == 2, 'what came before the first of them counts'
+    assert counted(replayed, 'front')[0] == 3, 'what came before and after them counts'
+
+
+def test_a_node_that_is_started_for_a_replay_counts_from_zero():
+    gatherer = Gatherer()
+    for received, time_ns in ((7, T0), (12, T0 + SECOND)):
+        gatherer.add_status(status(time_ns, received, received - 5))
+    replayed = gatherer.recording('a replay')
+    assert counted(replayed, 'front')[0] == 5
+    received, _, dropped, _ = counted(since_start(replayed), 'front')
+    assert (received, dropped) == (12, {'replaced': 7})
 
 
 def test_events_tell_faults_and_placement_once(recording: Recording):

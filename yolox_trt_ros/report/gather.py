@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -149,11 +150,13 @@ class Gatherer:
         """Return the status messages by time, without those of a clock that stands still.
 
         A node on simulated time has the time 0 until a replay begins, and the last one after it.
+        What it finished meanwhile counts; that its cameras are silent then says nothing.
         """
         by_time: dict[int, StatusRecord] = {}
         for status in self._statuses:
             if status.time_ns > 0:
-                by_time.setdefault(status.time_ns, status)
+                first = by_time.setdefault(status.time_ns, status)
+                by_time[status.time_ns] = _with_counts(first, status)
         return [by_time[time_ns] for time_ns in sorted(by_time)]
 
     def _names(self) -> list[str]:
@@ -176,6 +179,36 @@ class Gatherer:
             if camera.name == name:
                 return CameraSetting(camera.rate_hz, camera.deadline_ms, camera.timeout_ms)
         return CameraSetting(deadline_ms=self._deadlines_ms.get(name, 0.0))
+
+
+def since_start(recording: Recording) -> Recording:
+    """Return the recording of a node that was started for it: what it counted began at zero.
+
+    Its first status message may come when it has already received images.
+    """
+    if recording.before or not recording.statuses:
+        return recording
+    first = recording.statuses[0]
+    cameras = {
+        name: replace(state, received=0, published=0, dropped={}, late=0)
+        for name, state in first.cameras.items()
+    }
+    return replace(recording, before=replace(first, time_ns=0, cameras=cameras))
+
+
+def _with_counts(status: StatusRecord, later: StatusRecord) -> StatusRecord:
+    """Return a status with the counts of a later one."""
+    cameras = dict(status.cameras)
+    for name in cameras.keys() & later.cameras.keys():
+        now = later.cameras[name]
+        cameras[name] = replace(
+            cameras[name],
+            received=now.received,
+            published=now.published,
+            dropped=now.dropped,
+            late=now.late,
+        )
+    return replace(status, cameras=cameras)
 
 
 def _camera_state(camera: Any) -> CameraState:

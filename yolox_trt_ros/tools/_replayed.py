@@ -21,6 +21,7 @@ from yolox_trt_ros.core.errors import BagError, YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.report.gather import since_start
 from yolox_trt_ros.report.recording import Recording
 from yolox_trt_ros.ros.replay_topics import choose_topics
 from yolox_trt_ros.tools._bag_results import IMAGES, samples
@@ -84,7 +85,7 @@ def from_replay(args: argparse.Namespace, config: Config) -> Recording:
         recording = observer.recording(
             f'{args.replay.name}, replayed', samples(bag, config, judge, topics)
         )
-        return replace(recording, remarks=tuple(_lost(logs / ACCOUNT)))
+        return replace(since_start(recording), remarks=tuple(_lost(logs / ACCOUNT)))
 
 
 def _overrides(config: Config, model: Mapping[str, str]) -> dict[str, Any]:
