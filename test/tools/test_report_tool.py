@@ -89,6 +89,13 @@ def test_a_bag_without_results_lists_its_topics(tmp_path: Path, capsys) -> None:
     assert 'has no results' in told and '/front/image_raw (sensor_msgs/msg/Image)' in told
 
 
+def test_the_cameras_of_another_vehicle_are_told(bag: Path, tmp_path: Path, capsys) -> None:
+    assert main(['report', str(bag), '--vehicle', 'laptop_8cam', '--out', str(tmp_path / 'p')]) == 1
+    told = capsys.readouterr().err
+    assert 'no results of a camera of the vehicle (front_wide, ' in told
+    assert 'but of front, rear: give the vehicle file' in told
+
+
 def test_two_detectors_have_to_be_chosen_from(tmp_path: Path, capsys) -> None:
     messages = [m for m in drive() if m[1].endswith('latency')]
     messages += [(t, topic.replace('/detector', '/other'), m) for t, topic, m in messages]

@@ -58,21 +58,19 @@ def find_topics(bag: Bag, config: Config | None, detector: str, truth_topic: str
         BagError: there are none, or of several detectors; the message lists the topics.
     """
     names: dict[str, dict[str, None]] = {}
+    strangers: dict[str, None] = {}
     for topic in bag.topics.values():
         base, _, last = topic.name.rpartition('/')
         if (last, topic.type) in (('detections', DETECTIONS), ('latency', LATENCY)):
             node, _, camera = base.rpartition('/')
-            known = config is None or camera in {c.name for c in config.cameras}
-            if known and topic.count and (not detector or node == detector):
+            if not topic.count or (detector and node != detector):
+                continue
+            if config is None or camera in {c.name for c in config.cameras}:
                 names.setdefault(node, {})[camera] = None
+            else:
+                strangers[camera] = None
     if len(names) != 1:
-        all_topics = ', '.join(f'{t.name} ({t.type})' for t in bag.topics.values())
-        asked = f' of {detector}' if detector else ''
-        what = f'results of {", ".join(sorted(names))}: choose with --detector' if names else (
-            f'no results{asked}: expected topics like /detector/front/detections and '
-            '/detector/front/latency; record them with the record tool'
-        )  # fmt: skip
-        raise BagError(f'{bag.path}: has {what}. It has {all_topics or "nothing"}')
+        raise BagError(_none_or_many(bag, config, detector, sorted(names), [*strangers]))
     ((node, found),) = names.items()
     order = [c.name for c in config.cameras] if config else []
     cameras = tuple(dict.fromkeys([*(n for n in order if n in found), *found]))
@@ -88,6 +86,28 @@ def find_topics(bag: Bag, config: Config | None, detector: str, truth_topic: str
             for topics in (detections, latency, truth)
         ),
     )
+
+
+def _none_or_many(
+    bag: Bag, config: Config | None, detector: str, nodes: list[str], strangers: list[str]
+) -> str:
+    """Return why a bag's results are not those of one detector."""
+    asked = f' of {detector}' if detector else ''
+    if nodes:
+        what = f'results of {", ".join(nodes)}: choose with --detector'
+    elif config and strangers:
+        own = ', '.join(c.name for c in config.cameras)
+        what = (
+            f'no results{asked} of a camera of the vehicle ({own}), but of '
+            f'{", ".join(strangers)}: give the vehicle file that it was recorded with'
+        )
+    else:
+        what = (
+            f'no results{asked}: expected topics like /detector/front/detections and '
+            '/detector/front/latency; record them with the record tool'
+        )
+    all_topics = ', '.join(f'{t.name} ({t.type})' for t in bag.topics.values())
+    return f'{bag.path}: has {what}. It has {all_topics or "nothing"}'
 
 
 def _truth_topic(camera: str, config: Config | None, pattern: str, detector: str) -> str:
