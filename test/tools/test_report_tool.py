@@ -90,7 +90,10 @@ def test_a_bag_without_results_lists_its_topics(tmp_path: Path, capsys) -> None:
 
 
 def test_the_cameras_of_another_vehicle_are_told(bag: Path, tmp_path: Path, capsys) -> None:
-    assert main(['report', str(bag), '--vehicle', 'laptop_8cam', '--out', str(tmp_path / 'p')]) == 1
+    assert (
+        main(['report', str(bag), '--vehicle', 'laptop_8cam', '--out', str(tmp_path / 'p.html')])
+        == 1
+    )
     told = capsys.readouterr().err
     assert 'no results of a camera of the vehicle (front_wide, ' in told
     assert 'but of front, rear: give the vehicle file' in told
