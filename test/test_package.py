@@ -194,3 +194,8 @@ def test_locks_hold_what_is_asked_for():
     # A sourced ROS 2 brings its own, and a second one would break its message classes.
     assert not {'numpy', 'opencv_python_headless', 'pyyaml'} & set(sourced)
     assert not [name for name in sourced if name.startswith('ros_')]
+
+
+def test_modules_of_tests_have_names_of_their_own():
+    names = [path.name for path in (ROOT / 'test').rglob('*.py') if path.name != 'conftest.py']
+    assert sorted(names) == sorted(set(names))  # pytest imports them all by their bare names
