@@ -102,8 +102,12 @@ def test_file_fits_the_dds_profile(name: str) -> None:
     assert dds.shortcomings(config, environ, shared_memory=free) == []
 
 
-def test_profile_file_is_what_fast_dds_expects() -> None:
-    (file,) = dds.environment('auto', {}).values()
+@pytest.mark.parametrize('reach', ['SUBNET', 'LOCALHOST'])
+def test_profile_file_is_what_fast_dds_expects(reach: str) -> None:
+    environ = dds.environment('auto', {dds.RANGE_VARIABLE: reach})
+    file = environ.pop(dds.FAST_DDS_3_VARIABLE)
+    assert environ == ({} if reach == 'SUBNET' else {dds.RANGE_VARIABLE: 'SYSTEM_DEFAULT'})
+    assert ('loopback' in file) == (reach == 'LOCALHOST')
     space = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
     root = ElementTree.parse(file).getroot()
     assert root.tag == f'{space}profiles'
@@ -123,6 +127,10 @@ def test_profile_file_is_what_fast_dds_expects() -> None:
         ({'ROS_DISTRO': 'humble'}, 'FASTRTPS_DEFAULT_PROFILES_FILE'),
         ({'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}, 'CYCLONEDDS_URI'),
         ({'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp'}, ''),
+        (
+            {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp', 'ROS_LOCALHOST_ONLY': '1'},
+            'CYCLONEDDS_URI',
+        ),
     ],
 )
 def test_environment_follows_the_middleware(environ: dict[str, str], variable: str) -> None:

@@ -22,6 +22,8 @@ FAST_DDS_3_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 FAST_DDS_2_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
 CYCLONE = 'rmw_cyclonedds_cpp'
+RANGE_VARIABLE = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
+HUMBLE_RANGE_VARIABLE = 'ROS_LOCALHOST_ONLY'
 
 SOCKET_BUFFER = Path('/proc/sys/net/core/rmem_max')
 SOCKET_BUFFER_DEFAULT = 'rmem_default'
@@ -44,7 +46,8 @@ def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -
         choice: ``auto`` for the profile of the middleware in use, ``none`` for no change, or an
             XML file of that middleware: a path, or the name of one in ``config/dds``.
         environ: the process's environment. Where it names a profile, or transports of Fast DDS,
-            ``auto`` leaves them as they are.
+            ``auto`` leaves them as they are. Where it keeps ROS on this computer, ``auto`` has
+            Fast DDS listen on loopback only, which it does not do by itself.
 
     Returns:
         Variables to add; empty when there is nothing to add.
@@ -59,6 +62,10 @@ def environment(choice: str = 'auto', environ: Mapping[str, str] = os.environ) -
     if choice == 'auto':
         if not variable or chosen_by_hand(environ):
             return {}
+        if rmw in FAST_DDS and _one_computer(environ):
+            file = find_resource('config/dds', 'fastdds_8cam_loopback', '.xml')
+            # The profile finds participants; LOCALHOST would add sockets of other addresses.
+            return {variable: str(file.absolute()), RANGE_VARIABLE: 'SYSTEM_DEFAULT'}
         name = 'cyclonedds_8cam' if rmw == CYCLONE else 'fastdds_8cam'
         file = find_resource('config/dds', name, '.xml')
     elif variable:
@@ -90,7 +97,7 @@ def apply(choice: str = 'auto', environ: MutableMapping[str, str] = os.environ) 
     added = environment(choice, environ)
     environ.update(added)
     if added:
-        (file,) = added.values()
+        file = added[profile_variable(rmw, environ)]
         return f'{rmw} with {file.removeprefix("file://")} (--dds none: without)'
     if by_hand:
         return f'{rmw} as {by_hand} of the environment says: {environ[by_hand]}'
@@ -105,6 +112,10 @@ def chosen_by_hand(environ: Mapping[str, str] = os.environ) -> str:
         # Fast DDS 3 still reads the name of Fast DDS 2.
         names += [FAST_DDS_2_VARIABLE, BUILTIN_VARIABLE]
     return next((name for name in names if environ.get(name)), '')
+
+
+def _one_computer(environ: Mapping[str, str]) -> bool:
+    return environ.get(RANGE_VARIABLE) == 'LOCALHOST' or environ.get(HUMBLE_RANGE_VARIABLE) == '1'
 
 
 def middleware(environ: Mapping[str, str] = os.environ) -> str:

@@ -189,7 +189,8 @@ def _own_domain() -> Iterator[None]:
         'ROS_DOMAIN_ID': str(random.choice(DOMAINS)),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }
-    with mock.patch.dict(os.environ, {**settings, **dds.environment()}):
+    settings |= dds.environment(environ={**os.environ, **settings})
+    with mock.patch.dict(os.environ, settings):
         yield
 
 
