@@ -9,14 +9,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hostile_messages import HOSTILE
+from hostile_messages import HOSTILE, array
 from peer import Peer, image_message, rows
+from rclpy.serialization import serialize_message
 from rig import Rig, noise, open_rig
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.msg import CameraStatus, PipelineStatus
 from yolox_trt_ros.ros.overlay_node import OverlayNode
+from yolox_trt_ros.ros.subscribe import MOST_RESULT_BYTES, subscribe_result
 
 pytestmark = pytest.mark.ros
 NAMESPACE = 'overlaid'
@@ -139,3 +141,26 @@ def test_hostile_results_cost_only_themselves(rig: Rig) -> None:
     finally:
         rig.peer.node.destroy_publisher(hostile)
         rig.peer.node.destroy_publisher(states)
+
+
+def test_a_result_that_is_too_large_or_cut_is_told_and_not_read(peer: Peer) -> None:
+    good: list[Any] = []
+    told: list[str] = []
+    large = Detection2DArray(detections=array().detections * (MOST_RESULT_BYTES // 400))
+    subscription = subscribe_result(
+        peer.node, Detection2DArray, '/bounded', good.append, 10, told.append
+    )
+    publisher = peer.node.create_publisher(Detection2DArray, '/bounded', 10)
+    try:
+        peer.until(publisher.get_subscription_count, 'the subscription')
+        publisher.publish(large)
+        publisher.publish(serialize_message(array())[:60])
+        publisher.publish(array())
+        peer.until(lambda: good, 'the good one')
+    finally:
+        peer.node.destroy_publisher(publisher)
+        peer.node.destroy_subscription(subscription)
+    assert len(good) == 1
+    assert len(told) == 2
+    assert f'expected at most {MOST_RESULT_BYTES}' in told[0]
+    assert 'Detection2DArray cannot be read' in told[1]

@@ -115,7 +115,9 @@ class Mosaic:
         tile = fit_into(picture, self._room)
         tile = tile.copy() if tile is picture else tile
         scale = np.float32(tile.shape[1] / picture.shape[1])
-        draw_on(tile, Detections(found.xyxy * scale, found.score, found.class_id), labels)
+        with np.errstate(over='ignore'):  # far outside is far outside
+            xyxy = found.xyxy * scale
+        draw_on(tile, Detections(xyxy, found.score, found.class_id), labels)
         return tile
 
     def put(self, camera: str, picture: np.ndarray | None, caption: str) -> None:

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -28,6 +29,7 @@ from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.intake import Ingest
 from yolox_trt_ros.ros.native_ingest import NativeIngest
 from yolox_trt_ros.ros.plain_ingest import PlainIngest
+from yolox_trt_ros.ros.subscribe import subscribe_result
 
 KEPT_S = 0.8
 """Images kept for their detections, in seconds of the camera's rate."""
@@ -133,10 +135,16 @@ class CameraOverlay:
             (Detection2DArray, 'detections', self._on_detections),
             (CameraLatency, 'latency', self._on_latency),
         ):
-            subscription = self._node.create_subscription(
-                kind, f'{self._base}/{topic}', callback, 2 * self._kept
+            self._subscriptions.append(
+                subscribe_result(
+                    self._node,
+                    kind,
+                    f'{self._base}/{topic}',
+                    callback,
+                    2 * self._kept,
+                    partial(self._unusable, self.camera.name),
+                )
             )
-            self._subscriptions.append(subscription)
         self._ingest = self._open_images()
 
     def _open_images(self) -> Ingest:

@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ from yolox_trt_ros.ros.overlay_camera import (
 )
 from yolox_trt_ros.ros.overlay_output import Canvas, Drawn, PictureTopic, status_lines
 from yolox_trt_ros.ros.process import run_node
+from yolox_trt_ros.ros.subscribe import subscribe_result
 from yolox_trt_ros.ros.vehicle_node import VehicleNode
 
 try:
@@ -148,16 +151,18 @@ class OverlayNode(VehicleNode, Node):
         wanted = status or any(topic.wanted for topic in self._topics.values())
         if wanted and not self._shared:
             if LabelInfo:
-                topic = f'{DETECTOR}/label_info'
-                self._shared.append(
-                    self.create_subscription(LabelInfo, topic, self._names.learn, _LATCHED)
-                )
-            topic = f'{DETECTOR}/status'
-            self._shared.append(self.create_subscription(PipelineStatus, topic, self._on_status, 1))
+                self._share(LabelInfo, 'label_info', self._names.learn, _LATCHED)
+            self._share(PipelineStatus, 'status', self._on_status, QoSProfile(depth=1))
         elif self._shared and not wanted:
             for subscription in self._shared:
                 self.destroy_subscription(subscription)
             self._shared = []
+
+    def _share(
+        self, kind: type, name: str, callback: Callable[[Any], None], qos: QoSProfile
+    ) -> None:
+        topic, unusable = f'{DETECTOR}/{name}', partial(self._unusable.tell, name)
+        self._shared.append(subscribe_result(self, kind, topic, callback, qos, unusable))
 
     def _tell_alone(self, camera: CameraOverlay) -> None:
         alone = ', '.join(f'{n} {stream}' for stream, n in camera.alone.items() if n)
