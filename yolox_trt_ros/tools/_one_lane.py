@@ -11,6 +11,7 @@ from yolox_trt_ros.compose import Model, available_cores, make_detector
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, lane_problems
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.tools._options import refuse_unused
 
 if TYPE_CHECKING:
     from yolox_trt_ros.engine.lanes import LaneEngine
@@ -77,8 +78,12 @@ def lane_of(args: argparse.Namespace, name: str) -> LaneConfig:
     """Return the lane that the arguments describe.
 
     Raises:
-        ConfigError: its values do not go together.
+        ConfigError: its values do not go together, or one would have no effect.
     """
+    if args.backend != 'tensorrt':
+        refuse_unused(args, add_arguments, 'precision ranges', '--backend tensorrt')
+    elif args.precision != 'int8':
+        refuse_unused(args, add_arguments, 'ranges', '--precision int8')
     lane = LaneConfig(
         name,
         device=args.device,

@@ -83,6 +83,8 @@ def chosen_pictures(args: argparse.Namespace) -> Pictures | None:
     """
     if args.pictures < 1:
         raise ConfigError(f'--pictures: expected at least 1, got {args.pictures}')
+    if args.topic and not args.bag:
+        raise ConfigError('--topic: for --bag only; leave out what would have no effect')
     if args.images:
         return folder_pictures(args.images, args.pictures)
     if args.bag:

@@ -34,9 +34,16 @@ from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
 from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._engine_timing import Timing, time_engine
 from yolox_trt_ros.tools._numbers import number
+from yolox_trt_ros.tools._options import refuse_unused
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 SHOWN = 12
+OF_MODEL = (
+    'device precision ranges batch max_batch typing strict_dla native_outputs dla_sram_kib '
+    'dla_local_dram_mib dla_global_dram_mib sparsity workspace_mib folder trust_folder runs layers '
+    'peak_tops json'
+)
+"""Options without an effect where a vehicle file says what to build."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,9 +92,15 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError('expected either a MODEL or --vehicle')
     console = Console(stderr=args.json)
     if args.vehicle:
+        refuse_unused(args, add_arguments, OF_MODEL, 'a MODEL, the vehicle file has its own,')
         return _build_vehicle(args, console)
     if not DEVICE.fullmatch(args.device) or args.device == 'cpu':
         raise ConfigError(f'--device: expected cuda:N or dla:N, got "{args.device}"')
+    if not args.runs:
+        refuse_unused(args, add_arguments, 'layers peak_tops', '--runs above 0')
+    if args.device.startswith('cuda'):
+        sizes = 'dla_sram_kib dla_local_dram_mib dla_global_dram_mib'
+        refuse_unused(args, add_arguments, sizes, '--device dla:N')
     path = find_resource('models', args.model, '.onnx')
     request = EngineRequest(load_tensorrt(), model_facts(path), _options(args))
     cache = EngineCache(args.folder or default_folder(), args.trust_folder)

@@ -37,6 +37,7 @@ from yolox_trt_ros.engine.compare import (
 from yolox_trt_ros.engine.graph import Graph
 from yolox_trt_ros.engine.onnx_file import read_onnx
 from yolox_trt_ros.tools import _one_lane
+from yolox_trt_ros.tools._options import refuse_unused
 from yolox_trt_ros.tools._pictures import add_picture_arguments, chosen_pictures, random_inputs
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--rows: expected 0 or more, got {args.rows}')
     if not args.other and args.device == 'cpu':
         raise ConfigError('expected a second ONNX file, or --device cuda:0 for an engine')
+    refuse_unused(args, add_arguments, 'backend', 'detect and evaluate')
+    if args.device == 'cpu':
+        refuse_unused(args, add_arguments, 'precision ranges inner', '--device cuda:N or dla:N')
     args.reference = find_resource('models', str(args.reference), '.onnx')
     args.other = args.other and find_resource('models', str(args.other), '.onnx')
     reference = read_onnx(args.reference)

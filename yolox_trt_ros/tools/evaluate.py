@@ -35,10 +35,15 @@ from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 from yolox_trt_ros.tools._matching import numbering
 from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.tools._one_lane import detector_of
+from yolox_trt_ros.tools._options import refuse_unused
 from yolox_trt_ros.tools.detect import frame_of
 
 MAX_DETECTIONS = 100
 """Per image, as COCO's evaluation counts them."""
+
+OF_MODEL = 'model worlds min_height device backend precision ranges score nms_iou antialias'
+OF_RESULTS = 'vehicle detector truth truth_topic truth_labels'
+"""Options, by what is evaluated."""
 
 Sample = tuple[np.ndarray, Labels]
 
@@ -78,7 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the tool and return its exit code."""
-    if args.bag or args.live is not None:
+    published = args.bag or args.live is not None
+    unused, where = (
+        (OF_MODEL, '--world and --coco') if published else (OF_RESULTS, '--bag and --live')
+    )
+    refuse_unused(args, add_arguments, unused, where)
+    if args.coco:
+        refuse_unused(args, add_arguments, 'worlds', '--world')
+    if published:
         return _evaluate_published.run(args)
     model = load_model(
         build(

@@ -33,6 +33,7 @@ from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
 from yolox_trt_ros.tools import evaluate
 from yolox_trt_ros.tools._coco_metrics import average_precision
 from yolox_trt_ros.tools._numbers import number
+from yolox_trt_ros.tools._options import refuse_unused
 from yolox_trt_ros.tools._pictures import add_picture_arguments, chosen_pictures
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the tool and return its exit code."""
+    if args.no_gate:
+        refuse_unused(args, add_arguments, 'max_drop', 'runs without --no-gate')
     methods = list(dict.fromkeys(map(Method.parse, args.method)))
     fp32 = _loaded(args.model, args.labels)
     classes, count, samples = _samples(args)

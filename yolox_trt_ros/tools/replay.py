@@ -156,6 +156,8 @@ def options_of(args: argparse.Namespace) -> ReplayOptions:
         raise ConfigError('--lockstep: needs --vehicle, which says what the cameras are')
     if args.lockstep and args.rate != 1.0:
         raise ConfigError('--rate: lockstep goes as fast as the detector answers; leave it out')
+    if args.lockstep and args.reliability == 'best_effort':
+        raise ConfigError('--reliability: lockstep loses no image, it is reliable; leave it out')
     return ReplayOptions(
         rate=args.rate,
         loop=args.loop,

@@ -28,6 +28,7 @@ from yolox_trt_ros.tools._bag_results import (
 )
 from yolox_trt_ros.tools._console import Console
 from yolox_trt_ros.tools._numbers import number
+from yolox_trt_ros.tools._options import refuse_unused
 from yolox_trt_ros.tools._page import write
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -77,8 +78,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--out: expected a name that ends in .html, got {args.out}')
     if not args.bag and not args.vehicle:
         raise ConfigError('--live and --replay need --vehicle, which names the topics')
-    if (args.topics or args.remap) and not args.replay:
-        raise ConfigError('--topics and --remap are for --replay')
+    if args.replay:
+        refuse_unused(args, add_arguments, 'detector', 'BAG and --live')
+    else:
+        refuse_unused(args, add_arguments, 'model topics remap', '--replay')
+    if not args.bag:
+        refuse_unused(args, add_arguments, 'images truth_labels', 'BAG')
     config = load_vehicle(args.vehicle) if args.vehicle else None
     args.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     if args.bag:
