@@ -186,7 +186,7 @@ def test_cameras_that_end_by_themselves_are_told_at_once(
     rig.ingest = open_ingest(rig.node, configure(source(tmp_path)), rig.pipeline)
     rig.until(lambda: errors)
     assert 'ended' in errors[0] and 'ValueError: sequence does not follow' in errors[0]
-    rig.until(lambda: 'sequence does not follow' in rig.ingest.notes['a'].last_problem)
+    rig.until(lambda: 'sequence does not follow' in rig.ingest.notes['a'].silence)
     rig.ingest.close()  # told already: raises nothing
 
 
