@@ -133,3 +133,12 @@ def test_names_of_darknet_are_names_of_coco(tmp_path: Path) -> None:
     classes = SharedClasses(names, ('tv', 'motorcycle'))
     assert classes.names == ['tv', 'motorcycle']
     assert numbering(names, classes.names).tolist() == [1, 0, -1]
+
+
+def test_an_input_of_a_type_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = write_yolox(tmp_path / 'm.onnx')
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = 99
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match='of unknown type 99, expected float32'):
+        load_model_spec(path)

@@ -130,7 +130,8 @@ def image_input(path: Path, model: Any) -> ImageInput:
             'fixed.onnx` makes a model with one'
         )
     number = image.type.tensor_type.elem_type
-    kind = onnx.TensorProto.DataType.Name(number)
+    kinds = onnx.TensorProto.DataType
+    kind = kinds.Name(number) if number in kinds.values() else f'of unknown type {number}'
     if kind not in INPUT_TYPES:
         raise ModelError(
             f'{path}: its input {image.name} is {kind.lower()}, expected float32, float16 or uint8'

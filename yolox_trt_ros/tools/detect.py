@@ -24,6 +24,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.jpeg import read_jpeg
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.printing import one_line
@@ -151,12 +152,10 @@ def read_file(file: Path) -> np.ndarray:
         FrameError: ``undecodable``: damaged, or a JPEG that was cut, which the node refuses too.
     """
     data = image_bytes(file)
-    image = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    jpeg = file.suffix.lower() in ('.jpg', '.jpeg')
-    if jpeg and data[:2].tobytes() == b'\xff\xd8':  # a suffix may be wrong
-        height, width = image.shape[:2]
-        image = decode_compressed(Frame('detect', 0, 0, 0, '', 'jpeg', height, width, 0, data))
-    return image
+    if data[:2].tobytes() != b'\xff\xd8':
+        return decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    jpeg = read_jpeg(data)
+    return decode_compressed(Frame('detect', 0, 0, 0, '', 'jpeg', jpeg.height, jpeg.width, 0, data))
 
 
 def frame_of(image: np.ndarray, sequence: int) -> Frame:
