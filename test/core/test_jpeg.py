@@ -189,3 +189,10 @@ HOSTILE = {
 def test_hostile_files_take_no_time(data: bytes) -> None:
     """Milliseconds; what grows with a square would take hours."""
     assert read(b'\xff\xd8' + data).problem
+
+
+def test_a_scan_of_no_components_is_no_picture():
+    begin = PLAIN.index(b'\xff\xda')
+    length = int.from_bytes(PLAIN[begin + 2 : begin + 4], 'big')
+    none = PLAIN[:begin] + segment(0xDA, b'\0\0\x3f\0') + PLAIN[begin + 2 + length :]
+    assert 'names no components' in read(none).problem

@@ -286,7 +286,7 @@ class _Walk:
             return f'its start of scan has {len(body)} bytes'
         units, blocks = self._units(body[1 : 1 + 2 * body[0] : 2])
         if not units:
-            return 'its start of scan names components that it has not'
+            return 'its start of scan names no components, or some that it has not'
         if self._interval and restarts < (units - 1) // self._interval:
             expected = (units - 1) // self._interval
             return f'a scan has {restarts} of {expected} restart markers: truncated'
@@ -301,7 +301,7 @@ class _Walk:
     def _units(self, components: bytes) -> tuple[int, int]:
         """Return how many units a scan of components has between restarts, and how many blocks."""
         known = [self._factors[c] for c in components if c in self._factors]
-        if len(known) != len(components):
+        if not known or len(known) != len(components):
             return 0, 0
         most = [max(factor[i] for factor in self._factors.values()) for i in (0, 1)]
         size = self._width, self._height
