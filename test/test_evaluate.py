@@ -98,8 +98,9 @@ def test_labels_that_are_not_coco_are_refused(tmp_path, capsys):
 
 
 def test_the_world_needs_at_least_one_world(capsys):
-    assert main(['evaluate', '--world', 'test', '--worlds', '0']) == 1
-    assert '--worlds: expected at least 1' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(['evaluate', '--world', 'test', '--worlds', '0'])
+    assert '--worlds: expected a number from 1' in capsys.readouterr().err
 
 
 def test_the_packaged_model_knows_the_rendered_world(tmp_path, capsys):
