@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,7 +32,7 @@ from yolox_trt_ros.ros.dds import environment
 
 # Nothing else on this machine is to hear these nodes. Domains above 101 may use others' ports.
 DOMAIN = 1 + os.getpid() % 100
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -135,8 +135,20 @@ class Peer:
         return bool(self.call(ChangeState, f'{node}/change_state', request).success)
 
     def state(self, node: str) -> str:
-        answer = self.call(GetState, f'{node}/get_state', GetState.Request())
-        return str(answer.current_state.label)
+        """Return a node's state; a node that has just begun may not know yet whom to answer."""
+        client = self.node.create_client(GetState, f'{node}/get_state')
+        end = time.monotonic() + PATIENCE_S
+        try:
+            self.until(client.service_is_ready, client.srv_name)
+            while True:
+                answer = client.call_async(GetState.Request())
+                with suppress(AssertionError):
+                    self.until(answer.done, client.srv_name, 2.0)
+                if answer.done():
+                    return str(answer.result().current_state.label)
+                assert time.monotonic() < end, f'{client.srv_name}: no answer'
+        finally:
+            self.node.destroy_client(client)
 
     def set_parameter(self, node: str, name: str, value: Any) -> str:
         """Return an empty string, or why the node refused."""

@@ -62,7 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def made(folder: Path) -> Iterator[dict[str, Subject]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', str(DOMAIN))
+        # Not the peer's: the port of a dead process stays while somebody writes to it.
+        patch.setenv('ROS_DOMAIN_ID', str(1 + (DOMAIN + 49) % 100))
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         yield {subject.name: subject for subject in signals.subjects(folder)}
 
@@ -182,8 +183,13 @@ def test_a_test_runner_that_is_killed_takes_its_detector_with_it(
 
 @pytest.mark.parametrize('how', [signal.SIGHUP, signal.SIGTERM])
 def test_the_bag_of_an_interrupted_recording_is_whole(
-    peer: Peer, made: dict[str, Subject], folder: Path, how: signal.Signals
+    peer: Peer,
+    made: dict[str, Subject],
+    folder: Path,
+    how: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN))
     output, log = folder / f'recorded_{how.name}', folder / 'record.log'
     words = ['yolox_trt_ros', 'record', '--vehicle', str(folder / 'two.param.yaml')]
     recorder = start(Subject('record', [*words, '--output', str(output)], 0.0, []), log)
