@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """
 import contextlib, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have switched it off
 from yolox_trt_ros.core.interruption import *
 from yolox_trt_ros.core import interruption
 def send(number=signal.SIGINT):

@@ -190,6 +190,7 @@ def test_the_bag_of_an_interrupted_recording_is_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN))
+    monkeypatch.delenv('ROS_AUTOMATIC_DISCOVERY_RANGE')  # the peer has none either
     output, log = folder / f'recorded_{how.name}', folder / 'record.log'
     words = ['yolox_trt_ros', 'record', '--vehicle', str(folder / 'two.param.yaml')]
     recorder = start(Subject('record', [*words, '--output', str(output)], 0.0, []), log)
@@ -198,7 +199,7 @@ def test_the_bag_of_an_interrupted_recording_is_whole(
     publisher = peer.node.create_publisher(DiagnosticArray, '/diagnostics', 50)
     wait_for('recording', log)
     peer.until(lambda: publisher.get_subscription_count() > 1, 'the recorder, beside the peer')
-    for _ in range(20):
+    for _ in range(100):  # some go by until the recorder has found the publisher, too
         publisher.publish(DiagnosticArray())
         peer.spin(0.05)
     recorder.send_signal(how)

@@ -127,9 +127,11 @@ def raise_on_signals(*, guest: bool = False) -> Iterator[None]:
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     if number == signal.SIGHUP:
         _leave_terminal()
+    if time.monotonic() < _State.last_s + REPEAT_S:
+        return  # the clean-up that the first one began may be held back already
     if _State.held:
         _State.waiting = True
-    elif time.monotonic() >= _State.last_s + REPEAT_S:
+    else:
         _State.last_s = time.monotonic()
         raise KeyboardInterrupt
 
