@@ -22,13 +22,13 @@ test: setup  ## Run the tests (ARGS='-k name')
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 
 bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
-	@$(VENV_PYTHON) -m yolox_trt_ros bench $(ARGS)
+	@$(VENV_PYTHON) -m benchmarks $(ARGS)
 
 fuzz: setup  ## Hostile and damaged input for every edge: a table (ARGS='--inputs 1000000', ARGS='bags --seed 7')
 	@$(VENV_PYTHON) test/fuzz/harness.py $(ARGS)
 
 soak: setup  ## Eight cameras that stop, change and are killed: memory and counts (ARGS='--seconds 3600')
-	@$(VENV_PYTHON) test/edge/soak.py $(ARGS)
+	@$(VENV_PYTHON) test/soak/soak.py $(ARGS)
 
 signals: setup  ## Start nodes and tools, signal them at random moments: clean ends, nothing left (ARGS='--starts 200')
 	@$(VENV_PYTHON) test/ros/signals.py $(ARGS)

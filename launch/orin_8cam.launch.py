@@ -16,7 +16,7 @@ from launch_ros.actions import Node
 
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.resources import find_resource, resource_names
-from yolox_trt_ros.ros.dds import environment
+from yolox_trt_ros.ros.dds.settings import environment
 
 VEHICLES, SUFFIX = 'config/vehicles', '.param.yaml'
 SWITCH = ['true', 'false']

@@ -1,10 +1,18 @@
 """Fixtures that tests of several folders share."""
 
+from __future__ import annotations
+
+import importlib
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import pytest
+from tensorrt_wheels import RTX, installed
+
+from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get('YOLOX_TRT_ROS_REAL') or ROOT.parent / 'shared' / 'real')
@@ -20,3 +28,21 @@ def real() -> Path:
     if not (REAL / 'reference_detections.json').is_file():
         pytest.skip(f'no real model and photographs at {REAL} (set YOLOX_TRT_ROS_REAL)')
     return REAL
+
+
+@pytest.fixture(scope='session')
+def rtx_folder() -> Path:
+    """Return where TensorRT-RTX is installed, for ``PYTHONPATH`` of other processes."""
+    return installed(RTX)
+
+
+@pytest.fixture(scope='session')
+def rtx(rtx_folder: Path) -> TensorRT:
+    """Return TensorRT-RTX, loaded into this process without being installed in it."""
+    module: ModuleType
+    sys.path.append(str(rtx_folder))
+    try:
+        module = importlib.import_module('tensorrt_rtx_bindings')
+    finally:
+        sys.path.remove(str(rtx_folder))
+    return TensorRT(module)

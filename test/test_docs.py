@@ -14,7 +14,7 @@ from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, LimitsConfi
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState, PipelineSnapshot
 from yolox_trt_ros.core.trace import STAGES
-from yolox_trt_ros.ros.intake import IngestNotes
+from yolox_trt_ros.ros.input.intake import IngestNotes
 from yolox_trt_ros.ros.status import camera_diagnostic, lane_diagnostic
 from yolox_trt_ros.telemetry.health import CameraNumbers, camera_health, lane_health
 from yolox_trt_ros.telemetry.report import Telemetry

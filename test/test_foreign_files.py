@@ -15,10 +15,10 @@ import pytest
 
 from yolox_trt_ros.core.errors import ConfigError, FrameError, YoloxTrtRosError
 from yolox_trt_ros.engine.ranges import RangeTable, read_ranges
+from yolox_trt_ros.evaluation.coco_file import read_coco
 from yolox_trt_ros.image_files import read_image, write_image
 from yolox_trt_ros.sim.sources import FolderSource, VideoSource
 from yolox_trt_ros.testing.golden_file import read_golden
-from yolox_trt_ros.tools._coco_file import read_coco
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
 GOLDEN: dict[str, Any] = {

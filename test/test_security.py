@@ -9,18 +9,20 @@ from pathlib import Path
 
 from yolox_trt_ros import image_files, yaml_files
 from yolox_trt_ros.bags import limits
+from yolox_trt_ros.cli.bag_limits import add_bag_limits
 from yolox_trt_ros.core import frame, model_file, model_limits, text_files
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.messages import MOST_CLASSES
 from yolox_trt_ros.core.parameters import table
-from yolox_trt_ros.detect import draw, labels
+from yolox_trt_ros.detect import labels
 from yolox_trt_ros.detect.cpu.decode import MOST_SCANS
+from yolox_trt_ros.draw import boxes
 from yolox_trt_ros.engine import cache
+from yolox_trt_ros.evaluation import coco_file
 from yolox_trt_ros.report import usable
-from yolox_trt_ros.ros import codecs, overlay_camera
+from yolox_trt_ros.ros.input import codecs
+from yolox_trt_ros.ros.overlay import camera
 from yolox_trt_ros.schedule import allowance
-from yolox_trt_ros.tools import _coco_file
-from yolox_trt_ros.tools._bag_limits import add_bag_limits
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'SECURITY.md').read_text()
@@ -55,12 +57,12 @@ def test_figures_are_those_of_the_code() -> None:
     assert (limits.START_S, limits.SLOWEST_BYTES_PER_S) == (60.0, 4e6)
     assert (yaml_files.MOST_BYTES, yaml_files.DEEPEST) == (8 * MIB, 64)
     assert yaml_files.MOST_VALUES == 1_000_000
-    assert (text_files.MOST_BYTES, _coco_file.MOST_BYTES) == (64 * MIB, GIB)
+    assert (text_files.MOST_BYTES, coco_file.MOST_BYTES) == (64 * MIB, GIB)
     assert (labels.MOST_BYTES, image_files.MOST_BYTES) == (MIB, GIB)
     assert (model_file.LARGEST, model_limits.MAX_TENSOR_BYTES) == (2 * GIB, 4 * GIB)
     assert (model_limits.MAX_BATCH, model_limits.MAX_SIDE) == (1024, 16384)
     assert cache.MOST_BYTES == 8 * GIB
-    assert (draw.MOST_DRAWN, overlay_camera.MOST_CLASSES) == (1000, 10_000)
+    assert (boxes.MOST_DRAWN, camera.MOST_CLASSES) == (1000, 10_000)
     assert (usable.MOST_NAMES, usable.LONGEST_TEXT) == (64, 500)
     assert MOST_CLASSES == 65_536
 

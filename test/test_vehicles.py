@@ -13,7 +13,7 @@ import yaml
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import table
-from yolox_trt_ros.ros import dds
+from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.sim.world.dataset import FIRST_SEED
 from yolox_trt_ros.vehicle_files import chosen_model, load_vehicle, vehicle_parameters
 
@@ -96,17 +96,17 @@ def test_all_files_describe_one_vehicle() -> None:
 
 @pytest.mark.parametrize('name', NAMES)
 def test_file_fits_the_dds_profile(name: str) -> None:
-    environ = dds.environment('auto', {})
+    environ = settings.environment('auto', {})
     config = load_vehicle(name)
     free = ROOT  # a disk with room, so that only the profile is judged
-    assert dds.shortcomings(config, environ, shared_memory=free) == []
+    assert settings.shortcomings(config, environ, shared_memory=free) == []
 
 
 @pytest.mark.parametrize('reach', ['SUBNET', 'LOCALHOST'])
 def test_profile_file_is_what_fast_dds_expects(reach: str) -> None:
-    environ = dds.environment('auto', {dds.RANGE_VARIABLE: reach})
-    file = environ.pop(dds.FAST_DDS_3_VARIABLE)
-    assert environ == ({} if reach == 'SUBNET' else {dds.RANGE_VARIABLE: 'SYSTEM_DEFAULT'})
+    environ = settings.environment('auto', {settings.RANGE_VARIABLE: reach})
+    file = environ.pop(settings.FAST_DDS_3_VARIABLE)
+    assert environ == ({} if reach == 'SUBNET' else {settings.RANGE_VARIABLE: 'SYSTEM_DEFAULT'})
     assert ('loopback' in file) == (reach == 'LOCALHOST')
     space = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
     root = ElementTree.parse(file).getroot()
@@ -116,7 +116,7 @@ def test_profile_file_is_what_fast_dds_expects(reach: str) -> None:
     ]
     used = [e.text for e in root.find(f'.//{space}userTransports') or ()]
     assert defined == used
-    assert dds.transport({dds.FAST_DDS_3_VARIABLE: file}).segment == 256 << 20
+    assert settings.transport({settings.FAST_DDS_3_VARIABLE: file}).segment == 256 << 20
 
 
 @pytest.mark.parametrize(
@@ -134,40 +134,40 @@ def test_profile_file_is_what_fast_dds_expects(reach: str) -> None:
     ],
 )
 def test_environment_follows_the_middleware(environ: dict[str, str], variable: str) -> None:
-    found = dds.environment('auto', environ)
+    found = settings.environment('auto', environ)
     assert list(found) == [variable] * bool(variable)
     for value in found.values():
         assert Path(value.removeprefix('file://')).is_file()
-    assert dds.environment('none', environ) == {}
+    assert settings.environment('none', environ) == {}
 
 
 def test_environment_leaves_the_users_own_profile_alone() -> None:
-    assert dds.environment('auto', {'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml'}) == {}
-    assert dds.environment('auto', {'FASTDDS_DEFAULT_PROFILES_FILE': '/mine.xml'}) == {}
+    assert settings.environment('auto', {'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml'}) == {}
+    assert settings.environment('auto', {'FASTDDS_DEFAULT_PROFILES_FILE': '/mine.xml'}) == {}
 
 
 def test_environment_refuses_what_is_no_file() -> None:
     with pytest.raises(ConfigError, match='does not exist'):
-        dds.environment('autt', {})
+        settings.environment('autt', {})
     with pytest.raises(ConfigError, match='takes no profile file'):
-        dds.environment('mine.xml', {'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp'})
+        settings.environment('mine.xml', {'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp'})
 
 
 def test_shortcomings_name_the_remedy(tmp_path: Path) -> None:
     config = load_vehicle('desktop_8cam')
-    (told,) = dds.shortcomings(config, {}, shared_memory=tmp_path)
+    (told,) = settings.shortcomings(config, {}, shared_memory=tmp_path)
     assert 'dds:=auto' in told
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' in told
-    environ = dds.environment('auto', {})
-    (told,) = dds.shortcomings(config, environ, shared_memory=tmp_path / 'none')
+    environ = settings.environment('auto', {})
+    (told,) = settings.shortcomings(config, environ, shared_memory=tmp_path / 'none')
     assert 'does not exist' in told
     buffer = tmp_path / 'rmem_max'
     buffer.write_text('212992\n')
     cyclone = {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}
-    (told,) = dds.shortcomings(config, cyclone, socket_buffer=buffer)
+    (told,) = settings.shortcomings(config, cyclone, socket_buffer=buffer)
     assert 'sysctl -w net.core.rmem_max' in told
     buffer.write_text('67108864\n')
-    assert dds.shortcomings(config, cyclone, socket_buffer=buffer) == []
+    assert settings.shortcomings(config, cyclone, socket_buffer=buffer) == []
 
 
 def test_small_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,9 +176,11 @@ def test_small_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         f_bavail, f_frsize = 16384, 4096
 
-    monkeypatch.setattr(dds.os, 'statvfs', lambda path: Docker)
+    monkeypatch.setattr(settings.os, 'statvfs', lambda path: Docker)
     config = load_vehicle('laptop_8cam')
-    (told,) = dds.shortcomings(config, dds.environment('auto', {}), shared_memory=tmp_path)
+    (told,) = settings.shortcomings(
+        config, settings.environment('auto', {}), shared_memory=tmp_path
+    )
     assert '64.0 MiB left' in told
     assert '--shm-size' in told
 
@@ -187,7 +189,7 @@ def test_damaged_profile_is_told(tmp_path: Path) -> None:
     file = tmp_path / 'profile.xml'
     file.write_text('<profiles>')
     with pytest.raises(ConfigError, match='cannot read the Fast DDS profile'):
-        dds.transport({'FASTDDS_DEFAULT_PROFILES_FILE': str(file)})
+        settings.transport({'FASTDDS_DEFAULT_PROFILES_FILE': str(file)})
 
 
 def test_command_line_takes_the_place_of_a_vehicles_model() -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from training.data import HEIGHT, WIDTH, Pictures
 from training.network import EdgeYolox, decode
+from yolox_trt_ros.evaluation.coco_metrics import Found, Labels, average_precision
 from yolox_trt_ros.sim.world.bodies import CLASSES
-from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
 
 SCORE, NMS_IOU = 0.01, 0.65
 LOWEST = (16, 20)

@@ -10,16 +10,18 @@ if __name__ == '__main__':
 import argparse
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
 from yolox_trt_ros import __version__, tools
+from yolox_trt_ros.cli.standard_output import StandardOutput
 from yolox_trt_ros.core.errors import MissingDependencyError, YoloxTrtRosError, did_you_mean
 from yolox_trt_ros.core.interruption import INTERRUPTED, begin, leave, raise_on_signals
 from yolox_trt_ros.core.printing import printable, shown
-from yolox_trt_ros.tools._standard_output import StandardOutput
 
 WRONG_USAGE = 2
+Main = Callable[[list[str] | None], int]
 
 WHERE_FROM = {
     'rclpy': 'source a ROS 2 installation',
@@ -81,20 +83,29 @@ def main(argv: list[str] | None = None) -> int:
         near = did_you_mean(wanted, names)
         print(f'yolox_trt_ros: there is no tool {shown(wanted)}{near}', file=sys.stderr)
         return WRONG_USAGE
+    return guarded(f'yolox_trt_ros {wanted}', lambda: _run(names, wanted, argv))
+
+
+def _run(names: list[str], wanted: str | None, argv: list[str]) -> int:
+    args = _parse(names, wanted, argv)
+    return int(args.run(args))
+
+
+def guarded(name: str, work: Callable[[], int]) -> int:
+    """Return ``work()``'s exit code; what users can mend is told in one line, without traceback."""
     try:
-        args = _parse(names, wanted, argv)
         # A tool that is told to end stops the processes that it started, as it does on Ctrl-C.
         with raise_on_signals():
-            return int(args.run(args))
+            return work()
     except (YoloxTrtRosError, OSError) as error:
-        print(printable(f'yolox_trt_ros {wanted}: {error}'), file=sys.stderr)
+        print(printable(f'{name}: {error}'), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return INTERRUPTED
 
 
-def program(argv: list[str] | None = None) -> NoReturn:
+def program(argv: list[str] | None = None, main: Main = main) -> NoReturn:
     """Be the process that runs one tool: end on signals, and with the one that started it."""
     begin(INTERRUPTED)
     output = StandardOutput()
@@ -104,10 +115,10 @@ def program(argv: list[str] | None = None) -> NoReturn:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     code = output.code(code)
     if 'rclpy' in sys.modules:
-        from yolox_trt_ros.ros import dds_segments
+        from yolox_trt_ros.ros.dds import segments
 
-        dds_segments.remove_own()  # nothing is there unless something went wrong
-        dds_segments.reclaim()
+        segments.remove_own()  # nothing is there unless something went wrong
+        segments.reclaim()
     leave(code)
 
 

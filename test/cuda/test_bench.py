@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.identity import identity, lane_devices
 from yolox_trt_ros.core.errors import MissingDependencyError
-from yolox_trt_ros.tools._identity import identity, lane_devices
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 pytest.importorskip('rich', reason='tools need rich')
-from yolox_trt_ros.tools import bench
+from benchmarks import command
 
 
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    bench.add_arguments(parser)
+    command.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -32,7 +32,7 @@ def test_the_output_file_stands_before_or_behind_the_name() -> None:
 
 def run(tmp_path: Path, name: str, *words: str) -> dict[str, Any]:
     file = tmp_path / 'out' / 'bench.json'
-    assert bench.run(parsed(name, *words, '--json', str(file))) == 0
+    assert command.run(parsed(name, *words, '--json', str(file))) == 0
     written: dict[str, Any] = json.loads(file.read_text())
     assert written['machine'].keys() == identity().keys()
     return written[name]  # type: ignore[no-any-return]

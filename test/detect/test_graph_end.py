@@ -13,12 +13,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import HEIGHT, LABELS, WIDTH, Graph, head, write_model, write_yolox
 
+from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.tools.detect import frame_of
 
 STRIDES = (8, 16, 32)
 CLASSES = len(LABELS)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from tiny_models import write_identity, write_yolox
 
 from yolox_trt_ros.__main__ import main
+from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import Model, make_detector
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import Detected
@@ -21,7 +22,6 @@ from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.half import to_half
-from yolox_trt_ros.tools.detect import frame_of
 
 
 def boxes(path: Path, image: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ def test_detect_with_a_fixed_batch(tmp_path: Path, image: np.ndarray) -> None:
 
 
 def test_names_of_darknet_are_names_of_coco(tmp_path: Path) -> None:
-    from yolox_trt_ros.tools._matching import SharedClasses, numbering
+    from yolox_trt_ros.evaluation.matching import SharedClasses, numbering
 
     names = ('motorbike', 'tvmonitor', 'van')
     classes = SharedClasses(names, ('tv', 'motorcycle'))

@@ -9,13 +9,13 @@ import pytest
 from matching import differences
 from test_postprocess import suppress
 
+from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.cpu.postprocess import nms
 from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.tools.detect import frame_of
 
 SCORE, IOU = 0.3, 0.45
 

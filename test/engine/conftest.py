@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from tensorrt_wheels import ROOT, RTX, installed
-
-from yolox_trt_ros.engine.tensorrt_versions import TensorRT
+from tensorrt_wheels import ROOT
 
 MODELS = ROOT / 'models'
-
-
-@pytest.fixture(scope='session')
-def rtx_folder() -> Path:
-    """Return where TensorRT-RTX is installed, for ``PYTHONPATH`` of other processes."""
-    return installed(RTX)
-
-
-@pytest.fixture(scope='session')
-def rtx(rtx_folder: Path) -> TensorRT:
-    """Return TensorRT-RTX, loaded into this process without being installed in it."""
-    module: ModuleType
-    sys.path.append(str(rtx_folder))
-    try:
-        module = importlib.import_module('tensorrt_rtx_bindings')
-    finally:
-        sys.path.remove(str(rtx_folder))
-    return TensorRT(module)
 
 
 @pytest.fixture(scope='session')

@@ -16,6 +16,7 @@ from test_runtime import HostMemory, Stream
 from tiny_models import write_identity
 
 from yolox_trt_ros.__main__ import main
+from yolox_trt_ros.cli.engine_run import EngineRun
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.detect.backends.tensorrt import Engine
 from yolox_trt_ros.engine.builder import build_engine
@@ -27,7 +28,6 @@ from yolox_trt_ros.engine.onnx_run import OnnxRun
 from yolox_trt_ros.engine.options import BuildOptions
 from yolox_trt_ros.engine.provide import EngineRequest
 from yolox_trt_ros.engine.surgery.optimize import operate
-from yolox_trt_ros.tools._engine_run import EngineRun
 
 ROOT = Path(__file__).resolve().parents[2]
 CUT = ROOT / 'models' / 'edge_n_cut.onnx'

@@ -47,7 +47,7 @@ OBJECTS = {
     'detect/backends/tensorrt_tensors.py': {
         'engine': 'ICudaEngine', 'context': 'IExecutionContext',
     },
-    'tools/_engine_run.py': {
+    'cli/engine_run.py': {
         'self._engine': 'ICudaEngine', 'self._context': 'IExecutionContext',
     },
 }  # fmt: skip

@@ -17,6 +17,8 @@ from matching import differences
 from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
+from yolox_trt_ros.cli.engine_run import EngineRun
+from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import load_model, make_detector, tensorrt_engine
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
@@ -29,8 +31,7 @@ from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.lanes import lane_engine
 from yolox_trt_ros.engine.onnx_file import read_onnx
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
-from yolox_trt_ros.tools._engine_run import EngineRun
-from yolox_trt_ros.tools.detect import as_rows, frame_of
+from yolox_trt_ros.tools.detect import as_rows
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]

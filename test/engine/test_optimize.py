@@ -19,6 +19,7 @@ from tiny_models import write_identity
 from tiny_models import write_yolox as write_tiny
 
 from yolox_trt_ros.__main__ import main
+from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
@@ -29,7 +30,7 @@ from yolox_trt_ros.engine.onnx_run import OnnxRun
 from yolox_trt_ros.engine.surgery import RENAMED_KEY
 from yolox_trt_ros.engine.surgery.optimize import operate
 from yolox_trt_ros.engine.surgery.proof import prove, prove_resized
-from yolox_trt_ros.tools.detect import as_rows, frame_of
+from yolox_trt_ros.tools.detect import as_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = bool(os.environ.get('YOLOX_TRT_ROS_FULL'))

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.bags.writer import BagWriter
+from yolox_trt_ros.cli.pictures import bag_pictures
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.builder import build_engine
@@ -31,7 +32,6 @@ from yolox_trt_ros.engine.qdq import insert_qdq, kept_layers, prepared
 from yolox_trt_ros.engine.ranges import RangeTable, read_ranges
 from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
 from yolox_trt_ros.engine.surgery.optimize import operate
-from yolox_trt_ros.tools._pictures import bag_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 CUT = ROOT / 'models' / 'edge_n_cut.onnx'

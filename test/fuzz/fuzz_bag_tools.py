@@ -25,9 +25,15 @@ from yolox_trt_ros.bags.definitions import Definitions
 from yolox_trt_ros.bags.limits import MIB, Limits
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.errors import BagError, ConfigError
+from yolox_trt_ros.evaluation.bag_results import (
+    find_topics,
+    gather_bag,
+    judge_bag,
+    labels_in,
+    samples,
+)
 from yolox_trt_ros.report.findings import figures, findings
-from yolox_trt_ros.tools._bag_cameras import cameras_in
-from yolox_trt_ros.tools._bag_results import find_topics, gather_bag, judge_bag, labels_in, samples
+from yolox_trt_ros.ros.replay.bag_cameras import cameras_in
 from yolox_trt_ros.tools.parameters import camera_names
 
 LIMITS = Limits(memory_bytes=64 * MIB, disk_bytes=64 * MIB, seconds=20.0)

@@ -18,8 +18,8 @@ from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.text_files import read_json
 from yolox_trt_ros.detect.labels import read_labels
 from yolox_trt_ros.engine.ranges import RangeTable, read_ranges
+from yolox_trt_ros.evaluation.coco_file import read_coco
 from yolox_trt_ros.testing.golden_file import read_golden
-from yolox_trt_ros.tools._coco_file import read_coco
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle, parameter_sections
 from yolox_trt_ros.yaml_files import read_yaml
 

@@ -1,11 +1,11 @@
-"""Image messages through the C++ reader under sanitizers: test/edge/fuzz has the program."""
+"""Image messages through the C++ reader under sanitizers: test/ros/input/fuzz has the program."""
 
 import sys
 from pathlib import Path
 
 from harness import Program
 
-FUZZ = Path(__file__).resolve().parents[1] / 'edge' / 'fuzz' / 'fuzz.py'
+FUZZ = Path(__file__).resolve().parents[1] / 'ros' / 'input' / 'fuzz' / 'fuzz.py'
 
 TARGETS = [
     Program(

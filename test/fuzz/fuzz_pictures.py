@@ -26,7 +26,7 @@ from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.frame import check_layout
 from yolox_trt_ros.core.image_files import read_file_head, read_kind
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.ros.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import READERS, Arrival
 
 ARRIVAL = Arrival('front', 0, 0)
 LABELS = (

@@ -21,15 +21,15 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.messages import stamp_ns_of
 from yolox_trt_ros.core.trace import STAGES
-from yolox_trt_ros.detect.captions import draw_caption, draw_table
-from yolox_trt_ros.detect.draw import draw_on
+from yolox_trt_ros.draw.boxes import draw_on
+from yolox_trt_ros.draw.captions import draw_caption, draw_table
+from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.report.findings import figures, findings
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.page import html
 from yolox_trt_ros.report.picture import png
-from yolox_trt_ros.ros.overlay_camera import ClassNames, caption_of
-from yolox_trt_ros.ros.overlay_output import status_lines
-from yolox_trt_ros.tools._judge import Judge
+from yolox_trt_ros.ros.overlay.camera import ClassNames, caption_of
+from yolox_trt_ros.ros.overlay.output import status_lines
 
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e308, -1e308, float('inf'), float('-inf'), float('nan'))
 HEADER = {'stamp': {'sec': 1_700_000_000, 'nanosec': 5}, 'frame_id': 'cam'}

@@ -15,7 +15,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency, CameraStatus, LaneStatus, PipelineStatus
-from yolox_trt_ros.ros.messages import detections_message, latency_message, time_message
+from yolox_trt_ros.ros.output.messages import detections_message, latency_message, time_message
 
 T0 = 1_700_000_000 * 10**9
 MS, SECOND = 10**6, 10**9

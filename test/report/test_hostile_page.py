@@ -15,15 +15,15 @@ import pytest
 from drive import T0, found, latency, status
 from hostile_messages import array
 
+from yolox_trt_ros.cli.page import sample
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.messages import MOST_CLASSES, names_of
+from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.report.findings import figures, findings
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.page import html
 from yolox_trt_ros.report.picture import png
 from yolox_trt_ros.report.recording import Quality, Recording, Sample
-from yolox_trt_ros.tools._judge import Judge
-from yolox_trt_ros.tools._page import sample
 
 RUN = "document.documentElement.setAttribute('data-run','yes')"
 NAMES = (

@@ -37,7 +37,7 @@ from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from tiny_models import write_yolox  # noqa: E402
 
 from yolox_trt_ros.msg import CameraStatus, LaneStatus, PipelineStatus  # noqa: E402
-from yolox_trt_ros.ros.dds import environment  # noqa: E402
+from yolox_trt_ros.ros.dds.settings import environment  # noqa: E402
 
 SPAWN = multiprocessing.get_context('spawn')
 RATE_HZ = 6.0

@@ -28,7 +28,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core import children
-from yolox_trt_ros.ros.dds import environment
+from yolox_trt_ros.ros.dds.settings import environment
 
 # Nothing else on this machine is to hear these nodes. Domains above 101 may use others' ports.
 DOMAIN = 1 + os.getpid() % 100

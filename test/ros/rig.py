@@ -22,7 +22,7 @@ from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.msg import CameraLatency, CameraStatus, PipelineStatus
-from yolox_trt_ros.ros.codecs import Arrival, read_image
+from yolox_trt_ros.ros.input.codecs import Arrival, read_image
 
 SECOND = 10**9
 

@@ -30,8 +30,8 @@ import yaml
 
 from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core import children
-from yolox_trt_ros.ros.dds import environment
-from yolox_trt_ros.ros.serialize_images import SerializedImage
+from yolox_trt_ros.ros.dds.settings import environment
+from yolox_trt_ros.ros.output.serialize_images import SerializedImage
 from yolox_trt_ros.sim.encode import encode
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,9 +27,9 @@ from vision_msgs.msg import Detection2DArray
 from yolox_trt_ros.core import children
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.ros.dds import environment
-from yolox_trt_ros.ros.serialize_images import SerializedImage, camera_info
-from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
+from yolox_trt_ros.ros.dds.settings import environment
+from yolox_trt_ros.ros.output.serialize_images import SerializedImage, camera_info
+from yolox_trt_ros.ros.output.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.sim.encode import encode
 
 pytestmark = pytest.mark.ros

@@ -19,8 +19,8 @@ from signals import Moment, Outcome, Subject
 
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core import children
-from yolox_trt_ros.ros import dds_segments
-from yolox_trt_ros.ros.dds import environment
+from yolox_trt_ros.ros.dds import segments
+from yolox_trt_ros.ros.dds.settings import environment
 
 pytestmark = pytest.mark.ros
 STARTS = 8
@@ -147,7 +147,7 @@ def test_what_a_killed_detector_left_is_removed_by_the_next_start(
     killed.wait()
     left = signals.shared_memory() - before
     assert len(left) > 3
-    time.sleep(dds_segments.JUST_MADE_S)
+    time.sleep(segments.JUST_MADE_S)
     moment = Moment(0.0, 'model ')
     outcome = signals.start_and_signal(subject, moment, [signal.SIGINT], 0.0, folder)
     assert 'bytes of shared memory that killed processes had left' in outcome.log

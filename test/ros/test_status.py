@@ -8,7 +8,7 @@ from yolox_trt_ros.bags.definitions import Definitions
 from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, LimitsConfig, RigConfig
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState, PipelineSnapshot
-from yolox_trt_ros.ros.intake import IngestNotes
+from yolox_trt_ros.ros.input.intake import IngestNotes
 from yolox_trt_ros.ros.status import camera_status, lane_status
 from yolox_trt_ros.telemetry.report import Telemetry
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'report'))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'ros'))
 
 PATIENCE_S = 180.0
 
@@ -26,7 +21,7 @@ class LiveDetector:
         import rclpy
         from rclpy.qos import DurabilityPolicy, QoSProfile
 
-        from yolox_trt_ros.ros.dds import environment
+        from yolox_trt_ros.ros.dds.settings import environment
 
         domain = {'ROS_DOMAIN_ID': str(1 + os.getpid() % 100)}
         self.env = {**os.environ, **environment(), **domain}
@@ -43,7 +38,7 @@ class LiveDetector:
         from rclpy.serialization import serialize_message
 
         from yolox_trt_ros.core.messages import stamp_ns_of
-        from yolox_trt_ros.ros.messages import time_message
+        from yolox_trt_ros.ros.output.messages import time_message
 
         messages, start, shift = drive(), time.time_ns(), 0
         first, span = messages[0][0], messages[-1][0] - messages[0][0] + PERIOD

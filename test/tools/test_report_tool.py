@@ -18,7 +18,7 @@ from tiny_models import write_yolox
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.tools._judge import Judge
+from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 
@@ -270,7 +270,7 @@ def test_a_full_disk_is_told(vehicle: Path, tmp_path: Path, live_detector) -> No
 @pytest.mark.ros
 def test_an_error_in_a_callback_is_not_lost(monkeypatch) -> None:
     """What a callback does not count itself is told when the listening ends."""
-    from yolox_trt_ros.tools._live_results import LiveResults
+    from yolox_trt_ros.evaluation.live_results import LiveResults
 
     monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     judge, config = Judge(['car'], ['bus', 'car']), load_vehicle('laptop_8cam')

@@ -26,11 +26,11 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.ros.dds import shortcomings
-from yolox_trt_ros.ros.messages import detections_message
+from yolox_trt_ros.ros.dds.settings import shortcomings
+from yolox_trt_ros.ros.output.messages import detections_message
+from yolox_trt_ros.ros.output.serialize_images import SerializedImage, camera_info, write_stamp
+from yolox_trt_ros.ros.output.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.ros.process import Stopping, run_node
-from yolox_trt_ros.ros.serialize_images import SerializedImage, camera_info, write_stamp
-from yolox_trt_ros.ros.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.ros.vehicle_node import VehicleNode
 from yolox_trt_ros.sim.loops import Loop
 from yolox_trt_ros.sim.sources import WORLD, source_name

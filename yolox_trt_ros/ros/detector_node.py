@@ -20,13 +20,13 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
-from yolox_trt_ros.ros.camera_watch import CameraWatch
-from yolox_trt_ros.ros.dds import shortcomings
-from yolox_trt_ros.ros.ingest import open_ingest
-from yolox_trt_ros.ros.intake import Ingest, IngestNotes
+from yolox_trt_ros.ros.dds.settings import shortcomings
+from yolox_trt_ros.ros.input.camera_watch import CameraWatch
+from yolox_trt_ros.ros.input.ingest import open_ingest
+from yolox_trt_ros.ros.input.intake import Ingest, IngestNotes
+from yolox_trt_ros.ros.output.publishers import ResultPublishers
 from yolox_trt_ros.ros.parameters import flat_table, forget_removed, read_parameters
 from yolox_trt_ros.ros.process import run_node
-from yolox_trt_ros.ros.publishers import ResultPublishers
 from yolox_trt_ros.ros.status import StatusPublisher
 from yolox_trt_ros.ros.transitions import Transitions
 from yolox_trt_ros.ros.vehicle_node import VehicleNode

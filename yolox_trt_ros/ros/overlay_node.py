@@ -25,21 +25,16 @@ from rclpy.subscription import Subscription
 
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.threads import named_thread
-from yolox_trt_ros.detect.captions import draw_caption, draw_stale, draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.detect.draw import draw_on
-from yolox_trt_ros.detect.mosaic import Mosaic
+from yolox_trt_ros.draw.boxes import draw_on
+from yolox_trt_ros.draw.captions import draw_caption, draw_stale, draw_table
+from yolox_trt_ros.draw.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.counted_log import CountedLog
-from yolox_trt_ros.ros.overlay_camera import (
-    CameraOverlay,
-    ClassNames,
-    Parts,
-    caption_of,
-)
-from yolox_trt_ros.ros.overlay_output import Canvas, Drawn, PictureTopic, status_lines
+from yolox_trt_ros.ros.input.subscribe import subscribe_result
+from yolox_trt_ros.ros.overlay.camera import CameraOverlay, ClassNames, Parts, caption_of
+from yolox_trt_ros.ros.overlay.output import Canvas, Drawn, PictureTopic, status_lines
 from yolox_trt_ros.ros.process import run_node
-from yolox_trt_ros.ros.subscribe import subscribe_result
 from yolox_trt_ros.ros.vehicle_node import VehicleNode
 
 try:

@@ -22,8 +22,8 @@ from rclpy.utilities import remove_ros_args
 
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.interruption import ending_signals, leave_at_once
-from yolox_trt_ros.ros import dds_segments
-from yolox_trt_ros.ros.dds import apply
+from yolox_trt_ros.ros.dds import segments
+from yolox_trt_ros.ros.dds.settings import apply
 from yolox_trt_ros.ros.executor import SteadyExecutor
 
 M_TRIM_THRESHOLD = -1
@@ -101,7 +101,7 @@ def run_node(
         node.stopping.set()
         node.join(GRACE_S)
         left = sorted(thread.name for thread in set(threading.enumerate()) - before)
-        dds_segments.remove_own()  # nothing is there unless something went wrong
+        segments.remove_own()  # nothing is there unless something went wrong
     if left:
         # Native code that outlives the interpreter would abort.
         told = f'{", ".join(left)} did not end within {GRACE_S:g} s'
@@ -144,7 +144,7 @@ class _NodeThread(threading.Thread):
         """Do it all; see :func:`run_node`."""
         try:
             settings = apply(self._dds)
-            removed = dds_segments.reclaim()
+            removed = segments.reclaim()
             # rclpy's own handlers would shut the context down while other threads still publish.
             rclpy.init(args=self._args, signal_handler_options=SignalHandlerOptions.NO)
             get_logger(self._program).info(settings)
@@ -159,7 +159,7 @@ class _NodeThread(threading.Thread):
             self._spin()
         except BaseException as error:
             self._judge(error)
-        dds_segments.reclaim()  # what a killed peer kept the middleware from removing
+        segments.reclaim()  # what a killed peer kept the middleware from removing
 
     def _end(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Note what ended the node, before the process begins to end: then nothing counts."""

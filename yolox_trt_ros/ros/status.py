@@ -14,8 +14,8 @@ from yolox_trt_ros.core.printing import one_line, printable
 from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.msg import CameraStatus, LaneStatus, PipelineStatus
-from yolox_trt_ros.ros.intake import IngestNotes
-from yolox_trt_ros.ros.messages import time_message
+from yolox_trt_ros.ros.input.intake import IngestNotes
+from yolox_trt_ros.ros.output.messages import time_message
 from yolox_trt_ros.telemetry.health import Health, Level
 from yolox_trt_ros.telemetry.report import INACTIVE, CameraReport, LaneReport, PipelineReport
 

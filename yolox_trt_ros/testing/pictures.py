@@ -12,10 +12,10 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.detect.draw import Colour, corners, draw_tag, text_size
-from yolox_trt_ros.detect.mosaic import fit_into
+from yolox_trt_ros.draw.boxes import Colour, corners, draw_tag, text_size
+from yolox_trt_ros.draw.mosaic import fit_into
 from yolox_trt_ros.image_files import write_image
-from yolox_trt_ros.ros.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import READERS, Arrival
 from yolox_trt_ros.testing.golden import Comparison, FrameDifference
 from yolox_trt_ros.testing.results import ImageKey, ImageNumbers, Replayed
 

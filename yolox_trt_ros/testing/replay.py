@@ -24,7 +24,7 @@ from yolox_trt_ros.core.messages import detections_of
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.core.trace import FrameTrace
-from yolox_trt_ros.ros.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import READERS, Arrival
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.testing.results import ImageNumbers, Replayed, Result
 from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle, vehicle_parameters
@@ -121,10 +121,10 @@ def _through_topics(
     from rclpy.serialization import deserialize_message
     from vision_msgs.msg import Detection2DArray
 
-    from yolox_trt_ros.ros.replay import Replay
-    from yolox_trt_ros.ros.replay_options import ReplayOptions
-    from yolox_trt_ros.tools._processes import NodeProcess
-    from yolox_trt_ros.tools._watcher import Watcher
+    from yolox_trt_ros.ros.node_process import NodeProcess
+    from yolox_trt_ros.ros.replay.options import ReplayOptions
+    from yolox_trt_ros.ros.replay.player import Replay
+    from yolox_trt_ros.ros.watcher import Watcher
 
     answers: dict[str, dict[int, bytes]] = {c.name: {} for c in config.cameras}
     options = ReplayOptions(remap=remap, lockstep=True, timeout_s=timeout_s, detector=DETECTOR)
@@ -183,14 +183,14 @@ def _for_the_node(flat: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _own_domain() -> Iterator[None]:
     """Keep topics off the network and away from whatever else runs here."""
-    from yolox_trt_ros.ros import dds
+    from yolox_trt_ros.ros.dds import settings
 
-    settings = {
+    own = {
         'ROS_DOMAIN_ID': str(random.choice(DOMAINS)),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }
-    settings |= dds.environment(environ={**os.environ, **settings})
-    with mock.patch.dict(os.environ, settings):
+    own |= settings.environment(environ={**os.environ, **own})
+    with mock.patch.dict(os.environ, own):
         yield
 
 

@@ -18,6 +18,10 @@ from rich.progress import Progress as ProgressBar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from yolox_trt_ros.cli.console import Console
+from yolox_trt_ros.cli.engine_timing import Timing, time_engine
+from yolox_trt_ros.cli.numbers import number
+from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.compose import lane_specs, load_model
 from yolox_trt_ros.core.config import DEVICE
 from yolox_trt_ros.core.errors import ConfigError
@@ -31,10 +35,6 @@ from yolox_trt_ros.engine.placement_report import Placement
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
-from yolox_trt_ros.tools._console import Console
-from yolox_trt_ros.tools._engine_timing import Timing, time_engine
-from yolox_trt_ros.tools._numbers import number
-from yolox_trt_ros.tools._options import refuse_unused
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 SHOWN = 12

@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yolox_trt_ros.cli import one_lane
+from yolox_trt_ros.cli.options import refuse_unused
+from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures, random_inputs
 from yolox_trt_ros.compose import tensorrt_engine
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
@@ -36,9 +39,6 @@ from yolox_trt_ros.engine.compare import (
 )
 from yolox_trt_ros.engine.graph import Graph
 from yolox_trt_ros.engine.onnx_file import read_onnx
-from yolox_trt_ros.tools import _one_lane
-from yolox_trt_ros.tools._options import refuse_unused
-from yolox_trt_ros.tools._pictures import add_picture_arguments, chosen_pictures, random_inputs
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'other', type=Path, nargs='?', help='a version of it, also ONNX or packaged'
     )
     add_picture_arguments(parser, required=False, count=4)
-    _one_lane.add_arguments(parser)
+    one_lane.add_arguments(parser)
     parser.set_defaults(backend='tensorrt')
     parser.add_argument(
         '--inner', choices=INNER, default='layers',
@@ -99,11 +99,11 @@ def _compared(
     other = read_onnx(args.other) if args.other else reference
     if args.device == 'cpu':
         return compare_models(reference, other, pictures)
-    from yolox_trt_ros.tools._engine_run import EngineRun
+    from yolox_trt_ros.cli.engine_run import EngineRun
 
-    lane = _one_lane.lane_of(args, 'compare')
+    lane = one_lane.lane_of(args, 'compare')
     marked = inner_tensors(reference, other, args.inner)
-    engine = _one_lane.engine_of(args, lane, args.other or args.reference, marked)
+    engine = one_lane.engine_of(args, lane, args.other or args.reference, marked)
     content, device, core = tensorrt_engine(lane, engine)
     import cupy
 
@@ -145,7 +145,7 @@ def _spec(path: Path, model: ModelProto) -> ModelSpec:
 def _print_table(found: Sequence[TensorDifference], rows: int) -> None:
     from rich.table import Table
 
-    from yolox_trt_ros.tools._console import Console
+    from yolox_trt_ros.cli.console import Console
 
     table = Table(box=None, pad_edge=False)
     for title in ('tensor', 'layer'):

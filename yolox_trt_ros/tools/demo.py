@@ -20,22 +20,22 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from yolox_trt_ros.cli.console import Console
+from yolox_trt_ros.cli.page import write
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
-from yolox_trt_ros.detect.captions import draw_table
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.detect.mosaic import Mosaic
+from yolox_trt_ros.draw.captions import draw_table
+from yolox_trt_ros.draw.mosaic import Mosaic
+from yolox_trt_ros.evaluation.matching import Tally
+from yolox_trt_ros.evaluation.observer import Observer
 from yolox_trt_ros.image_files import write_image
 from yolox_trt_ros.msg import PipelineStatus
-from yolox_trt_ros.ros.overlay_output import status_lines
-from yolox_trt_ros.tools._console import Console
-from yolox_trt_ros.tools._matching import Tally
-from yolox_trt_ros.tools._observer import Observer
-from yolox_trt_ros.tools._page import write
-from yolox_trt_ros.tools._processes import NodeProcess, isolate
+from yolox_trt_ros.ros.node_process import NodeProcess, isolate
+from yolox_trt_ros.ros.overlay.output import status_lines
 from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, chosen_model, load_vehicle
 
 START_S = 60.0

@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from yolox_trt_ros.cli import one_lane
+from yolox_trt_ros.cli.one_lane import detector_of
+from yolox_trt_ros.cli.pictures import frame_of, image_files
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detections import Detections
@@ -29,12 +31,8 @@ from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detect.cpu.decode import decode_compressed
-from yolox_trt_ros.detect.draw import draw_detections
+from yolox_trt_ros.draw.boxes import draw_detections
 from yolox_trt_ros.image_files import decode, image_bytes, write_image
-from yolox_trt_ros.tools import _one_lane
-from yolox_trt_ros.tools._one_lane import detector_of
-
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--class-agnostic', action='store_true', help='NMS across classes')
     parser.add_argument('--json', type=Path, help='write results here (default: standard output)')
     parser.add_argument('--draw', type=Path, help='write drawn copies into this folder')
-    _one_lane.add_arguments(parser)
+    one_lane.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,28 +105,13 @@ def _keep_sources(files: list[Path], draw: Path | None) -> None:
             )
 
 
-def image_files(path: Path) -> list[Path]:
-    """Return the image files of a folder, sorted by name, or the one file given.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    files = [path] if path.is_file() else sorted(path.glob('*')) if path.is_dir() else []
-    files = [f for f in files if f.suffix.lower() in SUFFIXES]
-    if not files:
-        raise ConfigError(
-            f'--images: expected an image or a folder of images, got {one_line(path)}'
-        )
-    return files
-
-
 def detect_files(
     files: list[Path], detector: Detector
 ) -> Iterator[tuple[Path, np.ndarray, Detections | FrameError]]:
     """Yield each file with its pixels (BGR) and what was found in it, showing progress."""
     from rich.progress import track
 
-    from yolox_trt_ros.tools._console import Console
+    from yolox_trt_ros.cli.console import Console
 
     try:
         for i, file in enumerate(
@@ -156,14 +139,6 @@ def read_file(file: Path) -> np.ndarray:
         return decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     jpeg = read_jpeg(data)
     return decode_compressed(Frame('detect', 0, 0, 0, '', 'jpeg', jpeg.height, jpeg.width, 0, data))
-
-
-def frame_of(image: np.ndarray, sequence: int) -> Frame:
-    """Return a BGR image (uint8 (height, width, 3)) as a frame."""
-    height, width = image.shape[:2]
-    now = time.monotonic_ns()
-    data = np.ascontiguousarray(image).reshape(-1)
-    return Frame('detect', sequence, now, now, '', 'bgr8', height, width, width * 3, data)
 
 
 def as_rows(found: Detections) -> list[list[float]]:

@@ -14,11 +14,11 @@ from dataclasses import asdict
 
 from rich.table import Table
 
+from yolox_trt_ros.cli.console import Console, Text
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.printing import printable
-from yolox_trt_ros.tools._console import Console, Text
-from yolox_trt_ros.tools._doctor import hardware, memory, software, vehicle
-from yolox_trt_ros.tools._doctor.finding import Check, Finding, Level, Wanted, examine
+from yolox_trt_ros.doctor import hardware, memory, software, vehicle
+from yolox_trt_ros.doctor.finding import Check, Finding, Level, Wanted, examine
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 CHECKS: tuple[Check, ...] = (

@@ -19,6 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from yolox_trt_ros.cli import one_lane
+from yolox_trt_ros.cli.bag_limits import add_bag_limits
+from yolox_trt_ros.cli.numbers import number
+from yolox_trt_ros.cli.one_lane import detector_of
+from yolox_trt_ros.cli.options import refuse_unused
+from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.class_names import matching
 from yolox_trt_ros.core.config import ModelConfig
@@ -27,16 +33,11 @@ from yolox_trt_ros.core.errors import ConfigError, FrameError, did_you_mean
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.evaluation import published
+from yolox_trt_ros.evaluation.coco_file import read_coco
+from yolox_trt_ros.evaluation.coco_metrics import Found, Labels, average_precision
+from yolox_trt_ros.evaluation.matching import numbering
 from yolox_trt_ros.image_files import read_image
-from yolox_trt_ros.tools import _evaluate_published, _one_lane
-from yolox_trt_ros.tools._bag_limits import add_bag_limits
-from yolox_trt_ros.tools._coco_file import read_coco
-from yolox_trt_ros.tools._coco_metrics import Found, Labels, average_precision
-from yolox_trt_ros.tools._matching import numbering
-from yolox_trt_ros.tools._numbers import number
-from yolox_trt_ros.tools._one_lane import detector_of
-from yolox_trt_ros.tools._options import refuse_unused
-from yolox_trt_ros.tools.detect import frame_of
 
 MAX_DETECTIONS = 100
 """Per image, as COCO's evaluation counts them."""
@@ -70,28 +71,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help='pixels; lower labels are ignored (default: 0)',
     )
-    _one_lane.add_arguments(parser)
+    one_lane.add_arguments(parser)
     parser.add_argument('--score', type=float, default=0.01, help='lowest score (default: 0.01)')
     parser.add_argument('--nms-iou', type=float, default=0.65, help='NMS overlap (default: 0.65)')
     parser.add_argument(
         '--antialias', action='store_true', help='average images that shrink by more than two'
     )
     parser.add_argument('--json', type=Path, help='write the figures here as well')
-    _evaluate_published.add_arguments(parser)
+    published.add_arguments(parser)
     add_bag_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the tool and return its exit code."""
-    published = args.bag or args.live is not None
+    of_results = args.bag or args.live is not None
     unused, where = (
-        (OF_MODEL, '--world and --coco') if published else (OF_RESULTS, '--bag and --live')
+        (OF_MODEL, '--world and --coco') if of_results else (OF_RESULTS, '--bag and --live')
     )
     refuse_unused(args, add_arguments, unused, where)
     if args.coco:
         refuse_unused(args, add_arguments, 'worlds', '--world')
-    if published:
-        return _evaluate_published.run(args)
+    if of_results:
+        return published.run(args)
     model = load_model(
         build(
             ModelConfig,
@@ -205,7 +206,7 @@ def detect(
     """
     from rich.progress import track
 
-    from yolox_trt_ros.tools._console import Console
+    from yolox_trt_ros.cli.console import Console
 
     of_label = numbering(classes, shared)
     of_model = [numbering(model.spec.labels, shared) for model, _ in pairs]

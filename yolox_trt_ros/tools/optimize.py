@@ -161,7 +161,7 @@ def _compare_resized(
 
 
 def _pictures(args: argparse.Namespace, spec: ModelSpec) -> Iterator[np.ndarray]:
-    from yolox_trt_ros.tools._pictures import folder_pictures, random_inputs
+    from yolox_trt_ros.cli.pictures import folder_pictures, random_inputs
 
     yield from random_inputs(spec, RANDOM_PICTURES)
     if args.images:
@@ -206,7 +206,7 @@ def _print_changes(surgery: Surgery, proof: Proof) -> None:
 def _print_layers(verdicts: Sequence[LayerVerdict]) -> None:
     from rich.table import Table
 
-    from yolox_trt_ros.tools._console import Console, Text
+    from yolox_trt_ros.cli.console import Console, Text
 
     table = Table('layer', 'operator', 'output', 'device', 'why', box=None, pad_edge=False)
     for v in verdicts:

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from yolox_trt_ros.cli.bag_limits import add_bag_limits
 from yolox_trt_ros.compose import available_cores, load_model
 from yolox_trt_ros.core.config import MAX_CAMERAS, Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import Parameter, build, table
-from yolox_trt_ros.tools._bag_limits import add_bag_limits
 from yolox_trt_ros.vehicle_files import flatten
 
 if TYPE_CHECKING:
     from yolox_trt_ros.bags.reader import Bag
-    from yolox_trt_ros.tools._bag_cameras import BagCamera, BagCameras
+    from yolox_trt_ros.ros.replay.bag_cameras import BagCamera, BagCameras
 
 HEAD = """# Parameters of a vehicle file
 
@@ -153,7 +153,7 @@ def vehicle_file(
         BagError: the bag cannot be read, or has no such topic.
     """
     from yolox_trt_ros.bags.reader import Bag
-    from yolox_trt_ros.tools._bag_cameras import cameras_in
+    from yolox_trt_ros.ros.replay.bag_cameras import cameras_in
 
     given = {'path': _whole(model), 'labels': _whole(labels)}
     given = {name: value for name, value in given.items() if value}

@@ -19,6 +19,9 @@ from rich.box import SIMPLE
 from rich.progress import Progress
 from rich.table import Table
 
+from yolox_trt_ros.cli.console import Console, Text
+from yolox_trt_ros.cli.gantt import draw_gantt
+from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
@@ -35,9 +38,6 @@ from yolox_trt_ros.schedule.analysis import (
     lane_utilisation,
 )
 from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
-from yolox_trt_ros.tools._console import Console, Text
-from yolox_trt_ros.tools._gantt import draw_gantt
-from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
 LEVELS = ('p50', 'p95', 'p99', 'max')

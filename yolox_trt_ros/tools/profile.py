@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from yolox_trt_ros.cli.console import Console
+from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.compose import lane_specs, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import Detector
@@ -28,8 +30,6 @@ from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.warmup import sizes_to_measure, warmup_frame
-from yolox_trt_ros.tools._console import Console
-from yolox_trt_ros.tools._numbers import number
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 UNTIMED_RUNS = 3

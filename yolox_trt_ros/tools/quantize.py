@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yolox_trt_ros.cli.numbers import number
+from yolox_trt_ros.cli.options import refuse_unused
+from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures
 from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
 from yolox_trt_ros.core.config import LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detector
@@ -30,11 +33,8 @@ from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx, write_whole
 from yolox_trt_ros.engine.qdq import PARTS, insert_qdq, kept_layers, prepared
 from yolox_trt_ros.engine.ranges import RangeTable, file_digest
 from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
+from yolox_trt_ros.evaluation.coco_metrics import average_precision
 from yolox_trt_ros.tools import evaluate
-from yolox_trt_ros.tools._coco_metrics import average_precision
-from yolox_trt_ros.tools._numbers import number
-from yolox_trt_ros.tools._options import refuse_unused
-from yolox_trt_ros.tools._pictures import add_picture_arguments, chosen_pictures
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -210,7 +210,7 @@ class _Progress:
     def __call__(self, items: Iterable[Any], title: str) -> Iterable[Any]:
         from rich.progress import track
 
-        from yolox_trt_ros.tools._console import Console
+        from yolox_trt_ros.cli.console import Console
 
         count = len(items) if isinstance(items, list) else self._pictures
         return track(items, title, count, console=Console(stderr=True), transient=True)

@@ -19,16 +19,16 @@ from rich.live import Live
 from rich.table import Table
 
 from yolox_trt_ros.bags.writer import STORAGES, BagWriter
+from yolox_trt_ros.cli.console import Console
+from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError
 from yolox_trt_ros.core.interruption import INTERRUPTED, held_back
 from yolox_trt_ros.core.topics import absolute
-from yolox_trt_ros.ros import dds
+from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
-from yolox_trt_ros.ros.replay_topics import TYPE_NAMES
-from yolox_trt_ros.tools._console import Console
-from yolox_trt_ros.tools._numbers import number
-from yolox_trt_ros.tools._recorder import Recorder, Wanted
+from yolox_trt_ros.ros.replay.recorder import Recorder, Wanted
+from yolox_trt_ros.ros.replay.topics import TYPE_NAMES
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 LOOK_S = 1.0
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     _check_space(output.absolute().parent, args.keep_free_mb)
     keep_large_buffers()
     console = Console()
-    console.print(dds.apply(args.dds), highlight=False)
+    console.print(settings.apply(args.dds), highlight=False)
     try:
         with BagWriter(output, args.storage) as bag:
             recorder, ended = _record(bag, topics, args, console)

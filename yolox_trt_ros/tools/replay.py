@@ -28,18 +28,18 @@ from rich.progress import (
 
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.selection import remappings
+from yolox_trt_ros.cli.bag_limits import add_bag_limits
+from yolox_trt_ros.cli.console import Console
+from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.interruption import INTERRUPTED
 from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.ros import dds
-from yolox_trt_ros.ros.lockstep import Outcome
+from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
-from yolox_trt_ros.ros.replay import Replay
-from yolox_trt_ros.ros.replay_options import ReplayOptions
-from yolox_trt_ros.tools._bag_limits import add_bag_limits
-from yolox_trt_ros.tools._console import Console
-from yolox_trt_ros.tools._numbers import number
-from yolox_trt_ros.tools._watcher import Watcher
+from yolox_trt_ros.ros.replay.lockstep import Outcome
+from yolox_trt_ros.ros.replay.options import ReplayOptions
+from yolox_trt_ros.ros.replay.player import Replay
+from yolox_trt_ros.ros.watcher import Watcher
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     130 if that is because it was interrupted.
     """
     options = options_of(args)
-    settings = dds.apply(args.dds)
+    chosen = settings.apply(args.dds)
     config = load_vehicle(args.vehicle) if args.vehicle else None
     console = Console(stderr=True)
     keep_large_buffers()
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         replay = Replay(watcher.node, bag, options, config, warn=console.print)
         watcher.executor.wake()  # it waits without the new subscriptions otherwise
         console.print(f'{args.bag}: {bag.storage}, {(bag.end_ns - bag.start_ns) / 1e9:.1f} s')
-        console.print(settings, highlight=False)
+        console.print(chosen, highlight=False)
         interrupted = False
         try:
             _play(replay, console)

@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from yolox_trt_ros.bags.reader import Bag
+from yolox_trt_ros.cli.bag_limits import add_bag_limits
+from yolox_trt_ros.cli.console import Console
+from yolox_trt_ros.cli.numbers import number
+from yolox_trt_ros.cli.options import refuse_unused
+from yolox_trt_ros.cli.page import write
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.report.recording import Recording
-from yolox_trt_ros.ros import dds
-from yolox_trt_ros.tools._bag_limits import add_bag_limits
-from yolox_trt_ros.tools._bag_results import (
+from yolox_trt_ros.evaluation.bag_results import (
     find_topics,
     gather_bag,
     judge_bag,
@@ -26,10 +28,8 @@ from yolox_trt_ros.tools._bag_results import (
     read_labels,
     samples,
 )
-from yolox_trt_ros.tools._console import Console
-from yolox_trt_ros.tools._numbers import number
-from yolox_trt_ros.tools._options import refuse_unused
-from yolox_trt_ros.tools._page import write
+from yolox_trt_ros.report.recording import Recording
+from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 PAIRS_S = 10.0
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if args.bag:
         recording = from_bag(args, config)
     elif config and args.replay:
-        from yolox_trt_ros.tools._replayed import from_replay
+        from yolox_trt_ros.evaluation.replayed import from_replay
 
         recording = from_replay(args, config)
     else:
@@ -126,13 +126,13 @@ def _recorded(args: argparse.Namespace, config: Config | None, bag: Bag, images:
 
 def from_live(args: argparse.Namespace, config: Config) -> Recording:
     """Return what a running detector does now."""
-    from yolox_trt_ros.tools._live_results import label_names, listen
-    from yolox_trt_ros.tools._observer import Observer
+    from yolox_trt_ros.evaluation.live_results import label_names, listen
+    from yolox_trt_ros.evaluation.observer import Observer
 
     if not args.live > 0:
         raise ConfigError(f'--live: expected more than 0 s, got {args.live:g}')
     detector = args.detector or '/detector'
-    dds.apply()
+    settings.apply()
     observer = Observer(config, label_names(read_labels(args.labels), detector), detector)
     with observer:
         listen(args.live, 'listening')

@@ -1,0 +1,94 @@
+"""A vision_msgs that is laid out otherwise: built from definitions, loaded instead of ours.
+
+Only what an array of detections needs is built, some ten seconds of CPU time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).resolve().parents[3]
+PREFIX = Path(sys.prefix)
+KEPT = ('BoundingBox2D', 'Detection2D', 'Detection2DArray', 'ObjectHypothesis', 'Point2D', 'Pose2D')
+KEPT += ('ObjectHypothesisWithPose', 'VisionInfo')
+ALTERED = {
+    # The score is a float64 in the vision_msgs of every distribution so far.
+    'ObjectHypothesis': 'string class_id\nfloat32 score\n',
+    'DoubleHypothesis': 'uint8 kind\nfloat64 score\nfloat32[3] colour\nstring class_id\n',
+    'DoubleHypothesisWithPose': 'geometry_msgs/PoseWithCovariance pose\n'
+    'vision_msgs/DoubleHypothesis hypothesis\n',
+    'MovedDetection2D': 'string id\nint16 track\nvision_msgs/BoundingBox2D bbox\nfloat32[] more\n'
+    'vision_msgs/DoubleHypothesisWithPose[] results\nbool still\nstd_msgs/Header header\n',
+    'MovedDetection2DArray': 'std_msgs/Header header\nvision_msgs/MovedDetection2D[] detections\n',
+}
+
+
+@pytest.fixture(scope='module')
+def altered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment of a process that finds the altered messages."""
+    folder = tmp_path_factory.mktemp('altered')
+    source, installed = folder / 'source', folder / 'installed'
+    (source / 'msg').mkdir(parents=True)
+    theirs = ROOT / 'setup_env' / 'vision_msgs'
+    for name in ('CMakeLists.txt', 'package.xml'):
+        shutil.copy(theirs / name, source)
+    for name in KEPT:
+        shutil.copy(theirs / 'msg' / f'{name}.msg', source / 'msg')
+    for name, definition in ALTERED.items():
+        (source / 'msg' / f'{name}.msg').write_text(definition)
+    environ = dict(os.environ)
+    options = ['-DBUILD_TESTING=OFF', f'-DPython3_EXECUTABLE={sys.executable}']
+    if not environ.get('ROS_DISTRO'):  # as setup_env builds the messages of this environment
+        options += ['-GNinja', f'-DCMAKE_PROJECT_INCLUDE={ROOT}/setup_env/wheels.cmake']
+        environ['PATH'] = f'{PREFIX / "bin"}{os.pathsep}{environ["PATH"]}'
+        environ['AMENT_PREFIX_PATH'] = environ['CMAKE_PREFIX_PATH'] = str(PREFIX)
+    build = str(folder / 'build')
+    for command in (
+        ['cmake', '-S', str(source), '-B', build, f'-DCMAKE_INSTALL_PREFIX={installed}', *options],
+        ['cmake', '--build', build, '--target', 'install'],
+    ):
+        done = subprocess.run(command, env=environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (package,) = installed.glob('**/vision_msgs/__init__.py')
+    before = {
+        'PYTHONPATH': package.parents[1],
+        'LD_LIBRARY_PATH': f'{installed / "lib"}{os.pathsep}{PREFIX / "lib"}',
+        'AMENT_PREFIX_PATH': installed,
+    }
+    for name, folders in before.items():
+        environ[name] = os.pathsep.join(filter(None, [str(folders), environ.get(name)]))
+    return environ | {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_DOMAIN_ID': '99'}
+
+
+def publish(environ: dict[str, str], which: str) -> tuple[dict[str, Any], str]:
+    """Return what a reader got, and what was logged."""
+    command = [sys.executable, str(Path(__file__).with_name('altered_results.py')), which]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told['from'].startswith(environ['PYTHONPATH'].partition(os.pathsep)[0])
+    return told, done.stderr
+
+
+def test_numbers_of_another_type_are_published_typed_and_told(altered: dict[str, str]) -> None:
+    told, log = publish(altered, 'as they are')
+    assert told['way'].startswith('typed: Detection2DArray as this ROS 2 has it')
+    assert 'results are published as typed messages' in log
+    assert told['scores'] == [0.5, 0.25] and told['same']
+
+
+def test_moved_and_added_members_are_where_they_belong(altered: dict[str, str]) -> None:
+    told, log = publish(altered, 'moved')
+    assert told['way'] == 'templates'
+    assert 'typed' not in log
+    assert told['scores'] == [0.5, 0.25] and told['same'] and told['same bytes']

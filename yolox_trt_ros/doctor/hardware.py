@@ -1,0 +1,119 @@
+"""Processor, GPUs, DLAs and clocks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from yolox_trt_ros.compose import available_cores
+from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
+from yolox_trt_ros.engine.cuda_devices import cuda_driver
+from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
+
+GIB = 1 << 30
+FULL_POWER_MODE = 'MAXN'
+RUNS_AT = 0.9
+"""Share of its highest clock at which an engine counts as running at full speed."""
+
+
+def processor(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether there are cores enough to receive eight cameras."""
+    cores = available_cores()
+    busy = os.getloadavg()[0]
+    told = f'{cores} cores may be used, {busy:.1f} are busy'
+    if cores < 4:
+        yield Finding(Level.WARN, 'CPU', told, 'eight raw cameras take about two cores alone')
+    elif busy > cores / 2:
+        yield Finding(Level.WARN, 'CPU', told, 'end what else runs')
+    else:
+        yield Finding(Level.OK, 'CPU', told)
+
+
+def gpus(wanted: Wanted) -> Iterator[Finding]:
+    """List the GPUs that the driver finds, and those that lanes name in vain."""
+    driver = cuda_driver()
+    if driver.problem:
+        remedy = 'install the NVIDIA driver; in a container: --gpus all' if wanted.gpu else ''
+        told = driver.problem + ('' if wanted.gpu else ': only lanes on the CPU will run')
+        yield Finding(wanted.lacking(wanted.gpu), 'GPU', told, remedy)
+        return
+    for device in driver.devices:
+        kind = 'integrated' if device.integrated else 'discrete'
+        told = (
+            f'cuda:{device.index} {device.name}, compute capability {device.compute_capability}, '
+            f'{device.memory / GIB:.0f} GiB, {kind}; driver for CUDA {driver.version}'
+        )
+        yield Finding(Level.OK, 'GPU', told)
+    named = {x.device for x in wanted.config.lanes} if wanted.config else set()
+    there = {f'cuda:{device.index}' for device in driver.devices}
+    for device_name in sorted(n for n in named - there if n.startswith('cuda:')):
+        yield Finding(Level.FAIL, 'GPU', f'there is no {device_name}', f'use {", ".join(there)}')
+
+
+def dlas(wanted: Wanted) -> Iterator[Finding]:
+    """Say how many DLA cores TensorRT finds."""
+    try:
+        cores = int(load_tensorrt().builder().num_DLA_cores)
+        told = f'{cores or "no"} cores'
+    except YoloxTrtRosError:  # told elsewhere
+        cores, told = 0, 'TensorRT finds none, for it does not run here'
+    named = {x.device for x in wanted.config.lanes} if wanted.config else set()
+    missing = sorted(n for n in named if n.startswith('dla:') and int(n[4:]) >= cores)
+    if missing:
+        remedy = 'a Jetson AGX Orin has two, with TensorRT 8.5 to 10.7 or 11.4.1'
+        yield Finding(Level.FAIL, 'DLA', f'{told}; lanes name {", ".join(missing)}', remedy)
+    else:
+        yield Finding(Level.OK, 'DLA', told)
+
+
+def jetson(wanted: Wanted, root: Path = Path('/')) -> Iterator[Finding]:
+    """Judge, on a Jetson, whether it is in its fastest mode, with its clocks up."""
+    name = root / 'proc/device-tree/model'
+    if not (root / 'etc/nv_tegra_release').exists():
+        return
+    board = name.read_text(errors='replace').strip('\0\n ') if name.exists() else 'a Jetson'
+    release = (root / 'etc/nv_tegra_release').read_text().partition(',')[0].strip('# \n')
+    yield Finding(Level.OK, 'Jetson', f'{board}, {release}')
+    mode = power_mode()
+    if not mode:
+        told = 'the power mode cannot be read (no jtop, no nvpmodel)'
+        yield Finding(Level.WARN, 'power mode', told, 'pip install jetson-stats')
+    elif not mode.startswith(FULL_POWER_MODE):
+        yield Finding(Level.WARN, 'power mode', mode, 'sudo nvpmodel -m 0, where heat allows')
+    else:
+        yield Finding(Level.OK, 'power mode', mode)
+    yield from clocks(root)
+
+
+def power_mode() -> str:
+    """Return the name of the power mode, from jetson-stats or nvpmodel; '' if neither tells."""
+    try:
+        from jtop import jtop
+
+        with jtop() as board:
+            return str(board.nvpmodel.name)
+    except Exception:  # not installed, its service is not running, or it does not know the board
+        pass
+    if not shutil.which('nvpmodel'):
+        return ''
+    done = subprocess.run(['nvpmodel', '-q'], capture_output=True, text=True, timeout=10)
+    lines = [x.partition(':')[2].strip() for x in done.stdout.splitlines() if 'Power Mode' in x]
+    return lines[0] if lines else ''
+
+
+def clocks(root: Path) -> Iterator[Finding]:
+    """Read the clocks of GPU and memory controller from sysfs, as jetson_clocks sets them."""
+    for folder in sorted((root / 'sys/class/devfreq').glob('*')):
+        if not folder.name.endswith(('gpu', 'gv11b', 'ga10b', 'emc')):
+            continue
+        low, high = (int((folder / f'{m}_freq').read_text()) for m in ('min', 'max'))
+        told = f'{folder.name}: {low / 1e6:.0f} to {high / 1e6:.0f} MHz'
+        if low < RUNS_AT * high:
+            remedy = 'sudo jetson_clocks, so that latencies do not depend on the load before'
+            yield Finding(Level.WARN, 'clocks', told, remedy)
+        else:
+            yield Finding(Level.OK, 'clocks', told)

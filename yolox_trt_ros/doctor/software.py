@@ -1,0 +1,151 @@
+"""Python, ROS 2 and the packages, and whether they fit together."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+from yolox_trt_ros import __version__
+from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
+from yolox_trt_ros.engine.cuda_devices import cuda_driver
+from yolox_trt_ros.engine.tensorrt_versions import MODULES, load_tensorrt
+from yolox_trt_ros.ros.dds import settings
+
+PYTHONS = ((3, 10), (3, 13))
+RTX_CAPABILITIES = ('7.5', '8.0', '8.6', '8.9', '12.')
+
+
+def python(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether this Python is one that the package is made for."""
+    told = f'{platform.python_version()} on {platform.machine()}, yolox_trt_ros {__version__}'
+    right = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
+    remedy = '' if right else 'use Python 3.10 to 3.13'
+    yield Finding(Level.OK if right else Level.FAIL, 'Python', told, remedy)
+
+
+def ros(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether there is a ROS 2, and whether the messages are built."""
+    distro = os.environ.get('ROS_DISTRO')
+    where = f'{distro}, sourced' if distro else 'wheels from PyPI'
+    found, problem = _import('rclpy')
+    if found is None:
+        told = f'no rclpy: {problem}'
+        yield Finding(Level.FAIL, 'ROS 2', told, 'source a ROS 2 installation, or make setup')
+        return
+    yield Finding(Level.OK, 'ROS 2', where)
+    for name, remedy in (
+        ('vision_msgs.msg', f'apt install ros-{distro or "<distro>"}-vision-msgs, or make setup'),
+        ('yolox_trt_ros.msg', 'build the package with colcon, or make setup'),
+    ):
+        found, problem = _import(name)
+        if found is None:
+            yield Finding(Level.FAIL, 'messages', f'{name}: {problem}', remedy)
+    found, problem = _import('yolox_trt_ros._native')
+    if found is None:
+        told = f'the C++ part is not built: images come in by rclpy, slower ({problem})'
+        yield Finding(Level.WARN, 'image intake', told, 'build the package with colcon')
+    else:
+        yield Finding(Level.OK, 'image intake', 'C++, without extra copies')
+
+
+def middleware(wanted: Wanted) -> Iterator[Finding]:
+    """Say which RMW there is."""
+    rmw = settings.middleware()
+    found, problem = _import(rmw)
+    profile = settings.active_profile() or 'launch files give it the package’s profile'
+    if rmw not in (*settings.FAST_DDS, settings.CYCLONE):
+        told = f'{rmw}: nothing is known about eight cameras over it'
+        yield Finding(Level.WARN, 'middleware', told, f'RMW_IMPLEMENTATION={settings.DEFAULT_RMW}')
+    elif found is None and not os.environ.get('ROS_DISTRO'):
+        yield Finding(Level.FAIL, 'middleware', f'{rmw}: {problem}', 'make setup')
+    else:
+        yield Finding(Level.OK, 'middleware', f'{rmw}; {profile}')
+
+
+def packages(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether the packages are there that every lane needs."""
+    versions = []
+    for name, package in (
+        ('numpy', 'numpy'), ('cv2', 'opencv-python-headless'), ('yaml', 'pyyaml'), ('onnx', 'onnx'),
+    ):  # fmt: skip
+        found, problem = _import(name)
+        if found is None:
+            yield Finding(Level.FAIL, name, problem, f'pip install {package}')
+        else:
+            versions.append(f'{name} {_version(found)}')
+    yield Finding(Level.OK, 'packages', ', '.join(versions))
+
+
+def onnx_runtime(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether ONNX Runtime is there, and uses the GPU where a lane wants that."""
+    found, problem = _import('onnxruntime')
+    lanes = wanted.config.lanes if wanted.config else ()
+    on_gpu = any(x.backend == 'onnxruntime' and x.device != 'cpu' for x in lanes)
+    needed = not lanes or any(x.backend == 'onnxruntime' for x in lanes)
+    if found is None:
+        level = Level.FAIL if needed else Level.WARN
+        yield Finding(level, 'ONNX Runtime', problem, 'pip install onnxruntime')
+        return
+    providers = [p.removesuffix('ExecutionProvider') for p in found.get_available_providers()]
+    told = f'{_version(found)}, runs on {", ".join(providers)}'
+    if on_gpu and 'CUDA' not in providers:
+        remedy = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
+        yield Finding(Level.FAIL, 'ONNX Runtime', told, remedy)
+    else:
+        yield Finding(Level.OK, 'ONNX Runtime', told)
+
+
+def cupy(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether CuPy is there, and made for this driver's CUDA."""
+    driver = cuda_driver()
+    major = driver.version.partition('.')[0] or '13'
+    found, problem = _import('cupy')
+    if found is None:
+        needed = wanted.gpu
+        told = problem if needed else 'not installed; only lanes on a GPU need it'
+        remedy = f'pip install cupy-cuda{major}x' if needed else ''
+        yield Finding(wanted.lacking(needed), 'CuPy', told, remedy)
+        return
+    number = found.cuda.runtime.runtimeGetVersion()
+    built = f'{number // 1000}.{number % 1000 // 10}'
+    told = f'{_version(found)} for CUDA {built}'
+    if driver.version and number // 1000 > int(major):
+        told += f', the driver knows CUDA up to {driver.version}'
+        remedy = f'pip install cupy-cuda{major}x instead, or a newer driver'
+        yield Finding(wanted.lacking(wanted.gpu), 'CuPy', told, remedy)
+    else:
+        yield Finding(Level.OK, 'CuPy', told)
+
+
+def tensorrt(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether TensorRT is there, and knows this GPU."""
+    if all(_import(name)[0] is None for name in MODULES) and not wanted.tensorrt:
+        yield Finding(Level.OK, 'TensorRT', 'not installed; only tensorrt lanes need it')
+        return
+    found = load_tensorrt()  # raises with the remedy
+    told = f'{found}, types {"from the ONNX" if found.strong_typing == "always" else "chosen"}'
+    devices = cuda_driver().devices
+    unknown = [d for d in devices if not d.compute_capability.startswith(RTX_CAPABILITIES)]
+    if found.name == 'tensorrt_rtx' and unknown:
+        told += f'; it does not run on {unknown[0].name} ({unknown[0].compute_capability})'
+        yield Finding(wanted.lacking(wanted.tensorrt), 'TensorRT', told, 'pip install tensorrt')
+    else:
+        yield Finding(Level.OK, 'TensorRT', told)
+
+
+def _import(name: str) -> tuple[ModuleType | None, str]:
+    """Return a module, or None and what went wrong."""
+    try:
+        return importlib.import_module(name), ''
+    except ModuleNotFoundError as error:
+        return None, 'not installed' if error.name == name.partition('.')[0] else str(error)
+    except Exception as error:  # a package that breaks while it loads is as good as missing
+        return None, f'it does not load: {error}'
+
+
+def _version(module: ModuleType) -> str:
+    return str(getattr(module, '__version__', 'of unknown version'))

@@ -1,0 +1,83 @@
+"""The vehicle: its file, model, engines, and the way of its images."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from yolox_trt_ros.compose import lane_model, load_model
+from yolox_trt_ros.core.config import ModelConfig
+from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
+from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
+from yolox_trt_ros.engine.lanes import lane_engine
+from yolox_trt_ros.engine.provide import default_folder
+from yolox_trt_ros.ros.dds import settings
+from yolox_trt_ros.vehicle_files import load_vehicle
+
+EXAMPLE = 'desktop_8cam'
+"""Vehicle whose eight cameras of 7 MB an image are looked at where none is given."""
+
+ENGINE_SPACE = 1 << 30
+
+
+def cameras(wanted: Wanted) -> Iterator[Finding]:
+    """Say what the vehicle file asks for; that it is valid was found out before."""
+    if wanted.config is None:
+        return
+    lanes = [f'{x.name} ({x.backend} on {x.device})' for x in wanted.config.lanes]
+    rate = sum(camera.rate_hz for camera in wanted.config.cameras)
+    told = f'{len(wanted.config.cameras)} cameras, {rate:g} images/s, on {", ".join(lanes)}'
+    yield Finding(Level.OK, 'vehicle', told)
+
+
+def model(wanted: Wanted) -> Iterator[Finding]:
+    """Read the model and its labels."""
+    loaded = load_model(wanted.config.model if wanted.config else build(ModelConfig, {}))
+    spec = loaded.spec
+    told = f'{loaded.path.name}: {spec.width}x{spec.height}, {len(spec.labels)} labels'
+    yield Finding(Level.OK, 'model', told)
+
+
+def engines(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether the tensorrt lanes' engines are built, and whether they have room."""
+    if wanted.config is None or not wanted.tensorrt:
+        return
+    settings = wanted.config.engines
+    folder = Path(settings.folder).expanduser() if settings.folder else default_folder()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < ENGINE_SPACE or not os.access(existing, os.W_OK):
+        told = f'{folder}: {free >> 20} MiB free, writable: {os.access(existing, os.W_OK)}'
+        yield Finding(Level.FAIL, 'engine cache', told, 'make room, or set engines.folder')
+    never = replace(settings, build='never')
+    loaded = load_model(wanted.config.model)
+    for lane in wanted.config.lanes:
+        if lane.backend != 'tensorrt':
+            continue
+        try:
+            lane_engine(lane, lane_model(lane, loaded), never)
+            yield Finding(Level.OK, f'engine of {lane.name}', 'built and undamaged')
+        except MissingDependencyError:
+            return  # told elsewhere
+        except EngineError as error:
+            level = Level.FAIL if settings.build == 'never' else Level.WARN
+            remedy = 'the first start builds it, or now: python -m yolox_trt_ros build --vehicle'
+            yield Finding(level, f'engine of {lane.name}', str(error).partition(';')[0], remedy)
+
+
+def transport(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether the images fit through the middleware as launch files start it."""
+    config = wanted.config or load_vehicle(EXAMPLE)
+    environ = {**os.environ, **settings.environment()}
+    size = sum(map(settings.image_bytes, config.cameras)) / 1e6
+    whose = 'the vehicle’s' if wanted.config else 'eight 1920x1280'
+    shortcomings = settings.shortcomings(config, environ)
+    for shortcoming in shortcomings:
+        told, _, remedy = shortcoming.partition(': ')
+        yield Finding(Level.WARN, 'images', told, remedy)
+    if not shortcomings:
+        yield Finding(Level.OK, 'images', f'{whose} cameras, {size:.0f} MB at a time, fit')

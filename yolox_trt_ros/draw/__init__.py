@@ -1,0 +1,1 @@
+"""Pictures for people: boxes, captions, the mosaic of all cameras."""

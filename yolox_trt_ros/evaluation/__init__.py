@@ -1,0 +1,1 @@
+"""Results against truth: who reads results, the join by stamp, matching, metrics."""

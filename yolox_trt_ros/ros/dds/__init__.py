@@ -1,0 +1,1 @@
+"""The middleware: its settings, profiles and shared memory."""

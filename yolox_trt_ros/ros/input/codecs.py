@@ -1,0 +1,292 @@
+"""Serialised image messages in, frames out; detections in, messages out.
+
+Images are read straight from the CDR bytes (OMG DDS-XTypes 7.4, plain CDR version 1) that a raw
+subscription delivers: the pixels of a 7 MB image are never copied into Python objects.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolox_trt_ros.core.encodings import COMPRESSED, RAW, resolve
+from yolox_trt_ros.core.errors import DropReason, FrameError
+from yolox_trt_ros.core.frame import FOUND, MAX_SIDE, Frame, raw_layout
+from yolox_trt_ros.core.image_files import FileHead, read_file_head, read_kind
+from yolox_trt_ros.core.jpeg import find_start
+
+# Longer names are damaged messages, not names.
+MAX_STRING = 4096
+
+TRAILER = 16 << 20
+"""Bytes that a file may have besides its picture, such as the film of a motion photo."""
+
+MOST_BYTES = 8
+"""Most bytes of a file's pixel: four samples of 16 bits that could not be compressed."""
+
+RUBBISH = 1 << 16
+"""Bytes that may come before a JPEG, such as the rest of the one before."""
+
+
+class CdrReader:
+    """Reads one CDR message front to back and never beyond its end.
+
+    Raises:
+        FrameError: ``malformed``: the message ends early, or has another representation.
+    """
+
+    def __init__(self, message: bytes) -> None:
+        if len(message) < 4 or message[0] != 0 or message[1] not in (0, 1):
+            raise FrameError(
+                DropReason.MALFORMED,
+                f'expected a plain CDR message, got {len(message)} bytes '
+                f'starting with {message[:4].hex()}',
+            )
+        self._message = message
+        self._order = '<' if message[1] else '>'
+        self._position = 4
+        # Of a message filled up to a multiple of four the header's last bits say by how much.
+        self._end = len(message) - (0 if len(message) % 4 else message[3] & 3)
+
+    def number(self, code: str) -> int:
+        """Read one integer; ``code`` is its :mod:`struct` letter."""
+        size = struct.calcsize(code)
+        # Alignment counts from behind the four bytes of encapsulation header.
+        start = self._position + (4 - self._position) % size
+        self._need(start, size)
+        self._position = start + size
+        value: int = struct.unpack_from(self._order + code, self._message, start)[0]
+        return value
+
+    def text(self) -> str:
+        """Read a string."""
+        size = self.number('I')
+        if not 1 <= size <= MAX_STRING:
+            raise FrameError(
+                DropReason.MALFORMED, f'string of {size} bytes: expected 1 to {MAX_STRING}'
+            )
+        self._need(self._position, size)
+        raw = self._message[self._position : self._position + size - 1]
+        self._position += size
+        return raw.decode('utf-8', errors='replace')
+
+    def payload(self) -> np.ndarray:
+        """Read a sequence of bytes: uint8 (n,), a view that keeps the message alive."""
+        size = self.number('I')
+        self._need(self._position, size)
+        view = np.frombuffer(self._message, np.uint8, size, self._position)
+        self._position += size
+        return view
+
+    def _need(self, start: int, size: int) -> None:
+        if start + size > self._end:
+            raise FrameError(
+                DropReason.MALFORMED,
+                f'message ends early: expected {size} bytes at {start}, has {self._end}',
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is known of a message before it is read.
+
+    Attributes:
+        camera: the camera's name.
+        sequence: its arrival number.
+        received_ns: monotonic arrival time.
+        levels: see :class:`core.frame.Frame`.
+    """
+
+    camera: str
+    sequence: int
+    received_ns: int
+    levels: tuple[int, int] = FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHead:
+    """What an ``Image`` message says of its payload, as it says it."""
+
+    encoding: str
+    height: int
+    width: int
+    step: int
+    big_endian: bool
+
+
+def read_image(message: bytes, arrival: Arrival) -> Frame:
+    """Return the frame in a serialised ``sensor_msgs/Image``; its data is a view on ``message``.
+
+    Raises:
+        FrameError: ``malformed`` or ``unsupported``.
+    """
+    reader = CdrReader(message)
+    stamp_ns, frame_id = _header(reader)
+    height, width = reader.number('I'), reader.number('I')
+    encoding = reader.text()
+    big_endian, step = bool(reader.number('B')), reader.number('I')
+    head = ImageHead(encoding, height, width, step, big_endian)
+    return raw_frame(arrival, stamp_ns, frame_id, head, reader.payload())
+
+
+def read_compressed_image(message: bytes, arrival: Arrival) -> Frame:
+    """Return the frame in a serialised ``sensor_msgs/CompressedImage``, not yet decoded.
+
+    Raises:
+        FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
+    """
+    reader = CdrReader(message)
+    stamp_ns, frame_id = _header(reader)
+    label = reader.text()
+    return compressed_frame(arrival, stamp_ns, frame_id, label, reader.payload())
+
+
+def raw_frame(
+    arrival: Arrival, stamp_ns: int, frame_id: str, head: ImageHead, data: np.ndarray
+) -> Frame:
+    """Return the frame of an ``Image`` message's parts.
+
+    Raises:
+        FrameError: ``malformed`` or ``unsupported``.
+    """
+    name, height, step = raw_layout(head.encoding, head.height, head.width, head.step, len(data))
+    return Frame(
+        arrival.camera,
+        arrival.sequence,
+        stamp_ns,
+        arrival.received_ns,
+        frame_id,
+        name,
+        height,
+        head.width,
+        step,
+        data,
+        levels=arrival.levels,
+        big_endian=head.big_endian,
+    )
+
+
+def compressed_frame(
+    arrival: Arrival, stamp_ns: int, frame_id: str, label: str, data: np.ndarray
+) -> Frame:
+    """Return the frame of a ``CompressedImage`` message's parts, not yet decoded.
+
+    Kind and size come from the payload's own head; ``label``, the message's ``format``, is free
+    text that drivers fill in their own ways. Only what its samples stand for is read from there.
+
+    Raises:
+        FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
+    """
+    data = _without_rubbish(data, label)
+    head = _file_head(data, label)
+    return Frame(
+        arrival.camera,
+        arrival.sequence,
+        stamp_ns,
+        arrival.received_ns,
+        frame_id,
+        head.kind,
+        head.height,
+        head.width,
+        0,
+        data,
+        content=_content(head, label),
+        levels=arrival.levels,
+    )
+
+
+def _header(reader: CdrReader) -> tuple[int, str]:
+    return stamp_ns(reader.number('i'), reader.number('I')), reader.text()
+
+
+def stamp_ns(seconds: int, nanoseconds: int) -> int:
+    """Return a header stamp in nanoseconds.
+
+    Raises:
+        FrameError: ``malformed``: the stamp's own nanoseconds are a second or more.
+    """
+    if nanoseconds >= 1_000_000_000:
+        raise FrameError(
+            DropReason.MALFORMED, f'stamp with {nanoseconds} ns: expected less than a second'
+        )
+    return seconds * 1_000_000_000 + nanoseconds
+
+
+def compressed_size(data: np.ndarray, label: str) -> tuple[str, int, int]:
+    """Return (one of :data:`encodings.COMPRESSED`, height, width) from a file's first bytes.
+
+    Args:
+        data: uint8 (n,).
+        label: the message's ``format``, for the error only.
+
+    Raises:
+        FrameError: ``unsupported``: of another kind; ``undecodable``: its head is damaged;
+            ``malformed``: it is far too large for its picture.
+    """
+    head = _file_head(data, label)
+    return head.kind, head.height, head.width
+
+
+def _file_head(data: np.ndarray, label: str) -> FileHead:
+    head = read_file_head(data)
+    if head is None or 'compresseddepth' in label.lower():
+        depth = ', a depth image' if 'depth' in label.lower() else ''
+        raise FrameError(
+            DropReason.UNSUPPORTED,
+            f'format "{label[:40]}"{depth}, payload starting with {data[:4].tobytes().hex()}: '
+            f'expected one of {", ".join(COMPRESSED)}',
+        )
+    height, width = head.height, head.width
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        raise FrameError(
+            DropReason.UNDECODABLE,
+            f'{head.kind} of {len(data)} bytes: expected an image size, got {width}x{height}',
+        )
+    if head.kind == 'jpeg' and head.depth != 8:
+        raise FrameError(
+            DropReason.UNSUPPORTED, f'JPEG with {head.depth} bits a sample: expected 8'
+        )
+    most = TRAILER + MOST_BYTES * width * height
+    if len(data) > most:
+        raise FrameError(
+            DropReason.MALFORMED,
+            f'{head.kind} of {width}x{height} in {len(data)} bytes: expected at most {most}',
+        )
+    return head
+
+
+def _without_rubbish(data: np.ndarray, label: str) -> np.ndarray:
+    """Return a payload from its picture on, should it begin with the rest of another one."""
+    if not read_kind(data) and (not label or 'jp' in label.lower()):
+        return data[max(find_start(data, RUBBISH), 0) :]
+    return data
+
+
+def _content(head: FileHead, label: str) -> str:
+    """Return :attr:`Frame.content` from what image_transport's ``format`` says.
+
+    That is ``<encoding of the image>; <codec> compressed <encoding of the file>``, where the second
+    is left out if the file's samples are those of the image. Depth and channels are the file's own.
+    """
+    before, _, behind = label.lower().partition(';')
+    stored = resolve(behind.partition('compressed')[2]) or resolve(before)
+    if head.channels != 1:
+        return 'bgr16' if head.depth == 16 else ''
+    if not stored.startswith('bayer_') or head.depth not in (8, 16):
+        return 'mono16' if head.depth == 16 else ''
+    name = f'{stored.rstrip("0123456789")}{head.depth}'
+    layout = RAW[name]
+    if head.width % layout.width_multiple or head.height % layout.height_multiple:
+        raise FrameError(
+            DropReason.MALFORMED,
+            f'{name} in a {head.kind} of {head.width}x{head.height}: width must be a multiple of '
+            f'{layout.width_multiple} and height of {layout.height_multiple}',
+        )
+    return name
+
+
+READERS = {'raw': read_image, 'compressed': read_compressed_image}
+IMAGES = {'sensor_msgs/msg/Image': 'raw', 'sensor_msgs/msg/CompressedImage': 'compressed'}
+"""Reader of each transport."""

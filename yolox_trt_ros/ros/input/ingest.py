@@ -1,0 +1,71 @@
+"""Image topics into the pipeline, by the best way that this machine offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.node import Node
+
+from yolox_trt_ros.compose import page_locks
+from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.errors import MissingDependencyError
+from yolox_trt_ros.core.host_memory import PageLocks
+from yolox_trt_ros.ros.input.intake import Ingest, PacedSink
+from yolox_trt_ros.ros.input.local_ingest import LocalIngest
+from yolox_trt_ros.ros.input.native_ingest import NativeIngest
+from yolox_trt_ros.ros.input.plain_ingest import PlainIngest
+from yolox_trt_ros.ros.replay.ingest import ReplayIngest
+
+
+def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
+    """Take images of all cameras from now on.
+
+    Args:
+        node: owner of the subscriptions.
+        config: its ``ingest`` says how; ``auto`` falls back from native to plain and says why.
+        pipeline: takes the frames and counts what never became one.
+
+    Raises:
+        ConfigError: the source of a simulated camera cannot be read.
+        BagError: the bag to replay cannot be read, or lacks a camera.
+    """
+    logger = node.get_logger()
+    if config.ingest == 'simulated':
+        return LocalIngest(node, config, pipeline)
+    if config.ingest == 'replayed':
+        return ReplayIngest(node, config, pipeline)
+    if config.ingest == 'plain':
+        room = pipeline if config.lockstep else None
+        return PlainIngest(node, config.cameras, pipeline, logger.warning, room=room)
+    if config.lockstep:  # the native way passes images over when newer ones wait
+        way = 'plain: lockstep wants every image'
+        return PlainIngest(node, config.cameras, pipeline, logger.warning, way, room=pipeline)
+    try:
+        return NativeIngest(
+            node,
+            config.cameras,
+            pipeline,
+            logger.warning,
+            _buffers(config),
+            page_locks=_page_locks(config, logger.warning),
+        )
+    except MissingDependencyError as error:
+        logger.warning(f'images are taken the plain way, at several times the CPU time: {error}')
+        way = f'plain: {error}'
+        return PlainIngest(node, config.cameras, pipeline, logger.warning, way)
+
+
+def _page_locks(config: Config, warn: Callable[[str], None]) -> PageLocks | None:
+    """Return what makes images readable for the lanes' devices, if there are such."""
+    try:
+        return page_locks(config)
+    except MissingDependencyError as error:
+        warn(f'images lie in ordinary memory: {error}')
+        return None
+
+
+def _buffers(config: Config) -> int:
+    """Return how many images of one camera can be in use: it may be on every lane at once."""
+    on_lanes = sum(lane.in_flight + 1 for lane in config.lanes)
+    # One more waits for a lane, one is about to, and one is being filled.
+    return on_lanes + 3

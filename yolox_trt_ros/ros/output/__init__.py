@@ -1,0 +1,1 @@
+"""Messages out: building, serialising and publishing results and simulated images."""

@@ -1,0 +1,1 @@
+"""Drawn pictures of the cameras, made while somebody looks."""

@@ -1,0 +1,1 @@
+"""Recorded drives through real topics: played, in lockstep, and recorded."""

@@ -1,0 +1,171 @@
+"""Take messages of topics as they come, and write them with the QoS that their publishers offer."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rclpy.duration import Duration
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from yolox_trt_ros.bags.rosbags_library import interfaces
+from yolox_trt_ros.bags.selection import matches
+from yolox_trt_ros.bags.writer import BagWriter
+from yolox_trt_ros.core.errors import BagError, MissingDependencyError
+from yolox_trt_ros.ros.replay.topics import message_class
+from yolox_trt_ros.ros.watcher import Watcher
+
+MOST_WAITING = 512 << 20
+"""Bytes that may wait for the disk; what comes beyond is counted as lost."""
+DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One topic to record: its name, the name of its type, and the QoS to ask for."""
+
+    name: str
+    type_name: str
+    qos: QoSProfile | int = DEPTH
+
+
+class Recorder(Watcher):
+    """Takes messages in a thread of its own; :meth:`write_waiting` writes them.
+
+    Args:
+        topics: what to subscribe to.
+        bag: where the messages go.
+        patterns: further topics, by names or patterns; :meth:`look` subscribes to those that are
+            there.
+
+    Attributes:
+        bag: where the messages go.
+        topics: what is subscribed to.
+        counts: messages written by topic.
+        written: bytes.
+        lost: messages by topic that came faster than the disk takes them.
+        left_out: why topics that were asked for are not recorded, by topic.
+    """
+
+    def __init__(
+        self, topics: Sequence[Wanted], bag: BagWriter, patterns: Sequence[str] = ()
+    ) -> None:
+        super().__init__('recorder')
+        self.topics: list[Wanted] = []
+        self.counts: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.left_out: dict[str, str] = {}
+        self.written = 0
+        self.bag = bag
+        self._patterns = patterns
+        self._waiting: queue.SimpleQueue[tuple[str, int, bytes]] = queue.SimpleQueue()
+        self._taken = 0
+        for topic in topics:
+            self._subscribe(topic)
+
+    def look(self) -> None:
+        """Subscribe to further topics that are there by now."""
+        if not self._patterns:
+            return
+        known = {topic.name for topic in self.topics} | self.left_out.keys()
+        for name, types in self.node.get_topic_names_and_types():
+            if name not in known and matches(name, self._patterns):
+                self._subscribe(Wanted(name, types[0], self._fitting_qos(name)))
+                self.executor.wake()
+
+    def _fitting_qos(self, topic: str) -> QoSProfile:
+        """Return what every publisher of a topic can give: latched and reliable only if all are."""
+        offered = [p.qos_profile for p in self.node.get_publishers_info_by_topic(topic)]
+        latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
+        reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
+        return QoSProfile(
+            depth=DEPTH,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL
+            if offered and latched
+            else DurabilityPolicy.VOLATILE,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+
+    def _subscribe(self, topic: Wanted) -> None:
+        try:
+            kind = message_class(topic.type_name)
+            self.bag.definitions.text_and_hash(topic.type_name)
+        except (MissingDependencyError, BagError) as error:
+            self.left_out[topic.name] = str(error)
+            return
+        self.node.create_subscription(
+            kind,
+            topic.name,
+            lambda message: self._take(topic.name, message),
+            topic.qos,
+            raw=True,
+        )
+        self.topics.append(topic)
+
+    def _take(self, topic: str, message: bytes) -> None:
+        if self._taken - self.written > MOST_WAITING:
+            self.lost[topic] += 1
+            return
+        self._taken += len(message)
+        self._waiting.put((topic, time.time_ns(), message))
+
+    def write_waiting(self) -> None:
+        """Write everything that has come so far."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                topic, now_ns, message = self._waiting.get_nowait()
+                if topic not in self.counts:
+                    self.declare(topic)
+                self.bag.write(topic, now_ns, message)
+                self.counts[topic] += 1
+                self.written += len(message)
+
+    def finish(self) -> None:
+        """Write what waits, and note what was asked for and is not there.
+
+        A topic is in the bag also if no message came.
+        """
+        self.write_waiting()
+        for topic in self.topics:
+            self.declare(topic.name)
+        there = {name for name, _ in self.node.get_topic_names_and_types()}
+        self.left_out = {n: why for n, why in self.left_out.items() if n in there}
+        names = {topic.name for topic in self.topics} | self.left_out.keys()
+        for pattern in self._patterns:
+            if not any(matches(name, [pattern]) for name in names):
+                self.left_out[pattern] = 'no such topic came'
+
+    def declare(self, topic: str) -> None:
+        """Make a topic known to the bag, with what its publishers offer now."""
+        (type_name,) = (t.type_name for t in self.topics if t.name == topic)
+        offered = self.node.get_publishers_info_by_topic(topic)
+        profiles = dict.fromkeys(recorded_qos_of(p.qos_profile) for p in offered)
+        self.bag.add_topic(topic, type_name, tuple(profiles))
+
+
+def recorded_qos_of(qos: QoSProfile) -> interfaces.Qos:
+    """Return a publisher's QoS as a bag has it."""
+    return interfaces.Qos(
+        interfaces.QosHistory[_name(qos.history, interfaces.QosHistory)],
+        qos.depth,
+        interfaces.QosReliability[_name(qos.reliability, interfaces.QosReliability)],
+        interfaces.QosDurability[_name(qos.durability, interfaces.QosDurability)],
+        _time(qos.deadline),
+        _time(qos.lifespan),
+        interfaces.QosLiveliness[_name(qos.liveliness, interfaces.QosLiveliness)],
+        _time(qos.liveliness_lease_duration),
+        bool(qos.avoid_ros_namespace_conventions),
+    )
+
+
+def _name(policy: object, known: type) -> str:
+    name = str(getattr(policy, 'name', ''))
+    return name if name in known.__members__ else 'UNKNOWN'  # type: ignore[attr-defined]
+
+
+def _time(duration: Duration) -> interfaces.QosTime:
+    return interfaces.QosTime(*divmod(duration.nanoseconds, 1_000_000_000))
