@@ -19,7 +19,6 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
-from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.schedule.pipeline import Pipeline
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -113,7 +112,7 @@ def pipeline_rate(
     """
     published = 0
 
-    def sink(_frame: Frame, _found: Detections, _draft: FrameTrace) -> None:
+    def sink(_frame: Frame, _found: Detections) -> None:
         nonlocal published
         with counting:
             published += 1

@@ -11,15 +11,13 @@ from yolox_trt_ros.report.recording import Recording
 
 @pytest.fixture(scope='session')
 def recording() -> Recording:
-    gatherer = Gatherer()
+    gatherer = Gatherer(labels=('car', 'bus'))
     for _, topic, message in drive():
         *_, camera, kind = topic.split('/')
         if kind == 'latency':
             gatherer.add_latency(message)
         elif kind == 'status':
             gatherer.add_status(message)
-        elif kind == 'label_info':
-            gatherer.add_labels(message)
         elif kind == 'detections':
             gatherer.add_detections(camera, message)
     return gatherer.recording('a <drive>')

@@ -208,7 +208,6 @@ FOREIGN = (
 def test_messages_with_fields_of_another_type_are_counted(message: Any) -> None:
     judge, gatherer = Judge(['car', 'bus'], ['car', 'bus']), Gatherer()
     judge.add_truth('front', message)
-    gatherer.add_labels(message)
     gatherer.add_detections('front', message)
     with pytest.raises(ConfigError, match='expected the fields of vision_msgs/LabelInfo'):
         names_of(message)

@@ -24,8 +24,6 @@ __all__ = ['Bag', 'Limits', 'Recorded', 'Topic', 'listed']
 LOG = logging.getLogger('yolox_trt_ros.bags')
 LONG_NS = 31 * 24 * 3600 * 10**9
 """A recording that spans more has times of two clocks."""
-CHUNKED = 64
-"""The fewest bytes of a message that may be packed."""
 
 
 class Recorded(NamedTuple):

@@ -12,9 +12,6 @@ import numpy as np
 
 from yolox_trt_ros.core.errors import MissingDependencyError
 
-SIZES = {'small': (0.0, 32.0**2), 'medium': (32.0**2, 96.0**2), 'large': (96.0**2, 1e10)}
-"""COCO's size classes by box area in pixels."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:

@@ -44,7 +44,7 @@ class Gatherer:
 
     Args:
         config: the vehicle, if it is known: order and settings of its cameras, limits.
-        labels: class names by index; :meth:`add_labels` brings them too.
+        labels: class names by index.
 
     Attributes:
         unusable: messages that were left out, by what was wrong.
@@ -78,10 +78,6 @@ class Gatherer:
     def add_detections(self, camera: str, message: Any) -> None:
         """Take in a ``Detection2DArray`` of one camera."""
         self._take(lambda m: self._add_detections(camera, m), 'detections', message)
-
-    def add_labels(self, message: Any) -> None:
-        """Take in a ``LabelInfo``."""
-        self._take(self._add_labels, 'labels', message)
 
     def _take(self, add: Callable[[Any], None], kind: str, message: Any) -> None:
         try:
@@ -118,9 +114,6 @@ class Gatherer:
         self._reasons |= reasons
         self._deadlines_ms |= deadlines
         self._statuses.append(StatusRecord(at_ns, cameras, lanes, text(message.placement_reason)))
-
-    def _add_labels(self, message: Any) -> None:
-        self._labels |= {text(c.class_id): text(c.class_name) for c in message.class_map}
 
     def _add_detections(self, camera: str, message: Any) -> None:
         self._arrays[camera] += 1

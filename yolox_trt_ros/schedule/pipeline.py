@@ -27,7 +27,7 @@ from yolox_trt_ros.schedule.state import Batch
 from yolox_trt_ros.schedule.supervisor import WATCH_NS, Supervisor
 from yolox_trt_ros.schedule.warmup import WarmUp
 
-Sink = Callable[[Frame, Detections, FrameTrace], None]
+Sink = Callable[[Frame, Detections], None]
 TraceCallback = Callable[[Frame, FrameTrace], None]
 EventCallback = Callable[[str, str], None]
 
@@ -62,8 +62,8 @@ class Pipeline:
         cameras: at least one.
         lanes: at least one; each builds its detector on a thread of its own.
         sink: publishes a result; called on a lane's thread, for one result of a camera at a time
-            and in arrival order. The trace is a draft whose ``published_ns`` equals ``decoded_ns``.
-        on_trace: gets the finished trace after each publication.
+            and in arrival order.
+        on_trace: gets the trace after each publication.
         on_event: gets ('info' | 'warn' | 'error', message) for what an operator should know.
         on_problem: gets (camera, message) for each frame of which a lane could make nothing.
         options: see :class:`PipelineOptions`.
@@ -336,8 +336,18 @@ class Pipeline:
             self._publish(batch, frame, result)
 
     def _publish(self, batch: Batch, frame: Frame, result: Detected) -> None:
-        def trace(published_ns: int, drops: int) -> FrameTrace:
-            return FrameTrace(
+        try:
+            self._sink(frame, result.detections)
+        except Exception as error:
+            with self.lock:
+                self.dispatcher.drop(frame, DropReason.UNPUBLISHED)
+            self._complaints.tell(frame.camera, f'publishing failed: {error!r}')
+            return
+        with self.lock:
+            published_ns = self.clock()
+            drops = self.dispatcher.published(frame, published_ns)
+        if self._on_trace is not None:
+            trace = FrameTrace(
                 frame.camera,
                 frame.sequence,
                 batch.lane,
@@ -351,20 +361,7 @@ class Pipeline:
                 result.decoded_ns,
                 published_ns,
             )
-
-        try:
-            drops = self.dispatcher.cameras[frame.camera].drops
-            self._sink(frame, result.detections, trace(result.decoded_ns, drops))
-        except Exception as error:
-            with self.lock:
-                self.dispatcher.drop(frame, DropReason.UNPUBLISHED)
-            self._complaints.tell(frame.camera, f'publishing failed: {error!r}')
-            return
-        with self.lock:
-            published_ns = self.clock()
-            drops = self.dispatcher.published(frame, published_ns)
-        if self._on_trace is not None:
             try:
-                self._on_trace(frame, trace(published_ns, drops))
+                self._on_trace(frame, trace)
             except Exception as error:
                 self._complaints.tell(frame.camera, f'the trace was not taken: {error!r}')

@@ -23,7 +23,6 @@ from yolox_trt_ros.core.interruption import raise_on_signals
 from yolox_trt_ros.core.messages import detections_of
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
-from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.ros.input.codecs import READERS, Arrival
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.testing.results import ImageNumbers, Replayed, Result
@@ -206,7 +205,7 @@ def _through_pipeline(
 ) -> Found:
     found: dict[str, dict[int, Detections]] = {c.name: {} for c in config.cameras}
 
-    def sink(frame: Frame, detections: Detections, trace: FrameTrace) -> None:
+    def sink(frame: Frame, detections: Detections) -> None:
         found[frame.camera][frame.sequence] = detections
 
     numbers = ImageNumbers()

@@ -25,7 +25,6 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec
-from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.ros.output.messages import detections_message
 from yolox_trt_ros.ros.output.publishers import ResultPublishers
 
@@ -38,7 +37,6 @@ FRAME = Frame('a', 0, 7 * 10**9, 0, 'optical', 'mono8', 1, 1, 1, np.zeros(1, np.
 SPEC = ModelSpec(
     'images', 1, 32, 32, (8, 16, 32), ('car', 'bus'), 'concatenated', ('output',), 'logit', 'grid'
 )
-TRACE = FrameTrace('a', 0, 'lane', 1, 0, *range(7))
 
 
 def main() -> None:
@@ -51,7 +49,7 @@ def main() -> None:
     node.create_subscription(Detection2DArray, '~/a/detections', heard.append, 10, raw=True)
     end = time.monotonic() + 20
     while not heard and time.monotonic() < end:
-        results.detections(FRAME, FOUND, TRACE)
+        results.detections(FRAME, FOUND)
         rclpy.spin_once(node, timeout_sec=0.05)
     message: Any = rclpy.serialization.deserialize_message(heard[0], Detection2DArray)
     expected = detections_message(FRAME, FOUND, ['0', '1'])

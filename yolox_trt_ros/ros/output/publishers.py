@@ -162,7 +162,7 @@ class ResultPublishers:
         self._labels = spec.labels
         self.publish_labels(config)
 
-    def detections(self, frame: Frame, found: Detections, _draft: FrameTrace) -> None:
+    def detections(self, frame: Frame, found: Detections) -> None:
         """Publish one frame's detections, empty ones too."""
         self._outputs[frame.camera].detections(frame, found)
 
