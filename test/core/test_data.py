@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.encodings import ALIASES, RAW, for_each_encoding
+from yolox_trt_ros.core.encodings import ALIASES, RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError, did_you_mean
 from yolox_trt_ros.core.frame import MAX_SIDE, SLACK, check_layout, raw_layout
 from yolox_trt_ros.core.nearest import nearest
@@ -143,15 +143,6 @@ def test_a_payload_is_bounded_by_its_image() -> None:
         assert error.value.reason is DropReason.MALFORMED
     # A small part of a larger image keeps the larger one's step.
     assert check_layout('mono8', 64, 64, 16384, 64 * 16384) == 'mono8'
-
-
-def test_a_table_without_an_entry_for_each_encoding_ends_the_import() -> None:
-    table = dict.fromkeys((name for name, e in RAW.items() if not e.narrow), 0)
-    assert for_each_encoding(table, 'here') is table
-    with pytest.raises(TypeError, match=r"here.*'nv21'"):
-        for_each_encoding({k: v for k, v in table.items() if k != 'nv21'}, 'here')
-    with pytest.raises(TypeError, match='new8'):
-        for_each_encoding(table | {'new8': 0}, 'here')
 
 
 def test_stages_add_up() -> None:

@@ -15,7 +15,7 @@ from pictures import frame_of, picture
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import FOUND, Frame
-from yolox_trt_ros.detect.cpu.eight_bit import eight_bit
+from yolox_trt_ros.detect.cpu.decode import eight_bit
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 
 WIDE = [name for name, layout in RAW.items() if layout.narrow]

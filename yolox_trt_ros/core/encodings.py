@@ -3,19 +3,15 @@
 Names are those of ``sensor_msgs/image_encodings``; ``jpeg``, ``png`` and ``webp`` stand for a
 ``CompressedImage`` payload that a detector decodes when, and only when, it takes the frame.
 
-A new encoding is a row of :data:`RAW`. Who reads or writes pixels keeps a table by name and passes
-it through :func:`for_each_encoding`: an entry that is missing there ends the import.
+A new encoding is a row of :data:`RAW` and one of :data:`pixel_formats.FORMATS`: docs/extending.md.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
-
-Entry = TypeVar('Entry')
 
 LONGEST_NAME = 24
 """A longer name is none of an encoding, and not worth the time to look for one like it."""
@@ -156,15 +152,3 @@ def hint_at(encoding: str, fits: Callable[[Encoding], bool] = lambda _: True) ->
         if sorted(near) != sorted(written) and fits(RAW[name]):
             return f' — did you mean "{name}"?'
     return f'; read are {", ".join(RAW)}'
-
-
-def for_each_encoding(table: Mapping[str, Entry], where: str) -> Mapping[str, Entry]:
-    """Return a table that has an entry for each raw encoding of 8 bits, as the others become one.
-
-    Raises:
-        TypeError: it lacks one, or has one that :data:`RAW` does not know.
-    """
-    expected = {name for name, layout in RAW.items() if not layout.narrow}
-    if differs := expected ^ table.keys():
-        raise TypeError(f'{where}: expected one entry an encoding, differs in {sorted(differs)}')
-    return table

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
-from yolox_trt_ros.core.encodings import COMPRESSED, PATTERNS, RAW, for_each_encoding, hint_at
-from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
-
-try:
-    import cv2
-except ImportError as error:
-    raise MissingDependencyError(
-        'encoding images needs OpenCV: apt install python3-opencv, or '
-        'pip install opencv-python-headless'
-    ) from error
+from yolox_trt_ros.core.encodings import COMPRESSED, RAW, hint_at
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.pixel_formats import FORMATS
 
 HEAD_ROOM = 512
 """Bytes kept free in front of the pixels: a transport writes its header there and moves nothing."""
@@ -24,22 +17,11 @@ HEAD_ROOM = 512
 JPEG_QUALITY = 90
 """Of JPEG and WebP."""
 
-# ITU-R BT.601, limited range: rows Y, U, V; columns B, G, R, offset. The inverse of what OpenCV
-# and camera drivers assume for UYVY, YUY2 and NV12.
-_BT601 = np.array(
-    [
-        [0.098, 0.504, 0.257, 16.0],
-        [0.439, -0.291, -0.148, 128.0],
-        [-0.071, -0.368, 0.439, 128.0],
-    ],
-    np.float32,
-)
 _OPTIONS = {
     'jpeg': [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
     'png': [cv2.IMWRITE_PNG_COMPRESSION, 1],
     'webp': [cv2.IMWRITE_WEBP_QUALITY, JPEG_QUALITY],
 }
-_BGR = {'b': 0, 'g': 1, 'r': 2}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,83 +120,8 @@ def _compress(bgr: np.ndarray, encoding: str) -> np.ndarray:
     return data.reshape(-1)
 
 
-def _interleaved(code: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda bgr: cv2.cvtColor(bgr, code)
-
-
-def _packed_422(luma_at: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what writes two bytes a pixel: luma there, chroma beside it."""
-
-    def write(bgr: np.ndarray) -> np.ndarray:
-        luma, chroma = _yuv(bgr, 2, 1)
-        packed = np.empty((*luma.shape, 2), np.uint8)
-        packed[..., luma_at] = luma
-        packed[..., 1 - luma_at] = chroma.reshape(luma.shape)
-        return packed
-
-    return write
-
-
-def _planes(
-    across: int, down: int, *, apart: bool = False, v_first: bool = False
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what writes a luma plane, then chroma: interleaved, or in planes ``apart``."""
-
-    def write(bgr: np.ndarray) -> np.ndarray:
-        luma, chroma = _yuv(bgr, across, down)
-        if v_first:
-            chroma = chroma[..., ::-1]
-        if apart:
-            chroma = np.moveaxis(chroma, 2, 0)
-        return np.concatenate([luma.reshape(-1), chroma.reshape(-1)])
-
-    return write
-
-
-def _mosaic(pattern: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what writes (h, w): the colour that each pixel's place in the pattern lets through."""
-
-    def write(bgr: np.ndarray) -> np.ndarray:
-        mosaic = np.empty(bgr.shape[:2], np.uint8)
-        for place, colour in enumerate(pattern):
-            row, column = divmod(place, 2)
-            mosaic[row::2, column::2] = bgr[row::2, column::2, _BGR[colour]]
-        return mosaic
-
-    return write
-
-
-_WRITERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = for_each_encoding(
-    {
-        'bgr8': lambda bgr: bgr,
-        'rgb8': _interleaved(cv2.COLOR_BGR2RGB),
-        'bgra8': _interleaved(cv2.COLOR_BGR2BGRA),
-        'rgba8': _interleaved(cv2.COLOR_BGR2RGBA),
-        'mono8': _interleaved(cv2.COLOR_BGR2GRAY),
-        'yuv422': _packed_422(luma_at=1),
-        'yuv422_yuy2': _packed_422(luma_at=0),
-        'nv12': _planes(2, 2),
-        'nv21': _planes(2, 2, v_first=True),
-        'nv24': _planes(1, 1),
-        'i420': _planes(2, 2, apart=True),
-        'yv12': _planes(2, 2, apart=True, v_first=True),
-        **{f'bayer_{pattern}8': _mosaic(pattern) for pattern in PATTERNS},
-    },
-    __name__,
-)
-
-
 def _pixels(bgr: np.ndarray, encoding: str) -> np.ndarray:
     narrow = RAW[encoding].narrow
-    if not narrow:
-        return _WRITERS[encoding](bgr)
+    samples = FORMATS[narrow or encoding].write(bgr)
     # 257 takes 255 to 65535.
-    return (_WRITERS[narrow](bgr).astype('<u2') * 257).view(np.uint8)
-
-
-def _yuv(bgr: np.ndarray, across: int, down: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return luma (h, w) and chroma (h / down, w / across, 2), the mean of what it covers."""
-    height, width = bgr.shape[:2]
-    yuv = cv2.transform(bgr, _BT601)
-    size = (width // across, height // down)
-    return yuv[..., 0], cv2.resize(yuv[..., 1:], size, interpolation=cv2.INTER_AREA)
+    return (samples.astype('<u2') * 257).view(np.uint8) if narrow else samples

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from yolox_trt_ros.core.encodings import for_each_encoding
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import Letterbox, ModelSpec
 from yolox_trt_ros.detect.cuda.batch import IMAGE, Batch, Pixels, Source
-from yolox_trt_ros.detect.cuda.runtime import Device
+from yolox_trt_ros.detect.cuda.runtime import KERNELS, Device
+from yolox_trt_ros.pixel_formats import FORMATS
 
 BLOCK = (32, 4)
 COLUMNS, ROWS = 2, 2
@@ -31,31 +32,10 @@ TARGET = np.dtype(
     align=True,
 )
 
-# kPacked3 and the others in image.cuh.
-_PACKED3, _PACKED4, _MONO, _UYVY, _YUYV, _NV12, _NV24, _I420, _BAYER = range(9)
-# Format, the order of its samples, and whether red comes first. In a Bayer mosaic the order is
-# where red sits (x in bit 0, y in bit 1), in planes whether V comes before U.
-_FORMATS: Mapping[str, tuple[int, int, bool]] = for_each_encoding(
-    {
-        'bgr8': (_PACKED3, 0, False),
-        'rgb8': (_PACKED3, 0, True),
-        'bgra8': (_PACKED4, 0, False),
-        'rgba8': (_PACKED4, 0, True),
-        'mono8': (_MONO, 0, False),
-        'yuv422': (_UYVY, 0, False),
-        'yuv422_yuy2': (_YUYV, 0, False),
-        'nv12': (_NV12, 0, False),
-        'nv21': (_NV12, 1, False),
-        'nv24': (_NV24, 0, False),
-        'i420': (_I420, 0, False),
-        'yv12': (_I420, 1, False),
-        'bayer_rggb8': (_BAYER, 0, False),
-        'bayer_bggr8': (_BAYER, 3, False),
-        'bayer_gbrg8': (_BAYER, 2, False),
-        'bayer_grbg8': (_BAYER, 1, False),
-    },
-    __name__,
-)
+# The pixel readers of the kernels in the order of their numbers.
+_READERS = re.findall(r'USE\((k\w+)\)', (KERNELS / 'image.cuh').read_text(encoding='utf-8'))
+if _unknown := {form.kernel for form in FORMATS.values()} - set(_READERS):
+    raise TypeError(f'image.cuh has no pixel reader {sorted(_unknown)}: it has {_READERS}')
 
 MAX_TEMPLATES = 256
 """Sizes and encodings of images that are remembered; cameras have fewer, folders may have more."""
@@ -198,9 +178,9 @@ class CudaPreprocessor:
         encoding, height, width, step = pixels
         box = Letterbox.fit(height, width, self._spec)
         image = np.zeros((), IMAGE)
-        form, image['order'], red_first = _FORMATS[encoding]
-        image['format'] = form
-        image['swap'] = red_first != (self._spec.colour == 'rgb')
+        form = FORMATS[encoding]
+        image['format'], image['order'] = _READERS.index(form.kernel), form.order
+        image['swap'] = form.red_first != (self._spec.colour == 'rgb')
         image['step'], image['width'], image['height'] = step, width, height
         image['out_width'], image['out_height'] = box.width, box.height
         image['letterbox'] = box.scale

@@ -14,7 +14,7 @@ from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.detect.attempt import attempt, no_memory
-from yolox_trt_ros.detect.cpu.eight_bit import eight_bit, eight_bit_name, is_eight_bit
+from yolox_trt_ros.detect.cpu.decode import eight_bit, eight_bit_name, is_eight_bit
 from yolox_trt_ros.detect.cuda.batch import Pixels, Source
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import Device

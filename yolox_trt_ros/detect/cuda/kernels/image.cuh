@@ -6,7 +6,15 @@
 #pragma once
 #include "batch.cuh"
 
-enum Format { kPacked3, kPacked4, kMono, kUyvy, kYuyv, kNv12, kNv24, kI420, kBayer };
+// A pixel reader is a name here and a `fetch` of that name below; pixel_formats.py says which one an
+// encoding needs.
+#define PIXEL_READERS(USE) \
+  USE(kPacked3) USE(kPacked4) USE(kMono) USE(kUyvy) USE(kYuyv) USE(kNv12) USE(kNv24) USE(kI420) \
+  USE(kBayer)
+
+#define NAME(reader) reader,
+enum Format { PIXEL_READERS(NAME) };
+#undef NAME
 
 // Channels of two neighbouring pixels: byte 0 is the left one's, byte 1 the right one's; the upper
 // two bytes are undefined.

@@ -72,17 +72,9 @@ template <int F, bool Area> DEVICE void sample(const Image& image, int x, int y,
 }
 
 template <bool Area> DEVICE void sample_any(const Image& image, int x, int y, Patch& out) {
-  switch (image.format) {
-    case kPacked3: return sample<kPacked3, Area>(image, x, y, out);
-    case kPacked4: return sample<kPacked4, Area>(image, x, y, out);
-    case kMono: return sample<kMono, Area>(image, x, y, out);
-    case kUyvy: return sample<kUyvy, Area>(image, x, y, out);
-    case kYuyv: return sample<kYuyv, Area>(image, x, y, out);
-    case kNv12: return sample<kNv12, Area>(image, x, y, out);
-    case kNv24: return sample<kNv24, Area>(image, x, y, out);
-    case kI420: return sample<kI420, Area>(image, x, y, out);
-    case kBayer: return sample<kBayer, Area>(image, x, y, out);
-  }
+#define CASE(reader) case reader: return sample<reader, Area>(image, x, y, out);
+  switch (image.format) { PIXEL_READERS(CASE) }
+#undef CASE
 }
 
 // Blocks that a multiprocessor is to hold: as many as there are registers for without spilling.
