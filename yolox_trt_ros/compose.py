@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolox_trt_ros.core.backends import BACKENDS, LaneSetup
 from yolox_trt_ros.core.class_names import canonical
-from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig
+from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig, lane_problems
 from yolox_trt_ros.core.detector import Detector
-from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
+from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.resources import find_resource, resource_names
-from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
+from yolox_trt_ros.detect.backends.simulated import SimulatedMachine
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.schedule.lane import LaneSpec
@@ -25,14 +26,11 @@ from yolox_trt_ros.vehicle_files import PROFILE_SUFFIX, load_profile
 
 if TYPE_CHECKING:
     from yolox_trt_ros.detect.backends.tensorrt import Engine
-    from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
     from yolox_trt_ros.detect.cuda.runtime import CudaDevice
     from yolox_trt_ros.engine.lanes import LaneEngine
 
 DEFAULT_MODEL = 'edge_n'
 CPU_LANE_NICENESS = 10
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -80,96 +78,36 @@ def make_detector(
     model: Model,
     engine: LaneEngine | None = None,
     on_event: Callable[[str], None] | None = None,
+    machine: SimulatedMachine | None = None,
 ) -> Detector:
     """Build the detector of one lane; called on the lane's own thread, again after a fault.
 
     Args:
         lane: which one.
         model: what it runs.
-        engine: of a tensorrt lane; None: taken from the default cache, or built.
+        engine: of a lane whose backend builds; None: taken from the default cache, or built.
         on_event: told what decodes JPEG images on a GPU's lane; None: no JPEG images will come.
+        machine: of a simulated lane.
 
     Raises:
-        ConfigError: nothing in this package runs that backend on that device.
+        ConfigError: the backend does not run on that device, or is not to be combined so.
     """
-    _check_supported(lane)
-    if lane.backend == 'tensorrt':
+    if problems := lane_problems(lane):
+        raise ConfigError('\n'.join(problems))
+    backend = BACKENDS[lane.backend]
+    if backend.builds:
         engine = engine or _lane_engine(lane, model, EnginesConfig())
-        return _tensorrt_detector(lane, model, engine, on_event)
-    if lane.device.startswith('cuda:'):
-        return _cuda_detector(lane, model, on_event)
-    from yolox_trt_ros.detect.cpu.detector import CpuDetector
-
-    batch = max(lane.max_batch, model.spec.batch)
-    if batch > lane.max_batch:
-        _log.warning(
-            'lane %s: %s always runs %d images, of which %d are empty: set lanes.%s.max_batch to '
-            '%d, or export it with a free batch size',
-            lane.name, model.path.name, batch, batch - lane.max_batch, lane.name, batch,
-        )  # fmt: skip
-    return CpuDetector(model.path, model.spec, lambda: model.thresholds, batch, lane.threads)
-
-
-def _check_supported(lane: LaneConfig) -> None:
-    """Refuse what no rebuilding of the lane would mend."""
-    devices = {'onnxruntime': ('cpu', 'cuda:'), 'tensorrt': ('cuda:', 'dla:')}
-    if not lane.device.startswith(devices.get(lane.backend, ())):
-        raise ConfigError(
-            f'lanes.{lane.name}: there is no {lane.backend} backend for {lane.device}: expected '
-            'onnxruntime on cpu or cuda:N, tensorrt on cuda:N or dla:N, or simulated'
-        )
-
-
-def _gpu_jpeg(index: int, lane: str, on_event: Callable[[str], None] | None) -> GpuJpeg | None:
-    if on_event is None:
-        return None
-    from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
-    from yolox_trt_ros.detect.cuda.runtime import MAKING
-
-    try:
-        with MAKING:
-            jpeg = GpuJpeg(index)
-    except MissingDependencyError as error:
-        on_event(f'lane {lane}: OpenCV decodes JPEG images on the CPU: {error}')
-        return None
-    on_event(f'lane {lane}: {jpeg.name} decodes JPEG images on the GPU')
-    return jpeg
-
-
-def _cuda_detector(
-    lane: LaneConfig, model: Model, on_event: Callable[[str], None] | None
-) -> Detector:
-    from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
-    from yolox_trt_ros.detect.cuda.detector import CudaDetector
-    from yolox_trt_ros.detect.cuda.runtime import CudaDevice
-
-    device = CudaDevice(int(lane.device.removeprefix('cuda:')))
-    stream = device.stream()
-    spec, thresholds = model.spec, lambda: model.thresholds
-    backend = OnnxRuntimeCudaBackend(model.path, spec, device, stream, lane.max_batch)
-    jpeg = _gpu_jpeg(device.index, lane.name, on_event)
-    sizes = lane.max_batch, lane.in_flight
-    return CudaDetector(spec, device, stream, backend, thresholds, *sizes, jpeg)
-
-
-def _tensorrt_detector(
-    lane: LaneConfig,
-    model: Model,
-    engine: LaneEngine,
-    on_event: Callable[[str], None] | None,
-) -> Detector:
-    from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
-    from yolox_trt_ros.detect.cuda.detector import CudaDetector
-    from yolox_trt_ros.detect.cuda.runtime import MAKING
-
-    spec, thresholds = _lane_spec(lane, model), lambda: model.thresholds
-    content, device, core = tensorrt_engine(lane, engine)
-    stream = device.stream()
-    with MAKING:
-        backend = TensorRtBackend(content, spec, device, stream, lane.max_batch, core)
-    jpeg = _gpu_jpeg(device.index, lane.name, on_event)
-    sizes = lane.max_batch, lane.in_flight
-    return CudaDetector(spec, device, stream, backend, thresholds, *sizes, jpeg)
+    return backend.detector(
+        lane,
+        LaneSetup(
+            lane_model(lane, model),
+            _lane_spec(lane, model),
+            lambda: model.thresholds,
+            partial(tensorrt_engine, lane, engine) if engine else None,
+            machine,
+            on_event,
+        ),
+    )
 
 
 def tensorrt_engine(lane: LaneConfig, engine: LaneEngine) -> tuple[Engine, CudaDevice, int | None]:
@@ -238,7 +176,7 @@ def lane_specs(
 ) -> list[LaneSpec]:
     """Return every lane with the function that builds its detector.
 
-    Engines of tensorrt lanes that are missing are built here, which takes minutes.
+    Engines that are missing are built here, which takes minutes.
 
     Args:
         config: the vehicle.
@@ -246,9 +184,6 @@ def lane_specs(
         report: told how far the build of an engine is: fraction, and which lane's it is.
         on_event: told what is worth a line in the log.
     """
-    for lane in config.lanes:
-        if lane.backend != 'simulated':
-            _check_supported(lane)
     cpu_lanes = sum(lane.device == 'cpu' for lane in config.lanes)
     share = max(1, available_cores() // max(1, cpu_lanes))
     lanes = [
@@ -259,7 +194,7 @@ def lane_specs(
     engines = {
         lane.name: _lane_engine(lane, model, config.engines, report, on_event)
         for lane in lanes
-        if lane.backend == 'tensorrt'
+        if BACKENDS[lane.backend].builds
     }
     compressed = any(camera.transport == 'compressed' for camera in config.cameras)
     jpeg_event = on_event if compressed else None
@@ -275,7 +210,7 @@ def page_locks(config: Config) -> PageLocks | None:
     Raises:
         MissingDependencyError: no CuPy, no driver.
     """
-    real = (lane.device for lane in config.lanes if lane.backend != 'simulated')
+    real = (lane.device for lane in config.lanes if not BACKENDS[lane.backend].simulated)
     if not any(device.startswith(('cuda:', 'dla:')) for device in real):
         return None
     from yolox_trt_ros.detect.cuda.page_locks import CudaPageLocks
@@ -296,22 +231,20 @@ def _factory(
     jpeg_event: Callable[[str], None] | None,
 ) -> Callable[[], Detector]:
     def build() -> Detector:
-        if machine is not None and lane.backend == 'simulated':
-            return SimulatedDetector(machine, lane.name, lane.max_batch)
-        if lane.device == 'cpu':
+        if lane.device == 'cpu' and not BACKENDS[lane.backend].simulated:
             # Inference takes every cycle it gets; receiving images must not wait for it, or the
             # newest frame is an old one. Threads started from here inherit the niceness.
             # Relative to the process: under `nice`, only root could go back to a fixed value.
             nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + CPU_LANE_NICENESS
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, nice))
-        return make_detector(lane, model, engine, jpeg_event)
+        return make_detector(lane, model, engine, jpeg_event, machine)
 
     return build
 
 
 def _simulated_machine(config: Config) -> SimulatedMachine | None:
     """Return what the simulated lanes share, or None if there are none."""
-    lanes = [lane for lane in config.lanes if lane.backend == 'simulated']
+    lanes = [lane for lane in config.lanes if BACKENDS[lane.backend].simulated]
     if not lanes:
         return None
     if not config.profile:

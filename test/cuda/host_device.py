@@ -21,7 +21,8 @@ import numpy as np
 
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
-from yolox_trt_ros.detect.backends.onnxruntime_cuda import batch_sizes, output_shapes
+from yolox_trt_ros.detect.backends.onnxruntime_cuda import batch_sizes
+from yolox_trt_ros.detect.backends.protocol import output_shapes
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import KERNELS, Launcher
 
@@ -226,9 +227,9 @@ class HostBackend:
     def __init__(self, path: Path, spec: ModelSpec, max_batch: int) -> None:
         self.form, self.output_dtype = InputFormat(), np.dtype(np.float32)
         self.sizes = [spec.batch] if spec.batch else batch_sizes(max_batch)
-        self.input = np.zeros((max_batch, 3, spec.height, spec.width), np.float32)
+        self._backend = OnnxRuntimeCpuBackend(path, spec, max_batch, threads=1)
+        self.input = self._backend.input
         self.outputs = [np.zeros((max_batch, *s), np.float32) for s in output_shapes(spec)]
-        self._backend = OnnxRuntimeCpuBackend(path, spec, threads=1)
 
     def infer(self, images: int) -> None:
         HostStream.enqueue(partial(self._infer, images))
@@ -237,6 +238,6 @@ class HostBackend:
         pass
 
     def _infer(self, images: int) -> None:
-        found = self._backend.infer(self.input[:images])
-        for mine, output in zip(self.outputs, found, strict=True):
+        self._backend.infer(images)
+        for mine, output in zip(self.outputs, self._backend.outputs, strict=True):
             mine[:images] = output

@@ -29,8 +29,8 @@ from yolox_trt_ros.core.errors import (
 )
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend, batch_sizes
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice
@@ -96,7 +96,7 @@ def test_same_detections_as_the_cpu(layout: str, boxes: str, tmp_path: Path, dev
     path = write_yolox(tmp_path / 'tiny.onnx', layout=layout, boxes=boxes)
     spec = load_model_spec(path)
     frames = [frame_of(p, i) for i, p in enumerate(pictures(3))]
-    on_cpu = CpuDetector(path, spec, Thresholds, max_batch=3)
+    on_cpu = cpu_detector(path, spec, Thresholds, max_batch=3)
     on_gpu = detector_on(device, path, max_batch=3)
     expected = on_cpu.submit(frames).wait()
     for _ in range(3):  # each replays what was recorded
@@ -162,9 +162,9 @@ def test_compressed_and_damaged_frames(tiny: Path, device: Any) -> None:
     got = detector.submit([whole, cut, short, frame_of(image)]).wait()
     assert isinstance(got[1], FrameError) and got[1].reason is DropReason.UNDECODABLE
     assert isinstance(got[2], FrameError) and got[2].reason is DropReason.MALFORMED
-    (expected,) = CpuDetector(tiny, spec, Thresholds).submit([whole]).wait()
+    (expected,) = cpu_detector(tiny, spec, Thresholds).submit([whole]).wait()
     assert not differences(found(got[0]), found(expected), 0.98, 0.01)
-    (expected,) = CpuDetector(tiny, spec, Thresholds).submit([frame_of(image)]).wait()
+    (expected,) = cpu_detector(tiny, spec, Thresholds).submit([frame_of(image)]).wait()
     assert not differences(found(got[3]), found(expected), 0.98, 0.01)
     detector.close()
 
@@ -202,7 +202,7 @@ def test_files_of_all_kinds(tiny: Path, device: Any) -> None:
     frames = files(pictures(1)[0])
     spec = load_model_spec(tiny)
     detector = detector_on(device, tiny, max_batch=len(frames))
-    on_cpu = CpuDetector(tiny, spec, Thresholds, max_batch=len(frames))
+    on_cpu = cpu_detector(tiny, spec, Thresholds, max_batch=len(frames))
     for _ in range(2):  # with memory that is too small, and with memory that is not
         got, want = (d.submit(list(frames.values())).wait() for d in (detector, on_cpu))
         for name, a, b in zip(frames, got, want, strict=True):
@@ -213,7 +213,7 @@ def test_files_of_all_kinds(tiny: Path, device: Any) -> None:
 def test_all_encodings_of_a_batch_and_growing_images(tiny: Path, device: Any) -> None:
     spec = load_model_spec(tiny)
     detector = detector_on(device, tiny, max_batch=len(RAW))
-    on_cpu = CpuDetector(tiny, spec, Thresholds, max_batch=len(RAW))
+    on_cpu = cpu_detector(tiny, spec, Thresholds, max_batch=len(RAW))
     for height, width in ((40, 60), (120, 160), (80, 100)):
         frames = [noise(encoding, height, width, 5, seed=i) for i, encoding in enumerate(RAW)]
         got, want = (d.submit(frames).wait() for d in (detector, on_cpu))
@@ -258,7 +258,7 @@ def test_one_graph_for_every_batch_and_all_thresholds(
     assert detector.recorded == recordable
     spec, frames = load_model_spec(tiny), [frame_of(p, i) for i, p in enumerate(pictures(3))]
     for count, score in ((3, 0.3), (2, 0.6), (1, 0.3), (3, 0.0)):
-        on_cpu = CpuDetector(tiny, spec, lambda score=score: Thresholds(score), max_batch=3)
+        on_cpu = cpu_detector(tiny, spec, lambda score=score: Thresholds(score), max_batch=3)
         got, want = (d.submit(frames[:count]).wait() for d in (detector, on_cpu))
         for a, b in zip(got, want, strict=True):
             assert not differences(found(a), found(b), 0.98, 0.01)
@@ -278,7 +278,7 @@ def test_photographs(half: bool, real: Path, tmp_path: Path, device: Any) -> Non
     In float16 another of two nearly equal boxes may be the one that suppression leaves.
     """
     path, labels = real / 'yolox_nano_coco.onnx', real / 'coco_classes.txt'
-    on_cpu = CpuDetector(path, load_model_spec(path, labels), Thresholds)
+    on_cpu = cpu_detector(path, load_model_spec(path, labels), Thresholds)
     if half:
         if isinstance(device, HostDevice):
             pytest.skip('the backend in the place of a GPU computes in float32')

@@ -19,7 +19,7 @@ from test_cuda_detector import detector_on, found, frame_of, jpeg_of, pictures
 from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.cuda.page_locks import CudaPageLocks
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 from yolox_trt_ros.detect.model import load_model_spec
@@ -158,7 +158,7 @@ def test_sizes_of_images_are_remembered_within_bounds(
     """Batches in flight, and those that see the same images again, keep what they point to."""
     monkeypatch.setattr('yolox_trt_ros.detect.cuda.preprocess.MAX_TEMPLATES', 3)
     detector = detector_on(device, tiny, max_batch=2, in_flight=2)
-    on_cpu = CpuDetector(tiny, load_model_spec(tiny), Thresholds, max_batch=2)
+    on_cpu = cpu_detector(tiny, load_model_spec(tiny), Thresholds, max_batch=2)
     frames = [frame_of(picture) for picture in pictures(8)]
     waiting = []
     for first in (0, 2, 0, 4, 6, 0, 6, 2, 2, 2):

@@ -14,8 +14,8 @@ from test_cuda_detector import detector_on, files, found, frame_of, jpeg_of
 from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.cpu.decode import decode_compressed
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 from yolox_trt_ros.detect.model import load_model_spec
@@ -79,7 +79,7 @@ def test_jpeg_images_among_others_on_the_gpu(tiny: Path, cuda: CudaDevice) -> No
     broken = Frame('front', 0, 0, 0, '', 'jpeg', 240, 320, 0, whole.data.copy())
     broken.data[2:600] = 7
     detector = detector_on(cuda, tiny, max_batch=4, jpeg=gpu_jpeg())
-    on_cpu = CpuDetector(tiny, load_model_spec(tiny), Thresholds, max_batch=4)
+    on_cpu = cpu_detector(tiny, load_model_spec(tiny), Thresholds, max_batch=4)
     frames = [whole, cut, broken, frame_of(image)]
     for _ in range(3):
         got, want = (d.submit(frames).wait() for d in (detector, on_cpu))
@@ -99,7 +99,7 @@ def test_habits_of_cameras_on_the_gpu(tiny: Path, cuda: CudaDevice) -> None:
     for name, cut in (('cut', 3), ('half', len(whole) // 2)):
         frames[name] = replace(frames['JPEG without its end'], data=whole[:-cut])
     detector = detector_on(cuda, tiny, max_batch=len(frames), jpeg=gpu_jpeg())
-    on_cpu = CpuDetector(tiny, load_model_spec(tiny), Thresholds, max_batch=len(frames))
+    on_cpu = cpu_detector(tiny, load_model_spec(tiny), Thresholds, max_batch=len(frames))
     for _ in range(2):
         got, want = (d.submit(list(frames.values())).wait() for d in (detector, on_cpu))
         for name, a, b in zip(frames, got, want, strict=True):

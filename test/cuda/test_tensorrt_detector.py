@@ -14,8 +14,8 @@ from test_cuda_detector import found, frame_of, pictures
 from tiny_models import write_yolox
 
 from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
 from yolox_trt_ros.detect.model import load_model_spec
 
@@ -50,7 +50,7 @@ def test_same_detections_as_the_cpu(
     backend = TensorRtBackend(engine, spec, host, stream, 2, 0, np)
     detector = CudaDetector(spec, host, stream, backend, Thresholds, 2, 2)
     frames = [frame_of(p, i) for i, p in enumerate(pictures(2))]
-    expected = CpuDetector(path, spec, Thresholds, max_batch=2).submit(frames).wait()
+    expected = cpu_detector(path, spec, Thresholds, max_batch=2).submit(frames).wait()
     got = detector.submit(frames).wait()
     for a, b in zip(got, expected, strict=True):
         # With steps of two grey levels a few boxes that overlap change places.

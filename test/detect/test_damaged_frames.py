@@ -17,6 +17,7 @@ from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.model import load_model_spec
 
@@ -24,7 +25,7 @@ from yolox_trt_ros.detect.model import load_model_spec
 @pytest.fixture
 def cpu(tmp_path: Path) -> CpuDetector:
     path = write_yolox(tmp_path / 'tiny.onnx')
-    return CpuDetector(path, load_model_spec(path), Thresholds, max_batch=3)
+    return cpu_detector(path, load_model_spec(path), Thresholds, max_batch=3)
 
 
 def good() -> Frame:

@@ -17,7 +17,7 @@ from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 
 STRIDES = (8, 16, 32)
@@ -173,7 +173,7 @@ SAME = (
 
 def boxes(path: Path, labels: Path | None, image: np.ndarray) -> tuple[ModelSpec, np.ndarray]:
     spec = load_model_spec(path, labels)
-    detector = CpuDetector(path, spec, lambda: Thresholds(0.3), spec.batch or 1, 2)
+    detector = cpu_detector(path, spec, lambda: Thresholds(0.3), spec.batch or 1, 2)
     (result,) = detector.submit([frame_of(image, 0)]).wait()
     assert isinstance(result, Detected)
     d = result.detections

@@ -19,14 +19,14 @@ from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.half import to_half
 
 
 def boxes(path: Path, image: np.ndarray) -> np.ndarray:
     spec = load_model_spec(path)
-    detector = CpuDetector(path, spec, lambda: Thresholds(0.3))
+    detector = cpu_detector(path, spec, lambda: Thresholds(0.3))
     (result,) = detector.submit([frame_of(image, 0)]).wait()
     assert isinstance(result, Detected)
     d = result.detections

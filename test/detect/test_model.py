@@ -15,7 +15,7 @@ from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ConfigError, FrameError, ModelError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 
 KINDS = [
@@ -34,7 +34,7 @@ def image(seed: int, height: int = 2 * HEIGHT, width: int = 2 * WIDTH) -> Frame:
 
 def detect(path: Path, frames: list[Frame], max_batch: int = 1) -> list[Detections | FrameError]:
     model = load_model_spec(path)
-    detector = CpuDetector(path, model, lambda: Thresholds(0.3), max_batch)
+    detector = cpu_detector(path, model, lambda: Thresholds(0.3), max_batch)
     results: list[Detections | FrameError] = []
     for start in range(0, len(frames), max_batch):
         for result in detector.submit(frames[start : start + max_batch]).wait():

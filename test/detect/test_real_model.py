@@ -13,7 +13,7 @@ from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.cpu.postprocess import nms
 from yolox_trt_ros.detect.model import load_model_spec
 
@@ -28,7 +28,7 @@ def unsuppressed(real: Path) -> dict[str, dict[str, Detections]]:
     results: dict[str, dict[str, Detections]] = {}
     for kind in ('class_agnostic', 'class_aware'):
         thresholds = Thresholds(SCORE, 1.0, kind == 'class_agnostic', 10**6)
-        detector = CpuDetector(path, spec, lambda t=thresholds: t, threads=2)  # type: ignore[misc]
+        detector = cpu_detector(path, spec, lambda t=thresholds: t, threads=2)  # type: ignore[misc]
         for file in sorted((real / 'images').iterdir()):
             image = cv2.imread(str(file))
             (result,) = detector.submit([frame_of(image, 0)]).wait()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
+from tiny_models import write_yolox
 
-from yolox_trt_ros.compose import lane_specs
-from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.compose import lane_specs, load_model
+from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ConfigError, LaneError
 from yolox_trt_ros.core.profile import LaneProfile
@@ -70,8 +71,9 @@ def simulated_vehicle(profile: str) -> Config:
     return Config.from_parameters(parameters)
 
 
-def test_a_vehicle_with_simulated_lanes_needs_a_profile():
-    specs = lane_specs(simulated_vehicle('orin_agx_maxn'), model=None)
+def test_a_vehicle_with_simulated_lanes_needs_a_profile(tmp_path):
+    model = load_model(ModelConfig(path=str(write_yolox(tmp_path / 'm.onnx'))))
+    specs = lane_specs(simulated_vehicle('orin_agx_maxn'), model)
     assert [spec.factory().max_batch for spec in specs] == [4, 1, 1]
     with pytest.raises(ConfigError, match=r'needs an engine profile; packaged ones: .*orin_agx'):
-        lane_specs(simulated_vehicle(''), model=None)
+        lane_specs(simulated_vehicle(''), model)

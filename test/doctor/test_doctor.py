@@ -272,17 +272,17 @@ def test_driver_that_is_not_there() -> None:
 def test_tensorrt_and_the_gpu(rtx: TensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software, 'load_tensorrt', lambda: rtx)
     with_driver(monkeypatch, RTX_CARD, version='12.8')
-    (found,) = software.tensorrt(wanted('orin_8cam'))
-    assert found.level is OK and 'TensorRT-RTX 1.7.1' in found.told
+    told, fits = software.tensorrt(None, ['cuda'])
+    assert fits and 'TensorRT-RTX 1.7.1' in told
     with_driver(monkeypatch, H100, version='12.8')
-    (found,) = software.tensorrt(wanted('orin_8cam'))
-    assert found.level is FAIL and 'does not run on NVIDIA H100 (9.0)' in found.told
+    told, fits = software.tensorrt(None, ['cuda'])
+    assert not fits and 'does not run on NVIDIA H100 (9.0)' in told
 
 
 def test_image_runtime_for_gpu_lanes() -> None:
     import onnxruntime
 
-    (found,) = software.onnx_runtime(wanted('desktop_8cam'))
+    found = next(software.backends(wanted('desktop_8cam')))
     has = 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
     assert found.level is (OK if has else FAIL)
 

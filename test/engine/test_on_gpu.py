@@ -23,8 +23,8 @@ from yolox_trt_ros.compose import load_model, make_detector, tensorrt_engine
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.compare import compare_engine, inner_tensors
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
@@ -257,7 +257,7 @@ def test_cpu_and_gpu_agree_on_a_picture(trt: TensorRT, folder: Path) -> None:
     frame = frame_of(picture, 0)
     low = replace(model.thresholds, score=0.01)
     model.thresholds = low
-    (expected,) = CpuDetector(CUT, model.spec, lambda: low, threads=2).submit([frame]).wait()
+    (expected,) = cpu_detector(CUT, model.spec, lambda: low, threads=2).submit([frame]).wait()
     lane = lane_of('fp32')
     engine = lane_engine(lane, CUT, EnginesConfig(folder=str(folder)))
     detector = make_detector(lane, model, engine)

@@ -22,7 +22,7 @@ from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.dla_rules import forces_gpu, judge
 from yolox_trt_ros.engine.onnx_file import read_onnx
@@ -44,7 +44,7 @@ def random_pictures(shape: tuple[int, ...], count: int = 2) -> list[np.ndarray]:
 
 
 def detections(path: Path, pictures: list[np.ndarray], score: float = 0.3) -> list[list]:
-    detector = CpuDetector(path, load_model_spec(path), lambda: Thresholds(score), threads=2)
+    detector = cpu_detector(path, load_model_spec(path), lambda: Thresholds(score), threads=2)
     found = []
     for i, picture in enumerate(pictures):
         (result,) = detector.submit([frame_of(picture, i)]).wait()

@@ -19,7 +19,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.msg import CameraLatency, CameraStatus, PipelineStatus
 from yolox_trt_ros.ros.input.codecs import Arrival, read_image
@@ -42,7 +42,7 @@ class Rig:
         self.packed_found = peer.listen(Detection2DArray, f'{node.name}/packed/detections')
         self.latency = peer.listen(CameraLatency, f'{node.name}/front/latency')
         self.status = peer.listen(PipelineStatus, f'{node.name}/status')
-        self._local = CpuDetector(model, load_model_spec(model), lambda: Thresholds(0.3))
+        self._local = cpu_detector(model, load_model_spec(model), lambda: Thresholds(0.3))
         self._stamp = 1_700_000_000 * SECOND
 
     def next_stamp(self) -> int:

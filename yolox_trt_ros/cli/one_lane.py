@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.compose import Model, available_cores, make_detector
+from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, lane_problems
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
@@ -21,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('--device', default='cpu', help='cpu, cuda:N or dla:N (default: cpu)')
     parser.add_argument(
-        '--backend', choices=('onnxruntime', 'tensorrt'), default='onnxruntime',
+        '--backend', default='onnxruntime',
+        choices=[name for name, info in BACKENDS.items() if not info.simulated],
         help='what runs the network; tensorrt builds a missing engine (default: onnxruntime)',
     )  # fmt: skip
     parser.add_argument(
@@ -42,7 +44,7 @@ def detector_of(args: argparse.Namespace, name: str, model: Model) -> Detector:
     """
     # A model of a fixed batch size is run whole, whatever part of it a tool fills.
     lane = replace(lane_of(args, name), max_batch=model.spec.batch or 1)
-    if lane.backend != 'tensorrt':
+    if not BACKENDS[lane.backend].builds:
         return make_detector(lane, model)
     return make_detector(lane, model, engine_of(args, lane, model.path))
 
@@ -80,7 +82,7 @@ def lane_of(args: argparse.Namespace, name: str) -> LaneConfig:
     Raises:
         ConfigError: its values do not go together, or one would have no effect.
     """
-    if args.backend != 'tensorrt':
+    if not BACKENDS[args.backend].precision:
         refuse_unused(args, add_arguments, 'precision ranges', '--backend tensorrt')
     elif args.precision != 'int8':
         refuse_unused(args, add_arguments, 'ranges', '--precision int8')

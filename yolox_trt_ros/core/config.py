@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from yolox_trt_ros.core.backends import BACKENDS, backends_on, device_kind
 from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.parameters import named_groups, parameter, read
@@ -153,7 +154,7 @@ class LaneConfig:
     backend: str = parameter(
         'onnxruntime',
         'What runs the network.',
-        choices=('onnxruntime', 'tensorrt', 'simulated'),
+        choices=BACKENDS,
     )
     max_batch: int = parameter(1, 'Most frames in one call; DLA lanes: 1.', low=1, high=64)
     in_flight: int = parameter(1, 'Batches submitted and not yet collected.', low=1, high=8)
@@ -367,17 +368,17 @@ def lane_problems(lane: LaneConfig) -> list[str]:
     problems = []
     if not DEVICE.fullmatch(lane.device):
         problems.append(f'{where}.device: expected cpu, cuda:N or dla:N, got {shown(lane.device)}')
-    if lane.device.startswith('dla') and lane.backend == 'onnxruntime':
-        problems.append(f'{where}.backend: a dla lane needs tensorrt (or simulated)')
+    elif lane.backend not in (fit := backends_on(lane.device)):
+        kind = device_kind(lane.device)
+        problems.append(f'{where}.backend: a {kind} lane needs one of {", ".join(fit)}')
     if lane.device.startswith('dla') and lane.max_batch != 1:
         problems.append(
             f'{where}.max_batch: expected 1 on a dla lane (a DLA gains nothing from batching), '
             f'got {lane.max_batch}'
         )
-    if lane.device == 'cpu' and lane.backend == 'tensorrt':
-        problems.append(f'{where}.backend: a cpu lane needs onnxruntime (or simulated)')
     if lane.device.startswith('dla') and lane.precision == 'fp32':
         problems.append(f'{where}.precision: a DLA computes in fp16 or int8, not in fp32')
-    if lane.model and lane.backend != 'tensorrt':
-        problems.append(f'{where}.model: only a tensorrt lane may have a model of its own')
+    if lane.model and not BACKENDS[lane.backend].builds:
+        builds = ' or '.join(name for name, info in BACKENDS.items() if info.builds)
+        problems.append(f'{where}.model: only a {builds} lane may have a model of its own')
     return problems

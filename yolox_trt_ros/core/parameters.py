@@ -7,7 +7,7 @@ so a parameter is described in one place: the dataclass field that holds its val
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, get_type_hints
@@ -41,7 +41,7 @@ class Parameter:
     description: str
     low: float | None = None
     high: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     runtime: bool = False
     other_names: Mapping[str, str] = field(default_factory=dict)
 
@@ -94,7 +94,7 @@ def parameter(
     *,
     low: float | None = None,
     high: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     runtime: bool = False,
     other_names: Mapping[str, str] | None = None,
 ) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 
@@ -43,23 +44,22 @@ class Wanted:
 
     Attributes:
         config: the vehicle; None if none was given.
-        gpu, tensorrt, dla: whether a lane needs it.
+        gpu: whether a lane needs one.
+        builds: whether a lane runs an engine that is built before.
     """
 
     config: Config | None = None
     gpu: bool = False
-    tensorrt: bool = False
-    dla: bool = False
+    builds: bool = False
 
     @classmethod
     def of(cls, config: Config | None) -> Wanted:
         """Return what the lanes of a vehicle need."""
-        lanes = [lane for lane in config.lanes if lane.backend != 'simulated'] if config else []
+        lanes = config.lanes if config else ()
         return cls(
             config,
-            any(lane.device != 'cpu' for lane in lanes),
-            any(lane.backend == 'tensorrt' for lane in lanes),
-            any(lane.device.startswith('dla') for lane in lanes),
+            any(x.device != 'cpu' and not BACKENDS[x.backend].simulated for x in lanes),
+            any(BACKENDS[x.backend].builds for x in lanes),
         )
 
     def lacking(self, needed: bool) -> Level:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from yolox_trt_ros.compose import lane_model, load_model
+from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import Config, LaneConfig
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
@@ -90,9 +91,9 @@ def gpu_bytes(config: Config, index: int) -> int:
     lanes = [
         lane
         for lane in config.lanes
-        if lane.backend != 'simulated' and lane.device.startswith(devices)
+        if lane.device.startswith(devices) and not BACKENDS[lane.backend].simulated
     ]
-    builds = config.engines.build != 'never' and any(x.backend == 'tensorrt' for x in lanes)
+    builds = config.engines.build != 'never' and any(BACKENDS[x.backend].builds for x in lanes)
     taken = CONTEXT + (BUILD if builds else 0) if lanes else 0
     return taken + sum(_lane_bytes(config, lane) for lane in lanes)
 

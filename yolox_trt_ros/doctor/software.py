@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from yolox_trt_ros import __version__
+from yolox_trt_ros.core.backends import BACKENDS, device_kind
+from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
-from yolox_trt_ros.engine.tensorrt_versions import MODULES, load_tensorrt
+from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
 from yolox_trt_ros.ros.dds import settings
 
 PYTHONS = ((3, 10), (3, 13))
@@ -80,23 +82,60 @@ def packages(wanted: Wanted) -> Iterator[Finding]:
     yield Finding(Level.OK, 'packages', ', '.join(versions))
 
 
-def onnx_runtime(wanted: Wanted) -> Iterator[Finding]:
-    """Judge whether ONNX Runtime is there, and uses the GPU where a lane wants that."""
-    found, problem = _import('onnxruntime')
-    lanes = wanted.config.lanes if wanted.config else ()
-    on_gpu = any(x.backend == 'onnxruntime' and x.device != 'cpu' for x in lanes)
-    needed = not lanes or any(x.backend == 'onnxruntime' for x in lanes)
-    if found is None:
-        level = Level.FAIL if needed else Level.WARN
-        yield Finding(level, 'ONNX Runtime', problem, 'pip install onnxruntime')
-        return
-    providers = [p.removesuffix('ExecutionProvider') for p in found.get_available_providers()]
-    told = f'{_version(found)}, runs on {", ".join(providers)}'
-    if on_gpu and 'CUDA' not in providers:
-        remedy = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
-        yield Finding(Level.FAIL, 'ONNX Runtime', told, remedy)
-    else:
-        yield Finding(Level.OK, 'ONNX Runtime', told)
+def backends(wanted: Wanted) -> Iterator[Finding]:
+    """Judge whether the packages of each backend are there, and fit what its lanes run on."""
+    lanes = wanted.config.lanes if wanted.config else (LaneConfig(''),)
+    for name, info in BACKENDS.items():
+        if info.modules:
+            yield _backend(
+                name, sorted({device_kind(x.device) for x in lanes if x.backend == name})
+            )
+
+
+def _backend(name: str, kinds: list[str]) -> Finding:
+    """Return what is to be said of a backend whose lanes are on these kinds of device."""
+    info = BACKENDS[name]
+    found = [_import(module) for module in info.modules]
+    module = next((module for module, _ in found if module is not None), None)
+    remedy = info.install[kinds[-1] if kinds else next(iter(info.install))]
+    if module is not None:
+        told, fits = _FITS.get(name, _there)(module, kinds)
+        if fits or not kinds:
+            return Finding(Level.OK, info.title, told)
+        return Finding(Level.FAIL, info.title, told, remedy)
+    if not kinds and name != LaneConfig('').backend:
+        return Finding(Level.OK, info.title, f'not installed; only {name} lanes need it')
+    return Finding(Level.FAIL if kinds else Level.WARN, info.title, found[0][1], remedy)
+
+
+def _there(module: ModuleType, kinds: list[str]) -> tuple[str, bool]:
+    return _version(module), True
+
+
+def onnx_runtime(module: ModuleType, kinds: list[str]) -> tuple[str, bool]:
+    """Return what ONNX Runtime runs on, and whether that is all its lanes are on."""
+    providers = [p.removesuffix('ExecutionProvider') for p in module.get_available_providers()]
+    told = f'{_version(module)}, runs on {", ".join(providers)}'
+    return told, 'cuda' not in kinds or 'CUDA' in providers
+
+
+def tensorrt(module: ModuleType | None, kinds: list[str]) -> tuple[str, bool]:
+    """Return which TensorRT is used, and whether it knows this machine's GPUs."""
+    found = load_tensorrt()  # raises with the remedy
+    told = f'{found}, types {"from the ONNX" if found.strong_typing == "always" else "chosen"}'
+    unknown = [
+        device
+        for device in cuda_driver().devices
+        if not device.compute_capability.startswith(RTX_CAPABILITIES)
+    ]
+    if found.name != 'tensorrt_rtx' or not unknown:
+        return told, True
+    told += f'; it does not run on {unknown[0].name} ({unknown[0].compute_capability})'
+    return told, False
+
+
+_FITS = {'onnxruntime': onnx_runtime, 'tensorrt': tensorrt}
+"""Backends of which more is to be said than that they are installed."""
 
 
 def cupy(wanted: Wanted) -> Iterator[Finding]:
@@ -119,22 +158,6 @@ def cupy(wanted: Wanted) -> Iterator[Finding]:
         yield Finding(wanted.lacking(wanted.gpu), 'CuPy', told, remedy)
     else:
         yield Finding(Level.OK, 'CuPy', told)
-
-
-def tensorrt(wanted: Wanted) -> Iterator[Finding]:
-    """Judge whether TensorRT is there, and knows this GPU."""
-    if all(_import(name)[0] is None for name in MODULES) and not wanted.tensorrt:
-        yield Finding(Level.OK, 'TensorRT', 'not installed; only tensorrt lanes need it')
-        return
-    found = load_tensorrt()  # raises with the remedy
-    told = f'{found}, types {"from the ONNX" if found.strong_typing == "always" else "chosen"}'
-    devices = cuda_driver().devices
-    unknown = [d for d in devices if not d.compute_capability.startswith(RTX_CAPABILITIES)]
-    if found.name == 'tensorrt_rtx' and unknown:
-        told += f'; it does not run on {unknown[0].name} ({unknown[0].compute_capability})'
-        yield Finding(wanted.lacking(wanted.tensorrt), 'TensorRT', told, 'pip install tensorrt')
-    else:
-        yield Finding(Level.OK, 'TensorRT', told)
 
 
 def _import(name: str) -> tuple[ModuleType | None, str]:

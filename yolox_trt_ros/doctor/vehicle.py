@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from yolox_trt_ros.compose import lane_model, load_model
+from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.core.parameters import build
@@ -43,8 +44,8 @@ def model(wanted: Wanted) -> Iterator[Finding]:
 
 
 def engines(wanted: Wanted) -> Iterator[Finding]:
-    """Judge whether the tensorrt lanes' engines are built, and whether they have room."""
-    if wanted.config is None or not wanted.tensorrt:
+    """Judge whether the lanes' engines are built, and whether they have room."""
+    if wanted.config is None or not wanted.builds:
         return
     settings = wanted.config.engines
     folder = Path(settings.folder).expanduser() if settings.folder else default_folder()
@@ -56,7 +57,7 @@ def engines(wanted: Wanted) -> Iterator[Finding]:
     never = replace(settings, build='never')
     loaded = load_model(wanted.config.model)
     for lane in wanted.config.lanes:
-        if lane.backend != 'tensorrt':
+        if not BACKENDS[lane.backend].builds:
             continue
         try:
             lane_engine(lane, lane_model(lane, loaded), never)

@@ -14,13 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.placement_report import tells_placement
 from yolox_trt_ros.engine.progress import Phases
-
-MODULES = ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings')
-"""In the order they are tried; the last is TensorRT-RTX installed without its meta package."""
 
 StrongTyping = Literal['never', 'option', 'always']
 
@@ -188,7 +186,7 @@ def load_tensorrt() -> TensorRT:
     Raises:
         MissingDependencyError: neither is installed.
     """
-    for name in MODULES:
+    for name in BACKENDS['tensorrt'].modules:
         try:
             return TensorRT(importlib.import_module(name))
         except ModuleNotFoundError as error:
@@ -200,8 +198,7 @@ def load_tensorrt() -> TensorRT:
             raise MissingDependencyError(
                 f'the Python module {name} is installed but does not load: {error}'
             ) from error
+    install = BACKENDS['tensorrt'].install
     raise MissingDependencyError(
-        'TensorRT is not installed. On a Jetson it comes with JetPack (apt install '
-        'python3-libnvinfer; a virtual environment needs --system-site-packages); on a PC: '
-        'pip install tensorrt, or tensorrt-rtx for GeForce and RTX cards'
+        f'TensorRT is not installed. On a Jetson: {install["dla"]}; on a PC: {install["cuda"]}'
     )

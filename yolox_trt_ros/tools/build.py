@@ -23,6 +23,7 @@ from yolox_trt_ros.cli.engine_timing import Timing, time_engine
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.compose import lane_specs, load_model
+from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import DEVICE
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource
@@ -135,7 +136,7 @@ def _options(args: argparse.Namespace) -> BuildOptions:
 
 def _build_vehicle(args: argparse.Namespace, console: Console) -> int:
     config = load_vehicle(args.vehicle)
-    if not any(lane.backend == 'tensorrt' for lane in config.lanes):
+    if not any(BACKENDS[lane.backend].builds for lane in config.lanes):
         raise ConfigError(f'--vehicle: no lane of {args.vehicle} has the backend tensorrt')
     with _bar(console, args.vehicle) as report:
         lane_specs(config, load_model(config.model), report, console.print)

@@ -15,7 +15,7 @@ from tiny_models import write_yolox
 
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.cpu.detector import CpuDetector
+from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -27,7 +27,7 @@ class Decoder(Keeper):
     def __init__(self, model: Path) -> None:
         super().__init__()
         self.results: list[Any] = []
-        self._cpu = CpuDetector(model, load_model_spec(model), Thresholds)
+        self._cpu = cpu_detector(model, load_model_spec(model), Thresholds)
 
     def submit(self, frames: Sequence[Frame]) -> Any:
         ticket = self._cpu.submit(frames)

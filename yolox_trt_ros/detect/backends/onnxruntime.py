@@ -1,36 +1,82 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime: the backend of lanes on the CPU, and the detectors of its lanes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.backends import BACKENDS, LaneSetup
+from yolox_trt_ros.core.config import LaneConfig
+from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.detect.cpu.detector import CpuDetector
+
+_log = logging.getLogger(__name__)
+
+
+def lane_detector(lane: LaneConfig, setup: LaneSetup) -> Detector:
+    """Return the detector of a lane on the CPU or a GPU."""
+    spec = setup.spec
+    if lane.device != 'cpu':
+        from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+        from yolox_trt_ros.detect.cuda.lane import cuda_detector
+        from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+
+        device = CudaDevice(int(lane.device.removeprefix('cuda:')))
+        stream = device.stream()
+        backend = OnnxRuntimeCudaBackend(setup.path, spec, device, stream, lane.max_batch)
+        return cuda_detector(lane, setup, device, stream, backend)
+    batch = max(lane.max_batch, spec.batch)
+    if batch > lane.max_batch:
+        _log.warning(
+            'lane %s: %s always runs %d images, of which %d are empty: set lanes.%s.max_batch to '
+            '%d, or export it with a free batch size',
+            lane.name, setup.path.name, batch, batch - lane.max_batch, lane.name, batch,
+        )  # fmt: skip
+    return cpu_detector(setup.path, spec, setup.thresholds, batch, lane.threads)
+
+
+def cpu_detector(
+    path: Path,
+    spec: ModelSpec,
+    thresholds: Callable[[], Thresholds],
+    max_batch: int = 1,
+    threads: int = 1,
+) -> CpuDetector:
+    """Return the detector that runs an ONNX file on the CPU; see :class:`OnnxRuntimeCpuBackend`."""
+    backend = OnnxRuntimeCpuBackend(path, spec, max_batch, threads)
+    return CpuDetector(spec, backend, thresholds, threads)
 
 
 class OnnxRuntimeCpuBackend:
-    """Runs a model on CPU threads of its own.
+    """Runs a model on CPU threads of its own; see :class:`detect.backends.protocol.Backend`.
 
     Args:
         path: the ONNX file.
         spec: what :func:`detect.model.load_model_spec` read from it.
+        max_batch: most images of one call.
         threads: CPU threads of one inference.
 
     Raises:
+        ConfigError: the model's batch size is fixed and ``max_batch`` is another.
         MissingDependencyError: the ``onnxruntime`` package is not installed.
         ModelError: ONNX Runtime cannot load or run the model.
     """
 
-    def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, path: Path, spec: ModelSpec, max_batch: int, threads: int) -> None:
+        if spec.batch not in (0, max_batch):
+            raise ConfigError(
+                f'max_batch: {path.name} takes batches of {spec.batch} only, got {max_batch}'
+            )
         try:
             import onnxruntime as ort
         except ImportError as error:
-            raise MissingDependencyError(
-                'a cpu lane needs ONNX Runtime: pip install onnxruntime'
-            ) from error
+            install = BACKENDS['onnxruntime'].install['cpu']
+            raise MissingDependencyError(f'a cpu lane needs ONNX Runtime: {install}') from error
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -43,10 +89,15 @@ class OnnxRuntimeCpuBackend:
             )
         except Exception as error:
             raise ModelError(f'{path}: ONNX Runtime cannot load it: {error}') from error
-        self._input = spec.input_name
-        self._outputs = list(spec.outputs)
+        self._names = list(spec.outputs), spec.input_name
+        self.sizes = [max_batch] if spec.batch else list(range(1, max_batch + 1))
+        self.input = np.zeros((max_batch, 3, spec.height, spec.width), spec.dtype)
+        self.outputs: list[np.ndarray] = []
 
-    def infer(self, images: np.ndarray) -> Sequence[np.ndarray]:
-        """Return the head outputs for images (batch, 3, height, width), in the spec's order."""
-        outputs: Sequence[np.ndarray] = self._session.run(self._outputs, {self._input: images})
-        return outputs
+    def infer(self, images: int) -> None:
+        """Run the network for the first images of the input."""
+        outputs, name = self._names
+        self.outputs = self._session.run(outputs, {name: self.input[:images]})
+
+    def close(self) -> None:
+        """Free nothing: Python's reference counting owns all there is."""

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.detect.backends.protocol import output_shapes
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
 from yolox_trt_ros.detect.free_batch import with_free_batch
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
 _PROVIDER, _CPU = 'CUDAExecutionProvider', 'CPUExecutionProvider'
-_INSTALL = 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime'
+_INSTALL = BACKENDS['onnxruntime'].install['cuda']
 
 
 class OnnxRuntimeCudaBackend:
@@ -170,11 +172,3 @@ def _require_onnxruntime() -> Any:
 def batch_sizes(max_batch: int) -> list[int]:
     """Return the batch sizes that are run: powers of two, and the largest batch."""
     return sorted({max_batch, *(1 << i for i in range(max_batch.bit_length()))})
-
-
-def output_shapes(spec: ModelSpec) -> list[tuple[int, ...]]:
-    """Return the shape of each head output for one image."""
-    classes = len(spec.labels)
-    if spec.layout == 'concatenated':
-        return [(spec.anchors, 5 + classes)]
-    return [(channels, *grid) for grid in spec.grids() for channels in (4, 1, classes)]

@@ -10,12 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from yolox_trt_ros.core.backends import LaneSetup
+from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.machine import Job, Machine
 from yolox_trt_ros.core.profile import LaneProfile
+
+
+def lane_detector(lane: LaneConfig, setup: LaneSetup) -> SimulatedDetector:
+    """Return the detector of a lane that follows an engine profile."""
+    return SimulatedDetector(setup.machine, lane.name, lane.max_batch)
 
 
 class SimulatedMachine:

@@ -10,11 +10,29 @@ from typing import Any
 
 import numpy as np
 
+from yolox_trt_ros.core.backends import LaneSetup
+from yolox_trt_ros.core.config import LaneConfig
+from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, EngineError, LaneError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
-from yolox_trt_ros.detect.backends.onnxruntime_cuda import output_shapes
+from yolox_trt_ros.detect.backends.protocol import output_shapes
 from yolox_trt_ros.detect.backends.tensorrt_tensors import EngineTensor
-from yolox_trt_ros.detect.cuda.runtime import Device
+from yolox_trt_ros.detect.cuda.lane import cuda_detector
+from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
+
+
+def lane_detector(lane: LaneConfig, setup: LaneSetup) -> Detector:
+    """Return the detector of a lane on a GPU or a DLA.
+
+    Raises:
+        EngineError: the engine was removed or damaged since it was built.
+    """
+    assert setup.engine is not None
+    content, device, core = setup.engine()
+    stream = device.stream()
+    with MAKING:
+        backend = TensorRtBackend(content, setup.spec, device, stream, lane.max_batch, core)
+    return cuda_detector(lane, setup, device, stream, backend)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,46 +15,16 @@ from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.detect.backends.protocol import GpuBackend
 from yolox_trt_ros.detect.cuda.batch import Batch
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
-from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
+from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor
 from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
 from yolox_trt_ros.detect.cuda.staging import Errors, Staging
 from yolox_trt_ros.detect.cuda.step import Step
 
 COPY_THREADS = 4
-
-
-class Backend(Protocol):
-    """What runs the network: input and outputs stay where they are, calls only enqueue.
-
-    Attributes:
-        sizes: of the batches that it runs, ascending; the last holds the detector's largest batch.
-        recordable: whether a CUDA graph can hold what :meth:`infer` enqueues.
-        form: how it wants its input.
-        input: device array with room for the largest batch.
-        outputs: device arrays, likewise, in the spec's order.
-        output_dtype: float32 or float16.
-    """
-
-    sizes: list[int]
-    recordable: bool
-    form: InputFormat
-    input: Any
-    outputs: list[Any]
-    output_dtype: Any
-
-    def infer(self, images: int) -> None:
-        """Enqueue the network for the first images of the input, on the stream it was made for.
-
-        A first run of a size may allocate, compile, and wait for the device.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free the engine and its memory; calling it twice is allowed."""
-        ...
 
 
 class CudaDetector:
@@ -89,7 +59,7 @@ class CudaDetector:
         spec: ModelSpec,
         device: Device,
         stream: Any,
-        backend: Backend,
+        backend: GpuBackend,
         thresholds: Callable[[], Thresholds],
         max_batch: int = 1,
         in_flight: int = 1,

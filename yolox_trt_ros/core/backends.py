@@ -1,0 +1,111 @@
+"""What can run a network: one row for each backend; docs/extending.md says how to add one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
+
+if TYPE_CHECKING:
+    from yolox_trt_ros.core.config import LaneConfig
+
+DEVICES = ('cpu', 'cuda', 'dla')
+"""Kinds of device; a lane on one is written ``cpu``, ``cuda:N`` or ``dla:N``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSetup:
+    """What a backend's factory is given beside the lane's configuration.
+
+    Attributes:
+        path: the ONNX file that the lane runs.
+        spec: how it is fed and read.
+        thresholds: asked for at every batch, for they may change at run time.
+        engine: for a backend that builds: returns what :func:`compose.tensorrt_engine` does.
+        machine: for a simulated backend: the :class:`SimulatedMachine` of all lanes.
+        on_event: told what decodes JPEG images on a GPU's lane; None: no JPEG images will come.
+    """
+
+    path: Path
+    spec: ModelSpec
+    thresholds: Callable[[], Thresholds]
+    engine: Callable[[], Any] | None = None
+    machine: Any = None
+    on_event: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What configuration, lanes, ``doctor`` and tools know of a backend.
+
+    Attributes:
+        factory: ``module:function`` of what makes a lane's detector; imported by the first lane
+            that needs it.
+        install: the command that installs it, for each kind of device that it runs on.
+        modules: Python modules of which one must be there; ``doctor`` looks for them.
+        title: what ``doctor`` calls it.
+        precision: whether it follows a lane's ``precision``.
+        builds: whether it runs engines that are built first; such a lane may have its own model.
+        simulated: whether it follows an engine profile and uses no device.
+    """
+
+    factory: str
+    install: Mapping[str, str]
+    modules: tuple[str, ...] = ()
+    title: str = ''
+    precision: bool = False
+    builds: bool = False
+    simulated: bool = False
+
+    def detector(self, lane: LaneConfig, setup: LaneSetup) -> Detector:
+        """Return a lane's detector; called on the lane's own thread, again after a fault."""
+        module, _, function = self.factory.partition(':')
+        made: Detector = getattr(importlib.import_module(module), function)(lane, setup)
+        return made
+
+
+_FOLDER = 'yolox_trt_ros.detect.backends'
+
+BACKENDS = {
+    'onnxruntime': BackendInfo(
+        f'{_FOLDER}.onnxruntime:lane_detector',
+        {
+            'cpu': 'pip install onnxruntime',
+            'cuda': 'pip install "onnxruntime-gpu[cuda,cudnn]" in place of onnxruntime',
+        },
+        ('onnxruntime',),
+        'ONNX Runtime',
+    ),
+    'tensorrt': BackendInfo(
+        f'{_FOLDER}.tensorrt:lane_detector',
+        {
+            'cuda': 'pip install tensorrt, or tensorrt-rtx for GeForce and RTX cards',
+            'dla': 'apt install python3-libnvinfer (a virtual environment needs '
+            '--system-site-packages)',
+        },
+        # In the order they are tried; the last is TensorRT-RTX without its meta package.
+        ('tensorrt', 'tensorrt_rtx', 'tensorrt_rtx_bindings'),
+        'TensorRT',
+        precision=True,
+        builds=True,
+    ),
+    'simulated': BackendInfo(
+        f'{_FOLDER}.simulated:lane_detector', dict.fromkeys(DEVICES, ''), simulated=True
+    ),
+}
+"""Every backend, by its name in ``lanes.<name>.backend``."""
+
+
+def device_kind(device: str) -> str:
+    """Return the kind of a device: ``cuda`` of ``cuda:0``."""
+    return device.partition(':')[0]
+
+
+def backends_on(device: str) -> list[str]:
+    """Return the names of the backends that run on a device."""
+    return [name for name, info in BACKENDS.items() if device_kind(device) in info.install]

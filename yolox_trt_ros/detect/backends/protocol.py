@@ -1,0 +1,59 @@
+"""What a detector asks of a backend, on the CPU and on a GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from yolox_trt_ros.core.model import ModelSpec
+
+if TYPE_CHECKING:
+    from yolox_trt_ros.detect.cuda.preprocess import InputFormat
+
+
+class Backend(Protocol):
+    """What runs the network for :class:`detect.cpu.detector.CpuDetector`.
+
+    Attributes:
+        sizes: of the batches that it runs, ascending; the last holds the detector's largest batch.
+        input: array with room for the largest batch, (batch, 3, height, width) of the model's
+            type; written before :meth:`infer`.
+        outputs: arrays (batch, …) in the spec's order, float32 or float16, as the last
+            :meth:`infer` left them.
+    """
+
+    sizes: list[int]
+    input: Any
+    outputs: list[Any]
+
+    def infer(self, images: int) -> None:
+        """Run the network for the first images of the input; one of ``sizes``."""
+        ...
+
+    def close(self) -> None:
+        """Free the network and its memory; calling it twice is allowed."""
+        ...
+
+
+class GpuBackend(Backend, Protocol):
+    """What runs the network for :class:`detect.cuda.detector.CudaDetector`.
+
+    Arrays are on the device, and stay where they are. ``infer`` only enqueues, on the stream that
+    the backend was made for; a first run of a size may allocate, compile, and wait for the device.
+
+    Attributes:
+        recordable: whether a CUDA graph can hold what :meth:`infer` enqueues.
+        form: type and layout of ``input``.
+        output_dtype: float32 or float16.
+    """
+
+    recordable: bool
+    form: InputFormat
+    output_dtype: Any
+
+
+def output_shapes(spec: ModelSpec) -> list[tuple[int, ...]]:
+    """Return the shape of each head output for one image."""
+    classes = len(spec.labels)
+    if spec.layout == 'concatenated':
+        return [(spec.anchors, 5 + classes)]
+    return [(channels, *grid) for grid in spec.grids() for channels in (4, 1, classes)]
