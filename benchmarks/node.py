@@ -123,9 +123,9 @@ def _vehicle(args: argparse.Namespace, folder: Path) -> Path:
         flat |= {
             f'cameras.{name}.rate_hz': args.rate,
             f'cameras.{name}.transport': 'raw',
-            f'cameras.{name}.sim.encoding': 'bgr8',
-            f'cameras.{name}.sim.width': width,
-            f'cameras.{name}.sim.height': height,
+            f'cameras.{name}.encoding': 'bgr8',
+            f'cameras.{name}.width': width,
+            f'cameras.{name}.height': height,
             f'cameras.{name}.rig.width': width,
             f'cameras.{name}.rig.height': height,
         }

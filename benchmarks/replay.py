@@ -96,8 +96,8 @@ def _vehicle(folder: Path, args: argparse.Namespace) -> Path:
     for name in _names():
         flat |= {
             f'cameras.{name}.rate_hz': args.rate,
-            f'cameras.{name}.sim.width': width,
-            f'cameras.{name}.sim.height': height,
+            f'cameras.{name}.width': width,
+            f'cameras.{name}.height': height,
         }
     for key, value in (('model.path', args.model), ('model.labels', args.labels)):
         if value:

@@ -28,7 +28,7 @@ LANES = {
 # What a camera's part of a vehicle file always says; the rest may stay at its default.
 CAMERA_KEYS = {'topic', 'transport', 'rate_hz', 'priority', 'deadline_ms', 'timeout_ms'} | {
     'rig.width', 'rig.height', 'rig.hfov_deg', 'rig.x_m', 'rig.y_m', 'rig.z_m', 'rig.yaw_deg',
-    'rig.pitch_deg', 'sim.encoding', 'sim.jitter_ms',
+    'rig.pitch_deg', 'sim.jitter_ms', 'width', 'height',
 }  # fmt: skip
 
 
@@ -183,6 +183,27 @@ def test_small_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     assert '64.0 MiB left' in told
     assert '--shm-size' in told
+
+
+@pytest.mark.parametrize(
+    ('said', 'size', 'least'),
+    [
+        ({'encoding': 'nv12', 'width': 1920, 'height': 1080}, 3_110_400, 3_110_400),
+        ({'encoding': 'mono16', 'width': 640, 'height': 512}, 655_360, 655_360),
+        ({'encoding': 'bgr8'}, 0, 921_600),
+        ({'width': 1920, 'height': 1080}, 0, 921_600),
+        ({'rig.width': 1920, 'sim.width': 1920, 'sim.encoding': 'bgr8'}, 0, 921_600),
+        ({'transport': 'compressed', 'encoding': 'png', 'width': 1920, 'height': 1080}, 0, 0),
+    ],
+)
+def test_the_camera_says_how_large_its_images_are(
+    said: dict[str, Any], size: int, least: int
+) -> None:
+    flat = {'camera_names': ['a'], 'lane_names': ['b']}
+    config = Config.from_parameters(flat | {f'cameras.a.{k}': v for k, v in said.items()})
+    (camera,) = config.cameras
+    assert (settings.image_bytes(camera), settings.least_bytes(camera)) == (size, least)
+    assert settings.unsized(config) == ([] if size or not least else ['a'])
 
 
 def test_damaged_profile_is_told(tmp_path: Path) -> None:

@@ -87,6 +87,22 @@ CONTRADICTIONS = {
         {'camera_names': ['a', 'b'], 'cameras.b.topic': '/a/image_raw'},
         'cameras.b.topic: "/a/image_raw" is already the topic of a',
     ),
+    'encoding of another transport': (
+        {'cameras.front.encoding': 'jpeg'},
+        'cameras.front.encoding: transport raw needs one of bgr8, rgb8, bgra8, …, got "jpeg"',
+    ),
+    'encoding by another name': (
+        {'cameras.front.encoding': 'yuyv'},
+        'cameras.front.encoding: "yuyv" is not one of its values — did you mean "yuv422_yuy2"',
+    ),
+    'half a size': (
+        {'cameras.front.width': 640},
+        'cameras.front.width: expected width and height, or none of them, got 640x0',
+    ),
+    'odd size': (
+        {'cameras.front.encoding': 'nv12', 'cameras.front.width': 641, 'cameras.front.height': 480},
+        'cameras.front.width: nv12 needs a multiple of 2 and a height that is one of 2, got 641x',
+    ),
     'device': ({'lanes.cpu0.device': 'gpu'}, 'expected cpu, cuda:N or dla:N, got "gpu"'),
     'dla with onnxruntime': ({'lanes.cpu0.device': 'dla:0'}, 'lanes.cpu0.backend: a dla lane'),
     'dla with a batch': (

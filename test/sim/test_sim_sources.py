@@ -24,7 +24,7 @@ from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.sim import loops
 from yolox_trt_ros.sim.encode import HEAD_ROOM, encode, fit
 from yolox_trt_ros.sim.prerender import prerender
-from yolox_trt_ros.sim.sources import FolderSource, VideoSource, open_source
+from yolox_trt_ros.sim.sources import FolderSource, VideoSource, open_source, played
 from yolox_trt_ros.sim.streams import CameraStreams, Shot, StreamCount, Ticks, to_frame
 from yolox_trt_ros.sim.world_source import WorldSource, remove_drafts
 
@@ -148,6 +148,26 @@ def test_every_size_can_be_published(
         (image.height, wanted[1], getattr(RAW.get(encoding), 'height_multiple', 1)),
     ):
         assert not want or size == want - want % multiple
+
+
+@pytest.mark.parametrize(
+    ('said', 'look'),
+    [
+        ({}, ('bgr8', 0, 0)),
+        ({'encoding': 'nv12', 'width': 640, 'height': 480}, ('nv12', 640, 480)),
+        ({'encoding': 'nv12', 'width': 640, 'height': 480, 'sim.height': 20}, ('nv12', 0, 20)),
+        ({'encoding': 'nv12', 'sim.encoding': 'mono8'}, ('mono8', 0, 0)),
+        ({'sim.source': 'world'}, ('bgr8', 960, 640)),
+        ({'sim.source': 'world', 'width': 64, 'height': 48}, ('bgr8', 64, 48)),
+        ({'transport': 'compressed'}, ('jpeg', 0, 0)),
+    ],
+)
+def test_cameras_play_as_they_are_unless_sim_says_otherwise(
+    said: dict[str, Any], look: tuple[str, int, int]
+) -> None:
+    cameras = config({'a': said}, source='folder')
+    camera = played(cameras, cameras.cameras[0])
+    assert (camera.encoding, camera.width, camera.height) == look
 
 
 def test_folder_starts_where_it_is_told(folder: Path) -> None:

@@ -38,6 +38,8 @@ def test_a_vehicle_file_from_a_bag(tmp_path: Path, capsys) -> None:
         ('front', '/front/image_raw', 'raw'),
         ('rear', '/rear/image_raw', 'raw'),
     ]
+    look = {(c.encoding, c.width, c.height) for c in config.cameras}
+    assert look == {('bgr8', 80, 60)}
     assert config.model.path == 'edge_n' and config.cameras[0].rate_hz == pytest.approx(10.0)
     assert all(lane.device == 'cpu' for lane in config.lanes) and config.lanes
 

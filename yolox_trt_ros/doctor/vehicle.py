@@ -80,5 +80,8 @@ def transport(wanted: Wanted) -> Iterator[Finding]:
     for shortcoming in shortcomings:
         told, _, remedy = shortcoming.partition(': ')
         yield Finding(Level.WARN, 'images', told, remedy)
-    if not shortcomings:
+    if unsized := settings.unsized(config):
+        told = f'nobody says how large the images of {", ".join(unsized)} are'
+        yield Finding(Level.WARN, 'images', told, 'set cameras.<name>.encoding, width and height')
+    elif not shortcomings:
         yield Finding(Level.OK, 'images', f'{whose} cameras, {size:.0f} MB at a time, fit')

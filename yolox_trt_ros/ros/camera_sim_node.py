@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from yolox_trt_ros.ros.output.serialized_publisher import SerializedPublisher
 from yolox_trt_ros.ros.process import Stopping, run_node
 from yolox_trt_ros.ros.vehicle_node import VehicleNode
 from yolox_trt_ros.sim.loops import Loop
-from yolox_trt_ros.sim.sources import WORLD, source_name
+from yolox_trt_ros.sim.sources import WORLD, played, source_name
 from yolox_trt_ros.sim.streams import CameraStreams, Shot, StreamCount, optical_frame, to_frame
 from yolox_trt_ros.sim.world.bodies import CLASSES
 from yolox_trt_ros.sim.world.truth import GroundTruth
@@ -126,7 +127,8 @@ class CameraSim(VehicleNode, Node):
     def __init__(self, stopping: Stopping = lambda: False, **options: Any) -> None:
         super().__init__('camera_sim', **options)
         config = self.settle()
-        for shortcoming in shortcomings(config):
+        sent = replace(config, cameras=tuple(played(config, c) for c in config.cameras))
+        for shortcoming in shortcomings(sent):
             self.get_logger().warning(shortcoming)
         self._outputs = {c.name: CameraOutput(self, c, config) for c in config.cameras}
         self.streams = CameraStreams(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 
-from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, Config
-from yolox_trt_ros.core.encodings import COMPRESSED
+from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError, StoppedError
+from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.sim.encode import EncodedImage, encode, fit
 from yolox_trt_ros.sim.prerender import prerender
-from yolox_trt_ros.sim.sources import Source, open_source, source_name
+from yolox_trt_ros.sim.sources import Source, open_source, played, source_name
 from yolox_trt_ros.sim.world.truth import GroundTruth
 from yolox_trt_ros.sim.world_source import WorldSource
 
@@ -42,9 +42,15 @@ class Album:
 
 
 class Loop:
-    """A camera's source, encoded as its driver would."""
+    """A camera's source, encoded as its driver would.
 
-    def __init__(self, source: Source, look: CameraSimConfig, album: Album) -> None:
+    Args:
+        source: the pictures.
+        look: the camera with the encoding and size of its images; see :func:`sources.played`.
+        album: where encoded pictures are kept.
+    """
+
+    def __init__(self, source: Source, look: CameraConfig, album: Album) -> None:
         self._source = source
         self._look = look
         self._album = album
@@ -121,27 +127,19 @@ def open_loops(
         YoloxTrtRosError: a source cannot be read or rendered, or an encoding does not fit the
             camera's transport.
     """
-    for camera in config.cameras:
-        _check_encoding(camera)
+    looks = {camera.name: played(config, camera) for camera in config.cameras}
+    for name, look in looks.items():
+        if told := TRANSPORTS[look.transport].refusal(look.encoding):
+            raise ConfigError(f'cameras.{name}.sim.encoding: {told}')
     sources = {camera.name: open_source(config, camera) for camera in config.cameras}
     prerender([s for s in sources.values() if isinstance(s, WorldSource)], report, stopping)
     loops: dict[str, Loop] = {}
     for camera in config.cameras:
-        loop = Loop(sources[camera.name], camera.sim, album)
+        look = looks[camera.name]
+        loop = loops[camera.name] = Loop(sources[camera.name], look, album)
         when = 'kept in memory' if loop.encode_ahead(stopping) else 'encoded while playing'
         report(
             f'{camera.name}: {loop.count} pictures of {source_name(config, camera)} '
-            f'as {camera.sim.encoding}, {when}'
+            f'as {look.encoding}, {when}'
         )
-        loops[camera.name] = loop
     return loops
-
-
-def _check_encoding(camera: CameraConfig) -> None:
-    compressed = camera.sim.encoding in COMPRESSED
-    if compressed != (camera.transport == 'compressed'):
-        right = ' or '.join(COMPRESSED) if not compressed else 'a raw encoding such as bgr8'
-        raise ConfigError(
-            f'cameras.{camera.name}.sim.encoding: transport {camera.transport} needs {right}, '
-            f'got "{camera.sim.encoding}"'
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.image_files import read_image
 from yolox_trt_ros.sim.world_source import WorldSource
 
@@ -127,6 +129,21 @@ class VideoSource:
     def key(self, index: int) -> Hashable:
         """Return file and place in it; see :meth:`Source.key`."""
         return self._file, index
+
+
+def played(config: Config, camera: CameraConfig) -> CameraConfig:
+    """Return a camera with the encoding and size that the simulator gives its images.
+
+    A size of 0 is that of the source, or in proportion to the other side.
+    """
+    sim, rig = camera.sim, camera.rig
+    width, height = camera.width, camera.height
+    if sim.width or sim.height:
+        width, height = sim.width, sim.height
+    elif not width and source_name(config, camera) == WORLD:
+        width, height = rig.width, rig.height
+    encoding = sim.encoding or camera.encoding or TRANSPORTS[camera.transport].encodings[0]
+    return replace(camera, encoding=encoding, width=width, height=height)
 
 
 def source_name(config: Config, camera: CameraConfig) -> str:

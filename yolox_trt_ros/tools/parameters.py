@@ -60,8 +60,8 @@ SECTIONS = {
     'cameras.<name>.': ('Cameras', 'One block for each name in `camera_names`.'),
     'cameras.<name>.rig.': (
         'Where a camera sits',
-        'Only the rendered world reads this. Vehicle coordinates: x forward, y left, z up, origin '
-        'on the ground below the rear axle.',
+        "For the rendered world, and the place of a camera in the overlay's mosaic. Vehicle "
+        'coordinates: x forward, y left, z up, origin on the ground below the rear axle.',
     ),
     'cameras.<name>.sim.': ('What camera_sim plays for a camera', ''),
     'limits.': ('Limits', 'When [diagnostics](diagnostics.md) turn to WARN and ERROR.'),
@@ -124,7 +124,7 @@ def reference() -> str:
 
 
 def _row(p: Parameter) -> str:
-    values = ', '.join(f'`{choice}`' for choice in p.choices) or p.range_text()
+    values = ', '.join(f'`{choice}`' for choice in p.choices if choice) or p.range_text()
     live = ' *live*' if p.runtime else ''
     # As YAML writes it.
     default = yaml.safe_dump(list(p.default) if p.kind is tuple else p.default).split('\n')[0]
@@ -190,6 +190,9 @@ def _camera(camera: BagCamera, topic: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         'topic': topic,
         'transport': camera.transport,
+        'encoding': camera.encoding,
+        'width': camera.width,
+        'height': camera.height,
         'rate_hz': camera.rate_hz,
     }
     silence_ms = QUIET_PERIODS * 1000.0 / camera.rate_hz
@@ -205,7 +208,7 @@ def _comments(path: Path, cameras: Mapping[str, BagCamera], left_out: Mapping[st
         f'Cameras of {path.name}, lanes of this machine. docs/parameters.md has the rest.',
         'Rates: median distance of the header stamps; of the times of receipt where these do not '
         'rise.',
-        *(f'  {name}: {c.topic.name}, {c.looks}, images: {c.topic.count}' for name, c in named),
+        *(f'  {name}: {c.topic.name}, images: {c.topic.count}' for name, c in named),
     ]
     if left_out:
         lines.append(

@@ -35,6 +35,9 @@ SEGMENTS = 2
 OVERHEAD = 1.06
 """What a segment of some size takes of /dev/shm, ports included: 268.9 MiB of 256."""
 
+LEAST_IMAGE = 640 * 480 * 3
+"""Bytes that a raw image has at least where the configuration does not say its size."""
+
 IMAGES_IN_SEGMENT = 2
 """Images of each camera that the segment should hold: one being read, one being written."""
 
@@ -142,13 +145,24 @@ def active_profile(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def image_bytes(camera: CameraConfig) -> int:
-    """Return the bytes of one raw image of a camera; 0 if its images are compressed."""
-    if camera.transport == 'compressed':
+    """Return the bytes of one raw image of a camera by its encoding, width and height.
+
+    0 if its configuration does not say them, or if images are compressed.
+    """
+    layout = RAW.get(camera.encoding)
+    if layout is None:
         return 0
-    width = camera.sim.width or camera.rig.width
-    height = camera.sim.height or camera.rig.height
-    layout = RAW.get(camera.sim.encoding, RAW['bgr8'])
-    return layout.rows(height) * layout.min_step(width)
+    return layout.size(camera.height, camera.width, layout.min_step(camera.width))
+
+
+def least_bytes(camera: CameraConfig) -> int:
+    """Return the bytes that one raw image of a camera has at least; 0 if they are compressed."""
+    return image_bytes(camera) or (LEAST_IMAGE if camera.transport == 'raw' else 0)
+
+
+def unsized(config: Config) -> list[str]:
+    """Return the cameras with raw images whose size the configuration does not say."""
+    return [c.name for c in config.cameras if c.transport == 'raw' and not image_bytes(c)]
 
 
 def transport(environ: Mapping[str, str] = os.environ) -> Transport:
@@ -177,8 +191,8 @@ def shortcomings(
     Raises:
         ConfigError: the middleware's profile cannot be read.
     """
-    largest = max(map(image_bytes, config.cameras), default=0)
-    need = IMAGES_IN_SEGMENT * sum(map(image_bytes, config.cameras))
+    largest = max(map(least_bytes, config.cameras), default=0)
+    need = IMAGES_IN_SEGMENT * sum(map(least_bytes, config.cameras))
     rmw = middleware(environ)
     if not largest:
         return []

@@ -39,7 +39,7 @@ class PublisherWatch:
         """Note what will lose a camera's images."""
         if get_rmw_implementation_identifier() not in settings.FAST_DDS:
             return
-        size = notes.image_bytes or settings.image_bytes(camera)
+        size = notes.image_bytes or settings.least_bytes(camera)
         publishers = self._node.get_publishers_info_by_topic(camera.image_topic)
         known = bool(notes.image_bytes), sorted(map(_gid, publishers))
         judged, largest = self._judged.get(camera.name, (None, 0))
@@ -53,7 +53,10 @@ class PublisherWatch:
         self._judged[camera.name] = known, size
         notes.publisher = self._judge(publishers, camera, size)
         if notes.publisher and not notes.image_bytes:
-            notes.publisher += ' (none came yet: the size is that of the configuration)'
+            said = 'that of the configuration'
+            if not settings.image_bytes(camera):
+                said = f'at least that; cameras.{camera.name}.encoding, width and height say it'
+            notes.publisher += f' (none came yet: the size is {said})'
 
     def _judge(self, publishers: list[TopicEndpointInfo], camera: CameraConfig, size: int) -> str:
         own = next(

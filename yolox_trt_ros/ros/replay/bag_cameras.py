@@ -14,7 +14,8 @@ from yolox_trt_ros.bags.reader import Bag, Recorded, Topic
 from yolox_trt_ros.bags.selection import selected
 from yolox_trt_ros.core.errors import BagError, FrameError
 from yolox_trt_ros.core.messages import header_stamp_ns
-from yolox_trt_ros.ros.input.codecs import IMAGES, READERS, Arrival
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
+from yolox_trt_ros.ros.input.codecs import READERS, Arrival
 
 LOOKED_AT = 40
 """Messages of a topic that are read: the first may be damaged, and their times give the rate."""
@@ -36,13 +37,15 @@ class BagCamera:
         topic: as recorded.
         transport: ``raw`` or ``compressed``.
         rate_hz: 1 by the median distance of its images.
-        looks: encoding and size of its first whole image, for people.
+        encoding, width, height: of its first whole image, pixels.
     """
 
     topic: Topic
     transport: str
     rate_hz: float
-    looks: str
+    encoding: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def cameras_in(bag: Bag, patterns: Sequence[str] = ()) -> BagCameras:
 
 def _look(bag: Bag, topic: Topic, named: bool) -> BagCamera | str:
     """Return the camera, why it is none, or '' of a topic that has nothing to do with pictures."""
-    if topic.type not in IMAGES:
+    if topic.type not in TRANSPORT_OF_TYPE:
         if VIDEO.search(topic.type):
             return f'video ({topic.type}); record images, or decode it to sensor_msgs/msg/Image'
         return f'not read ({topic.type})' if 'Image' in topic.type.rpartition('/')[2] else ''
@@ -95,15 +98,15 @@ def _look(bag: Bag, topic: Topic, named: bool) -> BagCamera | str:
     told = next((e for e in (_encoding(bag, m) for m in messages) if e), '')
     if why := _no_picture(topic.name, told, named):
         return why
-    transport, problem = IMAGES[topic.type], ''
+    transport, problem = TRANSPORT_OF_TYPE[topic.type], ''
     for message in messages:
         try:
             frame = READERS[transport](message.cdr, Arrival(topic.name, 0, message.t_ns))
         except FrameError as error:
             problem = problem or f'cannot be read: {error}'
             continue
-        looks = f'{frame.encoding} {frame.width}x{frame.height}'
-        return BagCamera(topic, transport, rate_hz(messages), looks)
+        look = frame.encoding, frame.width, frame.height
+        return BagCamera(topic, transport, rate_hz(messages), *look)
     return problem
 
 

@@ -1,0 +1,211 @@
+"""What a vehicle's YAML says of one camera."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW
+from yolox_trt_ros.core.errors import did_you_mean
+from yolox_trt_ros.core.frame import MAX_SIDE
+from yolox_trt_ros.core.parameters import parameter
+from yolox_trt_ros.core.printing import shown
+from yolox_trt_ros.core.transports import TRANSPORTS
+
+ENCODINGS = ('', *RAW, *COMPRESSED)
+TOPIC = re.compile(r'(~?/)?[a-z_{][\w{}]*(/[a-z_{][\w{}]*)*', re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class RigConfig:
+    """Where a camera sits and what it sees: for the rendered world, and the overlay's mosaic.
+
+    Vehicle coordinates: x forward, y left, z up, origin on the ground below the rear axle.
+    """
+
+    width: int = parameter(960, 'Image width in pixels.', low=16, high=16384)
+    height: int = parameter(640, 'Image height in pixels.', low=16, high=16384)
+    hfov_deg: float = parameter(90.0, 'Horizontal field of view.', low=5.0, high=150.0)
+    x_m: float = parameter(1.5, 'Position, forward.', low=-20.0, high=20.0)
+    y_m: float = parameter(0.0, 'Position, left.', low=-20.0, high=20.0)
+    z_m: float = parameter(1.6, 'Position, up.', low=0.0, high=20.0)
+    yaw_deg: float = parameter(0.0, 'Viewing direction, left positive.', low=-360.0, high=360.0)
+    pitch_deg: float = parameter(0.0, 'Viewing direction, down positive.', low=-90.0, high=90.0)
+    roll_deg: float = parameter(0.0, 'Rotation about the optical axis.', low=-180.0, high=180.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSimConfig:
+    """How camera_sim plays one camera."""
+
+    encoding: str = parameter(
+        '',
+        'What is published; empty: the camera’s own encoding, or else bgr8, or jpeg if compressed.',
+        choices=ENCODINGS,
+        other_names=ALIASES,
+    )
+    source: str = parameter('', 'Folder or video of this camera alone; empty: sim.source.')
+    width: int = parameter(
+        0, 'Images are resized to this; 0: in proportion to the height.', low=0, high=MAX_SIDE
+    )
+    height: int = parameter(
+        0,
+        'Images are resized to this; 0: in proportion to the width; both 0: the camera’s own size, '
+        'or else as they are.',
+        low=0,
+        high=MAX_SIDE,
+    )
+    jitter_ms: float = parameter(
+        0.0, 'Standard deviation of the publication time.', low=0.0, high=1000.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CameraConfig:
+    """One camera stream."""
+
+    name: str
+    rig: RigConfig
+    sim: CameraSimConfig
+    topic: str = parameter(
+        '', 'Image topic, as it stands; empty: /<name>/image_raw, or …/compressed if compressed.'
+    )
+    transport: str = parameter(
+        'raw', 'sensor_msgs/Image or CompressedImage.', choices=tuple(TRANSPORTS)
+    )
+    encoding: str = parameter(
+        '',
+        'Encoding that the driver publishes. It sizes the middleware’s memory, with width and '
+        'height; empty: unknown.',
+        choices=ENCODINGS,
+        other_names=ALIASES,
+    )
+    width: int = parameter(
+        0, 'Width of the driver’s images in pixels; 0: unknown.', low=0, high=MAX_SIDE
+    )
+    height: int = parameter(
+        0, 'Height of the driver’s images in pixels; 0: unknown.', low=0, high=MAX_SIDE
+    )
+    enabled: bool = parameter(
+        True, 'Whether this camera is used; false: it is described, and left out of everything.'
+    )
+    rate_hz: float = parameter(
+        10.0, 'Rate the driver publishes at, for placement and health.', low=0.01, high=1000.0
+    )
+    max_rate_hz: float = parameter(
+        0.0,
+        'Most images a second that are processed, others are dropped as thinned; 0: all.',
+        low=0.0,
+        high=1000.0,
+        runtime=True,
+    )
+    priority: float = parameter(
+        1.0, 'Weight of this camera against the others.', low=0.01, high=100.0, runtime=True
+    )
+    deadline_ms: float = parameter(
+        0.0,
+        'Oldest useful result, arrival to publication; 0: none.',
+        low=0.0,
+        high=60000.0,
+        runtime=True,
+    )
+    timeout_ms: float = parameter(
+        1000.0, 'Silence after which the camera is STALE.', low=1.0, high=3600000.0, runtime=True
+    )
+    lane: str = parameter('', 'Lane this camera is pinned to; empty: placed automatically.')
+    max_megapixels: float = parameter(
+        0.0,
+        'Largest image that is taken, in millions of pixels; 0: four times the first one, at least '
+        '4 and at most 36.',
+        low=0.0,
+        high=268.5,
+        runtime=True,
+    )
+    max_decode_ms: float = parameter(
+        150.0,
+        'CPU time that decoding one image may take, and four times what is usual for the camera; '
+        'one that takes longer slows the camera down.',
+        low=1.0,
+        high=60000.0,
+        runtime=True,
+    )
+    depth: int = parameter(5, 'Queue depth of the subscription.', low=1, high=1000)
+    reliability: str = parameter(
+        'best_effort',
+        'Reliability asked of the publisher.',
+        choices=('best_effort', 'reliable'),
+    )
+    black_level: int = parameter(
+        0, 'Sample of 16-bit images that becomes black, with white_level.', low=0, high=65534
+    )
+    white_level: int = parameter(
+        0,
+        'Sample of 16-bit images that becomes white, such as 4095 of 12 bits; 0: found in each.',
+        low=0,
+        high=65535,
+    )
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        """Return the samples that become black and white; (0, 0): found in each image."""
+        return self.black_level, self.white_level
+
+    @property
+    def processed_hz(self) -> float:
+        """Return the rate at which images come to the lanes."""
+        return min(self.rate_hz, self.max_rate_hz) if self.max_rate_hz else self.rate_hz
+
+    @property
+    def image_topic(self) -> str:
+        """Return the topic of the images: the one that is given, as it stands, or the default."""
+        return self.topic or f'/{self.name}/image_raw{TRANSPORTS[self.transport].suffix}'
+
+    def sibling_topic(self, name: str) -> str:
+        """Return the topic beside the image topic, as image_transport lays them out."""
+        image = self.image_topic.removesuffix(TRANSPORTS[self.transport].suffix)
+        return f'{image.rpartition("/")[0]}/{name}'
+
+
+def camera_problems(camera: CameraConfig, lanes: Sequence[str]) -> list[str]:
+    """Return what contradicts itself in a camera, each with what would be right.
+
+    Args:
+        camera: its configuration.
+        lanes: the names of all lanes.
+    """
+    problems = []
+    where = f'cameras.{camera.name}'
+    if camera.lane and camera.lane not in lanes:
+        near = did_you_mean(camera.lane, lanes)
+        problems.append(f'{where}.lane: no lane is called {shown(camera.lane)}{near}')
+    if camera.white_level <= camera.black_level != 0:
+        problems.append(
+            f'{where}.black_level: expected less than white_level = '
+            f'{camera.white_level}, got {camera.black_level}'
+        )
+    if not TOPIC.fullmatch(camera.image_topic):
+        problems.append(
+            f'{where}.topic: {shown(camera.topic)} is no topic name: expected parts of '
+            'letters, digits and _ that start with no digit, with / between them'
+        )
+    return [*problems, *_image_problems(camera, where)]
+
+
+def _image_problems(camera: CameraConfig, where: str) -> list[str]:
+    """Return what contradicts itself in what a camera's images are said to be."""
+    problems = []
+    if camera.encoding and (told := TRANSPORTS[camera.transport].refusal(camera.encoding)):
+        problems.append(f'{where}.encoding: {told}')
+    if bool(camera.width) != bool(camera.height):
+        problems.append(
+            f'{where}.width: expected width and height, or none of them, got '
+            f'{camera.width}x{camera.height}'
+        )
+    layout = RAW.get(camera.encoding)
+    if layout and (camera.width % layout.width_multiple or camera.height % layout.height_multiple):
+        problems.append(
+            f'{where}.width: {layout.name} needs a multiple of {layout.width_multiple} and a '
+            f'height that is one of {layout.height_multiple}, got {camera.width}x{camera.height}'
+        )
+    return problems
