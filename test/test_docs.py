@@ -24,7 +24,7 @@ from yolox_trt_ros.yaml_files import read_yaml
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md')),
-    *sorted((ROOT / 'docs').glob('*.md')),
+    *sorted((ROOT / 'docs').rglob('*.md')),
 ]
 DIAGNOSTICS = (ROOT / 'docs' / 'diagnostics.md').read_text()
 
@@ -36,12 +36,20 @@ def test_parameters_are_those_of_the_code() -> None:
     )
 
 
-@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
+def anchors(document: Path) -> set[str]:
+    """Return what a link may have behind its #, as GitHub makes it from headings."""
+    headings = re.findall(r'^#+ (.*)$', document.read_text(), flags=re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     text = re.sub(r'```.*?```', '', document.read_text(), flags=re.DOTALL)
-    for target in re.findall(r'\]\(([^)#\s]+)[^)]*\)', text):
+    for target, anchor in re.findall(r'\]\(([^)#\s]*)#?([^)\s]*)[^)]*\)', text):
         if not target.startswith(('http://', 'https://')):
-            assert (document.parent / target).exists(), f'{document.name} links to {target}'
+            file = document.parent / target if target else document
+            assert file.exists(), f'{document.name} links to {target}'
+            assert not anchor or anchor in anchors(file), f'{document.name}: {target}#{anchor}'
 
 
 def section(title: str) -> list[list[str]]:
