@@ -26,13 +26,13 @@ class RigConfig:
 
     width: int = parameter(960, 'Image width in pixels.', low=16, high=16384)
     height: int = parameter(640, 'Image height in pixels.', low=16, high=16384)
-    hfov_deg: float = parameter(90.0, 'Horizontal field of view.', low=5.0, high=150.0)
-    x_m: float = parameter(1.5, 'Position, forward.', low=-20.0, high=20.0)
-    y_m: float = parameter(0.0, 'Position, left.', low=-20.0, high=20.0)
-    z_m: float = parameter(1.6, 'Position, up.', low=0.0, high=20.0)
-    yaw_deg: float = parameter(0.0, 'Viewing direction, left positive.', low=-360.0, high=360.0)
-    pitch_deg: float = parameter(0.0, 'Viewing direction, down positive.', low=-90.0, high=90.0)
-    roll_deg: float = parameter(0.0, 'Rotation about the optical axis.', low=-180.0, high=180.0)
+    hfov_deg: float = parameter(90.0, 'Horizontal field of view in degrees.', low=5.0, high=150.0)
+    x_m: float = parameter(1.5, 'Position in metres, forward.', low=-20.0, high=20.0)
+    y_m: float = parameter(0.0, 'Position in metres, left.', low=-20.0, high=20.0)
+    z_m: float = parameter(1.6, 'Position in metres, up.', low=0.0, high=20.0)
+    yaw_deg: float = parameter(0.0, 'Yaw in degrees, left positive.', low=-360.0, high=360.0)
+    pitch_deg: float = parameter(0.0, 'Pitch in degrees, down positive.', low=-90.0, high=90.0)
+    roll_deg: float = parameter(0.0, 'Roll in degrees about the viewing direction.', low=-180.0, high=180.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class CameraSimConfig:
         choices=ENCODINGS,
         other_names=ALIASES,
     )
-    source: str = parameter('', 'Folder or video of this camera alone; empty: sim.source.')
+    source: str = parameter('', 'Image folder or video file of this camera; empty: sim.source.')
     width: int = parameter(
         0, 'Images are resized to this; 0: in proportion to the height.', low=0, high=MAX_SIDE
     )
@@ -57,7 +57,7 @@ class CameraSimConfig:
         high=MAX_SIDE,
     )
     jitter_ms: float = parameter(
-        0.0, 'Standard deviation of the publication time.', low=0.0, high=1000.0
+        0.0, 'Standard deviation of the publication times in ms.', low=0.0, high=1000.0
     )
 
 
@@ -69,10 +69,14 @@ class CameraConfig:
     rig: RigConfig
     sim: CameraSimConfig
     topic: str = parameter(
-        '', 'Image topic, as it stands; empty: /<name>/image_raw, or …/compressed if compressed.'
+        '',
+        'Full name of the image topic; empty: /<name>/image_raw, with /compressed appended when '
+        'transport is compressed.',
     )
     transport: str = parameter(
-        'raw', 'sensor_msgs/Image or CompressedImage.', choices=tuple(TRANSPORTS)
+        'raw',
+        'Type of the image topic: raw is sensor_msgs/Image, compressed is CompressedImage.',
+        choices=tuple(TRANSPORTS),
     )
     encoding: str = parameter(
         '',
@@ -88,44 +92,56 @@ class CameraConfig:
         0, 'Height of the driver’s images in pixels; 0: unknown.', low=0, high=MAX_SIDE
     )
     enabled: bool = parameter(
-        True, 'Whether this camera is used; false: it is described, and left out of everything.'
+        True, 'Use this camera; if false, nothing subscribes to it and no lane runs it.'
     )
     rate_hz: float = parameter(
-        10.0, 'Rate the driver publishes at, for placement and health.', low=0.01, high=1000.0
+        10.0,
+        'Rate at which the driver publishes; placement and diagnostics expect it.',
+        low=0.01,
+        high=1000.0,
     )
     max_rate_hz: float = parameter(
         0.0,
-        'Most images a second that are processed, others are dropped as thinned; 0: all.',
+        'Process at most this many images a second and drop the others as thinned; 0: no limit.',
         low=0.0,
         high=1000.0,
         runtime=True,
     )
     priority: float = parameter(
-        1.0, 'Weight of this camera against the others.', low=0.01, high=100.0, runtime=True
+        1.0,
+        'Weight of this camera when lanes are short of time; shares are proportional to it.',
+        low=0.01,
+        high=100.0,
+        runtime=True,
     )
     deadline_ms: float = parameter(
         0.0,
-        'Oldest useful result, arrival to publication; 0: none.',
+        'Longest useful time from arrival to publication in ms; frames that cannot meet it are '
+        'dropped as hopeless; 0: no deadline.',
         low=0.0,
         high=60000.0,
         runtime=True,
     )
     timeout_ms: float = parameter(
-        1000.0, 'Silence after which the camera is STALE.', low=1.0, high=3600000.0, runtime=True
+        1000.0,
+        'Time without an image in ms after which diagnostics report the camera as STALE.',
+        low=1.0,
+        high=3600000.0,
+        runtime=True,
     )
-    lane: str = parameter('', 'Lane this camera is pinned to; empty: placed automatically.')
+    lane: str = parameter('', 'Run this camera on this lane only; empty: assigned automatically.')
     max_megapixels: float = parameter(
         0.0,
-        'Largest image that is taken, in millions of pixels; 0: four times the first one, at least '
-        '4 and at most 36.',
+        'Drop larger images as oversized, in millions of pixels; 0: four times the size of the '
+        'first image, at least 4 and at most 36.',
         low=0.0,
         high=268.5,
         runtime=True,
     )
     max_decode_ms: float = parameter(
         150.0,
-        'CPU time that decoding one image may take, and four times what is usual for the camera; '
-        'one that takes longer slows the camera down.',
+        'CPU time in ms in which an image should be decoded. One that takes longer, and four times '
+        'longer than usual for the camera, slows the camera down.',
         low=1.0,
         high=60000.0,
         runtime=True,
@@ -133,15 +149,16 @@ class CameraConfig:
     depth: int = parameter(5, 'Queue depth of the subscription.', low=1, high=1000)
     reliability: str = parameter(
         'best_effort',
-        'Reliability asked of the publisher.',
+        'Reliability that the subscription requests.',
         choices=('best_effort', 'reliable'),
     )
     black_level: int = parameter(
-        0, 'Sample of 16-bit images that becomes black, with white_level.', low=0, high=65534
+        0, 'Value that becomes black in 16-bit images; needs white_level.', low=0, high=65534
     )
     white_level: int = parameter(
         0,
-        'Sample of 16-bit images that becomes white, such as 4095 of 12 bits; 0: found in each.',
+        'Value that becomes white in 16-bit images, such as 4095 for 12 bits; 0: both levels are '
+        'computed from each image.',
         low=0,
         high=65535,
     )

@@ -1,4 +1,4 @@
-"""What a vehicle's YAML says, checked as a whole before anything starts."""
+"""The configuration of a vehicle as frozen dataclasses, and the checks across parameters."""
 
 from __future__ import annotations
 
@@ -25,22 +25,27 @@ class LaneConfig:
     """One engine executor."""
 
     name: str
-    device: str = parameter('cpu', 'cpu, cuda:N or dla:N.')
+    device: str = parameter('cpu', 'Device that runs the lane: cpu, cuda:N or dla:N.')
     backend: str = parameter(
         'onnxruntime',
-        'What runs the network.',
+        'Library that runs the network; simulated follows an engine profile and finds nothing.',
         choices=BACKENDS,
     )
-    max_batch: int = parameter(1, 'Most frames in one call; DLA lanes: 1.', low=1, high=64)
-    in_flight: int = parameter(1, 'Batches submitted and not yet collected.', low=1, high=8)
+    max_batch: int = parameter(1, 'Largest batch; must be 1 on a DLA.', low=1, high=64)
+    in_flight: int = parameter(
+        1, 'Number of batches that may be submitted before the first is done.', low=1, high=8
+    )
     threads: int = parameter(
-        0, 'CPU threads of a cpu lane; 0: the cores divided among the cpu lanes.', low=0, high=256
+        0,
+        'Number of threads of a cpu lane; 0: cpu lanes share the cores equally.',
+        low=0,
+        high=256,
     )
     precision: str = parameter(
-        'fp16', 'Precision of a tensorrt lane’s engine.', choices=('fp32', 'fp16', 'int8')
+        'fp16', 'Precision of the engine of a tensorrt lane.', choices=('fp32', 'fp16', 'int8')
     )
     model: str = parameter(
-        '', 'ONNX file of this tensorrt lane alone, such as a Q/DQ variant; empty: model.path.'
+        '', 'ONNX file for this tensorrt lane only, such as a Q/DQ variant; empty: model.path.'
     )
 
 
@@ -50,16 +55,20 @@ class EnginesConfig:
 
     build: str = parameter(
         'auto',
-        'auto: missing engines are built at configure, which takes minutes; never: refuse.',
+        'auto builds missing engines at configure, which takes minutes; never fails instead.',
         choices=('auto', 'never'),
     )
-    folder: str = parameter('', 'Where engines are kept; empty: ~/.cache/yolox_trt_ros/engines.')
+    folder: str = parameter(
+        '', 'Folder of the engine cache; empty: ~/.cache/yolox_trt_ros/engines.'
+    )
     trust_folder: bool = parameter(
         False,
-        'Whether engines are loaded that other users own or may write; an engine is code.',
+        'Load engines that other users own or may write. An engine is code: only set this for a '
+        'folder whose users you trust.',
     )
     ranges: str = parameter(
-        '', 'Range table or TensorRT calibration cache of int8 engines without Q/DQ nodes.'
+        '',
+        'Range table or TensorRT calibration cache for int8 engines of models without Q/DQ nodes.',
     )
 
 
@@ -67,27 +76,37 @@ class EnginesConfig:
 class ModelConfig:
     """The network and how its output becomes detections."""
 
-    path: str = parameter('', 'ONNX file, or the name of a packaged model; empty: edge_n.')
-    labels: str = parameter('', 'Text file, one class name a line; empty: beside the model.')
+    path: str = parameter('', 'ONNX file or name of a packaged model; empty: edge_n.')
+    labels: str = parameter(
+        '', 'Text file with one class name per line; empty: the file beside the model.'
+    )
     antialias: bool = parameter(
         False,
-        'Whether images that shrink by more than two are averaged over areas; costs time.',
+        'Average over areas when an image shrinks by more than two; costs time, reduces aliasing.',
     )
     score_threshold: float = parameter(
-        0.3, 'Lowest objectness × class score.', low=0.0, high=1.0, runtime=True
+        0.3,
+        'Drop detections whose objectness × class score is lower.',
+        low=0.0,
+        high=1.0,
+        runtime=True,
     )
     nms_iou: float = parameter(
-        0.45, 'Overlap above which the lower box is dropped.', low=0.0, high=1.0, runtime=True
+        0.45,
+        'IoU above which non-maximum suppression drops the box with the lower score.',
+        low=0.0,
+        high=1.0,
+        runtime=True,
     )
     class_agnostic: bool = parameter(
-        False, 'Whether boxes of different classes suppress each other.', runtime=True
+        False, 'Let boxes of different classes suppress each other.', runtime=True
     )
     max_detections: int = parameter(
-        300, 'Most detections of one image.', low=1, high=10000, runtime=True
+        300, 'Largest number of detections per image.', low=1, high=10000, runtime=True
     )
     clip_boxes: bool = parameter(
         False,
-        'Whether boxes end at the image’s border, or as far beyond as the object.',
+        'Clip boxes to the image. If false, boxes of partly visible objects extend beyond it.',
         runtime=True,
     )
 
@@ -96,15 +115,26 @@ class ModelConfig:
 class LimitsConfig:
     """When diagnostics turn from OK to WARN to ERROR."""
 
-    window_s: float = parameter(5.0, 'Span of rates and percentiles.', low=0.5, high=600.0)
-    latency_warn_ms: float = parameter(200.0, 'p95 arrival to publication.', low=0.0, high=60000.0)
-    latency_error_ms: float = parameter(
-        1000.0, 'p95 arrival to publication.', low=0.0, high=60000.0
+    window_s: float = parameter(
+        5.0, 'Time in s over which rates and percentiles are computed.', low=0.5, high=600.0
     )
-    drop_ratio_warn: float = parameter(0.2, 'Dropped per received frame.', low=0.0, high=1.0)
-    drop_ratio_error: float = parameter(0.9, 'Dropped per received frame.', low=0.0, high=1.0)
+    latency_warn_ms: float = parameter(
+        200.0, 'WARN when the p95 from arrival to publication is above this.', low=0.0, high=60000.0
+    )
+    latency_error_ms: float = parameter(
+        1000.0,
+        'ERROR when the p95 from arrival to publication is above this.',
+        low=0.0,
+        high=60000.0,
+    )
+    drop_ratio_warn: float = parameter(
+        0.2, 'WARN when a larger share of the received frames is dropped.', low=0.0, high=1.0
+    )
+    drop_ratio_error: float = parameter(
+        0.9, 'ERROR when a larger share of the received frames is dropped.', low=0.0, high=1.0
+    )
     rate_ratio_warn: float = parameter(
-        0.8, 'Received rate against the camera’s rate_hz.', low=0.0, high=1.0
+        0.8, 'WARN when fewer images than this share of rate_hz arrive.', low=0.0, high=1.0
     )
 
 
@@ -113,16 +143,16 @@ class SimConfig:
     """What camera_sim shows when a camera has no source of its own."""
 
     source: str = parameter(
-        'world', 'A folder of images, a video file, or "world" for the rendered street.'
+        'world', 'Folder of images, video file, or "world" for the rendered street.'
     )
     seed: int = parameter(300011, 'Seed of the rendered world and of the jitter.', low=0)
     trigger: str = parameter(
         'staggered',
-        'Whether cameras of one rate expose evenly spread over the period, or all together.',
+        'When cameras of the same rate expose: staggered over the period, or together.',
         choices=('staggered', 'together'),
     )
-    camera_info: bool = parameter(True, 'Whether CameraInfo is published beside each image.')
-    ground_truth: bool = parameter(True, 'Whether the world publishes its boxes beside each image.')
+    camera_info: bool = parameter(True, 'Publish a CameraInfo with each image.')
+    ground_truth: bool = parameter(True, 'Publish the boxes of the rendered world with each image.')
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,33 +166,38 @@ class Config:
     limits: LimitsConfig
     sim: SimConfig
     engines: EnginesConfig
-    camera_names: tuple[str, ...] = parameter((), 'The cameras, in the order they are shown.')
-    lane_names: tuple[str, ...] = parameter((), 'The engine executors.')
+    camera_names: tuple[str, ...] = parameter(
+        (), 'Names of the cameras, in the order of tables and pictures.'
+    )
+    lane_names: tuple[str, ...] = parameter(
+        (), 'Names of the lanes; each runs the network on one device.'
+    )
     cameras: tuple[CameraConfig, ...] = named_groups('camera_names', CameraConfig)
     lanes: tuple[LaneConfig, ...] = named_groups('lane_names', LaneConfig)
-    profile: str = parameter('', 'Engine profile that simulated lanes follow.')
+    profile: str = parameter('', 'Engine profile (name or file) that simulated lanes follow.')
     class_id_format: str = parameter(
         'index',
-        'class_id of a hypothesis: the label’s index or its name.',
+        'What class_id of a hypothesis contains: the index of the class or its name.',
         choices=('index', 'name'),
     )
     ingest: str = parameter(
         'auto',
-        'How images come in: auto (C++ where it is built, else rclpy), plain (rclpy), or without '
-        'messages: simulated (camera_sim inside the node) or replayed (a bag inside the node).',
+        'Source of the images: auto subscribes through C++ if that is built, else through rclpy; '
+        'plain subscribes through rclpy; simulated runs camera_sim and replayed plays a bag inside '
+        'the node, without messages.',
         choices=('auto', 'plain', 'simulated', 'replayed'),
     )
-    bag: str = parameter('', 'Recorded drive that is played inside the node: ingest replayed.')
+    bag: str = parameter('', 'Bag that the node plays when ingest is replayed.')
     build_timeout_s: float = parameter(
         1800.0,
-        'Longest time in which a lane must have built, and again have measured, its detector.',
+        'Time limit in s for building the detector of a lane, and again for measuring it.',
         low=1.0,
         high=86400.0,
     )
     lockstep: bool = parameter(
-        False, 'Whether every frame is processed, in stamp order: for replay, not for driving.'
+        False, 'Process every frame, in order of the stamps. For replays; latency is not bounded.'
     )
-    autostart: bool = parameter(True, 'Whether the node configures and activates itself.')
+    autostart: bool = parameter(True, 'Configure and activate the node when it starts.')
 
     @classmethod
     def from_parameters(cls, flat: Mapping[str, Any]) -> Config:

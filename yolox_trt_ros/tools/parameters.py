@@ -34,24 +34,25 @@ A vehicle is one ROS parameter file that all nodes read, under `/**: ros__parame
 packaged one ([laptop](../config/vehicles/laptop_8cam.param.yaml),
 [desktop](../config/vehicles/desktop_8cam.param.yaml),
 [Orin](../config/vehicles/orin_8cam.param.yaml)), or from a recording with
-`python -m yolox_trt_ros parameters --from-bag BAG`. Names that nobody knows and values out of range
-are refused, all of them at once; a whole number is good where a fraction may be. Those marked
-*live* may change while the node runs (`ros2 param set /detector model.score_threshold 0.4`); the
-others are read when it is configured: `ros2 lifecycle set /detector deactivate`, then `cleanup`,
-set them, `configure`, `activate`. What `ros2 param get` says is what runs, and the file is not read
-again: `ros2 param dump /detector` writes what is set now, as a file that nodes and tools read.
+`python -m yolox_trt_ros parameters --from-bag BAG`. All unknown names and values out of range
+are reported together. An integer is accepted for a float.
 
-A name that nobody knows and a value that is wrong in itself are refused when they are set; what
-contradicts another parameter is told by `configure`, which then fails and may be tried again.
-Setting a parameter to the value that it has is no change, so `ros2 param load` of the node's own
-file succeeds at any time. Camera_sim and overlay read everything at their start.
+Parameters marked *live* may change while the node runs (`ros2 param set /detector
+model.score_threshold 0.4`). The node reads the others when it is configured: `ros2 lifecycle set
+/detector deactivate`, then `cleanup`, set them, `configure`, `activate`. The file is not read
+again; `ros2 param dump /detector` writes the present values as a file that nodes and tools read.
 
-A file may describe more cameras and lanes than `camera_names` and `lane_names` list: these rest.
-`cameras.<name>.enabled: false` lets a listed one rest. Cameras and lanes may join and leave the
-lists without a restart; the parameters of those that ran and left are forgotten.
+Setting an unknown name or an invalid value fails at once. If a parameter contradicts another one,
+`configure` fails with a message, and may be tried again. Setting a parameter to its present value
+is no change, so `ros2 param load` of the node's own file always succeeds. Camera_sim and overlay
+read all parameters at their start.
 
-Sections other than `/**` are read as ROS does: by the nodes that they name, later ones last. Tools
-read what is for a node called `detector`.
+A file may describe more cameras and lanes than `camera_names` and `lane_names` list; the others are
+not used, and neither is a camera with `enabled: false`. Cameras and lanes may be added to and
+removed from the lists without a restart; parameters of removed ones that ran are forgotten.
+
+Sections other than `/**` are read as ROS does: by the nodes that they name, the last one wins.
+Tools read what is for a node called `detector`.
 """
 SECTIONS = {
     '': ('The vehicle', ''),
@@ -64,7 +65,7 @@ SECTIONS = {
         'coordinates: x forward, y left, z up, origin on the ground below the rear axle.',
     ),
     'cameras.<name>.sim.': ('What camera_sim plays for a camera', ''),
-    'limits.': ('Limits', 'When [diagnostics](diagnostics.md) turn to WARN and ERROR.'),
+    'limits.': ('Limits', 'Above these [diagnostics](diagnostics.md) report WARN and ERROR.'),
     'sim.': ('What camera_sim plays', ''),
 }
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string', tuple: 'strings'}
