@@ -115,7 +115,7 @@ def test_times_that_are_none_cost_their_messages(db3: Path, value: object) -> No
         opened.execute('UPDATE messages SET timestamp = ? WHERE id = 7', (value,))
     found, told = read(db3)
     assert found == MESSAGES[:6] + MESSAGES[7:]
-    assert '1 messages of times that are none' in told
+    assert '1 messages with invalid times' in told
 
 
 @pytest.mark.parametrize('name', ['/a\x1b[2J', '/a\n/b', '', ' ', '/' + 'x' * 300, b'/\xff\xfe'])
@@ -199,7 +199,7 @@ def test_a_chunk_that_fills_the_memory_is_refused(tmp_path: Path, codec: str) ->
     lies = mcap.chunk(b'', 0, 1, codec, 1000, 0, packed)
     path.write_bytes(mcap.header() + b''.join(mcap.chunks(MESSAGES)) + lies + mcap.end())
     found, told = read(path, SMALL)
-    assert found == MESSAGES and 'more than the 1000 bytes that it says' in told
+    assert found == MESSAGES and 'more than the 1000 bytes that it declares' in told
 
 
 def test_a_message_that_fills_the_memory_is_refused(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_times_after_2038_are_counted(tmp_path: Path, t_ns: int) -> None:
     path = tmp_path / 'a.mcap'
     path.write_bytes(mcap.header() + b''.join(made) + mcap.end())
     found, told = read(path)
-    assert found == MESSAGES and '1 messages of times after 2038' in told
+    assert found == MESSAGES and '1 messages with times after 2038' in told
 
 
 def test_a_clock_that_jumped_is_told(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_names_with_odd_characters_are_read(tmp_path: Path) -> None:
         (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'),
         (b'\x1f\x8b\x08', 'gunzip'),
         (b'PK\x03\x04', 'unzip'),
-        (b'SQLite format 3\0' + bytes(50), 'is no SQLite file'),
+        (b'SQLite format 3\0' + bytes(50), 'is not an SQLite file'),
         (b'\x89PNG\r\n', 'this begins with'),
     ],
 )

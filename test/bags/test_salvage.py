@@ -105,7 +105,7 @@ def test_garbage_between_chunks_is_passed_over(tmp_path: Path, garbage: bytes) -
     path = write(tmp_path / 'a.mcap', begin, garbage, *made[3:], mcap.end())
     found, told = salvaged(path)
     assert found == MESSAGES
-    assert f'from byte {len(begin)} on are no whole records' in told
+    assert f'from byte {len(begin)} on contain no whole record' in told
 
 
 def test_a_lying_length_costs_one_chunk(tmp_path: Path) -> None:

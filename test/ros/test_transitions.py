@@ -85,7 +85,7 @@ def test_a_long_configure_keeps_no_other_service_waiting(peer: Peer, idle: Detec
     assert peer.state(idle.name) == 'configuring'
     assert configure.succeeds()
     assert peer.state(idle.name) == 'inactive'
-    assert 'configure runs, since' in idle.log and 'transition 77 was refused' in idle.log
+    assert 'configure has been running for' in idle.log and 'transition 77 was refused' in idle.log
     assert peer.transition(idle.name, Transition.TRANSITION_ACTIVATE)
     assert peer.transition(idle.name, Transition.TRANSITION_DEACTIVATE)
 
@@ -97,7 +97,7 @@ def test_autostart_answers_meanwhile_and_is_not_disturbed(
         assert not peer.transition(node.name, Transition.TRANSITION_CONFIGURE)
         assert peer.state(node.name) == 'configuring'
         peer.until(lambda: peer.state(node.name) == 'active', 'autostart')
-        assert 'autostart runs, since' in node.log
+        assert 'autostart has been running for' in node.log
 
 
 def test_a_node_that_is_told_to_end_does_not_finish_a_long_configure(

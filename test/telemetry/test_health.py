@@ -49,7 +49,11 @@ def dropped(**counts: int) -> dict[DropReason, int]:
         ),
         ({'dropped': dropped(malformed=50)}, Level.ERROR, '100% dropped, limit 90%'),
         ({'rate_in_hz': 6.0}, Level.WARN, 'arrives at 6.0 of 10 Hz'),
-        ({'rate_in_hz': 20.0}, Level.WARN, 'arrives at 20.0 of 10 Hz: more than announced'),
+        (
+            {'rate_in_hz': 20.0},
+            Level.WARN,
+            'arrives at 20.0 of 10 Hz: too fast, maybe from two drivers',
+        ),
         ({'rate_in_hz': 14.0}, Level.OK, ''),
         ({'rate_in_hz': 20.0, 'heard_s': 4.0}, Level.OK, ''),
         ({'rate_in_hz': 6.0, 'span_s': 0.2}, Level.OK, ''),

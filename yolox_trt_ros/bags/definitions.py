@@ -96,7 +96,7 @@ class Definitions:
         try:
             return self._store.deserialize_cdr(cdr, name)
         except Exception as error:
-            raise BagError(f'{len(cdr)} bytes are no {name}: {error}') from error
+            raise BagError(f'{len(cdr)} bytes are not a {name}: {error}') from error
 
     def from_ros1(self, msgtype: str, raw: bytes) -> bytes:
         """Return a message of ROS 1 as CDR.
@@ -108,7 +108,7 @@ class Definitions:
         try:
             return bytes(self._store.ros1_to_cdr(raw, name))
         except Exception as error:
-            raise BagError(f'{len(raw)} bytes are no {name} of ROS 1: {error}') from error
+            raise BagError(f'{len(raw)} bytes are not a {name} of ROS 1: {error}') from error
 
     def make(self, msgtype: str, **fields: Any) -> Any:
         """Return a new message object; every field must be given.
@@ -159,7 +159,7 @@ class Definitions:
     def _find(self, name: str) -> Types:
         """Return a type's parsed definition, perhaps with those of types that it refers to."""
         if not is_type(name):
-            raise BagError(f'"{plain(name)}" is no name of a type')
+            raise BagError(f'"{plain(name)}" is not a type name')
         definition, here = self._given.get(name), _here(name)
         unreadable = ''
         if definition:

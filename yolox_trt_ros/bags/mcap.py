@@ -74,7 +74,7 @@ class McapFile:
         self._clear()
         try:
             if self.source.read(len(mcap.MAGIC), 0) != mcap.MAGIC:
-                raise DamageError('is no MCAP file')
+                raise DamageError('is not an MCAP file')
             self._open()
         except BaseException:
             self.source.close()
@@ -131,7 +131,7 @@ class McapFile:
             return False
         stop = size - mcap.FOOTER_SIZE
         if not len(mcap.MAGIC) < start <= stop:
-            raise DamageError('has a footer that names no place of the file')
+            raise DamageError('has a footer that points outside the file')
         self.limits.check_memory(stop - start, f'{self.path}: its index')
         summary = read(stop - start, start)
         if crc and crc32(tail[: FOOTER.size - 4], crc32(summary)) != crc:
@@ -157,7 +157,7 @@ class McapFile:
             raise DamageError(f'has chunks of an unknown compression ({plain(", ".join(unknown))})')
         topics = self.contents.topics.values()
         if not checked and not all(is_topic(t.name) and is_type(t.type) for t in topics):
-            raise DamageError('has an index with names that are none, and without a checksum')
+            raise DamageError('has an index with invalid names and without a checksum')
         self._check_chunks(summary_at)
         return self._count(statistics)
 
@@ -213,7 +213,7 @@ class McapFile:
         schema = Schema(name, definition)
         if self._schemas.setdefault(number, schema) != schema:
             self.losses.add(
-                f'describes {plain(name)} more than once and differently; the first counts'
+                f'describes {plain(name)} more than once and differently; the first is used'
             )
 
     def add_channel(self, record: bytes) -> None:
@@ -237,7 +237,7 @@ class McapFile:
         if (known.name, known.type, known.encoding) != (name, schema.name, encoding):
             self.losses.add(
                 f'gives one number to {plain(known.name)} and {plain(name)}: messages of the '
-                'second are taken for the first’s'
+                'second are read as those of the first'
             )
 
     # -- reading -------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class McapFile:
         if len(packed) < head.packed_size or len(data) != head.size:
             raise DamageError(f'{len(data)} of {head.size} bytes unpack')
         if head.crc and crc32(data) != head.crc:
-            raise DamageError('its checksum is another')
+            raise DamageError('its checksum does not match')
         return data
 
     def _read(self, chunk: Chunk) -> list[Message]:
@@ -283,7 +283,7 @@ class McapFile:
                 if number in topics and t_ns < LAST_NS:
                     found.append((t_ns, number, data[start + size : stop]))
                 else:
-                    wrong['of an unknown topic' if t_ns < LAST_NS else 'of times after 2038'] += 1
+                    wrong['of an unknown topic' if t_ns < LAST_NS else 'with times after 2038'] += 1
         except DamageError as error:
             self.lost_chunk(chunk.offset, chunk.size, len(found), 0, str(error))
         for what, count in wrong.items() if not self.scanned else ():

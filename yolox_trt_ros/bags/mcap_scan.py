@@ -99,13 +99,13 @@ class Scan:
             else:
                 self._file.add_channel(record)
         except DamageError:
-            self._wrong['descriptions of types and topics that are damaged'] += 1
+            self._wrong['damaged descriptions of types and topics'] += 1
 
     def _believe(self, number: int, t_ns: int) -> bool:
         if number not in self._file.contents.topics:
-            self._wrong['messages of a topic that nothing describes'] += 1
+            self._wrong['messages of a topic without a description'] += 1
         elif t_ns >= LAST_NS:
-            self._wrong['messages of times after 2038'] += 1
+            self._wrong['messages with times after 2038'] += 1
         else:
             return True
         return False
@@ -195,7 +195,7 @@ class Scan:
             # Behind the last message there is only what describes those before it.
             if not self._last_message < self._data_end < start:
                 file.losses.add(
-                    f'{size_text(end - start)} from byte {start} on are no whole records'
+                    f'{size_text(end - start)} from byte {start} on contain no whole record'
                 )
         for what, count in self._wrong.items():
             file.losses.add(f'{count} {what}: left out')

@@ -98,8 +98,7 @@ def _metadata(information: Mapping[Any, Any]) -> Metadata:
     packed = information.get('compression_format')
     if found.mode and packed != 'zstd':
         raise BagError(
-            f'compression "{plain(packed)}" is not known; known is zstd, and "ros2 bag convert" '
-            'writes it'
+            f'compression "{plain(packed)}" is not supported; "ros2 bag convert" converts to zstd'
         )
     return found
 
@@ -119,9 +118,9 @@ def load_yaml(text: str | bytes) -> Any:
                 raise DamageError(f'is nested deeper than {DEEPEST} levels')
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        raise DamageError(f'is no YAML: {plain(" ".join(str(error).split()))}') from error
+        raise DamageError(f'is not YAML: {plain(" ".join(str(error).split()))}') from error
     except (ValueError, TypeError, OverflowError, UnicodeError, AttributeError) as error:
-        raise DamageError(f'has a value that is none: {plain(error)}') from error
+        raise DamageError(f'has an invalid value: {plain(error)}') from error
 
 
 def read_qos(offered: object) -> tuple[interfaces.Qos, ...]:
@@ -134,14 +133,14 @@ def read_qos(offered: object) -> tuple[interfaces.Qos, ...]:
     if not profiles:
         return ()
     if not isinstance(profiles, list) or not all(isinstance(p, dict) for p in profiles):
-        raise DamageError('its quality of service is none')
+        raise DamageError('its quality of service is invalid')
     return tuple(dict.fromkeys(map(_qos, profiles)))
 
 
 def _qos(profile: Mapping[Any, Any]) -> interfaces.Qos:
     depth = profile.get('depth', 0)
     if not isinstance(depth, int) or not 0 <= depth <= MOST_DEPTH:
-        raise DamageError(f'its queue of {plain(depth)} messages is none')
+        raise DamageError(f'its queue depth {plain(depth)} is invalid')
     return interfaces.Qos(
         _choice(interfaces.QosHistory, profile.get('history')),
         depth,

@@ -57,10 +57,10 @@ def unpack(data: bytes | memoryview, codec: str, size: int | None, limits: Limit
             parts.append(part)
             count += len(part)
             if count > most:
-                limits.check_memory(count, 'what one chunk or message unpacks to')
-                raise DamageError(f'unpacks to more than the {size} bytes that it says')
+                limits.check_memory(count, 'one unpacked chunk or message')
+                raise DamageError(f'unpacks to more than the {size} bytes that it declares')
     except (zstd.ZstdError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise DamageError(f'is no {codec}: {error}') from error
+        raise DamageError(f'is not valid {codec}: {error}') from error
     return parts[0] if len(parts) == 1 else b''.join(parts)
 
 
@@ -89,7 +89,7 @@ def unpack_file(source: Path, target: Path, limits: Limits) -> bool:
                         break
     except zstd.ZstdError as error:
         if not count:
-            raise DamageError(f'is no zstd: {error}') from error
+            raise DamageError(f'is not valid zstd: {error}') from error
         return False
     except OSError as error:
         raise BagError(f'{source}: cannot be unpacked to {target.parent}: {error}') from error

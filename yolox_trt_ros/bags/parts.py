@@ -123,7 +123,7 @@ def _files_of(folder: Path, metadata: Metadata | None, warn: Warn) -> list[Path]
     more = [name for name in there if name not in {_found(n, there) for n in named}]
     if named and not missing:
         if more:
-            warn(f'{folder}: {_list(more)} are no part of the bag by its {NAME}: left out')
+            warn(f'{folder}: {_list(more)} are not listed in its {NAME} and are left out')
         return [there[_found(name, there)] for name in named]
     if missing:
         instead = f'; {_list(more)}, which it does not name, are read instead' if more else ''
@@ -170,7 +170,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def _nothing(folder: Path) -> str:
     inside = sorted(p.parent.name for p in folder.glob(f'*/{NAME}'))
     if inside:
-        return f'is no bag, but holds bags: {_list(inside)}; give one of them'
+        return f'is not a bag, but contains bags: {_list(inside)}; give one of them'
     return 'A bag is a folder with metadata.yaml and .mcap or .db3 files; none of them is there'
 
 

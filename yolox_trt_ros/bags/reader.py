@@ -108,7 +108,7 @@ class Bag:
         )
         there = [f'{plain(name)} ({plain(full_name(kind))})' for name, kind in names.items()]
         return BagError(
-            f'{self.path}: holds no message that can be read: {"; ".join(why)}; topics that it '
+            f'{self.path}: has no message that can be read: {"; ".join(why)}; topics that it '
             f'names: {listed(there)}'
         )
 
@@ -124,12 +124,10 @@ class Bag:
         said = self._metadata.count if self._metadata else None
         if said and not count:
             raise self._nothing(
-                [f'expected {said} messages, as its metadata.yaml tells, found none']
+                [f'expected {said} messages, as its metadata.yaml says, found none']
             )
         if said is not None and said != count:
-            self._warn(
-                f'{self.path}: metadata.yaml tells of {said} messages, the files hold {count}'
-            )
+            self._warn(f'{self.path}: metadata.yaml says {said} messages, the files have {count}')
         if self.end_ns - self.start_ns > LONG_NS:
             days = (self.end_ns - self.start_ns) / 86_400e9
             self._warn(

@@ -201,7 +201,7 @@ class Ros1File:
                     found = at + place.start()
                     break
             at += WINDOW
-        self._losses.add(f'{size_text(found - start)} from byte {start} on are no whole records')
+        self._losses.add(f'{size_text(found - start)} from byte {start} on contain no whole record')
         return found
 
     def _chunk(self, header: Header, at: int, data_at: int, end: int) -> None:
@@ -317,7 +317,7 @@ def fields(data: bytes) -> Header:
         name, equals, value = data[at + 4 : at + 4 + size].partition(b'=')
         at += 4 + size
         if not equals or at > len(data):
-            raise DamageError('a header that is none')
+            raise DamageError('an invalid header')
         found[name] = value
     return found
 

@@ -157,7 +157,7 @@ class SqliteFile:
         for row in self._all(f'SELECT {", ".join(names + more)} FROM topics'):
             number, *words = row
             if not isinstance(number, int) or not all(isinstance(word, str) for word in words):
-                self._losses.add(f'a topic of wrong types is left out: {plain(row)}')
+                self._losses.add(f'a topic with columns of wrong types is left out: {plain(row)}')
                 continue
             name, kind, encoding, qos, digest = words
             self.contents.topics[number] = FileTopic(
@@ -206,9 +206,9 @@ class SqliteFile:
                 odd += all_of_it - count
             else:
                 unknown += all_of_it
-        for count, what in ((unknown, 'no topic'), (odd, 'times that are none')):
+        for count, what in ((unknown, 'no topic'), (odd, 'invalid times')):
             if count:
-                self._losses.add(f'{count} messages of {what} are left out')
+                self._losses.add(f'{count} messages with {what} are left out')
         self.contents.count = sum(topic.count for topic in self.contents.topics.values())
         if self.contents.count:
             ((first,),) = self._all(f'SELECT min(timestamp) FROM messages WHERE {right}')
@@ -285,7 +285,7 @@ class SqliteFile:
                 wrong += 1
             self._clock.restart()
         if wrong:
-            self._losses.add(f'{wrong} rows hold no bytes, and are left out')
+            self._losses.add(f'{wrong} rows have no bytes and are left out')
 
     def _sorts(self, query: str, values: Sequence[Any]) -> bool:
         """Return whether SQLite would sort, because nothing is in order of time already."""

@@ -52,7 +52,7 @@ class Pages:
         self._source, self._limits, self._clock = source, limits, clock
         header = source.read(FILE_HEADER, 0)
         if len(header) < FILE_HEADER or not header.startswith(MAGIC):
-            raise DamageError('is no SQLite file')
+            raise DamageError('is not an SQLite file')
         size = int.from_bytes(header[16:18], 'big')
         self.size = 65536 if size == 1 else size
         self._usable = self.size - header[20]

@@ -76,14 +76,14 @@ class TopicTable:
 
     def _usable(self, topic: FileTopic) -> bool:
         if not is_topic(topic.name):
-            why = 'its name is none that a topic can have'
+            why = 'its name is not a topic name'
         elif topic.encoding not in READ:
             why = (
                 f'its messages are {plain(topic.encoding) or "of no encoding"} '
                 f'({plain(topic.type)}); those of ROS, cdr and ros1, are read'
             )
         elif not is_type(topic.type):
-            why = f'"{plain(topic.type)}" is no type of ROS'
+            why = f'"{plain(topic.type)}" is not a ROS type'
         else:
             return True
         self.left_out.append(f'{plain(topic.name)} ({topic.count} messages) is left out: {why}')
@@ -105,10 +105,7 @@ class TopicTable:
             ros1 = topic.encoding == 'ros1'
             self.by_file[number][topic.id] = name, ros1
             if topic.definition and not definitions.give(kind, topic.definition, ros1):
-                self._warn(
-                    f'{kind} is defined in more than one way; the first definition counts for '
-                    'all messages'
-                )
+                self._warn(f'{kind} has several definitions; the first is used for all messages')
         digest = next((topic.digest for _, topic in parts if topic.digest), '')
         qos = self._qos(name, kind, [topic for _, topic in parts])
         self.topics[name] = Topic(name, kind, by_type[kind], qos, digest)

@@ -28,12 +28,12 @@ def check_types(types: Mapping[str, Any]) -> None:
     """
     for name, (constants, fields) in types.items():
         if not is_type(name):
-            raise BagError(f'"{plain(name)}" is no name of a type')
+            raise BagError(f'"{plain(name)}" is not a type name')
         if len(fields) + len(constants) > MOST_FIELDS:
             raise BagError(f'{name} has {len(fields) + len(constants)} fields')
         for field in (*fields, *constants):
             if not FIELD.fullmatch(field[0]):
-                raise BagError(f'{name}: "{plain(field[0])}" is no name of a field')
+                raise BagError(f'{name}: "{plain(field[0])}" is not a field name')
 
 
 def largest(name: str, types: Mapping[str, Any]) -> tuple[int, int]:
@@ -56,7 +56,7 @@ def _count(
     known: dict[str, tuple[int, int]],
 ) -> tuple[int, int]:
     if name in within:
-        raise BagError(f'{name} holds itself')
+        raise BagError(f'{name} contains itself')
     if len(within) > DEEPEST:
         raise BagError(f'{within[0]} is nested deeper than {DEEPEST} types')
     if name not in known:
@@ -70,11 +70,11 @@ def _count(
             v, o = _inner(inner, types, (*within, name), known)
             if kind == NODE.SEQUENCE:
                 if inner[0] == NODE.NAME and not v:
-                    raise BagError(f'{name}: {plain(field)} is a sequence of nothing')
+                    raise BagError(f'{name}: {plain(field)} is a sequence of empty messages')
                 v, o = 1, 0
             values, objects = values + times * v, objects + times * o
         if values > MOST_ELEMENTS or objects > MOST_OBJECTS:
-            raise BagError(f'{name} holds {max(values, objects)} elements')
+            raise BagError(f'{name} has {max(values, objects)} elements')
         known[name] = values, objects + 1
     return known[name]
 

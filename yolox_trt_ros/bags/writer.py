@@ -51,7 +51,8 @@ class BagWriter:
         self.definitions = definitions or Definitions()
         for value, valid in ((storage, STORAGES), (compression, COMPRESSIONS)):
             if value not in valid:
-                raise BagError(f'"{value}" is no way to store a bag{did_you_mean(value, valid)}')
+                near = did_you_mean(value, valid)
+                raise BagError(f'"{value}" is not a storage or compression of a bag{near}')
         if storage == 'sqlite3' and compression == 'chunk':
             raise BagError('sqlite3 has no chunks: compress messages, the file, or choose mcap')
         try:

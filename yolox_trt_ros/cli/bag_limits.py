@@ -10,16 +10,16 @@ from typing import Any
 from yolox_trt_ros.bags.limits import DISK, MEMORY, TIME
 
 LIMITS = {
-    '--bag-memory': (MEMORY, 'MIB', 'memory of one chunk (default: 1024)'),
+    '--bag-memory': (MEMORY, 'MIB', 'largest unpacked chunk or message (default: 1024)'),
     '--bag-disk': (
         DISK,
         'MIB',
-        'unpacked files (default: half of what is free, 200 times the file)',
+        'disk for unpacked files (default: half of what is free, 200 times the file)',
     ),
     '--bag-time': (
         TIME,
         'S',
-        'until it is open (default: 60, and 1 for each 4 MB)',
+        'longest time to open it (default: 60, and 1 for each 4 MB)',
     ),
 }
 
@@ -42,7 +42,7 @@ class _SetLimit(argparse.Action):
 def add_bag_limits(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     group = parser.add_argument_group(
-        'limits of a bag', 'A bag that takes more is refused: it may be made to.'
+        'limits of a bag', 'A bag that needs more is refused, because it may be malicious.'
     )
     for option, (_, unit, words) in LIMITS.items():
         group.add_argument(

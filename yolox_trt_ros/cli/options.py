@@ -30,4 +30,4 @@ def refuse_unused(
     given = [name for name in names.split() if getattr(args, name) != parser.get_default(name)]
     if given:
         options = ', '.join(f'--{name.replace("_", "-")}' for name in given)
-        raise ConfigError(f'{options}: for {where} only; leave out what would have no effect')
+        raise ConfigError(f'{options}: for {where} only; without effect here, so leave it out')

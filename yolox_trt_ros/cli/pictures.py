@@ -59,7 +59,7 @@ class Pictures:
             used += 1
             yield image
         if not used:
-            raise ConfigError(f'{self.name}: not one usable picture')
+            raise ConfigError(f'{self.name}: no usable picture')
 
 
 def add_picture_arguments(parser: argparse.ArgumentParser, required: bool, count: int) -> None:
@@ -85,7 +85,7 @@ def chosen_pictures(args: argparse.Namespace) -> Pictures | None:
     if args.pictures < 1:
         raise ConfigError(f'--pictures: expected at least 1, got {args.pictures}')
     if args.topic and not args.bag:
-        raise ConfigError('--topic: for --bag only; leave out what would have no effect')
+        raise ConfigError('--topic: for --bag only; without effect here, so leave it out')
     if args.images:
         return folder_pictures(args.images, args.pictures)
     if args.bag:

@@ -65,7 +65,7 @@ def all_nodes(path: Path, model: Any) -> Iterator[Any]:
     while waiting:
         graph, depth = waiting.pop()
         if depth > DEEPEST:
-            raise ModelError(f'{path}: its graphs lie in each other {depth} deep: refused')
+            raise ModelError(f'{path}: its graphs are nested {depth} deep: refused')
         for node in graph.node:
             yield node
             for attribute in node.attribute:

@@ -73,7 +73,7 @@ def read_bytes(
                     raise error(f'{where}: expected {what}, got {name}')
             content = read_most(file, most_bytes + 1) if state.st_size <= most_bytes else None
     except ValueError as cause:
-        raise error(f'{where}: not a name of a file: {cause}') from cause
+        raise error(f'{where}: not a file name: {cause}') from cause
     except IsADirectoryError as cause:
         raise error(f'{where}: expected {what}, got a folder') from cause
     except OSError as cause:
@@ -214,7 +214,7 @@ def _check_encodable(content: Any, where: str, error: Error) -> None:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as cause:
         half = cause.object[cause.start]
-        raise error(f'{where}: text with {shown(half)}, half of a character') from cause
+        raise error(f'{where}: text with {shown(half)}, which is not a character') from cause
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

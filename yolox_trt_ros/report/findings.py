@@ -17,9 +17,9 @@ DAMAGED = {
     DropReason.UNSUPPORTED: 'have an encoding this package does not read',
     DropReason.UNDECODABLE: 'are damaged JPEG or PNG data',
     DropReason.OVERSIZED: 'have more pixels than cameras.<name>.max_megapixels allows',
-    DropReason.SLOWED: 'came while their camera was slowed down for what others took to decode',
-    DropReason.FAILED: 'made lanes fail that run other images',
-    DropReason.UNPUBLISHED: 'had a result that the middleware did not take',
+    DropReason.SLOWED: 'came while their camera was slowed down for its slow decoding',
+    DropReason.FAILED: 'made lanes fail that run other cameras’ images',
+    DropReason.UNPUBLISHED: 'had a result that the middleware refused',
     DropReason.LANE_FAILED: 'were lost with a failing lane',
 }
 """Reasons that are faults, not choices."""
@@ -101,7 +101,7 @@ def figures(recording: Recording) -> list[Figure]:
         Figure(
             'objects',
             f'{objects / arrays:.1f}' if arrays else '–',
-            f'per image; {objects:,} in sum' if arrays else 'no detections recorded',
+            f'per image; {objects:,} in total' if arrays else 'no detections recorded',
         ),
     ]
 
@@ -127,7 +127,7 @@ def _results(recording: Recording) -> Iterator[Finding]:
         yield Finding('ok', f'Every camera gave results: {len(recording.cameras)} of them.')
     blind = [c.name for c in recording.cameras if c.arrays and not c.classes]
     if blind:
-        yield Finding('warn', f'Not a single object was detected by {_names(blind)}.')
+        yield Finding('warn', f'No object was detected by {_names(blind)}.')
 
 
 def _latency(recording: Recording) -> Iterator[Finding]:
@@ -144,7 +144,7 @@ def _latency(recording: Recording) -> Iterator[Finding]:
     elif worst[0]:
         yield Finding(
             'ok',
-            f'95% of each camera’s results are out {worst[0]:.0f} ms after arrival or sooner '
+            f'95% of each camera’s results are published within {worst[0]:.0f} ms of arrival '
             f'(slowest: {worst[1]}), within the limits.',
         )
     late = {c.name: counted(recording, c.name)[3] for c in recording.cameras}
@@ -161,7 +161,7 @@ def _ages(recording: Recording) -> Iterator[Finding]:
                 yield Finding(
                     'error',
                     f'The stamps of {camera.name} and the node’s clock differ by {median_s:,.0f} s:'
-                    ' ages mean nothing; set use_sim_time, or look at the driver’s clock.',
+                    ' ages are wrong; set use_sim_time, or look at the driver’s clock.',
                 )
     old = []
     for camera in recording.cameras:
@@ -194,9 +194,9 @@ def _arrivals(recording: Recording) -> Iterator[Finding]:
             rate = f'{received / seconds:.1f} of {camera.setting.rate_hz:g} Hz'
             few.append(f'{camera.name} {rate}')
     if few:
-        yield Finding('warn', f'Images arrive more rarely than announced: {", ".join(few)}.')
+        yield Finding('warn', f'Images arrive at a lower rate than rate_hz: {", ".join(few)}.')
     elif _status_seconds(recording) >= 3 and any(c.setting.rate_hz for c in recording.cameras):
-        yield Finding('ok', 'Every camera delivers at the rate that the vehicle file announces.')
+        yield Finding('ok', 'Every camera delivers images at its rate_hz.')
 
 
 def _drops(recording: Recording) -> Iterator[Finding]:
@@ -234,7 +234,7 @@ def _drops(recording: Recording) -> Iterator[Finding]:
 def _lanes(recording: Recording) -> Iterator[Finding]:
     statuses = recording.statuses
     if len(statuses) < 2:
-        yield Finding('warn', 'There are no status messages: reasons of drops and faults unknown.')
+        yield Finding('warn', 'Without status messages, drops and faults have no known reasons.')
         return
     full = []
     for name in statuses[-1].lanes:
@@ -249,7 +249,7 @@ def _lanes(recording: Recording) -> Iterator[Finding]:
             full.append(name)
     if full:
         yield Finding(
-            'warn', f'Busy nearly all the time: {_names(full)}; nothing is left for peaks.'
+            'warn', f'Busy nearly all the time: {_names(full)}, without reserve for peaks.'
         )
     if not any(s.lanes[n].failures for s in statuses for n in s.lanes):
         yield Finding('ok', 'No lane failed.')

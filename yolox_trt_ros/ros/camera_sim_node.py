@@ -138,7 +138,7 @@ class CameraSim(VehicleNode, Node):
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.streams.start()
         total = sum(c.rate_hz for c in config.cameras)
-        self.get_logger().info(f'{len(config.cameras)} cameras, {total:g} images/s in sum')
+        self.get_logger().info(f'{len(config.cameras)} cameras, {total:g} images/s in total')
 
     def keep_running(self) -> bool:
         """Return whether the streams go on; raise what ended them."""

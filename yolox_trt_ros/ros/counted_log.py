@@ -33,5 +33,5 @@ class CountedLog:
             kind = 'any other'
         self.counts[who, kind] = count = self.counts[who, kind] + 1
         if str(count).strip('0') == '1':
-            so_far = f' ({count} such by now)' if count > 1 else ''
+            so_far = f' ({count} so far)' if count > 1 else ''
             self._warn(f'{who}: {problem}{so_far}')

@@ -153,7 +153,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
             raise YoloxTrtRosError('the node ends')
 
     def _configure(self) -> None:
-        self._problem = 'not configured yet: lanes are built and measured'
+        self._problem = 'being configured: lanes are built and measured'
         with self.parameter_lock:
             if self._config:
                 forget_removed(self, self._config)
@@ -185,7 +185,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._ready = True
 
     def _on_build(self, fraction: float, lane: str) -> None:
-        self._problem = f'not configured yet: building the engine of lane {lane}: {fraction:.0%}'
+        self._problem = f'being configured: building the engine of lane {lane}: {fraction:.0%}'
 
     def _unsubscribe(self) -> None:
         ingest, self._ingest = self._ingest, None
@@ -257,7 +257,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         for name in changed:
             if name in known and not known[name].runtime:
                 raise ConfigError(
-                    f'{name}: is read when the node is configured; clean it up, set it, configure'
+                    f'{name}: is read at configure; run cleanup, set it, run configure'
                 )
             if name in known and not self._ready:
                 raise ConfigError(f'{name}: the node is being configured; set it afterwards')

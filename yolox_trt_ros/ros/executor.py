@@ -56,7 +56,7 @@ class SteadyExecutor(SingleThreadedExecutor):
         self.unusable[kind] = count = self.unusable[kind] + 1
         if str(count).strip('0') == '1':
             for node in self.get_nodes():
-                node.get_logger().error(f'could not be used, {count} such by now: {told}')
+                node.get_logger().error(f'could not be used, {count} so far: {told}')
 
 
 def _release(entity: Any) -> str:

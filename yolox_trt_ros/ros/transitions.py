@@ -61,7 +61,7 @@ class Transitions:
         def begin() -> None:
             self._node.destroy_guard_condition(spun)
             if not self._begin('autostart', lambda: _run_all(triggers)):
-                self._node.get_logger().warning('no autostart: somebody else was faster')
+                self._node.get_logger().warning('no autostart: another transition came first')
 
         spun = self._node.create_guard_condition(begin)
         spun.trigger()
@@ -112,7 +112,7 @@ class Transitions:
     def _refuse(self, request: ChangeState.Request) -> None:
         reason = 'the node ends'
         if running := self._running:
-            reason = f'{running} runs, since {time.monotonic() - self._since_s:.1f} s'
+            reason = f'{running} has been running for {time.monotonic() - self._since_s:.1f} s'
         self._node.get_logger().warning(f'{_name(request)} was refused: {reason}')
 
     def _begin(self, name: str, run: Callable[[], None]) -> bool:

@@ -81,7 +81,7 @@ class VehicleNode:
             finally:
                 self._settling = False
         if idle := ', '.join(resting(read_parameters(node), config)):
-            node.get_logger().info(f'described, and not used: {idle}')
+            node.get_logger().info(f'in the parameter file but not used: {idle}')
         return config
 
     def may_change(self, changed: dict[str, Any]) -> None:
@@ -94,7 +94,8 @@ class VehicleNode:
             ConfigError: one of them may not change.
         """
         node: Any = self
-        raise ConfigError(f'{node.get_name()} reads {", ".join(changed)} at start only: restart it')
+        names = ', '.join(changed)
+        raise ConfigError(f'{node.get_name()} reads {names} only at its start: restart it')
 
     def follow_parameters(self) -> None:
         """Make what runs follow the parameters, which have changed; by default nothing does."""

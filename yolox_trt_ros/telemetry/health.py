@@ -117,8 +117,8 @@ def _problems(numbers: CameraNumbers, limits: LimitsConfig) -> Iterator[tuple[Le
     elif known and numbers.rate_in_hz > TOO_OFTEN * numbers.expected_hz:
         yield (
             Level.WARN,
-            f'arrives at {numbers.rate_in_hz:.1f} of {numbers.expected_hz:g} Hz: more than '
-            'announced, as of two drivers',
+            f'arrives at {numbers.rate_in_hz:.1f} of {numbers.expected_hz:g} Hz: too fast, maybe '
+            'from two drivers',
         )
     if numbers.late:
         yield Level.WARN, f'{numbers.late} results later than {numbers.deadline_ms:g} ms'

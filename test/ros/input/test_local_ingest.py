@@ -200,7 +200,7 @@ def test_a_flood_of_damaged_images_is_told_at_powers_of_ten(rig: Rig) -> None:
         rig.until(lambda n=n: rig.account().received == n + 1)
     assert [w[: w.index(': bgr8')] for w in rig.warnings] == [
         'a: malformed',
-        'a: malformed (10 such by now)',
+        'a: malformed (10 so far)',
     ]
     assert 'carries 40 bytes' in rig.ingest.notes['a'].last_problem
     assert rig.account().dropped[DropReason.MALFORMED] == 40
