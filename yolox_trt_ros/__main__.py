@@ -92,9 +92,9 @@ def _run(names: list[str], wanted: str | None, argv: list[str]) -> int:
 
 
 def guarded(name: str, work: Callable[[], int]) -> int:
-    """Return ``work()``'s exit code; what users can mend is told in one line, without traceback."""
+    """Return ``work()``'s exit code; what users can mend is reported in one line, without traceback."""
     try:
-        # A tool that is told to end stops the processes that it started, as it does on Ctrl-C.
+        # A tool that is asked to end stops the processes that it started, as it does on Ctrl-C.
         with raise_on_signals():
             return work()
     except (YoloxTrtRosError, OSError) as error:

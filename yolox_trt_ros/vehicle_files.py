@@ -143,18 +143,18 @@ def keyed_for_others(arguments: Sequence[str], node: str) -> str:
     Returns:
         Whom the files are for; empty: one is for this node, or there is none.
     """
-    told = []
+    problems = []
     for option, value in itertools.pairwise(arguments):
         if option == '--params-file':
             try:
                 sections = parameter_sections(Path(value))
             except ConfigError as error:
-                told.append(str(error))
+                problems.append(str(error))
                 continue
             if any(is_for(name, node) for name, _ in sections):
                 return ''
-            told.append(_for_others(Path(value), sections, node))
-    return '\n'.join(told)
+            problems.append(_for_others(Path(value), sections, node))
+    return '\n'.join(problems)
 
 
 def _for_others(path: Path, sections: Sequence[tuple[str, object]], node: str) -> str:

@@ -83,8 +83,8 @@ def parse_yaml(
         line = f', line {mark.line + 1}' if mark else ''
         raise error(f'{where}{line}: not YAML: {one_line(cause.problem or cause)}') from cause
     except (yaml.YAMLError, ValueError, UnicodeError, RecursionError) as cause:
-        told = one_line(getattr(cause, 'reason', None) or cause)
-        raise error(f'{where}: not YAML: {told}') from cause
+        problem = one_line(getattr(cause, 'reason', None) or cause)
+        raise error(f'{where}: not YAML: {problem}') from cause
     content = builder.content
     if content is None:
         return {}

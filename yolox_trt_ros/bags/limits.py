@@ -73,7 +73,7 @@ class Limits:
         return min(free // 2, UNPACKED_FREE_BYTES + UNPACKED_RATIO * file.stat().st_size)
 
     def disk_error(self, file: Path, limit: int) -> BagError:
-        """Return what is told when a file takes more disk than it may."""
+        """Return what is reported when a file takes more disk than it may."""
         return BagError(
             f'{file}: takes more than {size_text(limit)} in {tempfile.gettempdir()}, the limit; '
             '--bag-disk raises it, TMPDIR names another folder'
@@ -127,7 +127,7 @@ class Clock:
             raise self.error()
 
     def error(self) -> BagError:
-        """Return what is told when the time is over."""
+        """Return what is reported when the time is over."""
         return BagError(
             f'{self._path}: reading it takes longer than {self.allowed_s:.0f} s, the limit; '
             '--bag-time raises it'

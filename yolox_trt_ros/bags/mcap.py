@@ -52,7 +52,7 @@ class McapFile:
     Args:
         path: of the file.
         limits: what reading it may take.
-        warn: is told what is lost.
+        warn: called with each loss.
 
     Attributes:
         path: of the file.
@@ -87,7 +87,7 @@ class McapFile:
     def messages(self, ids: Collection[int], start_ns: int, stop_ns: int) -> Iterator[Message]:
         """Yield the messages of some topics in the order of their times.
 
-        A damaged chunk is told and left out.
+        A damaged chunk is reported and left out.
         """
         return in_order(self.chunks, self._read, ids, start_ns, stop_ns, self.limits)
 
@@ -96,7 +96,7 @@ class McapFile:
     def _clear(self) -> None:
         self.contents = Contents()
         self.chunks: list[Chunk] = []
-        self.told: set[int] = set()
+        self.reported: set[int] = set()
         """Where chunks begin that are known to be damaged."""
         self.scanned = False
         self._schemas: dict[int, Schema] = {}
@@ -263,7 +263,7 @@ class McapFile:
         return data
 
     def _read(self, chunk: Chunk) -> list[Message]:
-        """Return the messages of a chunk; what is wrong with it is told."""
+        """Return the messages of a chunk; what is wrong with it is reported."""
         found: list[Message] = []
         wrong: Counter[str] = Counter()
         head, topics = mcap.MESSAGE_HEAD, self.contents.topics
@@ -299,8 +299,8 @@ class McapFile:
             lost: messages that are known to be lost; 0 if nothing says how many.
             why: what is wrong.
         """
-        if at not in self.told:
-            self.told.add(at)
+        if at not in self.reported:
+            self.reported.add(at)
             behind = f' behind {whole} messages' if whole else ''
             messages = f', {lost} messages' if lost else ''
             self.losses.add(

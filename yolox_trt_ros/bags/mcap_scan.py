@@ -27,7 +27,7 @@ class Lost(NamedTuple):
 
 
 class Scan:
-    """Reads a file from start to end, and tells it what its chunks and topics are.
+    """Reads a file from start to end and notes its chunks and topics.
 
     Args:
         file: without an index; its chunks, topics and counts are filled in.
@@ -66,7 +66,7 @@ class Scan:
             else:
                 at = self._behind_damage(record, at)
         self._flush()
-        self._tell_lost()
+        self._report_lost()
         self._finish(why)
 
     def _take(self, op: int, end: int, at: int) -> None:
@@ -84,7 +84,7 @@ class Scan:
             if self._lost:
                 self._lost_messages += (end - at - mcap.PREFIX.size - 6) // 16
             return
-        self._tell_lost()
+        self._report_lost()
         if op == mcap.CHUNK:
             self._chunk(at, end)
         elif op in (mcap.SCHEMA, mcap.CHANNEL):
@@ -143,7 +143,7 @@ class Scan:
 
     def _behind_damage(self, record: tuple[int, int] | None, at: int) -> int:
         """Return where to go on behind bytes that are no whole record."""
-        self._tell_lost()
+        self._report_lost()
         if record and record[0] == mcap.CHUNK:
             try:
                 head = mcap.chunk_head(self._source, at)
@@ -178,7 +178,7 @@ class Scan:
             self._last_message = at
             self._loose = []
 
-    def _tell_lost(self) -> None:
+    def _report_lost(self) -> None:
         if lost := self._lost:
             count = max(0, self._lost_messages - lost.whole)
             self._file.lost_chunk(lost.at, lost.size, lost.whole, count, lost.why)

@@ -1,4 +1,4 @@
-"""Names in bags: what is a type, what is a topic, and how foreign text is told."""
+"""Names in bags: valid types and topics, and foreign text made safe to print."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yolox_trt_ros.core.printing import one_line, shown
 
 TYPE = re.compile(r'[a-z][a-z0-9_]*(/(msg|srv|action))?/[A-Za-z][A-Za-z0-9_]*', re.ASCII)
 LONGEST_NAME = 255
-LONGEST_TOLD = 200
+LONGEST_SHOWN = 200
 
 
 def full_name(msgtype: str) -> str:
@@ -26,14 +26,14 @@ def is_type(msgtype: str) -> bool:
 
 
 def is_topic(name: str) -> bool:
-    """Return whether a recorded name can be told and chosen; more strict is who publishes it."""
+    """Return whether a recorded name can be shown and chosen; publishing it needs a stricter name."""
     return 0 < len(name) <= LONGEST_NAME and name.isprintable() and not name.isspace()
 
 
 def plain(text: object) -> str:
     """Return foreign text on one line, short, and without what a terminal would obey."""
     words = text if isinstance(text, str) else shown(text)
-    return one_line(words if len(words) <= LONGEST_TOLD else words[:LONGEST_TOLD] + '…')
+    return one_line(words if len(words) <= LONGEST_SHOWN else words[:LONGEST_SHOWN] + '…')
 
 
 def decoded(raw: bytes) -> str:

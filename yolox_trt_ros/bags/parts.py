@@ -53,12 +53,12 @@ class Parts(NamedTuple):
 
 
 def open_parts(path: Path, limits: Limits, warn: Warn, stack: ExitStack) -> Parts:
-    """Open the files of a bag; those that cannot be read are told and left out.
+    """Open the files of a bag; those that cannot be read are reported and left out.
 
     Args:
         path: the bag's folder, or one file.
         limits: what reading it may take.
-        warn: is told what is missing or wrong.
+        warn: called with what is missing or wrong.
         stack: closes the files.
 
     Raises:
@@ -84,14 +84,14 @@ def open_parts(path: Path, limits: Limits, warn: Warn, stack: ExitStack) -> Part
         stack.callback(storage.close)
         opened.append(storage)
     if not opened:
-        there = f'; topics that it names: {_told(metadata)}' if metadata else ''
+        there = f'; topics that it names: {_listed(metadata)}' if metadata else ''
         raise BagError('; '.join(problems) + there)
     for problem in problems:
         warn(f'{problem}; it is left out')
     return Parts(_ordered(opened, warn), metadata, packed)
 
 
-def _told(metadata: Metadata) -> str:
+def _listed(metadata: Metadata) -> str:
     topics = metadata.topics.items()
     return ', '.join(f'{plain(name)} ({plain(full_name(kind))})' for name, (kind, _) in topics)
 

@@ -45,12 +45,12 @@ class Recorded(NamedTuple):
 class Bag:
     """A bag that is open for reading; a context manager.
 
-    What is damaged, missing or surprising is told and left out; the rest is read.
+    What is damaged, missing or surprising is reported and left out; the rest is read.
 
     Args:
         path: the bag's folder, or one ``.mcap``, ``.db3`` or ``.bag`` file, zstd or not.
         limits: memory, disk and time that reading it may take; None: as the environment says.
-        warn: is told what is lost or surprising, a sentence at a time; None: Python's logging,
+        warn: called with each loss or surprise, a sentence each; None: Python's logging,
             which shows it on the terminal.
 
     Attributes:
@@ -58,7 +58,7 @@ class Bag:
         topics: by name.
         start_ns, end_ns: time of the first and of the last message, nanoseconds; 0 of an empty bag.
         definitions: read and write the bag's messages.
-        warnings: all that was told so far.
+        warnings: all that was reported so far.
 
     Raises:
         BagError: there is no bag, nothing of it can be read, or it takes more than the limits.
@@ -71,7 +71,7 @@ class Bag:
         self.definitions = Definitions()
         self.warnings: list[str] = []
         self._limits = limits or Limits.here()
-        self._tell: Warn = warn or LOG.warning
+        self._forward: Warn = warn or LOG.warning
         self._stack = ExitStack()
         try:
             self._open()
@@ -101,7 +101,7 @@ class Bag:
         self._compare(count)
 
     def _nothing(self, why: Sequence[str]) -> BagError:
-        """Return what is told of a bag without messages."""
+        """Return what is reported for a bag without messages."""
         names = {name: topic.type for name, topic in self.topics.items()}
         names |= (
             {n: kind for n, (kind, _) in self._metadata.topics.items()} if self._metadata else {}
@@ -138,7 +138,7 @@ class Bag:
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
-            self._tell(sentence)
+            self._forward(sentence)
 
     def __enter__(self) -> Bag:
         return self
@@ -165,7 +165,7 @@ class Bag:
     ) -> Iterator[Recorded]:
         """Yield messages in the order in which they were recorded.
 
-        DamageError ones are told and left out.
+        DamageError ones are reported and left out.
 
         Args:
             topics: only these; None for all.
@@ -178,7 +178,7 @@ class Bag:
         chosen = self.require(topics) if topics is not None else set(self.topics)
         span = (start_ns or 0, LAST_NS if stop_ns is None else min(stop_ns, LAST_NS))
         found: Counter[str] = Counter()
-        told = len(self.warnings)
+        before = len(self.warnings)
         try:
             for message in self._merged(chosen, *span):
                 yield message
@@ -189,7 +189,7 @@ class Bag:
             raise BagError(
                 f'{self.path}: cannot be read after {sum(found.values())} messages: {plain(error)}'
             ) from error
-        if span[0] <= self.start_ns and span[1] > self.end_ns and told == len(self.warnings):
+        if span[0] <= self.start_ns and span[1] > self.end_ns and before == len(self.warnings):
             for name in sorted(chosen):
                 if found[name] != (expected := self.topics[name].count):
                     self._warn(
@@ -264,7 +264,7 @@ class Bag:
         return [topic.name for topic in self.topics.values() if topic.type == full_name(msgtype)]
 
     def parsed(self, topics: Sequence[str]) -> Iterator[tuple[Recorded, Any]]:
-        """Yield messages of some topics with their objects; damaged ones are told and left out.
+        """Yield messages of some topics with their objects; damaged ones are reported and left out.
 
         Raises:
             BagError: as :meth:`messages`, or a type is known nowhere.

@@ -45,7 +45,7 @@ class Ros1File:
     Args:
         path: of the file.
         limits: what reading it may take.
-        warn: is told what is lost.
+        warn: called with each loss.
 
     Raises:
         BagError: it takes more than the limits.
@@ -61,7 +61,7 @@ class Ros1File:
         self._clock = Clock(limits, path, self._source.size)
         self.contents = Contents()
         self._chunks: list[Chunk] = []
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
         try:
             self._open()
         except BaseException:
@@ -123,7 +123,7 @@ class Ros1File:
             last = self._indexed_chunk(record, data, last)
 
     def _indexed_chunk(self, info: Header, data: bytes, last: int) -> int:
-        """Take a chunk that the index tells of; return where it ends."""
+        """Take a chunk that the index reports; return where it ends."""
         at = int.from_bytes(info.get(b'chunk_pos', b''), 'little')
         record, _, end = self._record(at)
         start_ns, end_ns = _time(info, b'start_time'), _time(info, b'end_time')
@@ -254,8 +254,8 @@ class Ros1File:
         return found
 
     def _lost(self, at: int, size: int, whole: int, why: str) -> None:
-        if at not in self._told:
-            self._told.add(at)
+        if at not in self._reported:
+            self._reported.add(at)
             self._losses.add(
                 f'the chunk at byte {at} ({size_text(size)}) is damaged behind {whole} messages '
                 f'and left out: {why}'

@@ -46,7 +46,7 @@ class SqliteFile:
     Args:
         path: of the file.
         limits: what reading it may take.
-        warn: is told what is lost.
+        warn: called with each loss.
 
     Raises:
         BagError: it takes more than the limits.

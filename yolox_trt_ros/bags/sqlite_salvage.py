@@ -27,7 +27,7 @@ class Salvaged:
     Args:
         pages: of the file.
         clock: ends a search that takes too long.
-        losses: told what is lost.
+        losses: called with each loss.
         why: what is wrong with the file.
 
     Attributes:

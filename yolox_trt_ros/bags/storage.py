@@ -200,20 +200,11 @@ def _before(held: list[Message], t_ns: int) -> int:
 
 
 class Losses:
-    """Says what is lost of a file, once each.
-
-    Attributes:
-        told: whether anything was.
-    """
+    """Warns of what is lost of a file, once each."""
 
     def __init__(self, path: Path, warn: Warn) -> None:
         self._path, self._warn = path, warn
         self._said: set[str] = set()
-
-    @property
-    def told(self) -> bool:
-        """Return whether anything is lost."""
-        return bool(self._said)
 
     def add(self, sentence: str) -> None:
         """Say it, unless it was said already."""

@@ -25,7 +25,7 @@ class Topic:
         name: as recorded.
         type: such as ``sensor_msgs/msg/Image``.
         count: recorded messages, as far as the bag says or is whole.
-        qos: what its publishers offered; empty where the bag does not tell.
+        qos: what its publishers offered; empty where the bag does not say.
         digest: hash of its definition (REP 2016), or an empty string.
     """
 
@@ -43,7 +43,7 @@ class TopicTable:
         files: open.
         metadata: what metadata.yaml says; it decides on quality of service alone.
         definitions: takes the definitions in.
-        warn: is told which topics are left out, and why.
+        warn: called with each topic that is left out, and why.
 
     Attributes:
         topics: those that can be read, by name.
@@ -113,7 +113,7 @@ class TopicTable:
     def _qos(self, name: str, kind: str, parts: list[FileTopic]) -> tuple[interfaces.Qos, ...]:
         """Return what publishers offered: as metadata.yaml says, which people edit, or the files.
 
-        What cannot be read is told, and counts as not said.
+        What cannot be read is reported, and counts as not said.
         """
         said, offered = self._metadata.topics.get(name, ('', None)) if self._metadata else ('', '')
         offers = [offered] if offered and full_name(said) == kind else [t.qos for t in parts]

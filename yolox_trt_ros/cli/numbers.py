@@ -23,8 +23,8 @@ def number(
     def read(text: str) -> Number:
         value = kind(text)
         if not least <= value <= most:  # nan is in no range
-            told = f'of at least {least:g}' if math.isinf(most) else f'from {least:g} to {most:g}'
-            raise argparse.ArgumentTypeError(f'expected a number {told}, got {text[:40]}')
+            span = f'of at least {least:g}' if math.isinf(most) else f'from {least:g} to {most:g}'
+            raise argparse.ArgumentTypeError(f'expected a number {span}, got {text[:40]}')
         return value
 
     read.__name__ = 'number'  # argparse: "invalid number value: 'x'"

@@ -52,5 +52,5 @@ def write(recording: Recording, out: Path, console: Console) -> None:
         mark, colour = MARKS[finding.level]
         line = Text.assemble(' ', (mark, colour), f' {one_line(finding.text)}')
         console.print(line, highlight=False)
-    told = f'report {one_line(out)}, picture {one_line(picture)}'
-    console.print(told, highlight=False, soft_wrap=True)
+    written = f'report {one_line(out)}, picture {one_line(picture)}'
+    console.print(written, highlight=False, soft_wrap=True)

@@ -43,7 +43,7 @@ class Pictures:
     frames: Callable[[], Iterator[Frame]]
 
     def inputs(self, spec: ModelSpec) -> Iterator[np.ndarray]:
-        """Yield model inputs, float32 (3, height, width); frames that are damaged are told of.
+        """Yield model inputs, float32 (3, height, width); frames that are damaged are reported.
 
         Raises:
             ConfigError: not one frame could be used.

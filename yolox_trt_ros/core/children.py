@@ -21,7 +21,7 @@ STOP_S = 15.0
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """Start a process that is told to end when this one, or the returned object, is gone.
+    """Start a process that is asked to end when this one, or the returned object, is gone.
 
     Args:
         command: a program that calls :func:`core.interruption.end_with_parent`.

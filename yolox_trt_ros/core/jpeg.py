@@ -38,14 +38,14 @@ class Jpeg:
     Attributes:
         begin, end: where the picture is in the data: from its start marker to behind its end
             marker, or to where reading stopped.
-        height, width: pixels; 0: there is no start of frame. They are told of a damaged one too.
+        height, width: pixels; 0: there is no start of frame. Also known of a damaged one.
         precision: bits of a sample.
         components: 1 for grey, 3 for colour, 4 for CMYK.
         progressive: whether scans refine the whole picture one after the other.
         scans: how many were found.
         tables: where Huffman tables have to be put in because it has none of its own; 0: nowhere.
         problem: why this is not a whole picture; empty if it is.
-        lacks_only_its_end: whether only a decoder can tell if it is whole. Some cameras leave the
+        lacks_only_its_end: whether only a decoder can decide if it is whole. Some cameras leave the
             end marker out; that is taken for possible in a single sequential scan only.
     """
 

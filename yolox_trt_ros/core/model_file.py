@@ -61,7 +61,7 @@ _READ = 1024
 
 
 def check_model_file(path: Path) -> None:
-    """Refuse what is no ONNX file and can be told without parsing it.
+    """Refuse a file that can be seen to be no ONNX model without parsing it.
 
     Args:
         path: as the user gave it.

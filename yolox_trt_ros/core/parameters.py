@@ -162,8 +162,8 @@ def read(cls: type, flat: Mapping[str, Any]) -> tuple[Any, list[str]]:
             row.check(flat[name])
         except ConfigError as error:
             problems.append(str(error))
-        if block and (told := _slip(block, flat)):
-            problems.append(told)
+        if block and (problem := _slip(block, flat)):
+            problems.append(problem)
     return value, list(dict.fromkeys(problems))
 
 
@@ -239,8 +239,8 @@ def _slip(block: _Block, flat: Mapping[str, Any]) -> str:
     near = nearest(block.which, bare)
     if not near:
         return ''
-    told = f'{block.name}: {block.names} has no "{block.which}" — did you mean "{near}"?'
-    return one_line(told)
+    problem = f'{block.name}: {block.names} has no "{block.which}" — did you mean "{near}"?'
+    return one_line(problem)
 
 
 def _build(

@@ -91,9 +91,9 @@ def read_most(file: BinaryIO, most_bytes: int) -> bytes:
 
     ``file.read(most_bytes)`` asks for that much memory first, however small the file is.
     """
-    # Files of /proc tell no size, and others grow.
-    told = os.fstat(file.fileno()).st_size + 1
-    parts = [file.read(min(told, most_bytes))]
+    # Files of /proc have no size, and others grow.
+    size = os.fstat(file.fileno()).st_size + 1
+    parts = [file.read(min(size, most_bytes))]
     left = most_bytes - len(parts[0])
     while left and (part := file.read(min(left, _PART))):
         parts.append(part)

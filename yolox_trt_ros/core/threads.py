@@ -17,7 +17,7 @@ def named_thread(
 ) -> threading.Thread:
     """Return a daemon thread, not started, whose name the operating system learns too.
 
-    Python tells it only from 3.14 on.
+    Python sets it only from 3.14 on.
 
     Args:
         target: what it runs.

@@ -42,7 +42,7 @@ def layout(cameras: Sequence[CameraConfig]) -> Layout:
 
     Cameras that look ahead make the top row, those that look to the rear the bottom row, from
     left to right as they sit; those that look aside stand at the left and right edge, the
-    foremost on top. Where no rig tells them apart, they fill a plain grid in their order.
+    foremost on top. Where no rig distinguishes them, they fill a plain grid in their order.
     """
     yaw = {c.name: (c.rig.yaw_deg + 180.0) % 360.0 - 180.0 for c in cameras}
     by_y = sorted(cameras, key=lambda c: -c.rig.y_m)

@@ -149,8 +149,8 @@ def _latency(recording: Recording) -> Iterator[Finding]:
         )
     late = {c.name: counted(recording, c.name)[3] for c in recording.cameras}
     if any(late.values()):
-        told = ', '.join(f'{name} {n}' for name, n in late.items() if n)
-        yield Finding('warn', f'Results published after their deadline: {told}.')
+        per_camera = ', '.join(f'{name} {n}' for name, n in late.items() if n)
+        yield Finding('warn', f'Results published after their deadline: {per_camera}.')
 
 
 def _ages(recording: Recording) -> Iterator[Finding]:

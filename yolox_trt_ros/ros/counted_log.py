@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 KINDS = 20
-"""Kinds of problems that are told apart, for each whom they are about; only their numbers make no
+"""Kinds of problems that are distinguished, for each whom they are about; only their numbers make no
 other kind."""
 _NUMBER = re.compile(r'\d+')
 
@@ -26,7 +26,7 @@ class CountedLog:
         self._warn = warn
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def tell(self, who: str, problem: str) -> None:
+    def log(self, who: str, problem: str) -> None:
         """Count a problem, and log it if it is the first, tenth, hundredth … of its kind."""
         kind = _NUMBER.sub('#', problem)
         if (who, kind) not in self.counts and sum(w == who for w, _ in self.counts) >= KINDS:

@@ -89,8 +89,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
         try:
             ingest = open_ingest(self, self._config, self._pipeline)
         except Exception as error:
-            told = error if isinstance(error, YoloxTrtRosError) else traceback.format_exc()
-            self.get_logger().error(f'not active: {told}')
+            problem = error if isinstance(error, YoloxTrtRosError) else traceback.format_exc()
+            self.get_logger().error(f'not active: {problem}')
             return FAILURE
         self._notes = ingest.notes
         for notes in self._notes.values():
@@ -100,7 +100,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
             if self._config.ingest in ('auto', 'plain')
             else None
         )
-        self._ingest = ingest  # from now on the status tells of it
+        self._ingest = ingest  # from now on the status reports it
         count = len(self._config.cameras)
         self.get_logger().info(
             f'active: {count} camera{"s" * (count > 1)}; images come in {ingest.way}, '
@@ -211,7 +211,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         if results:
             results.close()
 
-    # -- what the pipeline tells -----------------------------------------------------------
+    # -- what the pipeline shows -----------------------------------------------------------
 
     def _on_trace(self, frame: Frame, trace: FrameTrace) -> None:
         assert self._telemetry and self._results

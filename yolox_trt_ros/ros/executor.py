@@ -10,7 +10,7 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 
 KINDS = 20
-"""Kinds of problems that are told apart; only their numbers make no other kind."""
+"""Kinds of problems that are distinguished; only their numbers make no other kind."""
 NUMBER = re.compile(r'\d+')
 
 
@@ -49,14 +49,14 @@ class SteadyExecutor(SingleThreadedExecutor):
     def _note(self, error: Exception) -> None:
         """Count an error; log the first, tenth, hundredth … one of a kind."""
         place = traceback.extract_tb(error.__traceback__)[-1]
-        told = f'{_release(self._entity)}: {error!r} in {place.filename}:{place.lineno}'
-        kind = NUMBER.sub('#', told)
+        problem = f'{_release(self._entity)}: {error!r} in {place.filename}:{place.lineno}'
+        kind = NUMBER.sub('#', problem)
         if kind not in self.unusable and len(self.unusable) >= KINDS:
             kind = 'any other'
         self.unusable[kind] = count = self.unusable[kind] + 1
         if str(count).strip('0') == '1':
             for node in self.get_nodes():
-                node.get_logger().error(f'could not be used, {count} so far: {told}')
+                node.get_logger().error(f'could not be used, {count} so far: {problem}')
 
 
 def _release(entity: Any) -> str:

@@ -11,7 +11,7 @@ from rclpy.node import Node
 
 from yolox_trt_ros.core.printing import printable
 
-# Lines are told apart by who logs them: that is not this file.
+# Lines are distinguished by who logs them: that is not this file.
 rcutils_logger._internal_callers.append(os.path.realpath(__file__))
 
 

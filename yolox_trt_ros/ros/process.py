@@ -104,8 +104,8 @@ def run_node(
         segments.remove_own()  # nothing is there unless something went wrong
     if left:
         # Native code that outlives the interpreter would abort.
-        told = f'{", ".join(left)} did not end within {GRACE_S:g} s'
-        print(f'{parser.prog}: {told}: left behind', file=sys.stderr)
+        message = f'{", ".join(left)} did not end within {GRACE_S:g} s'
+        print(f'{parser.prog}: {message}: left behind', file=sys.stderr)
         leave_at_once(node.code)
     return node.code
 
@@ -153,8 +153,8 @@ class _NodeThread(threading.Thread):
             self._wake()
             return
         if removed:
-            told = f'removed {removed} bytes of shared memory that killed processes had left'
-            get_logger(self._program).info(told)
+            message = f'removed {removed} bytes of shared memory that killed processes had left'
+            get_logger(self._program).info(message)
         try:
             self._spin()
         except BaseException as error:
@@ -178,12 +178,12 @@ class _NodeThread(threading.Thread):
             return
         self._fail(str(error))
 
-    def _fail(self, told: str = '') -> None:
+    def _fail(self, message: str = '') -> None:
         """Fail, unless this is what the end of the process made of it."""
         if not self.stopping.is_set():
             self.code = 1
-            if told:
-                print(f'{self._program}: {told}', file=sys.stderr)
+            if message:
+                print(f'{self._program}: {message}', file=sys.stderr)
 
     def _spin(self) -> None:
         executor = SteadyExecutor()

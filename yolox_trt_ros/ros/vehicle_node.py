@@ -31,7 +31,7 @@ from yolox_trt_ros.vehicle_files import is_own, keyed_for_others
 class VehicleNode:
     """Comes before rclpy's own class among the bases of a node that reads a vehicle file.
 
-    Whatever is set, by service or by :meth:`set_parameters`: ``get_parameters`` tells what runs, a
+    Whatever is set, by service or by :meth:`set_parameters`: ``get_parameters`` shows what runs, a
     value that the node has already is no change, and no error ends the node.
 
     Args:

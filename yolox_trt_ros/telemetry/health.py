@@ -78,11 +78,11 @@ def camera_health(numbers: CameraNumbers, limits: LimitsConfig) -> Health:
             f'{what} {numbers.silent_ms / 1000:.1f} s (timeout {numbers.timeout_ms / 1000:g} s)',
         )
     problems = sorted(_problems(numbers, limits), key=lambda problem: -problem[0])
-    told = [what for _, what in problems] + [
+    parts = [what for _, what in problems] + [
         f'{numbers.rate_in_hz:.1f} Hz in, {numbers.rate_out_hz:.1f} Hz out, '
         f'p95 {numbers.p95_ms:.1f} ms'
     ]
-    return Health(problems[0][0] if problems else Level.OK, '; '.join(told))
+    return Health(problems[0][0] if problems else Level.OK, '; '.join(parts))
 
 
 def _problems(numbers: CameraNumbers, limits: LimitsConfig) -> Iterator[tuple[Level, str]]:

@@ -158,13 +158,13 @@ def vehicle_file(
 
     given = {'path': _whole(model), 'labels': _whole(labels)}
     given = {name: value for name, value in given.items() if value}
-    load_model(build(ModelConfig, given))  # tells now what configure would tell
+    load_model(build(ModelConfig, given))  # shows now what configure would tell
     remap = remap or {}
     with Bag(path) as bag:
         bag.require([*remap])
         found = cameras_in(bag, topics)
         if not 1 <= len(found.taken) <= MAX_CAMERAS:
-            raise ConfigError(_count_told(bag, found))
+            raise ConfigError(_wrong_count(bag, found))
     named = [remap.get(c.topic.name, c.topic.name) for c in found.taken]
     names = list(camera_names(named))
     lanes = [f'cpu{i}' for i in range(min(4, available_cores()))]
@@ -188,7 +188,7 @@ def _whole(file: str) -> str:
 
 
 def _camera(camera: BagCamera, topic: str) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    block: dict[str, Any] = {
         'topic': topic,
         'transport': camera.transport,
         'encoding': camera.encoding,
@@ -198,8 +198,8 @@ def _camera(camera: BagCamera, topic: str) -> dict[str, Any]:
     }
     silence_ms = QUIET_PERIODS * 1000.0 / camera.rate_hz
     if silence_ms > TIMEOUT_MS:  # a slow camera is not a silent one
-        told['timeout_ms'] = round(silence_ms, 1)
-    return told
+        block['timeout_ms'] = round(silence_ms, 1)
+    return block
 
 
 def _comments(path: Path, cameras: Mapping[str, BagCamera], left_out: Mapping[str, str]) -> str:
@@ -225,27 +225,27 @@ def _one_line(text: str) -> str:
     return ''.join(c if c.isprintable() else '?' for c in text)
 
 
-def _count_told(bag: Bag, found: BagCameras) -> str:
+def _wrong_count(bag: Bag, found: BagCameras) -> str:
     taken = [camera.topic.name for camera in found.taken]
-    told = f'{bag.path}: expected 1 to {MAX_CAMERAS} topics with images, got {len(taken)}'
+    problem = f'{bag.path}: expected 1 to {MAX_CAMERAS} topics with images, got {len(taken)}'
     if taken:
         return (
-            f'{told}: choose with --topics, by names or patterns such as '
+            f'{problem}: choose with --topics, by names or patterns such as '
             f"'{taken[0].rpartition('/')[0]}/*': {', '.join(taken)}"
         )
     left_out = '; '.join(f'{name}: {why}' for name, why in found.left_out.items())
     there = ', '.join(f'{t.name} ({t.type})' for t in bag.topics.values()) or 'nothing'
-    return f'{told}; it has {there}' + (f'. Left out: {left_out}' if left_out else '')
+    return f'{problem}; it has {there}' + (f'. Left out: {left_out}' if left_out else '')
 
 
 def camera_names(topics: list[str]) -> Iterator[str]:
-    """Yield a name for each image topic: the parts of its path that tell cameras apart."""
+    """Yield a name for each image topic: the parts of its path that distinguish cameras."""
     paths = [[part for part in topic.split('/') if part] for topic in topics]
     shared = set(paths[0]).intersection(*paths[1:]) if len(paths) > 1 else set()
     taken: set[str] = set()
     for path in paths:
-        told = [part for part in path if part not in shared and not COMMON_PART.fullmatch(part)]
-        name = re.sub(r'\W', '_', '_'.join(told)) or 'camera'
+        own = [part for part in path if part not in shared and not COMMON_PART.fullmatch(part)]
+        name = re.sub(r'\W', '_', '_'.join(own)) or 'camera'
         name = name if name[0].isalpha() else f'camera_{name.lstrip("_")}'
         free = next(n for n in _numbered(name) if n not in taken)
         taken.add(free)

@@ -98,9 +98,9 @@ class Scene:
         x = wrap(item.x + (item.vx - self.ego_speed) * t_s)
         y, heading = item.y, item.heading_deg
         if item.vy:
-            turn = (item.y + item.span + abs(item.vy) * t_s) % (4 * item.span)
-            y = turn - item.span if turn < 2 * item.span else 3 * item.span - turn
-            heading = 90.0 if turn < 2 * item.span else -90.0
+            progress = (item.y + item.span + abs(item.vy) * t_s) % (4 * item.span)
+            y = progress - item.span if progress < 2 * item.span else 3 * item.span - progress
+            heading = 90.0 if progress < 2 * item.span else -90.0
         return x, y - self.ego_y, heading
 
 
@@ -186,7 +186,7 @@ def _kerbside(scene: Scene, rng: np.random.Generator, busy: float) -> None:
     street = scene.street
     for side in (1, -1):
         if street.cycleway:
-            y, way = side * (street.lanes * LANE + 0.85), -side
+            y, direction = side * (street.lanes * LANE + 0.85), -side
             for _ in range(int(rng.integers(3, 10))):
                 _put(
                     scene,
@@ -194,8 +194,8 @@ def _kerbside(scene: Scene, rng: np.random.Generator, busy: float) -> None:
                     'bicycle',
                     rng.uniform(-REACH, REACH),
                     y + rng.uniform(-0.3, 0.3),
-                    vx=way * rng.uniform(2.5, 6),
-                    heading_deg=0.0 if way > 0 else 180.0,
+                    vx=direction * rng.uniform(2.5, 6),
+                    heading_deg=0.0 if direction > 0 else 180.0,
                 )
         if not street.parking:
             continue
@@ -222,12 +222,12 @@ def _walkers(scene: Scene, rng: np.random.Generator, busy: float) -> None:
                 rng.uniform(-REACH, REACH),
                 side * (street.half + rng.uniform(0.5, street.pavement)),
             )
-            way = float(rng.choice([1, -1]))
+            direction = float(rng.choice([1, -1]))
             pace = float(rng.uniform(0.9, 1.7)) if rng.random() < 0.8 else 0.0
-            angle = (0.0 if way > 0 else 180.0) if pace else rng.uniform(0, 360)
+            angle = (0.0 if direction > 0 else 180.0) if pace else rng.uniform(0, 360)
             for k in range(int(rng.choice([1, 1, 1, 2, 3]))):
                 at = (x + rng.uniform(-0.4, 0.4), y + 0.6 * k * side)
-                motion = {'vx': way * pace} if pace else {}
+                motion = {'vx': direction * pace} if pace else {}
                 _put(
                     scene,
                     rng,

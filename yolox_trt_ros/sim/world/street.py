@@ -68,8 +68,8 @@ class Street:
             x, y, heading = scene.pose(item, t_s)
             node.setPosHpr(x, y, 0, heading, 0, 0)
             for joint, limb, owner in limbs:
-                turn = (owner.phase + owner.cadence * t_s + limb.phase) * 2 * math.pi
-                swing = math.sin(turn) if owner.cadence else 0.25 * math.sin(turn)
+                angle = (owner.phase + owner.cadence * t_s + limb.phase) * 2 * math.pi
+                swing = math.sin(angle) if owner.cadence else 0.25 * math.sin(angle)
                 joint.setR(limb.amplitude_deg * swing)
 
     def _limb(self, parent: Any, limb: Limb, item: Item, out: list[tuple[Any, Limb, Item]]) -> None:
