@@ -92,7 +92,7 @@ def _run(names: list[str], wanted: str | None, argv: list[str]) -> int:
 
 
 def guarded(name: str, work: Callable[[], int]) -> int:
-    """Return ``work()``'s exit code; what users can mend is reported in one line, without traceback."""
+    """Return ``work()``'s exit code; report what users can mend in one line, without traceback."""
     try:
         # A tool that is asked to end stops the processes that it started, as it does on Ctrl-C.
         with raise_on_signals():

@@ -1,4 +1,4 @@
-"""YAML files that this package did not write: read with limits, and refused in one sentence.
+"""Read YAML files of others, with limits and errors of one sentence.
 
 Built from the parser's events without recursion, so that depth and size are known before anything
 is made of them; see :mod:`yolox_trt_ros.core.text_files`.

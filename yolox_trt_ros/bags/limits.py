@@ -1,4 +1,4 @@
-"""How much memory, disk and time a bag may take; whoever recorded it may be nobody's friend."""
+"""Limits on memory, disk and time for reading a bag that may be malicious."""
 
 from __future__ import annotations
 

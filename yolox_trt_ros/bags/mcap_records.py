@@ -1,4 +1,4 @@
-"""The records of the MCAP format: how they lie in a file, and how the next whole one is found."""
+"""Records of the MCAP format: their layout, and the search for the next whole one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read metadata.yaml and quality of service, whoever wrote them."""
+"""Read metadata.yaml and quality of service, which may be damaged or hostile."""
 
 from __future__ import annotations
 

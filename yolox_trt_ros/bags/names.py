@@ -26,7 +26,7 @@ def is_type(msgtype: str) -> bool:
 
 
 def is_topic(name: str) -> bool:
-    """Return whether a recorded name can be shown and chosen; publishing it needs a stricter name."""
+    """Return whether a recorded name can be shown and chosen; publishing is more strict."""
     return 0 < len(name) <= LONGEST_NAME and name.isprintable() and not name.isspace()
 
 

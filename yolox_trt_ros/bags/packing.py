@@ -1,4 +1,4 @@
-"""Unpack zstd, lz4 and bz2 without trusting what they say of their size."""
+"""Unpack zstd, lz4 and bz2 with limits, without trusting the sizes that they declare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files a bag consists of, and what each of them is."""
+"""Find the files of a bag and the format of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a recorded drive: all of it that is whole, and a sentence for all that is not."""
+"""Read a recorded drive: every whole message, and a warning for each loss."""
 
 from __future__ import annotations
 

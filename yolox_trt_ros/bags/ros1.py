@@ -1,4 +1,4 @@
-"""Read ROS 1 bags (format 2.0) by their chunks; an index is not needed, so none can be missing.
+"""Read ROS 1 bags (format 2.0) chunk by chunk; no index is needed.
 
 The format is described at https://wiki.ros.org/Bags/Format/2.0.
 """

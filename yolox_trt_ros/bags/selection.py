@@ -1,4 +1,4 @@
-"""Topics of a bag as a command line names them: by name or pattern, and under other names."""
+"""Choose and rename topics of a bag by names and patterns of a command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of a damaged rosbag2 file still hold."""
+"""Topics and messages that the pages of a damaged rosbag2 file still hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the files of a bag have in common, whatever their format."""
+"""The interface of a bag file of any format, and what all formats share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which topics the files of a bag have together, and which of them can be read."""
+"""Join the topics of all files of a bag, and leave out those that cannot be read."""
 
 from __future__ import annotations
 

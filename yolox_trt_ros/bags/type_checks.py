@@ -1,4 +1,4 @@
-"""Refuse definitions that no message can have: their names become code, their sizes memory."""
+"""Refuse message definitions with impossible names, sizes or depths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console of the tools: what it is given is text, never markup, and moves no cursor.
+"""The console of the tools, which prints foreign text without markup or control characters.
 
 Names of layers, topics and files are somebody else's: ``[/b]`` in one of them would end rich's own
 markup with an error, and an escape sequence would reach the terminal. Where a tool wants colour, it

@@ -1,4 +1,4 @@
-"""Numbers of the command line: what is none that a tool can use is wrong usage."""
+"""Number options of the command line, with their ranges."""
 
 from __future__ import annotations
 

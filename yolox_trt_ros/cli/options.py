@@ -1,4 +1,4 @@
-"""Options that another choice on the command line leaves without an effect."""
+"""Refuse options that another option leaves without effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tools that make a report share: sample pictures, and the files."""
+"""Write the files of a report, with sample pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output and error of a tool, whose readers may go away and whose terminals are kept."""
+"""Standard output and error of a tool: readers that go away, terminals that stay usable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however that ends.
+"""Child processes that end with the process that started them, even if that is killed.
 
 The parent holds the writing end of a pipe, the child the reading end. When the parent is gone,
 killed too, the kernel closes its end, and sends the child the SIGTERM that it asked for. Not

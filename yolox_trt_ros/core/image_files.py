@@ -1,4 +1,4 @@
-"""What the first bytes of an image file say: its kind, its size and what its samples are."""
+"""Read kind, size and sample format from the first bytes of an image file."""
 
 from __future__ import annotations
 

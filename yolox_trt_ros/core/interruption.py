@@ -1,4 +1,4 @@
-"""How a process of this package ends: on SIGINT, SIGTERM or SIGHUP, and with its parent.
+"""End a process cleanly on SIGINT, SIGTERM or SIGHUP, and with its parent.
 
 While it imports, nothing is to be cleaned up and native code may be anywhere: it leaves at once. A
 node then waits for signals in its main thread and works in another one (:mod:`ros.process`); a

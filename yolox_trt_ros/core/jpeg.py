@@ -1,4 +1,4 @@
-"""Where a JPEG's picture begins and ends, and whether all of it is there, without decoding it.
+"""Check without decoding whether a JPEG is complete, and where its picture begins and ends.
 
 ITU-T T.81: segments with a length, and entropy-coded data in which each 0xFF is followed by a zero
 or by a restart marker, so that any other marker ends it.

@@ -1,4 +1,4 @@
-"""A machine whose lanes slow each other down, on any clock.
+"""A model of a machine whose lanes slow each other down, on a real or virtual clock.
 
 The simulation moves it along a virtual clock; simulated detectors move it along the real one.
 """

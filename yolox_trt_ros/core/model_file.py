@@ -1,4 +1,4 @@
-"""What a file that is given as a model really is, before a parser sees it."""
+"""Recognise files that are given as models but are none, before they are parsed."""
 
 from __future__ import annotations
 

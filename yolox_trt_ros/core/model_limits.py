@@ -1,4 +1,4 @@
-"""Graphs that must not be run: endless ones, and ones that no memory holds."""
+"""Refuse ONNX graphs with unbounded loops or with tensors that no memory holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The valid name that somebody may have meant."""
+"""Find the valid name nearest to a misspelt one."""
 
 from __future__ import annotations
 

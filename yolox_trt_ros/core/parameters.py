@@ -1,4 +1,4 @@
-"""A table of parameters made of dataclass fields, and the one check that reads a table.
+"""Parameters as dataclass fields: how they are declared, read and checked.
 
 The same table gives ROS its descriptors, the tools their YAML check and the users their reference,
 so a parameter is described in one place: the dataclass field that holds its value.

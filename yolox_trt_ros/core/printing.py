@@ -1,4 +1,4 @@
-"""Strings from elsewhere, made fit for a terminal, a log and an error message."""
+"""Make foreign strings safe for terminals, logs and error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine's lanes cost: per batch size, and while other lanes are busy."""
+"""Engine profiles: the time of each lane by batch size, alone and beside busy lanes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline looks like at one moment; counters are totals since it was made."""
+"""The state of a pipeline at one moment; counters are totals since it was made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files that this package did not write: read with limits, and refused in one sentence.
+"""Read text and JSON files of others, with limits and errors of one sentence.
 
 Nothing that such a file holds may end a program with a traceback, hang it or fill the memory.
 JSON is read here; YAML, for which the standard library has no reader, in

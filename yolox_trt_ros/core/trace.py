@@ -1,4 +1,4 @@
-"""Where the milliseconds of one frame went."""
+"""The times of one frame's steps, and the stages between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written on pictures for people: where a result came from, its age, what is wrong."""
+"""Captions on pictures: lane and age of a result, and what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recording means, in sentences: what is good, what is not, and against which limit."""
+"""The findings of a report in sentences: what is within its limits and what is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cameras for people without cameras: N streams like those of real drivers."""
+"""The camera_sim node: image streams like those of real drivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems that somebody can cause at any rate, logged at a falling one."""
+"""Log repeated problems at their first, tenth, hundredth … occurrence."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 KINDS = 20
-"""Kinds of problems that are distinguished, for each whom they are about; only their numbers make no
-other kind."""
+"""Most kinds of problems of one camera or topic; numbers in a message do not make another kind."""
 _NUMBER = re.compile(r'\d+')
 
 

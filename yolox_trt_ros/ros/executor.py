@@ -1,4 +1,4 @@
-"""An executor that one request or message cannot end."""
+"""An executor that survives exceptions of callbacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 
 KINDS = 20
-"""Kinds of problems that are distinguished; only their numbers make no other kind."""
+"""Most kinds of problems; numbers in a message do not make another kind."""
 NUMBER = re.compile(r'\d+')
 
 

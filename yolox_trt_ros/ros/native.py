@@ -1,4 +1,4 @@
-"""The part of this package that is written in C++."""
+"""Import the part of this package that is written in C++."""
 
 from __future__ import annotations
 

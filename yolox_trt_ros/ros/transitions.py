@@ -1,4 +1,4 @@
-"""Lifecycle transitions on a thread of their own, so that the node answers while they take."""
+"""Lifecycle transitions on a thread of their own, so that services are answered meanwhile."""
 
 from __future__ import annotations
 

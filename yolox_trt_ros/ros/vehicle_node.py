@@ -1,4 +1,4 @@
-"""What the nodes of a vehicle share: parameters that nobody can hurt them with."""
+"""The base class of a vehicle's nodes: parameters, checked whenever they are set."""
 
 from __future__ import annotations
 

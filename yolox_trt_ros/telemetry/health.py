@@ -1,4 +1,4 @@
-"""From numbers to a level, with the numbers behind it."""
+"""The health of cameras and lanes: a diagnostic level, and the reasons in one line."""
 
 from __future__ import annotations
 

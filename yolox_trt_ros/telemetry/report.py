@@ -1,4 +1,4 @@
-"""What operators look at: the status topic, diagnostics and the demo's table are made from this."""
+"""Reports over a time window, from which status, diagnostics and tables are made."""
 
 from __future__ import annotations
 

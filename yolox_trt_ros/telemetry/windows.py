@@ -1,4 +1,4 @@
-"""The recent past in bounded memory."""
+"""Counters, rates and percentiles over a sliding window, in bounded memory."""
 
 from __future__ import annotations
 
