@@ -72,7 +72,7 @@ def test_a_missing_part_is_named_and_the_rest_read(split: Path) -> None:
     found, told = read(split)
     assert found == MESSAGES[:20] + MESSAGES[40:]
     assert 'drive_1.mcap, which metadata.yaml names, are missing' in told
-    assert 'metadata.yaml tells of 60 messages, the files hold 40' in told
+    assert 'metadata.yaml says 60 messages, the files have 40' in told
     (split / 'metadata.yaml').unlink()
     assert 'parts drive_1 seem to be missing' in read(split)[1]
 
@@ -99,13 +99,13 @@ def test_the_metadata_of_another_recording_is_told(split: Path, tmp_path: Path) 
     found, told = read(split)
     assert found == MESSAGES
     assert 'other.mcap, which metadata.yaml names, are missing' in told
-    assert 'metadata.yaml tells of 7 messages, the files hold 60' in told
+    assert 'metadata.yaml says 7 messages, the files have 60' in told
 
 
 def test_a_part_that_is_there_twice_is_read_once(split: Path) -> None:
     shutil.copy(split / 'drive_1.mcap', split / 'drive_1 (copy).mcap')
     found, told = read(split)
-    assert found == MESSAGES and 'drive_1 (copy).mcap are no part of the bag' in told
+    assert found == MESSAGES and 'drive_1 (copy).mcap are not listed in its metadata.yaml' in told
     (split / 'metadata.yaml').unlink()
     found, told = read(split)
     assert found == MESSAGES and 'holds the same as' in told
@@ -163,5 +163,5 @@ def test_what_is_no_bag_is_told(tmp_path: Path, content: bytes, words: str) -> N
 
 def test_a_folder_of_bags_is_told(tmp_path: Path) -> None:
     rosbags_bag(tmp_path / 'monday')
-    with pytest.raises(BagError, match='holds bags: monday'):
+    with pytest.raises(BagError, match='contains bags: monday'):
         Bag(tmp_path)

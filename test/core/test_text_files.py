@@ -94,7 +94,7 @@ def test_aliases_are_refused_where_ros_knows_none() -> None:
         (f'{{"a": {"9" * 5000}}}', '5000 digits is too large'),
         (f'{{"a": {"[" * 100_000}', 'nested too deeply'),
         (f'{{"a": {"[" * 100_000}{"]" * 100_000}}}', 'nested too deeply'),
-        ('{"a": "\\ud800"}', 'half of a character'),
+        ('{"a": "\\ud800"}', 'which is not a character'),
     ],
 )
 def test_json_is_refused_in_one_line(text: str, told: str) -> None:
@@ -130,7 +130,7 @@ def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     for path, told in (
         (pipe, 'got a pipe'), (tmp_path, 'got a folder'), (Path('/dev/zero'), 'got a device'),
-        (tmp_path / 'nothing', 'No such file'), (Path('a\0b'), 'not a name'),
+        (tmp_path / 'nothing', 'No such file'), (Path('a\0b'), 'not a file name'),
         (tmp_path / 'x' / os.fsdecode(b'\xff'), r'x/\\xff: cannot be read'),
     ):  # fmt: skip
         for read in (read_yaml, read_json, read_text, read_bytes):

@@ -146,7 +146,7 @@ def test_damaged_images_are_errors(recording: Recording):
 def test_nothing_at_all_is_no_crash():
     empty = Gatherer().recording('nothing')
     assert empty.duration_s == 0
-    assert any('no status' in f.text for f in findings(empty))
+    assert any('Without status' in f.text for f in findings(empty))
 
 
 def test_runs_follow_from_the_stages(recording: Recording):
