@@ -32,7 +32,9 @@ class RigConfig:
     z_m: float = parameter(1.6, 'Position in metres, up.', low=0.0, high=20.0)
     yaw_deg: float = parameter(0.0, 'Yaw in degrees, left positive.', low=-360.0, high=360.0)
     pitch_deg: float = parameter(0.0, 'Pitch in degrees, down positive.', low=-90.0, high=90.0)
-    roll_deg: float = parameter(0.0, 'Roll in degrees about the viewing direction.', low=-180.0, high=180.0)
+    roll_deg: float = parameter(
+        0.0, 'Roll in degrees about the viewing direction.', low=-180.0, high=180.0
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,18 @@ class CameraSimConfig:
 
     encoding: str = parameter(
         '',
-        'What is published; empty: the camera’s own encoding, or else bgr8, or jpeg if compressed.',
+        'Encoding that camera_sim publishes; empty: the camera’s encoding, else bgr8 or jpeg.',
         choices=ENCODINGS,
         other_names=ALIASES,
     )
     source: str = parameter('', 'Image folder or video file of this camera; empty: sim.source.')
     width: int = parameter(
-        0, 'Images are resized to this; 0: in proportion to the height.', low=0, high=MAX_SIDE
+        0, 'Resize images to this width; 0: in proportion to the height.', low=0, high=MAX_SIDE
     )
     height: int = parameter(
         0,
-        'Images are resized to this; 0: in proportion to the width; both 0: the camera’s own size, '
-        'or else as they are.',
+        'Resize images to this height; 0: in proportion to the width; both 0: to the camera’s '
+        'size if that is set.',
         low=0,
         high=MAX_SIDE,
     )
@@ -80,8 +82,8 @@ class CameraConfig:
     )
     encoding: str = parameter(
         '',
-        'Encoding that the driver publishes. It sizes the middleware’s memory, with width and '
-        'height; empty: unknown.',
+        'Encoding that the driver publishes; with width and height it gives the memory that the '
+        'middleware needs; empty: unknown.',
         choices=ENCODINGS,
         other_names=ALIASES,
     )
