@@ -86,7 +86,7 @@ class OverlayNode(VehicleNode, Node):
                 self._names,
                 self._on_ready,
                 self.get_logger().warning,
-                self._unusable.tell,
+                self._unusable.log,
             )
             for c in config.cameras
         }
@@ -156,7 +156,7 @@ class OverlayNode(VehicleNode, Node):
     def _share(
         self, kind: type, name: str, callback: Callable[[Any], None], qos: QoSProfile
     ) -> None:
-        topic, unusable = f'{DETECTOR}/{name}', partial(self._unusable.tell, name)
+        topic, unusable = f'{DETECTOR}/{name}', partial(self._unusable.log, name)
         self._shared.append(subscribe_result(self, kind, topic, callback, qos, unusable))
 
     def _tell_alone(self, camera: CameraOverlay) -> None:
@@ -205,7 +205,7 @@ class OverlayNode(VehicleNode, Node):
             if self._stopping:
                 raise
             place = traceback.extract_tb(error.__traceback__)[-1]
-            self._unusable.tell(
+            self._unusable.log(
                 key or 'status', f'not drawn: {error!r} in {place.name}, line {place.lineno}'
             )
 

@@ -96,4 +96,4 @@ class CameraWatch:
         self._present[camera] = frozenset(kinds)
         for kind, problem in kinds.items():
             if kind not in before:
-                self._log.tell(camera, problem)
+                self._log.log(camera, problem)
