@@ -34,7 +34,7 @@ from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.detector_node import DetectorNode
 from yolox_trt_ros.ros.input.ingest import open_ingest
 from yolox_trt_ros.ros.input.intake import IngestNotes
-from yolox_trt_ros.ros.input.subscribe import MESSAGE_TYPES
+from yolox_trt_ros.ros.input.subscribe import message_type
 from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -142,7 +142,7 @@ class TypedReceiver:
 
         reliability = ReliabilityPolicy[camera.reliability.upper()]
         qos = QoSProfile(depth=camera.depth, reliability=reliability)
-        kind = MESSAGE_TYPES[camera.transport]
+        kind = message_type(camera.transport)
         node.create_subscription(kind, camera.image_topic, received, qos)
 
     def close(self) -> None:

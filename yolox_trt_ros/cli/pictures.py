@@ -20,12 +20,12 @@ from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
 from yolox_trt_ros.image_files import read_image
 
 Item = TypeVar('Item')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,11 @@ def bag_pictures(path: Path, topics: list[str] | None, count: int) -> Pictures:
     from yolox_trt_ros.bags.reader import Bag, listed
 
     with Bag(path) as bag:
-        images = [*bag.of_type(IMAGE), *bag.of_type(COMPRESSED)]
+        images = [name for kind in TRANSPORT_OF_TYPE for name in bag.of_type(kind)]
         chosen = sorted(bag.require(topics)) if topics else images
         if not chosen or set(chosen) - set(images):
             raise ConfigError(
-                f'--bag {path}: expected topics of type {IMAGE} or {COMPRESSED}, '
+                f'--bag {path}: expected topics of type {" or ".join(TRANSPORT_OF_TYPE)}, '
                 f'got {listed(chosen)}; image topics there: {listed(images)}'
             )
         total = sum(bag.topics[name].count for name in chosen)
@@ -126,13 +126,13 @@ def bag_pictures(path: Path, topics: list[str] | None, count: int) -> Pictures:
 
 def _bag_frames(path: Path, topics: list[str], kept: set[int]) -> Iterator[Frame]:
     from yolox_trt_ros.bags.reader import Bag
-    from yolox_trt_ros.ros.input.codecs import Arrival, read_compressed_image, read_image
+    from yolox_trt_ros.ros.input.codecs import READERS, Arrival
 
     with Bag(path) as bag:
         for i, message in enumerate(bag.messages(topics)):
             if i not in kept:
                 continue
-            read = read_image if message.type == IMAGE else read_compressed_image
+            read = READERS[TRANSPORT_OF_TYPE[message.type]]
             try:
                 yield read(message.cdr, Arrival(message.topic, i, message.t_ns))
             except FrameError as error:

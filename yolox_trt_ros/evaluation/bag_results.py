@@ -14,11 +14,12 @@ from yolox_trt_ros.core.errors import BagError, ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.messages import list_of, names_of
 from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
 from yolox_trt_ros.detect.labels import read_labels as names_in
 from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.recording import Sample
-from yolox_trt_ros.ros.input.codecs import IMAGES, READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import READERS, Arrival
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 DETECTIONS = 'vision_msgs/msg/Detection2DArray'
@@ -220,7 +221,7 @@ def image_topic(bag: Bag, camera: str, config: Config | None, detector: str = '/
         topic = absolute(one.image_topic, detector)
         if one.name == camera and topic in bag.topics:
             return topic
-    there = [t.name for t in bag.topics.values() if t.type in IMAGES]
+    there = [t.name for t in bag.topics.values() if t.type in TRANSPORT_OF_TYPE]
     return next((name for name in there if camera in name.split('/')), '')
 
 
@@ -239,6 +240,8 @@ def _frame(images: Bag, topic: str, camera: str, stamps: list[int]) -> Frame | N
 
 def _read(message: Recorded, camera: str) -> Frame | None:
     try:
-        return READERS[IMAGES[message.type]](message.cdr, Arrival(camera, 0, message.t_ns))
+        return READERS[TRANSPORT_OF_TYPE[message.type]](
+            message.cdr, Arrival(camera, 0, message.t_ns)
+        )
     except FrameError:
         return None  # it has no detections either

@@ -24,7 +24,7 @@ from yolox_trt_ros.msg import CameraLatency, PipelineStatus
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.recording import Recording, Sample
 from yolox_trt_ros.ros.input.codecs import READERS, Arrival
-from yolox_trt_ros.ros.input.subscribe import MESSAGE_TYPES
+from yolox_trt_ros.ros.input.subscribe import message_type
 from yolox_trt_ros.ros.watcher import Watcher
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
@@ -109,7 +109,7 @@ class Observer(Watcher):
         for camera in self._cameras:
             self._watching.append(
                 self.node.create_subscription(
-                    MESSAGE_TYPES[camera.transport],
+                    message_type(camera.transport),
                     absolute(camera.image_topic, self._detector),
                     lambda message, camera=camera: self._on_image(camera, message),
                     _IMAGE_QOS,

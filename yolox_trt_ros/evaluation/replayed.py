@@ -22,12 +22,12 @@ from yolox_trt_ros.core.errors import BagError, YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
 from yolox_trt_ros.evaluation.bag_results import samples
 from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.evaluation.observer import Observer
 from yolox_trt_ros.report.gather import since_start
 from yolox_trt_ros.report.recording import Recording
-from yolox_trt_ros.ros.input.codecs import IMAGES
 from yolox_trt_ros.ros.node_process import NodeProcess, isolate
 from yolox_trt_ros.ros.replay.topics import choose_topics
 from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle, vehicle_parameters
@@ -141,7 +141,7 @@ def _file(value: str | Path) -> str:
 
 
 def _check(bag: Bag, config: Config, remap: Mapping[str, str]) -> None:
-    images = {remap.get(t.name, t.name) for t in bag.topics.values() if t.type in IMAGES}
+    images = {remap.get(t.name, t.name) for t in bag.topics.values() if t.type in TRANSPORT_OF_TYPE}
     if not any(absolute(camera.image_topic, DETECTOR) in images for camera in config.cameras):
         there = ', '.join(f'{t.name} ({t.type})' for t in bag.topics.values()) or 'nothing'
         wanted = ', '.join(camera.image_topic for camera in config.cameras)

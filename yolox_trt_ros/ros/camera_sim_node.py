@@ -22,12 +22,13 @@ from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.ros.dds.settings import shortcomings
+from yolox_trt_ros.ros.input.subscribe import message_type
 from yolox_trt_ros.ros.output.messages import detections_message
 from yolox_trt_ros.ros.output.serialize_images import SerializedImage, camera_info, write_stamp
 from yolox_trt_ros.ros.output.serialized_publisher import SerializedPublisher
@@ -54,7 +55,7 @@ class CameraOutput:
         self._camera = camera
         self._calibrated = source_name(config, camera) == WORLD
         self._frame_id = optical_frame(camera.name)
-        kind = CompressedImage if camera.transport == 'compressed' else Image
+        kind = message_type(camera.transport)
         self._images = SerializedPublisher(self._publisher(node, kind, camera.image_topic))
         self._message = SerializedImage(self._frame_id)
         self._truths: Publisher[Any] | None = None

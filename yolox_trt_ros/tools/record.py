@@ -25,10 +25,10 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError
 from yolox_trt_ros.core.interruption import INTERRUPTED, held_back
 from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
 from yolox_trt_ros.ros.replay.recorder import Recorder, Wanted
-from yolox_trt_ros.ros.replay.topics import TYPE_NAMES
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 LOOK_S = 1.0
@@ -131,7 +131,7 @@ def wanted_topics(config: Config, detector: str, images: bool) -> list[Wanted]:
         if images:
             qos = QoSProfile(depth=camera.depth, reliability=ReliabilityPolicy.BEST_EFFORT)
             topic = absolute(camera.image_topic, detector)
-            topics.append(Wanted(topic, TYPE_NAMES[camera.transport], qos))
+            topics.append(Wanted(topic, TRANSPORTS[camera.transport].type_name, qos))
     # Cameras of one namespace share their camera_info.
     return list({topic.name: topic for topic in topics}.values())
 

@@ -1,5 +1,6 @@
 """Serialised messages in, frames out: byte for byte, and nothing but FrameError for nonsense."""
 
+import runpy
 import struct
 from typing import Any
 
@@ -17,13 +18,10 @@ from std_msgs.msg import Header
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import MAX_SIDE, Frame
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS, Transport
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.ros.input.codecs import (
-    Arrival,
-    compressed_size,
-    read_compressed_image,
-    read_image,
-)
+from yolox_trt_ros.ros.input import codecs
+from yolox_trt_ros.ros.input.codecs import READERS, Arrival, read_compressed_image, read_image
 from yolox_trt_ros.ros.output.messages import header_of
 
 ARRIVAL = Arrival('front', 7, 123)
@@ -211,11 +209,9 @@ FILES = {
 
 @pytest.mark.parametrize('data', FILES.values(), ids=FILES)
 def test_size_is_the_one_opencv_decodes(data: bytes) -> None:
-    array = np.frombuffer(data, np.uint8)
-    decoded = cv2.imdecode(array, cv2.IMREAD_COLOR)
-    kind, height, width = compressed_size(array, '')
-    assert (height, width) == decoded.shape[:2]
-    frame = Frame('front', 0, 0, 0, '', kind, height, width, 0, array)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    frame = compressed_frame(data, '')
+    assert (frame.height, frame.width) == decoded.shape[:2]
     assert np.array_equal(bgr_image(frame), decoded)
 
 
@@ -384,3 +380,12 @@ def test_every_raw_encoding_is_read() -> None:
         for written in (name, name.upper()):
             message = raw_message(encoding=written, width=4, step=step, data=data)
             assert read_image(serialize_message(message), ARRIVAL).encoding == name
+
+
+def test_a_transport_without_a_reader_ends_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert READERS.keys() == TRANSPORTS.keys() == set(TRANSPORT_OF_TYPE.values())
+    video = Transport('video', 'foxglove_msgs/msg/CompressedVideo', '/video', ('h264',))
+    assert 'needs one of h264, got "jpeg"' in video.refusal('jpeg')
+    monkeypatch.setitem(TRANSPORTS, 'video', video)
+    with pytest.raises(TypeError, match='video'):
+        runpy.run_module(codecs.__name__)

@@ -12,10 +12,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.ros.input import codecs, native_ingest
+from yolox_trt_ros.ros.input import codecs
 from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.native import load_native
 
-native = native_ingest.load_native()
+native = load_native()
 ARRIVAL = Arrival('front', 3, 99)
 
 names = st.text(max_size=20)
@@ -79,10 +80,10 @@ def outcome(read: Callable[[], Frame]) -> tuple[object, ...]:
 def agree(message: bytes, compressed: bool) -> tuple[object, ...]:
     image = native.read_serialized(message, compressed)
     if compressed:
-        found = outcome(lambda: native_ingest.read_compressed_image(image, ARRIVAL))
+        found = outcome(lambda: codecs.read_native_compressed_image(image, ARRIVAL))
         assert found == outcome(lambda: codecs.read_compressed_image(message, ARRIVAL))
     else:
-        found = outcome(lambda: native_ingest.read_image(image, ARRIVAL))
+        found = outcome(lambda: codecs.read_native_image(image, ARRIVAL))
         assert found == outcome(lambda: codecs.read_image(message, ARRIVAL))
     return found
 
@@ -143,7 +144,7 @@ def test_a_payload_far_beyond_its_image_is_not_copied() -> None:
 def test_payload_is_a_view_that_keeps_its_buffer() -> None:
     message = Image(height=2, width=2, step=6, encoding='bgr8', data=bytes(range(12)))
     image = native.read_serialized(bytes(serialize_message(message)), False)
-    data = native_ingest.read_image(image, ARRIVAL).data
+    data = codecs.read_native_image(image, ARRIVAL).data
     del image
     other = native.read_serialized(bytes(serialize_message(message)), False)
     assert data.tobytes() == bytes(range(12))

@@ -29,7 +29,7 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.msg import CameraStatus, PipelineStatus
-from yolox_trt_ros.ros.input.arrivals import Arrivals
+from yolox_trt_ros.ros.replay.arrivals import Arrivals
 from yolox_trt_ros.ros.replay.options import ReplayOptions
 from yolox_trt_ros.ros.replay.player import Replay
 

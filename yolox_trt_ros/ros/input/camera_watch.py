@@ -1,4 +1,4 @@
-"""What is wrong around a camera, beyond what its images say: topic, publishers, clock."""
+"""What is wrong around a camera, beyond what its images say: topic, publishers, clock, silence."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 
 from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
 
 from yolox_trt_ros.core.config import CameraConfig, Config
+from yolox_trt_ros.core.errors import did_you_mean
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS
 from yolox_trt_ros.ros.counted_log import CountedLog
 from yolox_trt_ros.ros.input.intake import IngestNotes
 from yolox_trt_ros.ros.input.publisher_watch import UNKNOWN, PublisherWatch
-from yolox_trt_ros.ros.input.silence import TYPES, resolved, why_silent
 from yolox_trt_ros.telemetry.health import Level
 from yolox_trt_ros.telemetry.report import CameraReport, PipelineReport
 from yolox_trt_ros.telemetry.stamps import stamp_problem
@@ -57,7 +59,7 @@ class CameraWatch:
 
     def _crowd(self, camera: CameraConfig) -> str:
         """Return who publishes the camera's topic, if more than one does."""
-        wanted = TYPES[camera.transport]
+        wanted = TRANSPORTS[camera.transport].type_name
         found = [
             p
             for p in self._node.get_publishers_info_by_topic(camera.image_topic)
@@ -97,3 +99,51 @@ class CameraWatch:
         for kind, problem in kinds.items():
             if kind not in before:
                 self._log.log(camera, problem)
+
+
+def resolved(node: Node, topic: str) -> str:
+    """Return a topic's full name: the node's namespace and remappings applied."""
+    return str(node.resolve_topic_name(topic))
+
+
+def why_silent(node: Node, camera: CameraConfig) -> str:
+    """Return why nothing can arrive from a camera, or '' if the graph knows no reason.
+
+    Args:
+        node: the subscriber; its remappings hold.
+        camera: topic, transport and reliability that were asked for.
+    """
+    topic, wanted = resolved(node, camera.image_topic), TRANSPORTS[camera.transport].type_name
+    publishers = node.get_publishers_info_by_topic(camera.image_topic)
+    if not publishers:
+        return f'nobody publishes {topic}{_near(node, topic, wanted)}'
+    types = {publisher.topic_type for publisher in publishers}
+    if wanted not in types:
+        return (
+            f'{topic} is published as {", ".join(map(one_line, sorted(types)))}, expected '
+            f'{wanted}: see cameras.{camera.name}.topic and transport'
+        )
+    weak = ReliabilityPolicy.BEST_EFFORT
+    if camera.reliability == 'reliable' and all(
+        publisher.qos_profile.reliability == weak for publisher in publishers
+    ):
+        return (
+            f'{topic} is published best effort, and cameras.{camera.name}.reliability asks for '
+            'reliable'
+        )
+    return ''
+
+
+def _near(node: Node, topic: str, wanted: str) -> str:
+    """Return the image topic that may be meant, of the camera's own transport if there is one."""
+    topics = node.get_topic_names_and_types()
+    for kind in (wanted, *(t for t in TRANSPORT_OF_TYPE if t != wanted)):
+        published = [
+            name
+            for name, types in topics
+            if kind in types and node.get_publishers_info_by_topic(name)
+        ]
+        near = did_you_mean(topic, published)
+        if near.startswith(' —'):
+            return near if kind == wanted else f'{near} (transport: {TRANSPORT_OF_TYPE[kind]})'
+    return ''

@@ -1,4 +1,4 @@
-"""Serialised image messages in, frames out; detections in, messages out.
+"""Messages of images to frames, whether Python or this package's C++ took them.
 
 Images are read straight from the CDR bytes (OMG DDS-XTypes 7.4, plain CDR version 1) that a raw
 subscription delivers: the pixels of a 7 MB image are never copied into Python objects.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import FOUND, MAX_SIDE, Frame, raw_layout
 from yolox_trt_ros.core.image_files import FileHead, read_file_head, read_kind
 from yolox_trt_ros.core.jpeg import find_start
+from yolox_trt_ros.core.transports import for_each_transport
+
+if TYPE_CHECKING:
+    from yolox_trt_ros._native import Image as NativeImage
 
 # Longer names are damaged messages, not names.
 MAX_STRING = 4096
@@ -143,6 +148,36 @@ def read_compressed_image(message: bytes, arrival: Arrival) -> Frame:
     return compressed_frame(arrival, stamp_ns, frame_id, label, reader.payload())
 
 
+def read_native_image(image: NativeImage, arrival: Arrival) -> Frame:
+    """Return the frame of an Image that the C++ part took; its data is a view on the ring's buffer.
+
+    Raises:
+        FrameError: ``malformed`` or ``unsupported``.
+    """
+    stamp, data = _native_content(image)
+    head = ImageHead(image.encoding, image.height, image.width, image.step, image.big_endian)
+    return raw_frame(arrival, stamp, image.frame_id, head, data)
+
+
+def read_native_compressed_image(image: NativeImage, arrival: Arrival) -> Frame:
+    """Return the frame of a CompressedImage that the C++ part took, not yet decoded.
+
+    Raises:
+        FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
+    """
+    stamp, data = _native_content(image)
+    return compressed_frame(arrival, stamp, image.frame_id, image.encoding, data)
+
+
+def _native_content(image: NativeImage) -> tuple[int, np.ndarray]:
+    """Return stamp and payload."""
+    if image.problem:
+        raise FrameError(DropReason.MALFORMED, image.problem)
+    # numpy refuses buffers without a single element
+    data = np.frombuffer(memoryview(image), np.uint8) if len(image) else np.empty(0, np.uint8)
+    return stamp_ns(image.seconds, image.nanoseconds), data
+
+
 def raw_frame(
     arrival: Arrival, stamp_ns: int, frame_id: str, head: ImageHead, data: np.ndarray
 ) -> Frame:
@@ -214,21 +249,6 @@ def stamp_ns(seconds: int, nanoseconds: int) -> int:
     return seconds * 1_000_000_000 + nanoseconds
 
 
-def compressed_size(data: np.ndarray, label: str) -> tuple[str, int, int]:
-    """Return (one of :data:`encodings.COMPRESSED`, height, width) from a file's first bytes.
-
-    Args:
-        data: uint8 (n,).
-        label: the message's ``format``, for the error only.
-
-    Raises:
-        FrameError: ``unsupported``: of another kind; ``undecodable``: its head is damaged;
-            ``malformed``: it is far too large for its picture.
-    """
-    head = _file_head(data, label)
-    return head.kind, head.height, head.width
-
-
 def _file_head(data: np.ndarray, label: str) -> FileHead:
     head = read_file_head(data)
     if head is None or 'compresseddepth' in label.lower():
@@ -287,6 +307,7 @@ def _content(head: FileHead, label: str) -> str:
     return name
 
 
-READERS = {'raw': read_image, 'compressed': read_compressed_image}
-IMAGES = {'sensor_msgs/msg/Image': 'raw', 'sensor_msgs/msg/CompressedImage': 'compressed'}
-"""Reader of each transport."""
+READERS = for_each_transport({'raw': read_image, 'compressed': read_compressed_image})
+"""Readers of serialised messages, by transport."""
+NATIVE_READERS = {'raw': read_native_image, 'compressed': read_native_compressed_image}
+"""Readers of what the C++ part took, by transport; it takes no others."""

@@ -12,25 +12,19 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
-import numpy as np
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from yolox_trt_ros.core.config import CameraConfig
-from yolox_trt_ros.core.errors import DropReason, FrameError, MissingDependencyError
-from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.core.threads import named_thread
-from yolox_trt_ros.ros.input.codecs import Arrival, ImageHead, compressed_frame, raw_frame, stamp_ns
+from yolox_trt_ros.ros.input.codecs import NATIVE_READERS
 from yolox_trt_ros.ros.input.intake import FrameSink, Intake
-from yolox_trt_ros.ros.input.subscribe import MESSAGE_TYPES, subscribe
+from yolox_trt_ros.ros.input.subscribe import message_type, subscribe
 from yolox_trt_ros.ros.native import load_native
-
-if TYPE_CHECKING:
-    from yolox_trt_ros._native import Image
 
 DIRECT_MIDDLEWARES = ('rmw_fastrtps_cpp',)
 """Those that deserialise by calling the type support's own function; every other one hands over
@@ -57,8 +51,8 @@ class NativeIngest:
         page_locks: for the buffers, where a device is to read them; None: ordinary memory.
 
     Raises:
-        MissingDependencyError: the C++ part was not built, or the middleware does not announce
-            messages; the message says which.
+        MissingDependencyError: the C++ part was not built or does not take a camera's transport,
+            or the middleware does not announce messages; the message says which.
     """
 
     def __init__(
@@ -73,6 +67,8 @@ class NativeIngest:
         page_locks: PageLocks | None = None,
     ) -> None:
         self._native = load_native()
+        if others := sorted({camera.transport for camera in cameras} - NATIVE_READERS.keys()):
+            raise MissingDependencyError(f'the C++ part does not take transport {others[0]}')
         middleware = get_rmw_implementation_identifier()
         self._direct = middleware in DIRECT_MIDDLEWARES if direct is None else direct
         self._taken = f'native, {"direct" if self._direct else "serialised"} ({middleware})'
@@ -80,7 +76,7 @@ class NativeIngest:
         self._node = node
         self._warn = warn
         self._intakes = [Intake(camera, pipeline, warn, self.way) for camera in cameras]
-        self._readers = [_READERS[camera.transport] for camera in cameras]
+        self._readers = [NATIVE_READERS[camera.transport] for camera in cameras]
         self.notes = {intake.name: intake.notes for intake in self._intakes}
         self._page_locks = page_locks
         locks = page_locks and (self._lock_pages, self._unlock_pages)
@@ -109,12 +105,12 @@ class NativeIngest:
 
     def _subscribe(self, camera: CameraConfig, undo: ExitStack) -> None:
         compressed = camera.transport == 'compressed'
-        kind = MESSAGE_TYPES[camera.transport]
+        kind = message_type(camera.transport)
         subscription = subscribe(
             self._node,
             camera,
             _never_called,
-            message_type=self._direct_type(kind, compressed) if self._direct else kind,
+            message_class=self._direct_type(kind, compressed) if self._direct else kind,
             group=_NoExecutor(),
         )
         undo.callback(self._node.destroy_subscription, subscription)
@@ -206,36 +202,3 @@ class _NoExecutor(CallbackGroup):
 
 def _never_called(message: bytes) -> None:
     raise AssertionError(f'an executor took an image of {len(message)} bytes')
-
-
-def read_image(image: Image, arrival: Arrival) -> Frame:
-    """Return the frame of an Image message; its data is a view on the ring's buffer.
-
-    Raises:
-        FrameError: ``malformed`` or ``unsupported``.
-    """
-    stamp, data = _content(image)
-    head = ImageHead(image.encoding, image.height, image.width, image.step, image.big_endian)
-    return raw_frame(arrival, stamp, image.frame_id, head, data)
-
-
-def read_compressed_image(image: Image, arrival: Arrival) -> Frame:
-    """Return the frame of a CompressedImage message, not yet decoded.
-
-    Raises:
-        FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
-    """
-    stamp, data = _content(image)
-    return compressed_frame(arrival, stamp, image.frame_id, image.encoding, data)
-
-
-_READERS = {'raw': read_image, 'compressed': read_compressed_image}
-
-
-def _content(image: Image) -> tuple[int, np.ndarray]:
-    """Return stamp and payload."""
-    if image.problem:
-        raise FrameError(DropReason.MALFORMED, image.problem)
-    # numpy refuses buffers without a single element
-    data = np.frombuffer(memoryview(image), np.uint8) if len(image) else np.empty(0, np.uint8)
-    return stamp_ns(image.seconds, image.nanoseconds), data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
@@ -11,16 +12,21 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.transports import TRANSPORTS
 
-MESSAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
-"""Message type of each transport."""
 MOST_RESULT_BYTES = 5 << 20
 """Of a result message: 10,000 detections. Ten times as many keep Python busy for ten seconds."""
+
+
+def message_type(transport: str) -> type:
+    """Return the class of a transport's messages."""
+    package, kind, name = TRANSPORTS[transport].type_name.split('/')
+    found: type = getattr(import_module(f'{package}.{kind}'), name)
+    return found
 
 
 def subscribe(
@@ -28,7 +34,7 @@ def subscribe(
     camera: CameraConfig,
     callback: Callable[[Any], None],
     *,
-    message_type: type | None = None,
+    message_class: type | None = None,
     group: CallbackGroup | None = None,
 ) -> Subscription:
     """Subscribe to a camera's serialised images with the QoS of its configuration.
@@ -37,7 +43,7 @@ def subscribe(
         node: the subscription's node.
         camera: topic, transport and QoS.
         callback: gets each message's bytes.
-        message_type: another class for the same ROS type than the transport's own.
+        message_class: another class for the same ROS type than the transport's own.
         group: decides which executor takes the messages.
 
     Raises:
@@ -50,7 +56,7 @@ def subscribe(
     topic = camera.image_topic
     try:
         return node.create_subscription(
-            message_type or MESSAGE_TYPES[camera.transport],
+            message_class or message_type(camera.transport),
             topic,
             callback,
             qos,

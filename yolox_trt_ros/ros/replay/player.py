@@ -19,8 +19,8 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.messages import header_stamp_ns
 from yolox_trt_ros.msg import PipelineStatus
-from yolox_trt_ros.ros.input.arrivals import Arrivals
 from yolox_trt_ros.ros.output.messages import time_message
+from yolox_trt_ros.ros.replay.arrivals import Arrivals
 from yolox_trt_ros.ros.replay.lockstep import Account, Lockstep
 from yolox_trt_ros.ros.replay.options import ReplayOptions, Sent
 from yolox_trt_ros.ros.replay.topics import (

@@ -19,7 +19,7 @@ from yolox_trt_ros.bags.selection import selected
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError, did_you_mean
 from yolox_trt_ros.core.topics import absolute
-from yolox_trt_ros.ros.input.subscribe import MESSAGE_TYPES
+from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.ros.output.serialized_publisher import SerializedPublisher
 
 NEVER = ('/rosout', '/parameter_events')
@@ -34,7 +34,6 @@ RESULTS = {STATUS, 'yolox_trt_ros/msg/CameraLatency', 'diagnostic_msgs/msg/Diagn
 LEAST_DEPTH, MOST_DEPTH = 10, 1000
 """Messages in the queue of a publisher; middlewares reserve memory by it. Those of a latched topic
 wait for late listeners; there may be many publishers of it."""
-TYPE_NAMES = {name: f'sensor_msgs/msg/{kind.__name__}' for name, kind in MESSAGE_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def results_in(bag: Bag) -> set[str]:
 def _check_images(bag: Bag, named: Mapping[str, Topic], images: Mapping[str, CameraConfig]) -> None:
     there = listed([f'{name} ({t.type})' for name, t in named.items()])
     for name, camera in images.items():
-        wanted = TYPE_NAMES[camera.transport]
+        wanted = TRANSPORTS[camera.transport].type_name
         if name not in named:
             raise BagError(
                 f'{bag.path}: has no images of camera {camera.name}, topic {name}'
