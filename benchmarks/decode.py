@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.support.gpu_timing import replayed_us, timed_us
-from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.model import InputSpec, ModelSpec, Thresholds
 from yolox_trt_ros.detect.cuda.batch import Batch
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
+from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 
 CLASSES, OBJECTS, SETS = 80, 100, 4
 LETTERBOX = 0.5
@@ -35,7 +36,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         heads = [_head(spec, args.batch, seed) for seed in range(SETS)]
         outputs = [[cupy.asarray(o) for o in _outputs(spec, head)] for head in heads]
         cupy.cuda.Device().synchronize()
-        result['anchors'] = spec.anchors
+        result['anchors'] = _yolox(spec).anchors(spec.input)
         result[f'{layout}_us'] = round(_ours(device, spec, outputs, args.batch, stream), 2)
         if layout == 'concatenated':
             result['found'] = _found(device, spec, outputs[0], args.batch, stream)
@@ -94,8 +95,8 @@ def _torchvision(spec: ModelSpec, outputs: Any, stream: Any) -> float:
     import torch
     from torchvision.ops import batched_nms
 
-    cells, strides = [], []
-    for stride, (height, width) in zip(spec.strides, spec.grids(), strict=True):
+    yolox, cells, strides = _yolox(spec), [], []
+    for stride, (height, width) in zip(yolox.strides, yolox.grids(spec.input), strict=True):
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
         cells.append(torch.stack((x, y), 2).reshape(-1, 2))
         strides.append(torch.full((height * width, 1), stride))
@@ -124,22 +125,27 @@ def _torchvision(spec: ModelSpec, outputs: Any, stream: Any) -> float:
 def _spec(layout: Any, width: int, height: int) -> ModelSpec:
     outputs = tuple(f'output {i}' for i in range(9 if layout == 'per_level' else 1))
     labels = tuple(f'class {i}' for i in range(CLASSES))
-    return ModelSpec(
-        'images', 0, height, width, (8, 16, 32), labels, layout, outputs, 'logit', 'grid'
-    )
+    head = YoloxHead(outputs, CLASSES, (8, 16, 32), 'logit', 'grid')
+    return ModelSpec(InputSpec('images', 0, height, width), head, labels)
+
+
+def _yolox(spec: ModelSpec) -> YoloxHead:
+    assert isinstance(spec.head, YoloxHead)
+    return spec.head
 
 
 def _head(spec: ModelSpec, batch: int, seed: int) -> np.ndarray:
     """Return logits in which each object shows in the 3 × 3 anchors around its centre."""
     rng = np.random.default_rng(seed)
-    head = rng.normal(0, 0.3, (batch, spec.anchors, 5 + CLASSES)).astype(np.float32)
+    grids = _yolox(spec).grids(spec.input)
+    shape = batch, _yolox(spec).anchors(spec.input), 5 + CLASSES
+    head = rng.normal(0, 0.3, shape).astype(np.float32)
     head[..., 4:] -= 7
-    rows, columns = spec.grids()[0]
     for image in head:
         for _ in range(OBJECTS):
-            level = rng.integers(0, len(spec.strides))
-            rows, columns = spec.grids()[level]
-            first = sum(r * c for r, c in spec.grids()[:level])
+            level = rng.integers(0, len(grids))
+            rows, columns = grids[level]
+            first = sum(r * c for r, c in grids[:level])
             y, x = rng.integers(1, rows - 1), rng.integers(1, columns - 1)
             class_id, size = rng.integers(0, CLASSES), rng.normal(1, 0.3, 2)
             for dy, dx in np.ndindex(3, 3):
@@ -150,10 +156,10 @@ def _head(spec: ModelSpec, batch: int, seed: int) -> np.ndarray:
 
 
 def _outputs(spec: ModelSpec, head: np.ndarray) -> list[np.ndarray]:
-    if spec.layout == 'concatenated':
+    if not _yolox(spec).per_level:
         return [head]
     maps, first = [], 0
-    for rows, columns in spec.grids():
+    for rows, columns in _yolox(spec).grids(spec.input):
         level = head[:, first : first + rows * columns].transpose(0, 2, 1)
         level = level.reshape(len(head), -1, rows, columns)
         maps += [np.ascontiguousarray(m) for m in (level[:, :4], level[:, 4:5], level[:, 5:])]

@@ -26,6 +26,7 @@ from benchmarks.support.gpu_timing import timed_us
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import Detected
+from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.parameters import build
@@ -33,6 +34,7 @@ from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBacken
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
 from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice
 from yolox_trt_ros.detect.cuda.step import Step
+from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 
 IN_FLIGHT = 2
 CALLS = 30
@@ -273,17 +275,19 @@ def _pytorch(path: Path, spec: ModelSpec, images: list[np.ndarray], seconds: flo
     network = torch.jit.load(path).cuda().half().eval()
     decode = _torch_decode(spec)
 
+    fed = spec.input
+
     def step() -> None:
-        canvas = np.full((len(images), spec.height, spec.width, 3), spec.pad, np.uint8)
+        canvas = np.full((len(images), fed.height, fed.width, 3), fed.pad, np.uint8)
         ratios = []
         for image, place in zip(images, canvas, strict=True):
-            ratio = min(spec.height / image.shape[0], spec.width / image.shape[1])
+            ratio = min(fed.height / image.shape[0], fed.width / image.shape[1])
             size = int(image.shape[1] * ratio), int(image.shape[0] * ratio)
             place[: size[1], : size[0]] = cv2.resize(image, size)
             ratios.append(ratio)
         batch = torch.from_numpy(canvas.transpose(0, 3, 1, 2).copy()).cuda().half()
         with torch.inference_mode():
-            decode(network(batch * spec.scale), ratios)
+            decode(network(batch * fed.scale), ratios)
 
     for _ in range(3):
         step()
@@ -299,8 +303,11 @@ def _torch_decode(spec: ModelSpec) -> Callable[[Any, list[float]], Any]:
     import torch
     from torchvision.ops import batched_nms
 
+    yolox = spec.head
+    if not isinstance(yolox, YoloxHead):
+        raise ConfigError(f'the PyTorch pipeline decodes YOLOX only, got {yolox.family}')
     cells, strides = [], []
-    for stride, (height, width) in zip(spec.strides, spec.grids(), strict=True):
+    for stride, (height, width) in zip(yolox.strides, yolox.grids(spec.input), strict=True):
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
         cells.append(torch.stack((x, y), 2).reshape(-1, 2))
         strides.append(torch.full((height * width, 1), stride))
@@ -308,16 +315,16 @@ def _torch_decode(spec: ModelSpec) -> Callable[[Any, list[float]], Any]:
     limits = Thresholds()
 
     def decode(outputs: Any, ratios: list[float]) -> list[Any]:
-        if spec.layout == 'per_level':
+        if yolox.per_level:
             levels = [
                 torch.cat(outputs[i : i + 3], 1).flatten(2) for i in range(0, len(outputs), 3)
             ]
             head = torch.cat(levels, 2).transpose(1, 2).float()
         else:
             head = outputs.float()
-        if spec.scores == 'logit':
+        if yolox.scores == 'logit':
             head = torch.cat((head[..., :4], head[..., 4:].sigmoid()), 2)
-        if spec.boxes == 'grid':
+        if yolox.boxes == 'grid':
             centre = (head[..., :2] + cell) * stride_of
             head = torch.cat((centre, head[..., 2:4].exp() * stride_of, head[..., 4:]), 2)
         found = []

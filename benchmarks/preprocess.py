@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.support.gpu_timing import copy_bandwidth, replayed_us, timed_us
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
 from yolox_trt_ros.detect.cuda.batch import Batch, Pixels
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
@@ -147,10 +147,7 @@ class Case:
         self._device, self._stream, self._batch = device, stream, batch
         self._width, self._height = size
         width, height = network
-        self._spec = ModelSpec(
-            'images', 0, height, width, (8, 16, 32), ('a',), 'concatenated', ('output',),
-            'probability', 'grid',
-        )  # fmt: skip
+        self._spec = InputSpec('images', 0, height, width)
         self._box = Letterbox.fit(self._height, self._width, self._spec)
         rng = np.random.default_rng(0)
         self._host = rng.integers(0, 256, (batch, self._height, self._width, 3), np.uint8)

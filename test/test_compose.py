@@ -85,8 +85,8 @@ def test_cpu_lanes_share_the_cores(tmp_path: Path) -> None:
 
 def test_antialiasing_is_a_parameter_of_the_model(tmp_path: Path) -> None:
     path = str(write_yolox(tmp_path / 'm.onnx'))
-    assert not load_model(ModelConfig(path=path)).spec.antialias
-    assert load_model(ModelConfig(path=path, antialias=True)).spec.antialias
+    assert not load_model(ModelConfig(path=path)).spec.input.antialias
+    assert load_model(ModelConfig(path=path, antialias=True)).spec.input.antialias
 
 
 def test_lane_that_nothing_runs(tmp_path: Path) -> None:

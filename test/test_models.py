@@ -80,13 +80,21 @@ def test_outputs_and_what_the_file_says_of_itself(name):
     assert whole.shape == (1, anchors, 5 + len(CLASSES))
     names = [o.name for o in load(f'{name}_cut').graph.output]
     assert names == [f'{k}_{s}' for s in (8, 16, 32) for k in ('reg', 'obj', 'cls')]
-    for suffix, layout, scores in (
-        ('', 'concatenated', 'probability'),
-        ('_cut', 'per_level', 'logit'),
+    for suffix, outputs, scores in (
+        ('', 1, 'probability'),
+        ('_cut', 9, 'logit'),
     ):
         spec = load_model_spec(MODELS / f'{name}{suffix}.onnx')
-        assert (spec.layout, spec.scores, spec.boxes) == (layout, scores, 'grid')
-        assert (spec.height, spec.width, spec.strides) == (height, width, (8, 16, 32))
+        assert (len(spec.head.outputs), spec.head.scores, spec.head.boxes) == (
+            outputs,
+            scores,
+            'grid',
+        )
+        assert (spec.input.height, spec.input.width, spec.head.strides) == (
+            height,
+            width,
+            (8, 16, 32),
+        )
         assert spec.labels == CLASSES
     assert (MODELS / 'labels.txt').read_text().split() == list(CLASSES)
 

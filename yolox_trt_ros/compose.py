@@ -58,7 +58,7 @@ def load_model(config: ModelConfig) -> Model:
             f'got "{name}"'
         )
     labels = Path(config.labels).expanduser() if config.labels else None
-    spec = replace(load_model_spec(path, labels), antialias=config.antialias)
+    spec = load_model_spec(path, labels, config.antialias)
     return Model(path, spec, thresholds_of(config))
 
 
@@ -159,7 +159,7 @@ def _lane_spec(lane: LaneConfig, model: Model) -> ModelSpec:
     """
     if not lane.model:
         return model.spec
-    spec = replace(load_model_spec(lane_model(lane, model)), antialias=model.spec.antialias)
+    spec = load_model_spec(lane_model(lane, model), antialias=model.spec.input.antialias)
     if list(map(canonical, spec.labels)) != list(map(canonical, model.spec.labels)):
         raise ConfigError(
             f'lanes.{lane.name}.model: expected the classes of {model.path.name} '

@@ -38,7 +38,7 @@ class PlainNode(Node):
         model = load_model(chosen_model(config, model_path, labels))
         self._spec, self._thresholds = model.spec, model.thresholds
         self._session = ort.InferenceSession(str(model.path), providers=['CPUExecutionProvider'])
-        self._preprocessor = CpuPreprocessor(model.spec)
+        self._preprocessor = CpuPreprocessor(model.spec.input)
         self._postprocessor = CpuPostprocessor(model.spec)
         self._input = self._preprocessor.new_input(1)
         self._class_ids = [str(i) for i in range(len(model.spec.labels))]
@@ -59,7 +59,9 @@ class PlainNode(Node):
             message.step, np.frombuffer(message.data, np.uint8),
         )  # fmt: skip
         box = self._preprocessor.write(frame, self._input[0])
-        outputs = self._session.run(list(self._spec.outputs), {self._spec.input_name: self._input})
+        outputs = self._session.run(
+            list(self._spec.head.outputs), {self._spec.input.name: self._input}
+        )
         found = self._postprocessor.detections(outputs, 0, box, self._thresholds)
         publisher.publish(detections_message(frame, found, self._class_ids))  # type: ignore[attr-defined]
 

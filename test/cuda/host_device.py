@@ -22,7 +22,6 @@ import numpy as np
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
 from yolox_trt_ros.detect.backends.onnxruntime_cuda import batch_sizes
-from yolox_trt_ros.detect.backends.protocol import output_shapes
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import KERNELS, Launcher
 
@@ -226,10 +225,11 @@ class HostBackend:
 
     def __init__(self, path: Path, spec: ModelSpec, max_batch: int) -> None:
         self.form, self.output_dtype = InputFormat(), np.dtype(np.float32)
-        self.sizes = [spec.batch] if spec.batch else batch_sizes(max_batch)
+        self.sizes = [spec.input.batch] if spec.input.batch else batch_sizes(max_batch)
         self._backend = OnnxRuntimeCpuBackend(path, spec, max_batch, threads=1)
         self.input = self._backend.input
-        self.outputs = [np.zeros((max_batch, *s), np.float32) for s in output_shapes(spec)]
+        shapes = spec.head.shapes(spec.input)
+        self.outputs = [np.zeros((max_batch, *s), np.float32) for s in shapes]
 
     def infer(self, images: int) -> None:
         HostStream.enqueue(partial(self._infer, images))

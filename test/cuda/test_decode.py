@@ -11,10 +11,11 @@ from host_device import current_stream
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
+from yolox_trt_ros.core.model import InputSpec, Letterbox, ModelSpec, Thresholds
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
 from yolox_trt_ros.detect.cuda.batch import THRESHOLDS, Batch
-from yolox_trt_ros.detect.cuda.postprocess import HEAD, RESULT, WORK, CudaPostprocessor
+from yolox_trt_ros.detect.cuda.postprocess import RESULT, WORK, CudaPostprocessor
+from yolox_trt_ros.detect.heads.yolox.head import HEAD, YoloxHead
 
 HEIGHT, WIDTH, CLASSES = 160, 224, 80
 LOGIT = {'scores': 'logit'}
@@ -22,42 +23,42 @@ LOGIT = {'scores': 'logit'}
 
 def spec(layout: str = 'concatenated', scores: str = 'probability', classes: int = CLASSES) -> Any:
     outputs = 9 if layout == 'per_level' else 1
-    return ModelSpec(
-        input_name='images',
-        batch=0,
-        height=HEIGHT,
-        width=WIDTH,
-        strides=(8, 16, 32),
-        labels=tuple(f'class {i}' for i in range(classes)),
-        layout=layout,  # type: ignore[arg-type]
-        outputs=tuple(f'output {i}' for i in range(outputs)),
-        scores=scores,  # type: ignore[arg-type]
-        boxes='grid',
-    )
+    names = tuple(f'output {i}' for i in range(outputs))
+    labels = tuple(f'class {i}' for i in range(classes))
+    head = YoloxHead(names, classes, (8, 16, 32), scores, 'grid')  # type: ignore[arg-type]
+    return ModelSpec(InputSpec('images', 0, HEIGHT, WIDTH), head, labels)
+
+
+def with_head(model: ModelSpec, **changes: Any) -> ModelSpec:
+    return replace(model, head=replace(model.head, **changes))
+
+
+def anchors(model: ModelSpec) -> int:
+    return model.head.anchors(model.input)  # type: ignore[attr-defined]
 
 
 def random_head(model: ModelSpec, batch: int, seed: int, share: float = 0.05) -> np.ndarray:
     """Return [batch, anchors, 5 + classes]; about ``share`` of the anchors look like objects."""
     rng = np.random.default_rng(seed)
     classes = len(model.labels)
-    head = rng.normal(0, 1, (batch, model.anchors, 5 + classes)).astype(np.float32)
-    head[..., 2:4] = rng.normal(1, 0.5, (batch, model.anchors, 2))
-    objects = rng.random((batch, model.anchors)) < share
+    head = rng.normal(0, 1, (batch, anchors(model), 5 + classes)).astype(np.float32)
+    head[..., 2:4] = rng.normal(1, 0.5, (batch, anchors(model), 2))
+    objects = rng.random((batch, anchors(model))) < share
     head[..., 4] = np.where(objects, rng.normal(2, 1, objects.shape), -6)
     head[..., 5:] -= 3
     image, anchor = np.nonzero(objects)
     head[image, anchor, 5 + rng.integers(0, min(classes, 4), len(image))] = 3
-    if model.scores == 'probability':
+    if model.head.scores == 'probability':
         head[..., 4:] = 1 / (1 + np.exp(-head[..., 4:]))
     return head
 
 
 def as_outputs(model: ModelSpec, head: np.ndarray) -> list[np.ndarray]:
     """Return a concatenated head as the model's own outputs."""
-    if model.layout == 'concatenated':
+    if not model.head.per_level:
         return [head]
     maps, first = [], 0
-    for rows, columns in model.grids():
+    for rows, columns in model.head.grids(model.input):
         level = head[:, first : first + rows * columns].transpose(0, 2, 1)
         level = level.reshape(len(head), -1, rows, columns)
         maps += [level[:, :4], level[:, 4:5], level[:, 5:]]
@@ -177,7 +178,7 @@ def test_a_second_batch_finds_everything_reset(device: Any) -> None:
 @pytest.mark.parametrize('class_agnostic', [False, True])
 def test_nothing_found(class_agnostic: bool, device: Any) -> None:
     model = spec('per_level', 'logit')
-    head = np.full((2, model.anchors, 5 + CLASSES), -20, np.float32)
+    head = np.full((2, anchors(model), 5 + CLASSES), -20, np.float32)
     found = check(device, model, head, Thresholds(class_agnostic=class_agnostic))
     assert [len(d) for d in found] == [0, 0]
 
@@ -196,7 +197,7 @@ def test_every_anchor_and_class_over_the_threshold(class_agnostic: bool, device:
 
 def test_more_candidates_than_nms_takes_all_different(device: Any) -> None:
     model = spec('concatenated', 'logit')
-    head = np.random.default_rng(5).normal(0, 2, (1, model.anchors, 5 + CLASSES))
+    head = np.random.default_rng(5).normal(0, 2, (1, anchors(model), 5 + CLASSES))
     # Scores far enough apart that no rounding of an exponential decides which are the best.
     check(device, model, head.astype(np.float32), Thresholds(score=0.3, max_detections=100))
 
@@ -205,26 +206,26 @@ def test_more_candidates_than_nms_takes_all_different(device: Any) -> None:
 def test_numbers_of_candidates_around_the_blocks(count: int, device: Any) -> None:
     model = spec('concatenated', 'probability', classes=3)
     rng = np.random.default_rng(count)
-    head = np.zeros((1, model.anchors, 8), np.float32)
-    places = rng.permutation(model.anchors * 3)[:count]
+    head = np.zeros((1, anchors(model), 8), np.float32)
+    places = rng.permutation(anchors(model) * 3)[:count]
     head[0, :, 4] = 1
     head[0, places // 3, 5 + places % 3] = np.linspace(0.4, 0.9, count)
-    head[0, :, :4] = rng.normal(0, 0.7, (model.anchors, 4))
+    head[0, :, :4] = rng.normal(0, 0.7, (anchors(model), 4))
     check(device, model, head, Thresholds(max_detections=1000))
 
 
 def test_equal_boxes_and_equal_scores(device: Any) -> None:
     """Ties go to the lower anchor, then the lower class; equal boxes leave one."""
     model = spec('concatenated', 'probability', classes=4)
-    head = np.zeros((1, model.anchors, 9), np.float32)
+    head = np.zeros((1, anchors(model), 9), np.float32)
     head[0, :200, 4:] = 1
     for class_agnostic in (False, True):
         check(device, model, head, Thresholds(class_agnostic=class_agnostic, max_detections=1000))
 
 
 def test_overlap_exactly_on_the_threshold_is_kept(device: Any) -> None:
-    model = replace(spec('concatenated', 'probability', classes=1), boxes='pixel')
-    head = np.zeros((1, model.anchors, 6), np.float32)
+    model = with_head(spec('concatenated', 'probability', classes=1), boxes='pixel')
+    head = np.zeros((1, anchors(model), 6), np.float32)
     head[0, :2] = [[10, 10, 16, 16, 1, 0.9], [10, 14, 16, 8, 1, 0.8]]  # one half of the other
     box = [Letterbox(1.0, 10, 10, 10, 10)]
     at, below = (
@@ -253,8 +254,8 @@ def test_undefined_and_infinite_numbers(scores: str, class_agnostic: bool, devic
 
 def test_boxes_too_large_to_be_any(device: Any) -> None:
     """Their areas would overflow; both sides refuse them at the same size."""
-    model = replace(spec('concatenated', 'probability', classes=1), boxes='pixel')
-    head = np.zeros((1, model.anchors, 6), np.float32)
+    model = with_head(spec('concatenated', 'probability', classes=1), boxes='pixel')
+    head = np.zeros((1, anchors(model), 6), np.float32)
     head[0, :4] = [
         [10, 10, 16, 16, 1, 0.9],
         [300, 10, 9e5, 16, 1, 0.8],
@@ -311,6 +312,6 @@ def test_the_same_launches_for_fewer_images_and_other_thresholds(device: Any) ->
 
 
 def test_heads_no_kernel_reads_are_refused(device: Any) -> None:
-    model = replace(spec(), strides=(4, 8, 16, 32, 64))
+    model = with_head(spec(), strides=(4, 8, 16, 32, 64))
     with pytest.raises(ConfigError, match='at most 4 strides'):
         CudaPostprocessor(model, device, [0], np.float32, 1)

@@ -28,7 +28,7 @@ def counted(text, *rest):
 compiler.nvrtc.createProgram = counted
 device = CudaDevice(0)
 kernels = device.kernels('letterbox.cu', ['letterbox<Half, kPlanar, false>'], ())
-kernels += device.kernels('decode.cu', ['sift<Half, kMaps>', 'trim'], ('--fmad=false',))
+kernels += device.kernels('yolox.cu', ['sift<Maps<Half>>', 'trim'], ('--fmad=false',))
 assert len(kernels) == 3
 print(sum(given))
 """

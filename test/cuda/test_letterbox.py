@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor, bgr_image
 from yolox_trt_ros.detect.cuda.batch import BATCH, IMAGE, Batch, Pixels, Source
 from yolox_trt_ros.detect.cuda.preprocess import TARGET, CudaPreprocessor, InputFormat
@@ -24,20 +24,8 @@ EIGHT_BIT = [name for name, layout in RAW.items() if not layout.narrow]
 TABLE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def spec(**changes: Any) -> ModelSpec:
-    values: dict[str, Any] = {
-        'input_name': 'images',
-        'batch': 0,
-        'height': HEIGHT,
-        'width': WIDTH,
-        'strides': (8, 16, 32),
-        'labels': ('a',),
-        'layout': 'concatenated',
-        'outputs': ('output',),
-        'scores': 'probability',
-        'boxes': 'grid',
-    }
-    return ModelSpec(**{**values, **changes})
+def spec(**changes: Any) -> InputSpec:
+    return InputSpec(**{'name': 'images', 'batch': 0, 'height': HEIGHT, 'width': WIDTH, **changes})
 
 
 def noise(encoding: str, height: int, width: int, padding: int = 0, seed: int = 0) -> Frame:
@@ -53,7 +41,7 @@ def noise(encoding: str, height: int, width: int, padding: int = 0, seed: int = 
 
 
 def run(
-    device: Any, model: ModelSpec, frames: list[Frame | None], shift: int = 0, **options: Any
+    device: Any, model: InputSpec, frames: list[Frame | None], shift: int = 0, **options: Any
 ) -> np.ndarray:
     """Return the input tensor; images lie `shift` bytes off alignment."""
     form = options.get('form') or InputFormat()
@@ -79,7 +67,7 @@ def run(
     return target.get() if hasattr(target, 'get') else target
 
 
-def expected(model: ModelSpec, frame: Frame) -> tuple[np.ndarray, Letterbox]:
+def expected(model: InputSpec, frame: Frame) -> tuple[np.ndarray, Letterbox]:
     preprocessor = CpuPreprocessor(model)
     target = preprocessor.new_input(1)[0]
     return target, preprocessor.write(frame, target)
@@ -185,7 +173,7 @@ NORMAL = {'scale': 1 / 255, 'mean': (0.4, 0.5, 0.6), 'std': (0.2, 0.3, 0.4)}
 @pytest.mark.parametrize('dtype', [np.float32, np.float16, np.int8])
 def test_mean_and_deviation(dtype: Any, colour: str, device: Any) -> None:
     model = spec(colour=colour, **NORMAL)
-    quantum = model.largest_input / 127 if dtype == np.int8 else 1.0
+    quantum = model.largest / 127 if dtype == np.int8 else 1.0
     frames: list[Frame | None] = [noise('bgr8', 99, 131), noise('rgb8', 40, 30), None]
     got = run(device, model, frames, form=InputFormat(dtype, quantum=quantum)) * quantum
     # A pixel may differ by 1 of 255 here and there, and all by half a step of their type.

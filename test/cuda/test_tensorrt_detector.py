@@ -41,8 +41,8 @@ def test_same_detections_as_the_cpu(
 ) -> None:
     path = write_yolox(tmp_path / 'tiny.onnx', layout='per_level', scores='logit')
     spec = load_model_spec(path)
-    kinds = {spec.input_name: image, **dict.fromkeys(spec.outputs, maps)}
-    quanta = {spec.input_name: 2.0} if image[0] == 'INT8' else {}
+    kinds = {spec.input.name: image, **dict.fromkeys(spec.head.outputs, maps)}
+    quanta = {spec.input.name: 2.0} if image[0] == 'INT8' else {}
     content = engine_of(path, batch=2, kinds=kinds, quanta=quanta)
     engine = Engine(host_tensorrt(), None, content, 'tiny.engine', quanta)
     device, stream = HostDevice(library), Stream()

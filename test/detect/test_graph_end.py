@@ -173,7 +173,7 @@ SAME = (
 
 def boxes(path: Path, labels: Path | None, image: np.ndarray) -> tuple[ModelSpec, np.ndarray]:
     spec = load_model_spec(path, labels)
-    detector = cpu_detector(path, spec, lambda: Thresholds(0.3), spec.batch or 1, 2)
+    detector = cpu_detector(path, spec, lambda: Thresholds(0.3), spec.input.batch or 1, 2)
     (result,) = detector.submit([frame_of(image, 0)]).wait()
     assert isinstance(result, Detected)
     d = result.detections
@@ -206,8 +206,8 @@ def test_the_same_boxes(
     spec, found = boxes(path, None, picture)
     assert len(expected) > 5
     assert same(expected, found)
-    assert spec.boxes == ('pixel' if edit is in_place else 'grid')
-    assert spec.strides == (STRIDES[::-1] if edit is coarsest_first else STRIDES)
+    assert spec.head.boxes == ('pixel' if edit is in_place else 'grid')
+    assert spec.head.strides == (STRIDES[::-1] if edit is coarsest_first else STRIDES)
 
 
 def test_constants_in_a_file_beside_the_model(tmp_path: Path, picture: np.ndarray) -> None:
@@ -226,7 +226,7 @@ def test_constants_in_a_file_beside_the_model(tmp_path: Path, picture: np.ndarra
     }
     assert any(name.startswith('added_') for name in beside)
     spec, found = boxes(path, None, picture)
-    assert spec.boxes == 'pixel'
+    assert spec.head.boxes == 'pixel'
     assert same(expected, found)
 
 
@@ -392,7 +392,11 @@ def test_what_is_told_in_the_description_is_believed(tmp_path: Path) -> None:
         load_model_spec(m.path)
     m.path.with_suffix('.yaml').write_text('scores: probability\nboxes: grid')
     spec = load_model_spec(m.path)
-    assert (spec.scores, spec.boxes, spec.strides) == ('probability', 'grid', STRIDES)
+    assert (spec.head.scores, spec.head.boxes, spec.head.strides) == (
+        'probability',
+        'grid',
+        STRIDES,
+    )
 
 
 def three_maps(path: Path, order: Sequence[int], names: Sequence[str], sigmoid: bool) -> Path:
@@ -470,7 +474,7 @@ def test_saved_by_onnx_runtime(tmp_path: Path, picture: np.ndarray, level: str) 
         kinds = {node.op_type for node in onnx.load(str(tmp_path / 'o.onnx')).graph.node}
         assert 'FusedConv' in kinds
     spec, found = boxes(tmp_path / 'o.onnx', None, picture)
-    assert spec.scores == 'probability'
+    assert spec.head.scores == 'probability'
     assert same(expected, found)
 
 
@@ -491,7 +495,11 @@ def test_quantised_by_onnx_runtime(tmp_path: Path, form: str) -> None:
     out = tmp_path / 'q.onnx'
     quantize_static(str(path), str(out), Images(), quant_format=QuantFormat[form])
     spec = load_model_spec(out)
-    assert (spec.scores, spec.boxes, spec.strides) == ('probability', 'grid', STRIDES)
+    assert (spec.head.scores, spec.head.boxes, spec.head.strides) == (
+        'probability',
+        'grid',
+        STRIDES,
+    )
 
 
 def test_bias_apart_from_its_convolution(tmp_path: Path, picture: np.ndarray) -> None:

@@ -53,7 +53,7 @@ def test_uint8_takes_pixels_as_they_are(tmp_path: Path, image: np.ndarray) -> No
     path = write_yolox(tmp_path / 'm.onnx', batch=1)
     expected = boxes(path, image)
     as_uint8(path)
-    assert load_model_spec(path).dtype == 'uint8'
+    assert load_model_spec(path).input.dtype == 'uint8'
     np.testing.assert_array_equal(expected, boxes(path, image))
     path.with_suffix('.yaml').write_text('scale: 0.5')
     with pytest.raises(ModelError, match='scale: its input is uint8 and takes pixels as they are'):
@@ -65,7 +65,7 @@ def test_float16(tmp_path: Path, image: np.ndarray) -> None:
     expected = boxes(path, image)
     onnx.save(to_half(onnx.load(str(path))), str(path))
     spec = load_model_spec(path)
-    assert (spec.dtype, spec.scores) == ('float16', 'logit')
+    assert (spec.input.dtype, spec.head.scores) == ('float16', 'logit')
     found = boxes(path, image)
     assert abs(len(found) - len(expected)) <= 2, 'near the threshold'
     for box in expected[expected[:, 4] > 0.32]:

@@ -16,6 +16,7 @@ from yolox_trt_ros.core.errors import ConfigError, FrameError, ModelError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
+from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 from yolox_trt_ros.detect.model import load_model_spec
 
 KINDS = [
@@ -50,11 +51,12 @@ def test_export_is_recognised(
 ) -> None:
     path = write_yolox(tmp_path / 'm.onnx', layout=layout, scores=scores, boxes=boxes, batch=batch)
     spec = load_model_spec(path)
-    assert (spec.layout, spec.scores, spec.boxes) == (layout, scores, boxes)
-    assert (spec.height, spec.width, spec.strides) == (HEIGHT, WIDTH, (8, 16, 32))
-    assert spec.batch == (0 if batch == 'batch' else batch)
-    assert (spec.labels, spec.input_name) == (LABELS, 'images')
-    assert len(spec.outputs) == (9 if layout == 'per_level' else 1)
+    assert isinstance(spec.head, YoloxHead)
+    assert (spec.head.scores, spec.head.boxes, spec.head.strides) == (scores, boxes, (8, 16, 32))
+    assert (spec.input.height, spec.input.width) == (HEIGHT, WIDTH)
+    assert spec.input.batch == (0 if batch == 'batch' else batch)
+    assert (spec.labels, spec.input.name) == (LABELS, 'images')
+    assert len(spec.head.outputs) == (9 if layout == 'per_level' else 1)
 
 
 @pytest.mark.parametrize(('layout', 'scores', 'boxes'), KINDS[1:])
@@ -89,7 +91,7 @@ def test_strides_are_read_from_the_shapes(
     tmp_path: Path, layout: str, strides: tuple[int, ...]
 ) -> None:
     path = write_yolox(tmp_path / 'm.onnx', layout=layout, strides=strides)
-    assert load_model_spec(path).strides == strides
+    assert load_model_spec(path).head.strides == strides
 
 
 @pytest.mark.parametrize(('batch', 'max_batch'), [('batch', 1), ('batch', 3), (2, 2)])
@@ -139,9 +141,10 @@ def test_description_overrides_what_the_graph_says(tmp_path: Path, where: str) -
     if where != 'metadata':
         path.with_suffix('.yaml').write_text(yaml.safe_dump(SIDECAR))
     spec = load_model_spec(path)
-    assert (spec.scores, spec.boxes, spec.colour, spec.pad) == ('logit', 'pixel', 'rgb', 0)
-    assert spec.scale == pytest.approx(1 / 255)
-    assert (spec.mean, spec.std) == ((0.485, 0.456, 0), (0.229, 0.224, 1))
+    assert (spec.head.scores, spec.head.boxes) == ('logit', 'pixel')
+    assert (spec.input.colour, spec.input.pad) == ('rgb', 0)
+    assert spec.input.scale == pytest.approx(1 / 255)
+    assert (spec.input.mean, spec.input.std) == ((0.485, 0.456, 0), (0.229, 0.224, 1))
     assert spec.labels == ('x', 'y', 'z')
 
 
@@ -196,7 +199,7 @@ def test_unusual_strides_have_to_be_given(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match='no set of strides makes 48 anchors at 96x64'):
         load_model_spec(path)
     path.with_suffix('.yaml').write_text('strides: [12, 24]')
-    assert load_model_spec(path).strides == (12, 24)
+    assert load_model_spec(path).head.strides == (12, 24)
 
 
 @pytest.mark.parametrize('metadata', ['{', '[1]', '{"scores": "maybe"}'])

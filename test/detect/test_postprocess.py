@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolox_trt_ros.core.errors import LaneError
-from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
+from yolox_trt_ros.core.model import InputSpec, Letterbox, ModelSpec, Thresholds
 from yolox_trt_ros.detect.cpu.postprocess import MAX_CANDIDATES, CpuPostprocessor, nms
+from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 
 CLASSES, HEIGHT, WIDTH = 4, 64, 96
 STRIDES = (8, 16, 32)
@@ -23,18 +24,9 @@ Row = tuple[float, float, float, float, float, int]
 
 
 def spec(layout: str, scores: str, boxes: str) -> ModelSpec:
-    return ModelSpec(
-        'images',
-        0,
-        HEIGHT,
-        WIDTH,
-        STRIDES,
-        tuple('abcd'),
-        layout,
-        (),
-        scores,
-        boxes,  # type: ignore[arg-type]
-    )
+    outputs = tuple(f'output {i}' for i in range(9 if layout == 'per_level' else 1))
+    head = YoloxHead(outputs, CLASSES, STRIDES, scores, boxes)  # type: ignore[arg-type]
+    return ModelSpec(InputSpec('images', 0, HEIGHT, WIDTH), head, tuple('abcd'))
 
 
 def random_maps(seed: int) -> list[np.ndarray]:
@@ -59,15 +51,15 @@ def sigmoid(x: float) -> float:
 def head_outputs(maps: list[np.ndarray], of: ModelSpec) -> list[np.ndarray]:
     """Return the same head as a model of another kind would put it out."""
     maps = [m.astype(np.float64) for m in maps]
-    if of.scores == 'probability':
+    if of.head.scores == 'probability':
         maps = [m if i % 3 == 0 else 1 / (1 + np.exp(-m)) for i, m in enumerate(maps)]
-    if of.boxes == 'pixel':
+    if of.head.boxes == 'pixel':
         for level, stride in enumerate(STRIDES):
             m = maps[3 * level]
             y, x = np.mgrid[: m.shape[2], : m.shape[3]]
             m[0, :2] = (m[0, :2] + np.stack((x, y))) * stride
             m[0, 2:] = np.exp(m[0, 2:]) * stride
-    if of.layout == 'concatenated':
+    if not of.head.per_level:
         levels = [np.concatenate(maps[i : i + 3], axis=1) for i in range(0, len(maps), 3)]
         maps = [np.concatenate([m.reshape(1, 5 + CLASSES, -1) for m in levels], axis=2)]
         maps = [maps[0].transpose(0, 2, 1)]
@@ -192,9 +184,10 @@ def test_a_broken_network_gives_no_broken_boxes(
 
 
 def test_a_network_that_fires_everywhere_is_bounded() -> None:
-    model = replace(spec('concatenated', 'probability', 'grid'), height=640, width=640)
+    model = spec('concatenated', 'probability', 'grid')
+    model = replace(model, input=InputSpec('images', 0, 640, 640))
     post = CpuPostprocessor(model)
-    head = np.ones((1, model.anchors, 5 + CLASSES), np.float32)
+    head = np.ones((1, *model.head.shapes(model.input)[0]), np.float32)
     t = Thresholds(0.1, 1.0, max_detections=10**6)
     assert len(post.detections([head], 0, BOX, t)) == MAX_CANDIDATES
 
@@ -245,7 +238,7 @@ def test_yolox_counts_one_pixel_more() -> None:
 
 def test_boxes_are_clipped_only_if_asked_to_and_after_suppression() -> None:
     model = spec('concatenated', 'probability', 'pixel')
-    head = np.zeros((1, model.anchors, 5 + CLASSES), np.float32)
+    head = np.zeros((1, *model.head.shapes(model.input)[0]), np.float32)
     head[0, :2, :6] = [[4, 4, 16, 16, 1, 0.9], [WIDTH, 20, 10, 10, 1, 0.8]]
     free, clipped = (
         CpuPostprocessor(model).detections([head], 0, BOX, Thresholds(clip_boxes=clip))

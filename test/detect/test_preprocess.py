@@ -1,5 +1,7 @@
 """Every encoding becomes the picture it was made of, and the letterbox is YOLOX's."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -10,24 +12,12 @@ from pictures import frame_of, luma_chroma, picture
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor, bgr_image
 
 
-def spec(**changes: object) -> ModelSpec:
-    values: dict[str, object] = {
-        'input_name': 'images',
-        'batch': 0,
-        'height': 64,
-        'width': 96,
-        'strides': (8, 16, 32),
-        'labels': ('a',),
-        'layout': 'concatenated',
-        'outputs': ('output',),
-        'scores': 'probability',
-        'boxes': 'grid',
-    }
-    return ModelSpec(**{**values, **changes})  # type: ignore[arg-type]
+def spec(**changes: Any) -> InputSpec:
+    return InputSpec(**{'name': 'images', 'batch': 0, 'height': 64, 'width': 96, **changes})
 
 
 @pytest.mark.parametrize('padding', [0, 1, 6, 64])
@@ -95,8 +85,8 @@ def test_mean_and_deviation_of_each_channel(colour: str) -> None:
             np.testing.assert_allclose(got[channel], want, atol=1e-6)
         CpuPreprocessor(model).write(frame, got)
         CpuPreprocessor(plain).write(frame, before)
-    assert model.largest_input == pytest.approx(0.6 / 0.2)
-    assert plain.largest_input == 1.0
+    assert model.largest == pytest.approx(0.6 / 0.2)
+    assert plain.largest == 1.0
 
 
 @pytest.mark.parametrize('encoding', ['bgr8', 'mono8', 'nv12'])

@@ -44,7 +44,7 @@ def growing(path: Path, power: int) -> None:
 def test_tensors_that_grow_at_run_time(tmp_path: Path) -> None:
     path = write_yolox(tmp_path / 'm.onnx', batch=1)
     growing(path, 10)
-    assert load_model_spec(path).boxes == 'grid'
+    assert load_model_spec(path).head.boxes == 'grid'
     path = write_yolox(tmp_path / 'm.onnx', batch=1)
     growing(path, 40)
     with pytest.raises(ModelError, match=r'how large its tensors get .* does not run within'):
@@ -78,4 +78,4 @@ def test_shapes_that_are_computed_from_the_inputs_need_no_trial(
         graph.node.insert(0, node)
     onnx.save(model, str(path))
     monkeypatch.setattr('yolox_trt_ros.detect.onnx_graph.measured_shapes', pytest.fail)
-    assert load_model_spec(path).boxes == 'grid'
+    assert load_model_spec(path).head.boxes == 'grid'

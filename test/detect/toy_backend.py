@@ -16,12 +16,12 @@ class ReferenceBackend:
         self._network = ReferenceEvaluator(str(setup.path))
         self._spec = spec
         self.sizes = list(range(1, max_batch + 1))
-        self.input = np.zeros((max_batch, 3, spec.height, spec.width), spec.dtype)
+        self.input = np.zeros((max_batch, 3, spec.input.height, spec.input.width), spec.input.dtype)
         self.outputs: list[np.ndarray] = []
 
     def infer(self, images: int) -> None:
-        feed = {self._spec.input_name: self.input[:images]}
-        self.outputs = self._network.run(list(self._spec.outputs), feed)
+        feed = {self._spec.input.name: self.input[:images]}
+        self.outputs = self._network.run(list(self._spec.head.outputs), feed)
 
     def close(self) -> None:
         pass

@@ -152,7 +152,7 @@ def test_batches_of_every_size(trt: TensorRT, folder: Path, tmp_path: Path) -> N
     backend = TensorRtBackend(content, spec, device, stream, 4)
     from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
 
-    values = np.random.default_rng(0).uniform(0, 255, (4, 3, spec.height, spec.width))
+    values = np.random.default_rng(0).uniform(0, 255, (4, 3, spec.input.height, spec.input.width))
     values = values.astype(np.float32)
     expected = OnnxRuntimeCpuBackend(path, spec, 4).infer(values)
     for count in (4, 1, 3, 2):

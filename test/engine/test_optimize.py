@@ -124,7 +124,7 @@ def test_the_packaged_models_stay_as_they_are(tmp_path):
     for name in MAPS:
         np.testing.assert_array_equal(ours[name], theirs[name])
     spec = load_model_spec(out)
-    assert spec.labels[0] == 'car' and (spec.layout, spec.scores) == ('per_level', 'logit')
+    assert spec.labels[0] == 'car' and (spec.head.per_level, spec.head.scores) == (True, 'logit')
 
 
 @pytest.mark.parametrize('resize', ['scales', 'sizes', 'half_pixel'])
@@ -191,7 +191,7 @@ def test_batch_and_size_are_fixed(tmp_path):
     options = ['--batch', '2', '--size', '256x128', '--output', str(out)]
     assert main(['optimize', str(path), *options, '--check-dla']) == 0
     spec = load_model_spec(out)
-    assert (spec.batch, spec.height, spec.width) == (2, 128, 256)
+    assert (spec.input.batch, spec.input.height, spec.input.width) == (2, 128, 256)
     maps = OnnxRun(read_onnx(out))(np.zeros((2, 3, 128, 256), np.float32))
     assert maps['cls_16'].shape == (2, 3, 8, 16)
 

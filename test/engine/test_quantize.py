@@ -87,7 +87,7 @@ def test_every_file_is_there_and_says_what_it_is(written: Path):
     }
     for kind in kinds:
         spec = load_model_spec(written / f'edge_n_cut.{kind}.onnx')
-        assert (spec.labels, spec.scores, spec.layout) == (SPEC.labels, 'logit', 'per_level')
+        assert (spec.labels, spec.head.scores, spec.head.per_level) == (SPEC.labels, 'logit', True)
     table = read_ranges(written / 'edge_n_cut.percentile-99.99.ranges.json')
     assert table.model_sha256 == hashlib.sha256(CUT.read_bytes()).hexdigest()
     assert (table.method, table.pictures) == ('percentile:99.99', 4)

@@ -108,7 +108,7 @@ def test_graphs_hold_what_a_gpu_does_but_not_a_dla(tiny: Path) -> None:
 
 def test_half_precision(tiny: Path) -> None:
     spec = load_model_spec(tiny)
-    kinds = dict.fromkeys((spec.input_name, *spec.outputs), ('HALF', 'LINEAR'))
+    kinds = dict.fromkeys((spec.input.name, *spec.head.outputs), ('HALF', 'LINEAR'))
     backend = backend_of(tiny, core=0, kinds=kinds)
     assert backend.form.dtype == np.float16 and backend.output_dtype == np.float16
     compare(backend, tiny, 1, rtol=1e-3, atol=1e-3)
@@ -127,8 +127,8 @@ def test_half_precision(tiny: Path) -> None:
 def test_inputs_as_a_dla_wants_them(tmp_path: Path, kind: str, layout: str, form: str) -> None:
     path = write_yolox(tmp_path / 'm.onnx', layout='per_level', scores='logit')
     spec = load_model_spec(path)
-    quanta = {spec.input_name: 2.0} if kind == 'INT8' else {}
-    kinds = {spec.input_name: (kind, layout)}
+    quanta = {spec.input.name: 2.0} if kind == 'INT8' else {}
+    kinds = {spec.input.name: (kind, layout)}
     backend = backend_of(path, core=0, kinds=kinds, quanta=quanta)
     assert (backend.form.layout, backend.form.dtype) == (form, DTYPES[kind])
     values = images(1) // 2 * 2 if quanta else images(1)
@@ -150,8 +150,8 @@ def test_outputs_as_a_dla_leaves_them(tmp_path: Path, kind: str, layout: str) ->
     labels = [f'c{i}' for i in range(37)]  # no multiple of any vector
     path = write_yolox(tmp_path / 'm.onnx', layout='per_level', scores='logit', labels=labels)
     spec = load_model_spec(path)
-    kinds = dict.fromkeys(spec.outputs, (kind, layout))
-    quanta = dict.fromkeys(spec.outputs, 0.125) if kind == 'INT8' else {}
+    kinds = dict.fromkeys(spec.head.outputs, (kind, layout))
+    quanta = dict.fromkeys(spec.head.outputs, 0.125) if kind == 'INT8' else {}
     backend = backend_of(path, core=0, kinds=kinds, quanta=quanta)
     assert backend.output_dtype == np.float16
     assert [t.format for t in backend.tensors] == ['LINEAR'] + [layout] * 9

@@ -183,7 +183,7 @@ def read_model(files: Files) -> None:
         for name, content in {**files, 'labels.txt': '\n'.join(LABELS).encode()}.items():
             Path(folder, name).write_bytes(content)
         spec = load_model_spec(Path(folder, 'm.onnx'))
-        assert spec.height > 0 and spec.strides, 'a model without a size'
+        assert spec.input.height > 0 and spec.head.classes, 'a model without a size'
 
 
 def quiet() -> None:

@@ -13,7 +13,7 @@ from tiny_models import write_yolox
 
 from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.errors import BagError
-from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.testing import GoldenMismatchError, Replayed, check, replay
 
 FRAMES = 3
@@ -132,7 +132,7 @@ def test_a_wrong_scale_of_the_letterbox_is_caught(
 ) -> None:
     right = Letterbox.fit
 
-    def stretched(height: int, width: int, spec: ModelSpec) -> Letterbox:
+    def stretched(height: int, width: int, spec: InputSpec) -> Letterbox:
         return right(height, round(width * 1.1), spec)
 
     monkeypatch.setattr(Letterbox, 'fit', staticmethod(stretched))

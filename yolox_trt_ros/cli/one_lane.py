@@ -43,7 +43,7 @@ def detector_of(args: argparse.Namespace, name: str, model: Model) -> Detector:
         MissingDependencyError: a package or a GPU is missing.
     """
     # A model of a fixed batch size is run whole, whatever part of it a tool fills.
-    lane = replace(lane_of(args, name), max_batch=model.spec.batch or 1)
+    lane = replace(lane_of(args, name), max_batch=model.spec.input.batch or 1)
     if not BACKENDS[lane.backend].builds:
         return make_detector(lane, model)
     return make_detector(lane, model, engine_of(args, lane, model.path))

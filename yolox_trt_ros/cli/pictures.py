@@ -18,7 +18,7 @@ import numpy as np
 from yolox_trt_ros.cli.bag_limits import add_bag_limits
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.model import InputSpec
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
@@ -42,7 +42,7 @@ class Pictures:
     count: int
     frames: Callable[[], Iterator[Frame]]
 
-    def inputs(self, spec: ModelSpec) -> Iterator[np.ndarray]:
+    def inputs(self, spec: InputSpec) -> Iterator[np.ndarray]:
         """Yield model inputs, float32 (3, height, width); frames that are damaged are reported.
 
         Raises:
@@ -155,7 +155,7 @@ def world_pictures(split: str, count: int) -> Pictures:
     return Pictures(f'world {split}', count, frames)
 
 
-def random_inputs(spec: ModelSpec, count: int) -> Iterator[np.ndarray]:
+def random_inputs(spec: InputSpec, count: int) -> Iterator[np.ndarray]:
     """Yield evenly distributed random inputs, float32 (3, height, width)."""
     rng = np.random.default_rng(0)
     multiply, add = (factor[:, None, None] for factor in spec.normalisation())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def description_of(path: Path, model: Any) -> dict[str, Any]:
     return given
 
 
-def feeding(about: dict[str, Any]) -> dict[str, Any]:
+def feeding(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a description says of how pixels become the input: of :data:`FEEDING`."""
     return {k: tuple(v) if k in _CHANNELS else v for k, v in about.items() if k in FEEDING}
 

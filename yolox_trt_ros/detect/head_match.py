@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Literal
 
 import numpy as np
 
 from yolox_trt_ros.core.head_maps import box_objectness_class
 from yolox_trt_ros.detect.dequantise import EXPORT, NotFollowedError, OtherEndError
 from yolox_trt_ros.detect.graph_end import GraphEnd, HeadMap
+from yolox_trt_ros.detect.heads.yolox.head import Boxes, Scores
 
 TOLERANCE = 5e-3
 """Float16 keeps three digits; what is told apart differs in the first."""
-
-Scores = Literal['probability', 'logit']
-Boxes = Literal['grid', 'pixel']
 
 _OTHER_BOXES = {
     'corners': 'its boxes are corners in pixels, expected centre and size',
@@ -36,10 +33,10 @@ class Match:
     """What outputs hold.
 
     Attributes:
-        outputs: names, in the order of ``ModelSpec.outputs``.
+        outputs: names, in the order of ``HeadSpec.outputs``.
         cells: (rows, columns) of each level, in the output's order.
         classes: how many.
-        scores, boxes: see ``ModelSpec``.
+        scores, boxes: see ``YoloxHead``.
     """
 
     outputs: tuple[str, ...]

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros.core.errors import ModelError, did_you_mean
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.model import InputSpec, ModelSpec
 from yolox_trt_ros.detect.dequantise import NotFollowedError, OtherEndError
-from yolox_trt_ros.detect.description import description_of, feeding, sidecar_of
+from yolox_trt_ros.detect.description import description_of, sidecar_of
 from yolox_trt_ros.detect.graph_end import GraphEnd
 from yolox_trt_ros.detect.head_match import Match, match_concatenated, match_maps, random_maps
+from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 from yolox_trt_ros.detect.labels import labels_of
 from yolox_trt_ros.detect.onnx_graph import (
-    ImageInput,
     Tensors,
     described,
-    image_input,
     infer_tensors,
+    input_spec,
     read_model,
 )
 
 _log = logging.getLogger(__name__)
 
 
-def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
+def load_model_spec(path: Path, labels: Path | None = None, antialias: bool = False) -> ModelSpec:
     """Return what the ONNX file says of itself, corrected by its metadata and its sidecar.
 
     The sidecar is ``<model>.yaml`` next to the model; its keys are
@@ -39,6 +40,7 @@ def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
         path: the ONNX file.
         labels: the class names; by default the metadata or sidecar's list, or ``labels.txt``
             beside the model.
+        antialias: see ``InputSpec``.
 
     Raises:
         ModelError: the file is missing, not ONNX, not a YOLOX detector, or one whose outputs cannot
@@ -47,26 +49,16 @@ def load_model_spec(path: Path, labels: Path | None = None) -> ModelSpec:
     """
     model = read_model(path)
     given = description_of(path, model)
-    image = image_input(path, model)
-    head, classes = _Reader(path, model, image, given).head()
-    _check_feeding(path, image, given)
-    left_out = tuple(o.name for o in model.graph.output if o.name not in head['outputs'])
+    image = input_spec(path, model, given)
+    head = _Reader(path, model, image, given).head()
+    left_out = tuple(o.name for o in model.graph.output if o.name not in head.outputs)
     if left_out:
         _log.warning(
             '%s: its outputs %s are left out; detections come from %s',
-            path, ', '.join(left_out), ', '.join(head['outputs']),
+            path, ', '.join(left_out), ', '.join(head.outputs),
         )  # fmt: skip
-    return ModelSpec(
-        input_name=image.name,
-        batch=image.batch,
-        height=image.height,
-        width=image.width,
-        labels=labels_of(path, labels, given.get('labels'), classes),
-        dtype=image.dtype,
-        left_out=left_out,
-        **head,
-        **feeding(given),
-    )
+    names = labels_of(path, labels, given.get('labels'), head.classes)
+    return ModelSpec(replace(image, antialias=antialias), head, names, left_out)
 
 
 def description(path: Path) -> dict[str, Any]:
@@ -82,7 +74,7 @@ def description(path: Path) -> dict[str, Any]:
 class _Reader:
     """Finds out what a model's outputs hold."""
 
-    def __init__(self, path: Path, model: Any, image: ImageInput, given: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, model: Any, image: InputSpec, given: Mapping[str, Any]) -> None:
         self._path, self._model, self._image, self._given = path, model, image, given
         self._size = image.height, image.width
         self._tensors: Tensors = infer_tensors(path, model, image)
@@ -90,24 +82,16 @@ class _Reader:
         self._why: list[str] = []
         self._other: list[str] = []
 
-    def head(self) -> tuple[dict[str, Any], int]:
-        """Return layout, outputs, strides, scores and boxes of a ``ModelSpec``; and the classes."""
+    def head(self) -> YoloxHead:
+        """Return what the outputs mean."""
         names = self._named()
         match = self._concatenated(names) or self._per_level(names)
         if match is None:
             if self._other:
                 raise ModelError(f'{self._path}: {"; ".join(self._other)}')
             return self._as_told(names)
-        strides = self._strides(match)
-        given = self._given
-        head = {
-            'layout': 'concatenated' if len(match.outputs) == 1 else 'per_level',
-            'outputs': match.outputs,
-            'strides': strides,
-            'scores': given.get('scores', match.scores),
-            'boxes': given.get('boxes', match.boxes),
-        }
-        return head, match.classes
+        scores, boxes = (self._given.get(k, getattr(match, k)) for k in ('scores', 'boxes'))
+        return YoloxHead(match.outputs, match.classes, self._strides(match), scores, boxes)
 
     def _named(self) -> list[str]:
         """Return the outputs to look at: all, or those that the description names."""
@@ -191,7 +175,7 @@ class _Reader:
                 )
         return given or found
 
-    def _as_told(self, names: Sequence[str]) -> tuple[dict[str, Any], int]:
+    def _as_told(self, names: Sequence[str]) -> YoloxHead:
         """Return what the description says, where nothing can be found out; refuse what is no head.
 
         Raises:
@@ -215,9 +199,7 @@ class _Reader:
             raise self._not_yolox()
         if missing := [key for key in ('scores', 'boxes') if key not in given]:
             raise self._not_told(missing)
-        layout = 'concatenated' if len(outputs) == 1 else 'per_level'
-        keys = {key: given[key] for key in ('scores', 'boxes')}
-        return {'layout': layout, 'outputs': outputs, 'strides': strides, **keys}, classes
+        return YoloxHead(outputs, classes, strides, given['scores'], given['boxes'])
 
     def _anchors(self, strides: Sequence[int]) -> int:
         height, width = self._size
@@ -252,15 +234,6 @@ class _Reader:
             f'{self._path} is not a YOLOX detector: expected one output [batch, anchors, 5 + '
             'classes] or three maps (4, 1 and classes channels) per stride, got '
             f'{described(self._model.graph.output) or "no output"}{why}'
-        )
-
-
-def _check_feeding(path: Path, image: ImageInput, given: Mapping[str, Any]) -> None:
-    changed = [key for key in ('scale', 'mean', 'std') if key in given]
-    if image.dtype == 'uint8' and changed:
-        raise ModelError(
-            f'{path}: {changed[0]}: its input is uint8 and takes pixels as they are, 0 to 255: '
-            f'remove {", ".join(changed)}'
         )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
-from yolox_trt_ros.core.model import InputType
+from yolox_trt_ros.core.model import InputSpec, InputType
 from yolox_trt_ros.core.model_file import (
     check_external_data,
     check_model_file,
@@ -23,6 +23,7 @@ from yolox_trt_ros.core.model_limits import (
     check_repeats,
     largest_tensor_bytes,
 )
+from yolox_trt_ros.detect.description import feeding
 from yolox_trt_ros.detect.external_constants import load_constants
 from yolox_trt_ros.detect.shape_values import fold_shapes
 from yolox_trt_ros.detect.trial import TrialError, measured_shapes
@@ -35,24 +36,6 @@ INPUT_TYPES: dict[str, InputType] = {
     'FLOAT16': 'float16',
     'UINT8': 'uint8',
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInput:
-    """The one input of a detector.
-
-    Attributes:
-        name: of the tensor.
-        batch: fixed batch size, or 0.
-        height, width: pixels.
-        dtype: of its numbers.
-    """
-
-    name: str
-    batch: int
-    height: int
-    width: int
-    dtype: InputType
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +87,17 @@ def read_model(path: Path) -> Any:
     return model
 
 
-def image_input(path: Path, model: Any) -> ImageInput:
-    """Return a model's image input.
+def input_spec(path: Path, model: Any, given: Mapping[str, Any]) -> InputSpec:
+    """Return how a model is fed.
+
+    Args:
+        path: its file.
+        model: the ``onnx.ModelProto`` in it.
+        given: what its description says, see :func:`detect.description.description_of`.
 
     Raises:
         ModelError: it has another input, an open size, a type that is not fed, or a size that no
-            machine holds.
+            machine holds; or the description scales pixels for a model that takes them as they are.
     """
     import onnx
 
@@ -138,10 +126,16 @@ def image_input(path: Path, model: Any) -> ImageInput:
         )
     dtype = INPUT_TYPES[kind]
     check_input_size(path, shape, {'float32': 4, 'float16': 2, 'uint8': 1}[dtype])
-    return ImageInput(image.name, shape[0], shape[2], shape[3], dtype)
+    changed = [key for key in ('scale', 'mean', 'std') if key in given]
+    if dtype == 'uint8' and changed:
+        raise ModelError(
+            f'{path}: {changed[0]}: its input is uint8 and takes pixels as they are, 0 to 255: '
+            f'remove {", ".join(changed)}'
+        )
+    return InputSpec(image.name, shape[0], shape[2], shape[3], dtype, **feeding(given))
 
 
-def infer_tensors(path: Path, model: Any, image: ImageInput) -> Tensors:
+def infer_tensors(path: Path, model: Any, image: InputSpec) -> Tensors:
     """Return the shapes of all tensors that the outputs need.
 
     They follow from the input's; where they do not, the model is run once within limits.

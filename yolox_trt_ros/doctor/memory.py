@@ -100,7 +100,7 @@ def gpu_bytes(config: Config, index: int) -> int:
 
 def _lane_bytes(config: Config, lane: LaneConfig) -> int:
     path = lane_model(lane, load_model(config.model))
-    spec = load_model_spec(path)
+    spec = load_model_spec(path).input
     image = max(map(settings.image_bytes, config.cameras), default=0)
     tensors = LAYERS * lane.max_batch * 3 * spec.height * spec.width * 4
     return 2 * path.stat().st_size + tensors + image * lane.max_batch * (lane.in_flight + 1)

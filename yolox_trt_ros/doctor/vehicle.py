@@ -39,7 +39,7 @@ def model(wanted: Wanted) -> Iterator[Finding]:
     """Read the model and its labels."""
     loaded = load_model(wanted.config.model if wanted.config else build(ModelConfig, {}))
     spec = loaded.spec
-    told = f'{loaded.path.name}: {spec.width}x{spec.height}, {len(spec.labels)} labels'
+    told = f'{loaded.path.name}: {spec.input.width}x{spec.input.height}, {len(spec.labels)} labels'
     yield Finding(Level.OK, 'model', told)
 
 

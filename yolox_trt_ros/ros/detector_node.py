@@ -163,9 +163,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._model = load_model(config.model)
         self._go_on()
         spec = self._model.spec
-        self.get_logger().info(
-            f'model {self._model.path}: {spec.width}x{spec.height}, {len(spec.labels)} classes'
-        )
+        size = f'{spec.input.width}x{spec.input.height}'
+        self.get_logger().info(f'model {self._model.path}: {size}, {len(spec.labels)} classes')
         self._results = ResultPublishers(self, config, spec)
         self._telemetry = Telemetry(config.cameras, config.limits)
         self._notes = {camera.name: IngestNotes() for camera in config.cameras}

@@ -24,12 +24,11 @@ from yolox_trt_ros.cli import one_lane
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures, random_inputs
 from yolox_trt_ros.compose import tensorrt_engine
-from yolox_trt_ros.core.errors import ConfigError, ModelError
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
-from yolox_trt_ros.detect.description import feeding
-from yolox_trt_ros.detect.model import description
+from yolox_trt_ros.detect.description import description_of
+from yolox_trt_ros.detect.onnx_graph import input_spec
 from yolox_trt_ros.engine.compare import (
     INNER,
     TensorDifference,
@@ -37,7 +36,6 @@ from yolox_trt_ros.engine.compare import (
     compare_models,
     inner_tensors,
 )
-from yolox_trt_ros.engine.graph import Graph
 from yolox_trt_ros.engine.onnx_file import read_onnx
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     args.reference = find_resource('models', str(args.reference), '.onnx')
     args.other = args.other and find_resource('models', str(args.other), '.onnx')
     reference = read_onnx(args.reference)
-    spec = _spec(args.reference, reference)
+    spec = input_spec(args.reference, reference, description_of(args.reference, reference))
     chosen = chosen_pictures(args)
     pictures = list(chosen.inputs(spec) if chosen else random_inputs(spec, args.pictures))
     found, unmatched = _compared(args, reference, pictures)
@@ -115,31 +113,6 @@ def _compared(
         return compare_engine(reference, other, run, run.names, pictures), missing
     finally:
         run.close()
-
-
-def _spec(path: Path, model: ModelProto) -> ModelSpec:
-    """Return what preprocessing has to know; heads do not matter here."""
-    image = Graph(model).image
-    (value,) = (i for i in model.graph.input if i.name == image)
-    shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-    if len(shape) != 4 or shape[1] != 3 or not all(shape[2:]):
-        raise ModelError(
-            f'{path}: expected an input [batch, 3, height, width] of fixed size, got {shape}'
-        )
-    about = feeding(description(path))
-    return ModelSpec(
-        input_name=image,
-        batch=shape[0],
-        height=shape[2],
-        width=shape[3],
-        strides=(),
-        labels=(),
-        layout='per_level',
-        outputs=(),
-        scores='logit',
-        boxes='grid',
-        **about,
-    )
 
 
 def _print_table(found: Sequence[TensorDifference], rows: int) -> None:

@@ -14,12 +14,10 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.engine.dla_rules import LayerVerdict, forces_gpu, judge
@@ -138,7 +136,7 @@ def _compare(
         'scores': 'logit',
         'boxes': 'grid',
     }
-    return prove(original, surgery, _pictures(args, _spec(surgery, about, surgery.shape)))
+    return prove(original, surgery, _pictures(args, surgery.same, about))
 
 
 def _compare_resized(
@@ -151,7 +149,7 @@ def _compare_resized(
         return
     batch, _, height, width = surgery.asked
     where = f'at {batch} x {width}x{height}'
-    errors = prove_resized(original, surgery, _pictures(args, _spec(surgery, about, surgery.asked)))
+    errors = prove_resized(original, surgery, _pictures(args, surgery.final, about))
     if errors is None:
         own = 'x'.join(map(str, surgery.shape[:1:-1]))
         print(f'{where} the original does not run, its own {own} is built in: not compared there')
@@ -160,31 +158,16 @@ def _compare_resized(
     print(f'{where}: largest error {worst.absolute:.3g}, {worst.relative:.2g} ({worst.name})')
 
 
-def _pictures(args: argparse.Namespace, spec: ModelSpec) -> Iterator[np.ndarray]:
+def _pictures(
+    args: argparse.Namespace, model: ModelProto, about: dict[str, Any]
+) -> Iterator[np.ndarray]:
     from yolox_trt_ros.cli.pictures import folder_pictures, random_inputs
+    from yolox_trt_ros.detect.onnx_graph import input_spec
 
+    spec = input_spec(args.model, model, about)
     yield from random_inputs(spec, RANDOM_PICTURES)
     if args.images:
         yield from folder_pictures(args.images, 1000).inputs(spec)
-
-
-def _spec(surgery: Surgery, about: dict[str, Any], shape: tuple[int, int, int, int]) -> ModelSpec:
-    from yolox_trt_ros.detect.description import feeding
-
-    batch, _, height, width = shape
-    spec = ModelSpec(
-        input_name=surgery.final.graph.input[0].name,
-        batch=batch,
-        height=height,
-        width=width,
-        strides=tuple(about['strides']),
-        labels=tuple(about.get('labels', ())),
-        layout='per_level',
-        outputs=tuple(m.name for m in surgery.maps),
-        scores='logit',
-        boxes='grid',
-    )
-    return replace(spec, **feeding(about))
 
 
 def _shape(model: ModelProto, output: str) -> list[int]:

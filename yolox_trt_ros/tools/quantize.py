@@ -145,7 +145,7 @@ def _loaded(path: str | Path, labels: str = '') -> Model:
 
 def _detector(model: Model) -> Detector:
     lane = LaneConfig('quantize', device='cpu', threads=available_cores())
-    return make_detector(replace(lane, max_batch=model.spec.batch or 1), model)
+    return make_detector(replace(lane, max_batch=model.spec.input.batch or 1), model)
 
 
 def _samples(args: argparse.Namespace) -> tuple[list[str], int, Iterator[evaluate.Sample]]:
@@ -184,7 +184,7 @@ def _ranges(
 ) -> tuple[int, dict[Method, dict[str, float]]]:
     """Return how many pictures were looked at, and the ranges by each method."""
     found = {
-        m: fixed_ranges(model, m.number, spec.largest_input) for m in methods if m.kind == 'fixed'
+        m: fixed_ranges(model, m.number, spec.input.largest) for m in methods if m.kind == 'fixed'
     }
     pictures = chosen_pictures(args)
     learning = [m for m in methods if m.kind != 'fixed']
@@ -196,7 +196,7 @@ def _ranges(
         )
     histograms = any(m.kind != 'minmax' for m in learning)
     progress = _Progress(pictures.count)
-    statistics = Statistics(model, lambda: pictures.inputs(spec), histograms, progress)
+    statistics = Statistics(model, lambda: pictures.inputs(spec.input), histograms, progress)
     ranges = {**found, **{m: statistics.ranges(m, progress) for m in learning}}
     return statistics.pictures, {m: ranges[m] for m in methods}
 
@@ -227,8 +227,8 @@ def _head_maps(model: ModelProto) -> dict[str, str]:
 
 
 def _about(spec: ModelSpec) -> dict[str, Any]:
-    keys = ('outputs', 'strides', 'scores', 'boxes', *FEEDING)
-    return {'labels': list(spec.labels), **{k: getattr(spec, k) for k in keys}}
+    fed = {key: getattr(spec.input, key) for key in FEEDING}
+    return {'labels': list(spec.labels), **spec.head.about(), **fed}
 
 
 def _write_model(model: ModelProto, path: Path, about: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 // The package's kernels behind one C function, for ctypes.
-#include "decode.cu"
 #include "letterbox.cu"
 #include "stamp.cu"
+#include "yolox.cu"
 
 #include <map>
 #include <string>
@@ -23,25 +23,25 @@ template <class T, int L, bool Area> Entry letterbox_entry() {
           }};
 }
 
-template <class T, int L> Entry candidates_entry() {
+template <class Read> Entry candidates_entry() {
   return {true, [](void** a) {
-            candidates<T, L>(argument<Head>(a, 0), argument<const Batch*>(a, 1),
+            candidates<Read>(argument<Head>(a, 0), argument<const Batch*>(a, 1),
                              argument<Work>(a, 2));
           }};
 }
 
-template <class T, int L> Entry sift_entry() {
+template <class Read> Entry sift_entry() {
   return {true, [](void** a) {
-            sift<T, L>(argument<Head>(a, 0), argument<const Batch*>(a, 1), argument<Work>(a, 2));
+            sift<Read>(argument<Head>(a, 0), argument<const Batch*>(a, 1), argument<Work>(a, 2));
           }};
 }
 
 #define LETTERBOX(T, L)                                                 \
   {"letterbox<" #T ", " #L ", false>", letterbox_entry<T, L, false>()}, \
       {"letterbox<" #T ", " #L ", true>", letterbox_entry<T, L, true>()}
-#define CANDIDATES(T, L)                                    \
-  {"sift<" #T ", " #L ">", sift_entry<T, L>()}, \
-      {"candidates<" #T ", " #L ">", candidates_entry<T, L>()}
+#define CANDIDATES(...)                                      \
+  {"sift<" #__VA_ARGS__ ">", sift_entry<__VA_ARGS__>()}, \
+      {"candidates<" #__VA_ARGS__ ">", candidates_entry<__VA_ARGS__>()}
 
 const std::map<std::string, Entry> kEntries = {
     LETTERBOX(float, kPlanar),
@@ -54,10 +54,10 @@ const std::map<std::string, Entry> kEntries = {
     LETTERBOX(float, kInterleaved4),
     LETTERBOX(Half, kInterleaved4),
     LETTERBOX(signed char, kInterleaved4),
-    CANDIDATES(float, kConcatenated),
-    CANDIDATES(Half, kConcatenated),
-    CANDIDATES(float, kMaps),
-    CANDIDATES(Half, kMaps),
+    CANDIDATES(Concatenated<float>),
+    CANDIDATES(Concatenated<Half>),
+    CANDIDATES(Maps<float>),
+    CANDIDATES(Maps<Half>),
     {"trim", {true, [](void** a) { trim(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
     {"rank", {true, [](void** a) { rank(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
     {"overlap",

@@ -24,7 +24,8 @@ from vision_msgs.msg import Detection2DArray
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.model import InputSpec, ModelSpec
+from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 from yolox_trt_ros.ros.output.messages import detections_message
 from yolox_trt_ros.ros.output.publishers import ResultPublishers
 
@@ -35,7 +36,9 @@ FOUND = Detections(
 )
 FRAME = Frame('a', 0, 7 * 10**9, 0, 'optical', 'mono8', 1, 1, 1, np.zeros(1, np.uint8))
 SPEC = ModelSpec(
-    'images', 1, 32, 32, (8, 16, 32), ('car', 'bus'), 'concatenated', ('output',), 'logit', 'grid'
+    InputSpec('images', 1, 32, 32),
+    YoloxHead(('output',), 2, (8, 16, 32), 'logit', 'grid'),
+    ('car', 'bus'),
 )
 
 

@@ -30,7 +30,7 @@ def lane_detector(lane: LaneConfig, setup: LaneSetup) -> Detector:
         stream = device.stream()
         backend = OnnxRuntimeCudaBackend(setup.path, spec, device, stream, lane.max_batch)
         return cuda_detector(lane, setup, device, stream, backend)
-    batch = max(lane.max_batch, spec.batch)
+    batch = max(lane.max_batch, spec.input.batch)
     if batch > lane.max_batch:
         _log.warning(
             'lane %s: %s always runs %d images, of which %d are empty: set lanes.%s.max_batch to '
@@ -68,9 +68,9 @@ class OnnxRuntimeCpuBackend:
     """
 
     def __init__(self, path: Path, spec: ModelSpec, max_batch: int, threads: int) -> None:
-        if spec.batch not in (0, max_batch):
+        if spec.input.batch not in (0, max_batch):
             raise ConfigError(
-                f'max_batch: {path.name} takes batches of {spec.batch} only, got {max_batch}'
+                f'max_batch: {path.name} takes batches of {spec.input.batch} only, got {max_batch}'
             )
         try:
             import onnxruntime as ort
@@ -89,9 +89,10 @@ class OnnxRuntimeCpuBackend:
             )
         except Exception as error:
             raise ModelError(f'{path}: ONNX Runtime cannot load it: {error}') from error
-        self._names = list(spec.outputs), spec.input_name
-        self.sizes = [max_batch] if spec.batch else list(range(1, max_batch + 1))
-        self.input = np.zeros((max_batch, 3, spec.height, spec.width), spec.dtype)
+        self._names = list(spec.head.outputs), spec.input.name
+        self.sizes = [max_batch] if spec.input.batch else list(range(1, max_batch + 1))
+        size = spec.input.height, spec.input.width
+        self.input = np.zeros((max_batch, 3, *size), spec.input.dtype)
         self.outputs: list[np.ndarray] = []
 
     def infer(self, images: int) -> None:

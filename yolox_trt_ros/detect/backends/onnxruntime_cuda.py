@@ -10,7 +10,6 @@ import numpy as np
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
-from yolox_trt_ros.detect.backends.protocol import output_shapes
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
 from yolox_trt_ros.detect.free_batch import with_free_batch
@@ -59,21 +58,21 @@ class OnnxRuntimeCudaBackend:
 
     def _make(self, path: Path, max_batch: int) -> None:
         spec, device, stream = self._spec, self._device, self._stream
-        fixed = spec.batch == max_batch
-        freed = bool(spec.batch) and not fixed
+        fixed = spec.input.batch == max_batch
+        freed = bool(spec.input.batch) and not fixed
         self._session = self._open(path, with_free_batch(path, max_batch) if freed else str(path))
         self.form = InputFormat(self._type_of(path, self._session.get_inputs()[0]))
-        wanted = [o for o in self._session.get_outputs() if o.name in spec.outputs]
+        wanted = [o for o in self._session.get_outputs() if o.name in spec.head.outputs]
         kinds = {self._type_of(path, output) for output in wanted}
         if len(kinds) != 1:
             raise ModelError(f'{path}: expected outputs of one type, got {sorted(map(str, kinds))}')
         (self.output_dtype,) = kinds
         with stream:
-            shape = self.form.shape(max_batch, spec.height, spec.width)
+            shape = self.form.shape(max_batch, spec.input.height, spec.input.width)
             self.input = device.zeros(shape, self.form.dtype)
             self.outputs = [
                 device.zeros((max_batch, *shape), self.output_dtype)
-                for shape in output_shapes(spec)
+                for shape in spec.head.shapes(spec.input)
             ]
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
@@ -144,9 +143,9 @@ class OnnxRuntimeCudaBackend:
         index, address = self._device.index, self._device.address
         shape = (size, *self.input.shape[1:])
         binding.bind_input(
-            self._spec.input_name, 'cuda', index, self.form.dtype, shape, address(self.input)
+            self._spec.input.name, 'cuda', index, self.form.dtype, shape, address(self.input)
         )
-        for name, output in zip(self._spec.outputs, self.outputs, strict=True):
+        for name, output in zip(self._spec.head.outputs, self.outputs, strict=True):
             shape = (size, *output.shape[1:])
             binding.bind_output(name, 'cuda', index, self.output_dtype, shape, address(output))
         return binding

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from yolox_trt_ros.core.model import ModelSpec
-
 if TYPE_CHECKING:
     from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 
@@ -49,11 +47,3 @@ class GpuBackend(Backend, Protocol):
     recordable: bool
     form: InputFormat
     output_dtype: Any
-
-
-def output_shapes(spec: ModelSpec) -> list[tuple[int, ...]]:
-    """Return the shape of each head output for one image."""
-    classes = len(spec.labels)
-    if spec.layout == 'concatenated':
-        return [(spec.anchors, 5 + classes)]
-    return [(channels, *grid) for grid in spec.grids() for channels in (4, 1, classes)]

@@ -15,7 +15,6 @@ from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError, EngineError, LaneError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
-from yolox_trt_ros.detect.backends.protocol import output_shapes
 from yolox_trt_ros.detect.backends.tensorrt_tensors import EngineTensor
 from yolox_trt_ros.detect.cuda.lane import cuda_detector
 from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
@@ -162,7 +161,7 @@ class TensorRtBackend:
     def _check_names(self) -> None:
         engine = self._engine
         has = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
-        wants = {self._spec.input_name, *self._spec.outputs, *self._spec.left_out}
+        wants = {self._spec.input.name, *self._spec.head.outputs, *self._spec.left_out}
         if has != wants:
             raise ModelError(
                 f'{self._name}: expected the inputs and outputs of the model, '
@@ -171,7 +170,7 @@ class TensorRtBackend:
 
     def _check_batch(self, max_batch: int) -> int:
         """Return the engine's fixed batch size, or 0 if calls may be smaller."""
-        name = self._spec.input_name
+        name = self._spec.input.name
         size, *_ = self._engine.get_tensor_shape(name)
         most = size
         if size < 0:
@@ -194,7 +193,7 @@ class TensorRtBackend:
     def _set_shape(self, context: Any, batch: int) -> None:
         if self._fixed:
             return
-        name = self._spec.input_name
+        name = self._spec.input.name
         shape = (batch, *tuple(self._engine.get_tensor_shape(name))[1:])
         # One profile for all sizes, or one for each in turn, see engine.builder.
         profile = batch - 1 if self._engine.num_optimization_profiles > 1 else 0
@@ -207,12 +206,12 @@ class TensorRtBackend:
     def _allocate(self, context: Any, batch: int, quanta: Mapping[str, float], arrays: Any) -> None:
         """Make all buffers; an output that is not rows of floats gets a second, unpacked one."""
         spec, device = self._spec, self._device
-        name = spec.input_name
+        name = spec.input.name
         image = EngineTensor.of(self._engine, context, name)
         self.form = image.input_format(self._quantum(image, quanta))
-        shape = self.form.shape(batch, spec.height, spec.width)
+        shape = self.form.shape(batch, spec.input.height, spec.input.width)
         self.input = device.zeros(shape, self.form.dtype)
-        tensors = [EngineTensor.of(self._engine, context, output) for output in spec.outputs]
+        tensors = [EngineTensor.of(self._engine, context, output) for output in spec.head.outputs]
         self.tensors = [image, *tensors]
         for left_out in spec.left_out:  # TensorRT writes all outputs or none
             tensor = EngineTensor.of(self._engine, context, left_out)
@@ -221,7 +220,9 @@ class TensorRtBackend:
         if len(kinds) > 1:
             raise ModelError(f'{self._name}: its outputs have the types {sorted(map(str, kinds))}')
         self.output_dtype = kinds.pop() if kinds else np.dtype(np.float16)
-        self.outputs = [device.zeros((batch, *s), self.output_dtype) for s in output_shapes(spec)]
+        self.outputs = [
+            device.zeros((batch, *s), self.output_dtype) for s in spec.head.shapes(spec.input)
+        ]
         self._bound[name] = self.input
         for tensor, output in zip(tensors, self.outputs, strict=True):
             self._bound[tensor.name] = output

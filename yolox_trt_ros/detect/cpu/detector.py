@@ -51,7 +51,7 @@ class CpuDetector:
         self.max_batch = backend.sizes[-1]
         self._thresholds = thresholds
         self._backend = backend
-        self._preprocessor = CpuPreprocessor(spec)
+        self._preprocessor = CpuPreprocessor(spec.input)
         self._postprocessor = CpuPostprocessor(spec)
 
     def submit(self, frames: Sequence[Frame]) -> _Done:

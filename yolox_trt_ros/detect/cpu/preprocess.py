@@ -8,7 +8,7 @@ import numpy as np
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.detect.cpu.decode import eight_bit
 from yolox_trt_ros.pixel_formats import BGR, FORMATS, RGB, Channels
 
@@ -53,7 +53,7 @@ def bgr_image(frame: Frame) -> np.ndarray:
 class CpuPreprocessor:
     """Letterbox, colour order and layout of one model's input."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
         self._order = BGR if spec.colour == 'bgr' else RGB
         factors = spec.normalisation()

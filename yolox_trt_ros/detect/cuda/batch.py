@@ -32,7 +32,7 @@ IMAGE = np.dtype(
 )
 THRESHOLDS = np.dtype(
     [
-        ('objectness', 'f4'),
+        ('first', 'f4'),
         ('score', 'f4'),
         ('iou', 'f4'),
         ('class_agnostic', 'i4'),

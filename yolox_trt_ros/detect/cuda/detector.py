@@ -77,7 +77,7 @@ class CudaDetector:
         self._open = True
         self._decoded_ns = 0
         with MAKING, stream:
-            self._preprocessor = CudaPreprocessor(spec, device, backend.form)
+            self._preprocessor = CudaPreprocessor(spec.input, device, backend.form)
             outputs = [device.address(output) for output in backend.outputs]
             self._postprocessor = CudaPostprocessor(
                 spec, device, outputs, backend.output_dtype, max_batch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,42 +9,18 @@ import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.head import CudaReader
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.detect.cuda.batch import MAX_IMAGES, THRESHOLDS, Batch
 from yolox_trt_ros.detect.cuda.runtime import Device
 
 MAX_CANDIDATES = 1024
-"""Boxes that enter NMS, as on the CPU; kCandidates in decode.cu."""
-MAX_LEVELS = 4
-"""kLevels in head.cuh."""
+"""Boxes that enter NMS, as on the CPU; kCandidates in decode.cuh."""
 BLOCK, RANKED, HELPERS = 128, 64, 4
-"""kBlock, kRanked and kHelpers in decode.cu."""
+"""kBlock, kRanked and kHelpers in decode.cuh."""
 LIKELY = 1024
 """Anchors above the threshold that are looked at all at once; more take turns."""
 
-LEVEL = np.dtype(
-    [
-        ('box', 'u8'),
-        ('objectness', 'u8'),
-        ('classes', 'u8'),
-        ('first', 'i4'),
-        ('cells', 'i4'),
-        ('columns', 'i4'),
-        ('stride', 'f4'),
-    ],
-    align=True,
-)
-HEAD = np.dtype(
-    [
-        ('level', LEVEL, MAX_LEVELS),
-        ('levels', 'i4'),
-        ('anchors', 'i4'),
-        ('classes', 'i4'),
-        ('logits', 'i4'),
-        ('grid', 'i4'),
-    ],
-    align=True,
-)
 WORK = np.dtype(
     [
         (name, 'u8')
@@ -80,7 +55,7 @@ class CudaPostprocessor:
     Args:
         spec: the model.
         device: where the kernels run.
-        outputs: addresses of the head outputs, [max_batch, …] each, in ``ModelSpec.outputs``'s
+        outputs: addresses of the head outputs, [max_batch, …] each, in ``HeadSpec.outputs``'s
             order.
         dtype: their type, float32 or float16.
         max_batch: most images of one call.
@@ -93,22 +68,20 @@ class CudaPostprocessor:
         self, spec: ModelSpec, device: Device, outputs: Sequence[int], dtype: Any, max_batch: int
     ) -> None:
         kind = _TYPES.get(np.dtype(dtype).name)
-        if len(spec.strides) > MAX_LEVELS or max_batch > MAX_IMAGES or kind is None:
+        if max_batch > MAX_IMAGES or kind is None:
             raise ConfigError(
-                f'expected at most {MAX_LEVELS} strides, batches of at most {MAX_IMAGES} and '
-                f'{" or ".join(_TYPES)} outputs, got {len(spec.strides)}, {max_batch} and '
-                f'{np.dtype(dtype).name}'
+                f'expected batches of at most {MAX_IMAGES} and {" or ".join(_TYPES)} outputs, '
+                f'got {max_batch} and {np.dtype(dtype).name}'
             )
-        self._spec = spec
+        reader = spec.head.cuda_reader(spec.input, outputs)
+        self._reader, self._classes = reader, spec.head.classes
         self._device = device
         self._max_batch = max_batch
         self._thresholds: Thresholds | None = None
-        self._head = _head(spec, outputs)
-        layout = 'kMaps' if spec.layout == 'per_level' else 'kConcatenated'
-        names = [f'{name}<{kind}, {layout}>' for name in ('sift', 'candidates')]
+        names = [f'{name}<{reader.reader}<{kind}>>' for name in ('sift', 'candidates')]
         names += ['trim', 'rank', 'overlap', 'keep']
         # Without contraction: overlaps on the threshold are then decided as on the CPU.
-        self._kernels = device.kernels('decode.cu', names, ('--fmad=false',))
+        self._kernels = device.kernels(reader.file, names, ('--fmad=false',))
         self._arrays = self._allocate()
         self._work = np.zeros(1, WORK)
         for name, array in self._arrays.items():
@@ -121,7 +94,7 @@ class CudaPostprocessor:
     def describe(self, thresholds: Thresholds, batch: Batch) -> None:
         """Write down what counts as a detection in a batch."""
         if thresholds != self._thresholds:
-            self._thresholds, self._limits = thresholds, _limits(thresholds, self._spec)
+            self._thresholds, self._limits = thresholds, _limits(thresholds, self._reader)
         if batch.limits is not self._limits:
             batch.record['thresholds'] = batch.limits = self._limits
             batch.changed = True
@@ -135,9 +108,9 @@ class CudaPostprocessor:
             result: address of a :meth:`new_result`; holds the detections once the stream has got
                 there.
         """
-        head, work, told = self._head, self._work, np.uint64(batch)
+        head, work, told = self._reader.head, self._work, np.uint64(batch)
         sift, candidates, trim, rank, overlap, keep = self._kernels
-        anchors = self._spec.anchors
+        anchors = self._reader.anchors
         sift((-(-anchors // BLOCK), images), (BLOCK,), (head, told, work))
         grid: tuple[int, ...] = (-(-min(anchors, LIKELY) * 32 // BLOCK), images)
         candidates(grid, (BLOCK,), (head, told, work))
@@ -164,14 +137,14 @@ class CudaPostprocessor:
         ]
 
     def _allocate(self) -> dict[str, Any]:
-        spec, batch, zeros = self._spec, self._max_batch, self._device.zeros
+        anchors, batch, zeros = self._reader.anchors, self._max_batch, self._device.zeros
         best = (batch, MAX_CANDIDATES)
         return {
-            'passed': zeros((batch, spec.anchors), np.int32),
+            'passed': zeros((batch, anchors), np.int32),
             'passed_count': zeros((batch,), np.uint32),
-            'keys': zeros((batch, spec.anchors * len(spec.labels)), np.uint64),
+            'keys': zeros((batch, anchors * self._classes), np.uint64),
             'counts': zeros((batch,), np.uint32),
-            'boxes': zeros((batch, spec.anchors, 4), np.float32),
+            'boxes': zeros((batch, anchors, 4), np.float32),
             'best_boxes': zeros((*best, 4), np.float32),
             'best_scores': zeros(best, np.float32),
             'best_classes': zeros(best, np.int32),
@@ -179,30 +152,9 @@ class CudaPostprocessor:
         }
 
 
-def _head(spec: ModelSpec, outputs: Sequence[int]) -> np.ndarray:
-    head = np.zeros(1, HEAD)
-    head['levels'], head['anchors'] = len(spec.strides), spec.anchors
-    head['classes'] = len(spec.labels)
-    head['logits'], head['grid'] = spec.scores == 'logit', spec.boxes == 'grid'
-    first = 0
-    for i, (stride, (rows, columns)) in enumerate(zip(spec.strides, spec.grids(), strict=True)):
-        level = head['level'][0, i : i + 1]
-        maps = outputs[3 * i : 3 * i + 3] if spec.layout == 'per_level' else [outputs[0]] * 3
-        level['box'], level['objectness'], level['classes'] = maps
-        level['first'], level['cells'], level['columns'] = first, rows * columns, columns
-        level['stride'] = stride
-        first += rows * columns
-    return head
-
-
-def _limits(thresholds: Thresholds, spec: ModelSpec) -> Any:
-    # No class probability exceeds 1, so objectness alone rules out nearly every anchor.
-    bound = thresholds.score
-    if spec.scores == 'logit':
-        inside = 0 < bound < 1
-        bound = math.log(bound / (1 - bound)) if inside else math.copysign(math.inf, bound - 0.5)
+def _limits(thresholds: Thresholds, reader: CudaReader) -> Any:
     limits = np.zeros((), THRESHOLDS)
-    limits['objectness'], limits['score'] = bound, thresholds.score
+    limits['first'], limits['score'] = reader.bound(thresholds.score), thresholds.score
     limits['iou'] = thresholds.nms_iou
     limits['class_agnostic'] = thresholds.class_agnostic
     limits['max_detections'] = min(thresholds.max_detections, MAX_CANDIDATES)

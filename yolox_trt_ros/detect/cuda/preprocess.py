@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.model import Letterbox, ModelSpec
+from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.detect.cuda.batch import IMAGE, Batch, Pixels, Source
 from yolox_trt_ros.detect.cuda.runtime import KERNELS, Device
 from yolox_trt_ros.pixel_formats import FORMATS
@@ -95,7 +95,7 @@ class CudaPreprocessor:
     source pixel of images that shrink by more than two, and converts its colour.
 
     Args:
-        spec: the model; its input width must be even.
+        spec: the model's input; its width must be even.
         device: where the kernels run.
         form: how the engine wants its input.
 
@@ -103,7 +103,7 @@ class CudaPreprocessor:
         ConfigError: the model's input cannot be written by these kernels.
     """
 
-    def __init__(self, spec: ModelSpec, device: Device, form: InputFormat | None = None) -> None:
+    def __init__(self, spec: InputSpec, device: Device, form: InputFormat | None = None) -> None:
         form = form or InputFormat()
         dtype = np.dtype(form.dtype)
         if spec.width % 2 or dtype.name not in _TYPES:

@@ -48,7 +48,7 @@ class Proof:
     Attributes:
         maps: of the head, finest level first.
         pictures: how many both models were run on.
-        scores, boxes: how the original's outputs follow from the maps; see ``ModelSpec``. The maps
+        scores, boxes: how the original's outputs follow from the maps; see ``YoloxHead``. The maps
             themselves are logits and grid boxes.
     """
 

@@ -27,7 +27,7 @@ struct Image {
 };
 
 struct Thresholds {
-  float objectness;  // in the network's own terms; no lower one can reach `score`
+  float first;  // in the network's own terms; no lower one can reach `score`
   float score;
   float iou;
   int class_agnostic;

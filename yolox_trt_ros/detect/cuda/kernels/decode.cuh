@@ -1,10 +1,11 @@
 // Head outputs to detections without a host synchronisation; six launches:
-//   sift        anchors whose objectness may do
+//   sift        anchors that may reach the score
 //   candidates  what of their classes exceeds the threshold, as keys that sort like detections
 //   trim        at most kCandidates of them, the best
 //   rank        puts them in order
 //   overlap     which box would suppress which
 //   keep        greedy suppression; writes the result and leaves everything ready for a next batch
+#pragma once
 #include "head.cuh"
 
 constexpr int kCandidates = 1024;         // boxes that enter suppression; cpu/postprocess.py agrees
@@ -37,6 +38,24 @@ struct Result {
   int count, padding[3];
 };
 
+// Ascending order of these keys is the order of detections: best score first, then lowest anchor,
+// then lowest class. Scores are positive, so their bits sort like their values.
+DEVICE Key key_of(float score, unsigned place) {
+  return static_cast<Key>(~__float_as_uint(score)) << 32 | place;
+}
+
+DEVICE float score_of(Key key) {
+  return __uint_as_float(~static_cast<unsigned>(key >> 32));
+}
+
+DEVICE bool overlaps(const Box& a, const Box& b, float iou) {
+  const float width = fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1);
+  const float height = fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1);
+  const float both = fmaxf(width, 0.0f) * fmaxf(height, 0.0f);
+  const float area_a = (a.x2 - a.x1) * (a.y2 - a.y1), area_b = (b.x2 - b.x1) * (b.y2 - b.y1);
+  return both > iou * (area_a + area_b - both);
+}
+
 DEVICE Key* keys_of(const Work& work, const Head& head, int image) {
   return work.keys + static_cast<long long>(image) * head.anchors * head.classes;
 }
@@ -59,7 +78,7 @@ DEVICE unsigned reserve(unsigned* count, unsigned size, int lane) {
 DEVICE unsigned rank_among(unsigned bits, int lane) { return __popc(bits & ((1u << lane) - 1)); }
 
 // Grid: x covers anchors, y images; kBlock threads.
-template <class T, int L>
+template <class Read>
 __global__ void __launch_bounds__(kBlock)
     sift(const Head head, const Batch* __restrict__ batch, const Work work) {
   const int image = blockIdx.y, anchor = blockIdx.x * kBlock + threadIdx.x;
@@ -67,8 +86,8 @@ __global__ void __launch_bounds__(kBlock)
   if (image >= batch->images) return;
   bool passes = false;
   if (anchor < head.anchors) {
-    const float raw = Reader<T, L>::objectness(head, level_of(head, anchor), image, anchor);
-    passes = raw >= batch->thresholds.objectness;
+    const float raw = Read::first(head, level_of(head, anchor), image, anchor);
+    passes = raw >= batch->thresholds.first;
   }
   const unsigned all = __ballot_sync(kWholeWarp, passes);
   if (all == 0) return;
@@ -78,14 +97,13 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 // One warp looks at one anchor: its box, then its classes, a lane each.
-template <class T, int L>
+template <class Read>
 DEVICE void inspect(const Head& head, const Thresholds& thresholds, float letterbox,
                     const Work& work, int image, int anchor, int lane) {
-  typedef Reader<T, L> Read;
   const int l = level_of(head, anchor);
   bool ok;
-  const Box box = decode_box<T, L>(head, l, image, anchor, letterbox, ok);
-  const float objectness = probability(head, Read::objectness(head, l, image, anchor));
+  const Box box = Read::box(head, l, image, anchor, letterbox, ok);
+  const float confidence = Read::confidence(head, l, image, anchor);
   Key* keys = keys_of(work, head, image);
   const unsigned first_key = static_cast<unsigned>(anchor) * head.classes;
   Key best = ~0ull;
@@ -95,13 +113,13 @@ DEVICE void inspect(const Head& head, const Thresholds& thresholds, float letter
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int c = begin + 32 * k;
-      score[k] = c < head.classes ? Read::score(head, l, image, anchor, c) : 0;
+      score[k] = c < head.classes ? Read::raw(head, l, image, anchor, c) : 0;
     }
     unsigned takers[kAtOnce], total = 0;
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int c = begin + 32 * k;
-      score[k] = objectness * probability(head, score[k]);
+      score[k] = confidence * Read::probability(head, score[k]);
       const bool take = ok && c < head.classes && score[k] > thresholds.score;
       undefined |= score[k] != score[k];
       if (take) best = min(best, key_of(score[k], first_key + c));
@@ -128,7 +146,7 @@ DEVICE void inspect(const Head& head, const Thresholds& thresholds, float letter
 }
 
 // Grid: x covers anchors that passed, as many as are likely, y images; kBlock threads.
-template <class T, int L>
+template <class Read>
 __global__ void __launch_bounds__(kBlock)
     candidates(const Head head, const Batch* __restrict__ batch, const Work work) {
   const int image = blockIdx.y, lane = threadIdx.x % 32;
@@ -137,7 +155,7 @@ __global__ void __launch_bounds__(kBlock)
   const unsigned n = work.passed_count[image], warps = kBlock / 32;
   const int* passed = work.passed + static_cast<long long>(image) * head.anchors;
   for (unsigned i = blockIdx.x * warps + threadIdx.x / 32; i < n; i += gridDim.x * warps) {
-    inspect<T, L>(head, thresholds, letterbox, work, image, passed[i], lane);
+    inspect<Read>(head, thresholds, letterbox, work, image, passed[i], lane);
   }
 }
 

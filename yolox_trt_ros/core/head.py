@@ -1,0 +1,94 @@
+"""What a detector needs of a model's head, whatever family it is of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.model import InputSpec, Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Boxes of one image before suppression, in any order.
+
+    Attributes:
+        xyxy: float32 (n, 4), corners in input pixels.
+        score: float32 (n,), above the threshold.
+        class_id: int (n,).
+    """
+
+    xyxy: np.ndarray
+    score: np.ndarray
+    class_id: np.ndarray
+
+
+Decode = Callable[[Sequence[np.ndarray], int, Thresholds], Candidates]
+"""Outputs of a batch in the order of ``HeadSpec.outputs``, which image of it, what counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class CudaReader:
+    """How CUDA kernels read a head; see ``detect/cuda/kernels/decode.cuh``.
+
+    Attributes:
+        file: in ``detect/cuda/kernels``; defines ``struct Head`` and the reader.
+        reader: C++ name of the reader's template, whose argument is the outputs' type.
+        head: the ``struct Head``, as a NumPy array (1,).
+        anchors: how many boxes one image may have at most.
+        bound: returns the smallest number that lets an anchor reach a score; the reader's
+            ``first`` is compared with it.
+    """
+
+    file: str
+    reader: str
+    head: np.ndarray
+    anchors: int
+    bound: Callable[[float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec(ABC):
+    """What the outputs of one model mean: the conventions of its family, and its own numbers.
+
+    Attributes:
+        family: name under which :mod:`detect.heads` knows it.
+        suppressed: whether the model gives final boxes, so that none suppresses another.
+        outputs: names of the outputs that are read, in the order in which they are.
+        classes: how many.
+    """
+
+    family: ClassVar[str]
+    suppressed: ClassVar[bool] = False
+
+    outputs: tuple[str, ...]
+    classes: int
+
+    @abstractmethod
+    def shapes(self, image: InputSpec) -> list[tuple[int, ...]]:
+        """Return the shape of each output for one image, without the batch."""
+
+    @abstractmethod
+    def decoder(self, image: InputSpec) -> Decode:
+        """Return what finds the candidates in the outputs, on the CPU."""
+
+    def cuda_reader(self, image: InputSpec, outputs: Sequence[int]) -> CudaReader:
+        """Return how CUDA kernels read the outputs.
+
+        Args:
+            image: the model's input.
+            outputs: their addresses, [max_batch, …] each.
+
+        Raises:
+            ConfigError: no kernel reads this head.
+        """
+        raise ConfigError(f'no CUDA kernel reads a {self.family} head yet: use a lane on cpu')
+
+    def about(self) -> dict[str, Any]:
+        """Return what the YAML beside the model would say of its head."""
+        return {'outputs': list(self.outputs)}

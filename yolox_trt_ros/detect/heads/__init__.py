@@ -1,0 +1,1 @@
+"""Families of detector heads: how each is recognised and read."""

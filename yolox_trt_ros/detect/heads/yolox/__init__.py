@@ -1,0 +1,1 @@
+"""YOLOX: per stride a map of boxes, of objectness and of classes."""
