@@ -5,8 +5,8 @@ from pathlib import Path
 
 import cv2
 
-from yolox_trt_ros.sim.rig import default_rig
 from yolox_trt_ros.sim.world.bodies import CLASSES as NAMES
+from yolox_trt_ros.sim.world.rig import default_rig
 from yolox_trt_ros.sim.world.world import World
 
 

@@ -6,8 +6,8 @@ import pytest
 from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, RigConfig
 from yolox_trt_ros.ros.camera_sim_node import truth_message
 from yolox_trt_ros.sim.encode import encode
-from yolox_trt_ros.sim.rig import PinholeCamera
 from yolox_trt_ros.sim.streams import Shot
+from yolox_trt_ros.sim.world.rig import PinholeCamera
 from yolox_trt_ros.sim.world.truth import GroundTruth
 
 

@@ -23,10 +23,9 @@ from yolox_trt_ros.core.frame import Frame, check_layout
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.sim import loops
 from yolox_trt_ros.sim.encode import HEAD_ROOM, encode, fit
-from yolox_trt_ros.sim.prerender import prerender
 from yolox_trt_ros.sim.sources import FolderSource, VideoSource, open_source, played
 from yolox_trt_ros.sim.streams import CameraStreams, Shot, StreamCount, Ticks, to_frame
-from yolox_trt_ros.sim.world_source import WorldSource, remove_drafts
+from yolox_trt_ros.sim.world_source import WorldSource, prerender, remove_drafts
 
 WIDTH, HEIGHT = 48, 32
 
@@ -407,7 +406,7 @@ def test_rendering_is_given_up_and_leaves_no_process(cache: Path) -> None:
     assert any(source.missing() for source in sources)
     children = Path(f'/proc/self/task/{threading.get_native_id()}/children').read_text()
     commands = [Path(f'/proc/{pid}/cmdline').read_bytes() for pid in children.split()]
-    assert not [command for command in commands if b'prerender' in command]
+    assert not [command for command in commands if b'sim.world_source' in command]
 
 
 def test_cache_folder_that_cannot_be_written(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

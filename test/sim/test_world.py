@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.sim.rig import PinholeCamera, default_rig
 from yolox_trt_ros.sim.world import dataset, scene, truth
 from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.sim.world.rig import PinholeCamera, default_rig
 from yolox_trt_ros.sim.world.stage import number_colour, numbers
 from yolox_trt_ros.sim.world.world import World
 

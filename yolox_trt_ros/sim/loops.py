@@ -9,10 +9,9 @@ from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError, StoppedError
 from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.sim.encode import EncodedImage, encode, fit
-from yolox_trt_ros.sim.prerender import prerender
 from yolox_trt_ros.sim.sources import Source, open_source, played, source_name
 from yolox_trt_ros.sim.world.truth import GroundTruth
-from yolox_trt_ros.sim.world_source import WorldSource
+from yolox_trt_ros.sim.world_source import WorldSource, prerender
 
 CACHE_BYTES = 2 << 30
 """Most memory that encoded pictures may take; loops that do not fit are encoded while they play."""

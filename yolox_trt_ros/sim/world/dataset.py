@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
-from yolox_trt_ros.sim.rig import PinholeCamera, default_rig
+from yolox_trt_ros.sim.world.rig import PinholeCamera, default_rig
 from yolox_trt_ros.sim.world.truth import GroundTruth
 from yolox_trt_ros.sim.world.world import World
 

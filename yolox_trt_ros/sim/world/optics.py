@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from yolox_trt_ros.core.errors import MissingDependencyError
-from yolox_trt_ros.sim.rig import PinholeCamera
 from yolox_trt_ros.sim.world.conditions import Conditions
+from yolox_trt_ros.sim.world.rig import PinholeCamera
 
 try:
     import cv2

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from yolox_trt_ros.core.errors import MissingDependencyError
-from yolox_trt_ros.sim.rig import PinholeCamera
 from yolox_trt_ros.sim.world.mesh import Mesh
+from yolox_trt_ros.sim.world.rig import PinholeCamera
 
 try:
     from panda3d import core as p3d

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from yolox_trt_ros.sim.rig import PinholeCamera
 from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.sim.world.rig import PinholeCamera
 
 MIN_HEIGHT, MIN_VISIBILITY, MIN_INSIDE, MIN_TRANSMISSION = 1 / 40, 0.3, 0.12, 0.12
 """A road user is labelled if it is at least this share of the image height tall (16 px of 640),

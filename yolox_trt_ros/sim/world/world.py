@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 
-from yolox_trt_ros.sim.rig import PinholeCamera
 from yolox_trt_ros.sim.world import scene as scenes
 from yolox_trt_ros.sim.world.optics import Optics
+from yolox_trt_ros.sim.world.rig import PinholeCamera
 from yolox_trt_ros.sim.world.scene import Scene
 from yolox_trt_ros.sim.world.stage import Target, numbers
 from yolox_trt_ros.sim.world.street import GROUND, Street
