@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
-from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
 from yolox_trt_ros.bags import mcap_records as mcap
-from yolox_trt_ros.bags.limits import Clock, Limits, size_text
 from yolox_trt_ros.bags.mcap_scan import Scan
 from yolox_trt_ros.bags.names import is_topic, is_type, plain
 from yolox_trt_ros.bags.packing import CODECS, DamageError, unpack
 from yolox_trt_ros.bags.rosbags_library import interfaces
-from yolox_trt_ros.bags.storage import (
-    LAST_NS,
-    Chunk,
-    Contents,
-    FileTopic,
-    Losses,
-    Message,
-    Source,
-    Warn,
-    in_order,
-)
+from yolox_trt_ros.bags.storage import LAST_NS, Chunk, Contents, FileTopic, Message, Storage
 
 FORMATS = {
     'ros2msg': interfaces.MessageDefinitionFormat.MSG,
@@ -46,71 +33,25 @@ class Schema(NamedTuple):
     definition: interfaces.MessageDefinition | None
 
 
-class McapFile:
-    """An MCAP file that is open for reading; whatever of it is whole.
-
-    Args:
-        path: of the file.
-        limits: what reading it may take.
-        warn: called with each loss.
-
-    Attributes:
-        path: of the file.
-        kind: for people.
-        contents: topics, times and counts.
-
-    Raises:
-        BagError: it takes more than the limits.
-        DamageError: it is no MCAP.
-    """
+class McapFile(Storage):
+    """An MCAP file."""
 
     kind = 'mcap'
 
-    def __init__(self, path: Path, limits: Limits, warn: Warn) -> None:
-        self.path, self.limits = path, limits
-        self.losses = Losses(path, warn)
-        self.source = Source(path)
-        self.clock = Clock(limits, path, self.source.size)
-        self._clear()
-        try:
-            if self.source.read(len(mcap.MAGIC), 0) != mcap.MAGIC:
-                raise DamageError('is not an MCAP file')
-            self._open()
-        except BaseException:
-            self.source.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self.source.close()
-
-    def messages(self, ids: Collection[int], start_ns: int, stop_ns: int) -> Iterator[Message]:
-        """Yield the messages of some topics in the order of their times.
-
-        A damaged chunk is reported and left out.
-        """
-        return in_order(self.chunks, self._read, ids, start_ns, stop_ns, self.limits)
-
     # -- opening -------------------------------------------------------------------------------
 
-    def _clear(self) -> None:
-        self.contents = Contents()
-        self.chunks: list[Chunk] = []
-        self.reported: set[int] = set()
-        """Where chunks begin that are known to be damaged."""
-        self.scanned = False
-        self._schemas: dict[int, Schema] = {}
-        self._conflicts = False
-
     def _open(self) -> None:
+        if self.source.read(len(mcap.MAGIC), 0) != mcap.MAGIC:
+            raise DamageError('is not an MCAP file')
+        self.scanned, why = False, ''
+        self._schemas: dict[int, Schema] = {}
         try:
             if self._read_summary():
                 return
         except DamageError as error:
             why = str(error)
-        else:
-            why = ''
-        self._clear()
+        self.contents, self.chunks, self._schemas = Contents(), [], {}
+        self.reported.clear()
         self.scanned = True
         Scan(self).run(why)
 
@@ -289,21 +230,3 @@ class McapFile:
         for what, count in wrong.items() if not self.scanned else ():
             self.losses.add(f'{count} messages {what} at byte {chunk.offset} are left out')
         return found
-
-    def lost_chunk(self, at: int, size: int, whole: int, lost: int, why: str) -> None:
-        """Say that a chunk is not whole, once.
-
-        Args:
-            at, size: where it lies, bytes.
-            whole: messages in front of the damage, which are read.
-            lost: messages that are known to be lost; 0 if nothing says how many.
-            why: what is wrong.
-        """
-        if at not in self.reported:
-            self.reported.add(at)
-            behind = f' behind {whole} messages' if whole else ''
-            messages = f', {lost} messages' if lost else ''
-            self.losses.add(
-                f'the chunk at byte {at} ({size_text(size)}{messages}) is damaged{behind} and '
-                f'left out: {why}'
-            )

@@ -7,25 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from struct import Struct
 
-from yolox_trt_ros.bags.limits import Clock, Limits, size_text
+from yolox_trt_ros.bags.limits import size_text
 from yolox_trt_ros.bags.names import decoded, plain
 from yolox_trt_ros.bags.packing import DamageError, unpack
 from yolox_trt_ros.bags.rosbags_library import interfaces
-from yolox_trt_ros.bags.storage import (
-    LAST_NS,
-    Chunk,
-    Contents,
-    FileTopic,
-    Losses,
-    Message,
-    Source,
-    Warn,
-    in_order,
-)
+from yolox_trt_ros.bags.storage import LAST_NS, Chunk, Contents, FileTopic, Message, Storage
 from yolox_trt_ros.core.errors import BagError
 
 MAGIC = b'#ROSBAG V'
@@ -39,47 +28,15 @@ CHUNK_START = re.compile(rb'[\s\S]{8}compression=(?:none|bz2|lz4)')
 Header = dict[bytes, bytes]
 
 
-class Ros1File:
-    """A ROS 1 bag that is open for reading; whatever of it is whole.
-
-    Args:
-        path: of the file.
-        limits: what reading it may take.
-        warn: called with each loss.
-
-    Raises:
-        BagError: it takes more than the limits.
-        DamageError: it is no ROS 1 bag of version 2.0, or encrypted.
-    """
+class Ros1File(Storage):
+    """A ROS 1 bag; its messages come as ROS 1 wrote them."""
 
     kind = 'ROS 1'
-
-    def __init__(self, path: Path, limits: Limits, warn: Warn) -> None:
-        self.path, self._limits = path, limits
-        self._losses = Losses(path, warn)
-        self._source = Source(path)
-        self._clock = Clock(limits, path, self._source.size)
-        self.contents = Contents()
-        self._chunks: list[Chunk] = []
-        self._reported: set[int] = set()
-        try:
-            self._open()
-        except BaseException:
-            self._source.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._source.close()
-
-    def messages(self, ids: Collection[int], start_ns: int, stop_ns: int) -> Iterator[Message]:
-        """Yield the messages of some topics, as ROS 1 wrote them, in the order of their times."""
-        return in_order(self._chunks, self._read, ids, start_ns, stop_ns, self._limits)
 
     # -- opening -------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        begin = self._source.read(len(VERSION), 0)
+        begin = self.source.read(len(VERSION), 0)
         if begin != VERSION:
             raise DamageError(
                 f'is a ROS 1 bag of another version ({plain(decoded(begin).strip())}); "rosbag '
@@ -91,9 +48,9 @@ class Ros1File:
                 raise BagError(f'{self.path}: is an encrypted ROS 1 bag, which only ROS 1 reads')
             self._index(header)
         except DamageError as error:
-            self.contents, self._chunks = Contents(), []
+            self.contents, self.chunks = Contents(), []
             self._scan()
-            self._losses.add(
+            self.losses.add(
                 f'{error}; read from its start instead: {self.contents.count} messages are whole'
             )
 
@@ -103,14 +60,14 @@ class Ros1File:
         Raises:
             DamageError: it is missing, or does not fit the file.
         """
-        at, size = int.from_bytes(header.get(b'index_pos', b''), 'little'), self._source.size
+        at, size = int.from_bytes(header.get(b'index_pos', b''), 'little'), self.source.size
         if not len(VERSION) < at < size:
             raise DamageError('has no index: the recording was interrupted, or the file is cut off')
         chunks: list[tuple[Header, bytes]] = []
         while at < size:
-            self._clock.check()
+            self.clock.check()
             record, data_at, end = self._record(at)
-            data = self._source.read(end - data_at, data_at)
+            data = self.source.read(end - data_at, data_at)
             if _op(record) == CONNECTION:
                 self._connection(record, data)
             elif _op(record) == CHUNK_INFO:
@@ -128,7 +85,7 @@ class Ros1File:
         record, _, end = self._record(at)
         start_ns, end_ns = _time(info, b'start_time'), _time(info, b'end_time')
         counts = dict(COUNTS.iter_unpack(data[: len(data) // COUNTS.size * COUNTS.size]))
-        fits = last <= at and _op(record) == CHUNK and end <= self._source.size
+        fits = last <= at and _op(record) == CHUNK and end <= self.source.size
         known = counts.keys() <= self.contents.topics.keys()
         codec = record.get(b'compression') in CODECS
         if not (fits and known and codec and start_ns <= end_ns < LAST_NS):
@@ -141,13 +98,13 @@ class Ros1File:
             self.contents.topics[number].count += count
         self.contents.count += sum(counts.values())
         self.contents.span(chunk.start_ns, chunk.end_ns)
-        self._chunks.append(chunk)
+        self.chunks.append(chunk)
 
     def _scan(self) -> None:
         """Read the file from start to end."""
-        at, size = len(VERSION), self._source.size
+        at, size = len(VERSION), self.source.size
         while at < size:
-            self._clock.check()
+            self.clock.check()
             try:
                 header, data_at, end = self._record(at)
             except DamageError:
@@ -157,7 +114,7 @@ class Ros1File:
             if kind == CHUNK:
                 self._chunk(header, at, data_at, end)
             elif kind == CONNECTION:
-                self._connection(header, self._source.read(end - data_at, data_at))
+                self._connection(header, self.source.read(end - data_at, data_at))
             at = end
 
     def _record(self, at: int) -> tuple[Header, int, int]:
@@ -174,24 +131,24 @@ class Ros1File:
             raise DamageError('a record without its kind')
         (length,) = U32.unpack(self._exactly(4, at + 4 + size))
         data_at = at + 8 + size
-        if data_at + length > self._source.size and _op(header) != CHUNK:
+        if data_at + length > self.source.size and _op(header) != CHUNK:
             raise DamageError('a record that is cut off')
         return header, data_at, data_at + length
 
     def _exactly(self, count: int, at: int) -> bytes:
-        data = self._source.read(count, at)
+        data = self.source.read(count, at)
         if len(data) < count:
             raise DamageError('a record that is cut off')
         return data
 
     def _behind_damage(self, at: int) -> int:
         """Return where the next chunk begins behind bytes that are no record."""
-        start, size = at, self._source.size
+        start, size = at, self.source.size
         at += 1
         found = size
         while at < size and found == size:
-            self._clock.check()
-            window = self._source.read(WINDOW + 64, at)
+            self.clock.check()
+            window = self.source.read(WINDOW + 64, at)
             for place in CHUNK_START.finditer(window):
                 try:
                     header, _, end = self._record(at + place.start())
@@ -201,7 +158,7 @@ class Ros1File:
                     found = at + place.start()
                     break
             at += WINDOW
-        self._losses.add(f'{size_text(found - start)} from byte {start} on contain no whole record')
+        self.losses.add(f'{size_text(found - start)} from byte {start} on contain no whole record')
         return found
 
     def _chunk(self, header: Header, at: int, data_at: int, end: int) -> None:
@@ -213,9 +170,9 @@ class Ros1File:
                 counts[number] += 1
                 times[0], times[1] = min(times[0], t_ns), max(times[1], t_ns)
         except DamageError as error:
-            self._lost(at, end - at, sum(counts.values()), str(error))
-        if end > self._source.size:
-            self._losses.add(
+            self.lost_chunk(at, end - at, sum(counts.values()), 0, str(error))
+        if end > self.source.size:
+            self.losses.add(
                 f'ends within the chunk at byte {at}: {sum(counts.values())} whole messages of it '
                 'are there'
             )
@@ -250,16 +207,8 @@ class Ros1File:
             for message in self._in_chunk(header, data_at, end):
                 found.append(message)
         except DamageError as error:
-            self._lost(chunk.offset, chunk.size, len(found), str(error))
+            self.lost_chunk(chunk.offset, chunk.size, len(found), 0, str(error))
         return found
-
-    def _lost(self, at: int, size: int, whole: int, why: str) -> None:
-        if at not in self._reported:
-            self._reported.add(at)
-            self._losses.add(
-                f'the chunk at byte {at} ({size_text(size)}) is damaged behind {whole} messages '
-                f'and left out: {why}'
-            )
 
     def _in_chunk(
         self, header: Header, data_at: int, end: int, describe: bool = False
@@ -272,11 +221,11 @@ class Ros1File:
         codec, size = header.get(b'compression', b''), _u32(header, b'size')
         if codec not in CODECS:
             raise DamageError(f'unknown compression "{plain(decoded(codec))}"')
-        there = min(end, self._source.size) - data_at
-        self._limits.check_memory(there, f'{self.path}: the chunk at byte {data_at}')
-        packed = self._source.read(there, data_at)
-        data = unpack(packed, CODECS[codec], size, self._limits)
-        if end <= self._source.size and len(data) != size:
+        there = min(end, self.source.size) - data_at
+        self.limits.check_memory(there, f'{self.path}: the chunk at byte {data_at}')
+        packed = self.source.read(there, data_at)
+        data = unpack(packed, CODECS[codec], size, self.limits)
+        if end <= self.source.size and len(data) != size:
             raise DamageError(f'{len(data)} of {size} bytes unpack')
         at = 0
         while at + 4 <= len(data):

@@ -10,13 +10,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolox_trt_ros.bags.limits import Clock, Limits
 from yolox_trt_ros.bags.names import plain
 from yolox_trt_ros.bags.packing import DamageError
 from yolox_trt_ros.bags.rosbags_library import interfaces
 from yolox_trt_ros.bags.sqlite_pages import MAGIC, Pages
 from yolox_trt_ros.bags.sqlite_salvage import FORMATS, Salvaged
-from yolox_trt_ros.bags.storage import LAST_NS, Contents, FileTopic, Losses, Message, Source, Warn
+from yolox_trt_ros.bags.storage import LAST_NS, FileTopic, Message, Storage
 from yolox_trt_ros.core.errors import BagError
 
 MAPPED_BYTES = 1 << 40
@@ -37,55 +36,37 @@ MOST_IDS = 500
 JOURNALS = ('-wal', '-journal')
 
 
-class SqliteFile:
-    """A ``.db3`` file that is open for reading; whatever of it is whole.
+class SqliteFile(Storage):
+    """A ``.db3`` file.
 
     Nothing in the file is executed: topics and messages have to be plain tables, and SQLite is
     allowed to read these alone. A file that is not so, or damaged, is read page by page.
-
-    Args:
-        path: of the file.
-        limits: what reading it may take.
-        warn: called with each loss.
-
-    Raises:
-        BagError: it takes more than the limits.
-        DamageError: it is no bag.
     """
 
     kind = 'sqlite3'
+    _database: sqlite3.Connection | None = None
+    _salvaged: Salvaged | None = None
+    _copy: tempfile.TemporaryDirectory[str] | None = None
 
-    def __init__(self, path: Path, limits: Limits, warn: Warn) -> None:
-        self.path, self._limits = path, limits
-        self._losses = Losses(path, warn)
-        self._source = Source(path)
-        self._clock = Clock(limits, path, self._source.size)
-        self.contents = Contents()
-        self._database: sqlite3.Connection | None = None
-        self._salvaged: Salvaged | None = None
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
+    def _open(self) -> None:
+        pages = Pages(self.source, self.limits, self.clock)
         try:
-            pages = Pages(self._source, limits, self._clock)
-            try:
-                if pages.whole_count < pages.expected and not self._journals():
-                    raise DamageError(
-                        f'is cut off: {pages.whole_count} of its {pages.expected} pages are there'
-                    )
-                self._connect()
-                self._read_topics()
-            except (DamageError, sqlite3.Error, OverflowError, UnicodeError) as error:
-                self._check_stopped(error)
-                self._salvage(str(error))
-        except BaseException:
-            self.close()
-            raise
+            if pages.whole_count < pages.expected and not self._journals():
+                raise DamageError(
+                    f'is cut off: {pages.whole_count} of its {pages.expected} pages are there'
+                )
+            self._connect()
+            self._read_topics()
+        except (DamageError, sqlite3.Error, OverflowError, UnicodeError) as error:
+            self._check_stopped(error)
+            self._salvage(str(error))
 
     def close(self) -> None:
         """Close the file, and remove copies of it."""
         if self._database:
             self._database.close()
         self._database = None
-        self._source.close()
+        super().close()
         if self._copy:
             self._copy.cleanup()
         self._copy = None
@@ -101,7 +82,7 @@ class SqliteFile:
         path, options = self.path, '?immutable=1'
         if journals := self._journals():
             path, options = self._copied(journals), ''
-            self._losses.add(
+            self.losses.add(
                 f'the recording was interrupted: what is in {journals[0].name} is read too, from a '
                 'copy'
             )
@@ -113,10 +94,10 @@ class SqliteFile:
         )
         database = self._database
         if sys.version_info >= (3, 11):
-            most = min(self._limits.memory_bytes, 2**31 - 1)
+            most = min(self.limits.memory_bytes, 2**31 - 1)
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
         database.text_factory = lambda raw: raw.decode('utf-8', 'surrogateescape')
-        database.set_progress_handler(lambda: self._clock.over, STEPS)
+        database.set_progress_handler(lambda: self.clock.over, STEPS)
         if journals:
             database.execute('SELECT count(*) FROM sqlite_master').fetchone()  # takes them in
         database.set_authorizer(_allow)
@@ -131,9 +112,9 @@ class SqliteFile:
             BagError: it takes more disk than the limit.
         """
         size = sum(file.stat().st_size for file in (self.path, *journals))
-        limit = self._limits.disk_for(self.path)
+        limit = self.limits.disk_for(self.path)
         if size > limit:
-            raise self._limits.disk_error(self.path, limit)
+            raise self.limits.disk_error(self.path, limit)
         self._copy = tempfile.TemporaryDirectory(prefix='yolox_trt_ros_bag_')
         try:
             for file in (self.path, *journals):
@@ -157,7 +138,7 @@ class SqliteFile:
         for row in self._all(f'SELECT {", ".join(names + more)} FROM topics'):
             number, *words = row
             if not isinstance(number, int) or not all(isinstance(word, str) for word in words):
-                self._losses.add(f'a topic with columns of wrong types is left out: {plain(row)}')
+                self.losses.add(f'a topic with columns of wrong types is left out: {plain(row)}')
                 continue
             name, kind, encoding, qos, digest = words
             self.contents.topics[number] = FileTopic(
@@ -208,7 +189,7 @@ class SqliteFile:
                 unknown += all_of_it
         for count, what in ((unknown, 'no topic'), (odd, 'invalid times')):
             if count:
-                self._losses.add(f'{count} messages with {what} are left out')
+                self.losses.add(f'{count} messages with {what} are left out')
         self.contents.count = sum(topic.count for topic in self.contents.topics.values())
         if self.contents.count:
             ((first,),) = self._all(f'SELECT min(timestamp) FROM messages WHERE {right}')
@@ -229,13 +210,13 @@ class SqliteFile:
             KeyboardInterrupt: a signal has come.
         """
         if isinstance(error, sqlite3.OperationalError) and 'interrupted' in str(error):
-            if self._clock.over:
-                raise self._clock.error() from error
+            if self.clock.over:
+                raise self.clock.error() from error
             raise KeyboardInterrupt from error
 
     def _salvage(self, why: str) -> None:
         self._salvaged = Salvaged(
-            Pages(self._source, self._limits, self._clock), self._clock, self._losses, why
+            Pages(self.source, self.limits, self.clock), self.clock, self.losses, why
         )
         self.contents = self._salvaged.contents
 
@@ -269,7 +250,7 @@ class SqliteFile:
         if len(wanted) <= MOST_IDS:
             what += f' AND topic_id IN ({",".join("?" * len(wanted))})'
             values += wanted
-        self._clock.restart()
+        self.clock.restart()
         if self._sorts(f'SELECT id {what} ORDER BY timestamp', values):
             rows: Any = self._one_by_one(what, values)
         else:
@@ -283,9 +264,9 @@ class SqliteFile:
                 yield (t_ns, topic, data), row_id
             else:
                 wrong += 1
-            self._clock.restart()
+            self.clock.restart()
         if wrong:
-            self._losses.add(f'{wrong} rows have no bytes and are left out')
+            self.losses.add(f'{wrong} rows have no bytes and are left out')
 
     def _sorts(self, query: str, values: Sequence[Any]) -> bool:
         """Return whether SQLite would sort, because nothing is in order of time already."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from yolox_trt_ros.bags.limits import Limits, size_text
+from yolox_trt_ros.bags.limits import Clock, Limits, size_text
 from yolox_trt_ros.bags.packing import DamageError
 from yolox_trt_ros.bags.rosbags_library import interfaces
 from yolox_trt_ros.core.errors import BagError
@@ -58,20 +59,6 @@ class Contents:
     def span(self, start_ns: int, end_ns: int) -> None:
         """Let the time of the file reach from one time to the other."""
         self.start_ns, self.end_ns = min(self.start_ns, start_ns), max(self.end_ns, end_ns)
-
-
-class Storage(Protocol):
-    """One file that is open for reading."""
-
-    path: Path
-    kind: str
-    contents: Contents
-
-    def messages(self, ids: Collection[int], start_ns: int, stop_ns: int) -> Iterator[Message]:
-        """Yield the messages of some topics in the order of their times."""
-
-    def close(self) -> None:
-        """Close the file."""
 
 
 class Source:
@@ -211,3 +198,76 @@ class Losses:
         if sentence not in self._said:
             self._said.add(sentence)
             self._warn(f'{self._path}: {sentence}')
+
+
+class Storage(ABC):
+    """One file that is open for reading; whatever of it is whole.
+
+    Args:
+        path: of the file.
+        limits: what reading it may take.
+        warn: called with each loss.
+
+    Attributes:
+        kind: its format, for people.
+        contents: topics, times and counts.
+        chunks: where its messages lie, for those formats that have chunks.
+        reported: where chunks begin that are known to be damaged.
+
+    Raises:
+        BagError: it takes more than the limits.
+        DamageError: it is no file of this format.
+    """
+
+    kind = ''
+
+    def __init__(self, path: Path, limits: Limits, warn: Warn) -> None:
+        self.path, self.limits = path, limits
+        self.losses = Losses(path, warn)
+        self.source = Source(path)
+        self.clock = Clock(limits, path, self.source.size)
+        self.contents = Contents()
+        self.chunks: list[Chunk] = []
+        self.reported: set[int] = set()
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Find topics, times, counts and chunks."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self.source.close()
+
+    def messages(self, ids: Collection[int], start_ns: int, stop_ns: int) -> Iterator[Message]:
+        """Yield the messages of some topics in the order of their times.
+
+        A damaged chunk is reported and left out.
+        """
+        return in_order(self.chunks, self._read, ids, start_ns, stop_ns, self.limits)
+
+    def _read(self, chunk: Chunk) -> list[Message]:
+        """Return the messages of a chunk; what is wrong with it is reported."""
+        raise NotImplementedError
+
+    def lost_chunk(self, at: int, size: int, whole: int, lost: int, why: str) -> None:
+        """Say that a chunk is not whole, once.
+
+        Args:
+            at, size: where it lies, bytes.
+            whole: messages in front of the damage, which are read.
+            lost: messages that are known to be lost; 0 if nothing says how many.
+            why: what is wrong.
+        """
+        if at not in self.reported:
+            self.reported.add(at)
+            behind = f' behind {whole} messages' if whole else ''
+            messages = f', {lost} messages' if lost else ''
+            self.losses.add(
+                f'the chunk at byte {at} ({size_text(size)}{messages}) is damaged{behind} and '
+                f'left out: {why}'
+            )
