@@ -27,7 +27,9 @@ from yolox_trt_ros.vehicle_files import PROFILE_SUFFIX, load_profile
 if TYPE_CHECKING:
     from yolox_trt_ros.detect.backends.tensorrt import Engine
     from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+    from yolox_trt_ros.engine.cache import CachedEngine
     from yolox_trt_ros.engine.lanes import LaneEngine
+    from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
 DEFAULT_MODEL = 'edge_n'
 CPU_LANE_NICENESS = 10
@@ -117,12 +119,18 @@ def tensorrt_engine(lane: LaneConfig, engine: LaneEngine) -> tuple[Engine, CudaD
         EngineError: the engine was removed or damaged since.
         MissingDependencyError: there is no GPU, or CuPy is missing.
     """
+    return loadable(lane.device, engine.tensorrt, engine.load())
+
+
+def loadable(
+    device: str, tensorrt: TensorRT, cached: CachedEngine
+) -> tuple[Engine, CudaDevice, int | None]:
+    """Return an engine of the cache as :func:`tensorrt_engine` does."""
     from yolox_trt_ros.detect.backends.tensorrt import Engine
     from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 
-    kind, _, number = lane.device.partition(':')
+    kind, _, number = device.partition(':')
     core = int(number) if kind == 'dla' else None
-    cached, tensorrt = engine.load(), engine.tensorrt
     quanta = {tensor['name']: tensor['quantum'] for tensor in cached.facts['tensors']}
     content = Engine(tensorrt.module, tensorrt.logger, cached.engine, cached.path.name, quanta)
     return content, CudaDevice(0 if core is not None else int(number)), core

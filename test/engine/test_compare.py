@@ -16,9 +16,9 @@ from test_runtime import HostMemory, Stream
 from tiny_models import write_identity
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.cli.engine_run import EngineRun
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.detect.backends.tensorrt import Engine
+from yolox_trt_ros.detect.backends.tensorrt_run import EngineRun
 from yolox_trt_ros.engine.builder import build_engine
 from yolox_trt_ros.engine.compare import compare_engine, compare_models, inner_tensors
 from yolox_trt_ros.engine.half import to_half

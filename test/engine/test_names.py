@@ -47,7 +47,7 @@ OBJECTS = {
     'detect/backends/tensorrt_tensors.py': {
         'engine': 'ICudaEngine', 'context': 'IExecutionContext',
     },
-    'cli/engine_run.py': {
+    'detect/backends/tensorrt_run.py': {
         'self._engine': 'ICudaEngine', 'self._context': 'IExecutionContext',
     },
 }  # fmt: skip

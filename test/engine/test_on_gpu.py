@@ -17,7 +17,6 @@ from matching import differences
 from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.cli.engine_run import EngineRun
 from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import load_model, make_detector, tensorrt_engine
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, ModelConfig
@@ -25,6 +24,7 @@ from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
+from yolox_trt_ros.detect.backends.tensorrt_run import EngineRun
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.compare import compare_engine, inner_tensors
 from yolox_trt_ros.engine.cuda_devices import cuda_driver

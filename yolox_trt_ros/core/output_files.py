@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,24 +35,56 @@ def write_whole(file: Path, content: str | bytes) -> None:
                 stream.write(data)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, data)
+        replace_file(target, data)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise YoloxTrtRosError(f'{one_line(file)}: cannot be written: {error.strerror}') from error
 
 
-def _replace(target: Path, data: bytes) -> None:
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix='.', suffix='.part')
+def replace_file(
+    target: Path, data: bytes, *, mode: int | None = None, durable: bool = False
+) -> None:
+    """Write a regular file so that readers find the old content or the new one.
+
+    Args:
+        target: where to, in a folder that exists.
+        data: the new content.
+        mode: its permissions; None: those of the old file, or as the umask says.
+        durable: whether that holds after a power cut, too; takes time.
+
+    Raises:
+        OSError: it cannot be written; the old content stays.
+    """
+    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=_draft(target))
     try:
         with os.fdopen(handle, 'wb') as stream:
             stream.write(data)
-            os.fchmod(stream.fileno(), _mode(target))
+            os.fchmod(stream.fileno(), _mode(target) if mode is None else mode)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(draft, target)
     except BaseException:
         with suppress(OSError):
             os.unlink(draft)
         raise
+    if durable:
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def drafts(target: Path) -> Iterator[Path]:
+    """Yield what processes that were killed left while they wrote a file."""
+    return target.parent.glob(f'{glob.escape(_draft(target))}*')
+
+
+def _draft(target: Path) -> str:
+    """Return how the names of a file's drafts begin: with its own, as far as names may be long."""
+    return f'.{target.name[-50:]}.'
 
 
 def _mode(target: Path) -> int:

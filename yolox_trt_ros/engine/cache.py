@@ -8,7 +8,6 @@ engine lies a JSON file (its sidecar) with the key in clear and the engine's che
 from __future__ import annotations
 
 import fcntl
-import glob
 import hashlib
 import json
 import os
@@ -21,12 +20,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from yolox_trt_ros.core.errors import EngineError
+from yolox_trt_ros.core.output_files import drafts, replace_file
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.text_files import member, parse_json
 from yolox_trt_ros.engine.trust import UntrustedError, check_folder, open_lock, read_own
 
 SIDECAR_FORMAT = 1
 MOST_BYTES, MOST_SIDECAR_BYTES = 8 << 30, 16 << 20
+MODE = 0o644
+"""Of the files, whatever the umask is: those that a group may write are not trusted."""
 Policy = Literal['auto', 'never']
 
 
@@ -216,8 +218,7 @@ class EngineCache:
     def _remove_drafts(self, key: EngineKey) -> None:
         """Remove what a killed process was writing under the key's lock, which is held."""
         for suffix in ('.engine', '.json'):
-            name = self.path(key).with_suffix(suffix).name
-            for draft in self.folder.glob(f'.{glob.escape(name)}.*'):
+            for draft in drafts(self.path(key).with_suffix(suffix)):
                 with suppress(OSError):
                     draft.unlink()
 
@@ -242,8 +243,9 @@ class EngineCache:
         try:
             # A reader that comes between the two finds a checksum that is not right, and waits
             # for the lock.
-            write_atomically(path, engine)
-            write_atomically(path.with_suffix('.json'), json.dumps(sidecar, indent=1).encode())
+            replace_file(path, engine, mode=MODE, durable=True)
+            text = json.dumps(sidecar, indent=1)
+            replace_file(path.with_suffix('.json'), text.encode(), mode=MODE, durable=True)
         except OSError as error:
             raise EngineError(
                 f'the engine was built, but its {len(engine) >> 20} MiB cannot be kept in '
@@ -276,24 +278,3 @@ class EngineCache:
             f'the engine cache {self.folder} cannot be written: {error.strerror}: make it '
             'writable, or set engines.folder'
         )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers find the old content or the new, after a power cut too."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
 from yolox_trt_ros.core.model_file import check_external_data, check_model_file, unparsable
 from yolox_trt_ros.core.model_limits import check_repeats
+from yolox_trt_ros.core.output_files import write_whole
 
 try:
     import onnx
@@ -65,39 +64,10 @@ def write_onnx(model: ModelProto, path: Path) -> None:
     """Write a model whole or not at all, its weights inside.
 
     Raises:
-        ModelError: the folder or the file cannot be written, or the model exceeds 2 GiB.
+        YoloxTrtRosError: the folder or the file cannot be written.
+        ModelError: the model exceeds 2 GiB.
     """
     try:
         write_whole(path, model.SerializeToString())
     except ValueError as error:
         raise ModelError(f'{path}: a model beyond 2 GiB cannot be one file: {error}') from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: nobody ever reads half of it.
-
-    Raises:
-        ModelError: the folder or the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    except OSError as error:
-        raise ModelError(f'{path}: cannot be written: {error}') from error
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-        mode = 0o666 & ~_umask()
-        os.chmod(name, mode)
-        os.replace(name, path)
-    except BaseException as error:
-        os.unlink(name)
-        if isinstance(error, OSError):
-            raise ModelError(f'{path}: cannot be written: {error}') from error
-        raise  # interrupted
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

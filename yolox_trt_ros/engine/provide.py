@@ -11,13 +11,14 @@ from typing import Any
 
 from yolox_trt_ros import __version__
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.output_files import replace_file
 from yolox_trt_ros.engine.builder import Built, build_engine, in_background
 from yolox_trt_ros.engine.cache import (
+    MODE,
     CachedEngine,
     EngineCache,
     EngineKey,
     Policy,
-    write_atomically,
 )
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.model_facts import ModelFacts
@@ -131,7 +132,7 @@ def _timing_file(cache: EngineCache, key: EngineKey) -> Path:
 
 def _keep_timings(file: Path, content: bytes) -> None:
     try:
-        write_atomically(file, content)
+        replace_file(file, content, mode=MODE)
     except OSError as error:  # the next build takes longer, that is all
         _log.warning('timings of the build cannot be kept in %s: %s', file, error)
 

@@ -19,16 +19,19 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from yolox_trt_ros.cli.console import Console
-from yolox_trt_ros.cli.engine_timing import Timing, time_engine
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.options import refuse_unused
-from yolox_trt_ros.compose import lane_specs, load_model
+from yolox_trt_ros.compose import lane_specs, load_model, loadable
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import DEVICE
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.detect.backends.tensorrt_timing import Timing, time_engine
+from yolox_trt_ros.detect.cuda.runtime import require_cupy
+from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.cache import CachedEngine, EngineCache
 from yolox_trt_ros.engine.calibration import read_calibration
+from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.flops import gflops
 from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     cache = EngineCache(args.folder or default_folder(), args.trust_folder)
     with _bar(console, path.name) as report:
         engine = provide(request, cache, 'auto', report, console.print)
-    timing = time_engine(request, engine, args.runs, args.layers)
+    timing = _time(request, engine, args.runs, args.layers)
     facts = report_of(request, engine, timing, args.peak_tops)
     if args.json:
         print(json.dumps(facts, indent=1))
@@ -142,6 +145,22 @@ def _build_vehicle(args: argparse.Namespace, console: Console) -> int:
         lane_specs(config, load_model(config.model), report, console.print)
     console.print(f'every tensorrt lane of {args.vehicle} has its engine')
     return 0
+
+
+def _time(request: EngineRequest, cached: CachedEngine, runs: int, layers: bool) -> Timing | str:
+    """Return an engine's times, or why it is not run here."""
+    if not runs:
+        return 'not asked for'
+    if problem := cuda_driver().problem:
+        return f'no GPU: {problem}'
+    try:
+        require_cupy()
+    except MissingDependencyError as error:
+        return str(error)
+    options = request.options
+    engine, device, core = loadable(options.device, request.tensorrt, cached)
+    spec = load_model_spec(request.model.path)
+    return time_engine(engine, spec, device, core, options.batch, runs, layers)
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def _compared(
     other = read_onnx(args.other) if args.other else reference
     if args.device == 'cpu':
         return compare_models(reference, other, pictures)
-    from yolox_trt_ros.cli.engine_run import EngineRun
+    from yolox_trt_ros.detect.backends.tensorrt_run import EngineRun
 
     lane = one_lane.lane_of(args, 'compare')
     marked = inner_tensors(reference, other, args.inner)

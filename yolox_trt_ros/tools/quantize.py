@@ -26,10 +26,11 @@ from yolox_trt_ros.core.config import LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import FEEDING, ModelSpec
+from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.description import describe
 from yolox_trt_ros.engine.half import to_half
-from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx, write_whole
+from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx
 from yolox_trt_ros.engine.qdq import PARTS, insert_qdq, kept_layers, prepared
 from yolox_trt_ros.engine.ranges import RangeTable, file_digest
 from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         'variants': [asdict(row) for row in rows],
     }
     text = json.dumps(report, indent=1) + '\n'
-    write_whole(args.output / 'accuracy.json', text.encode())
+    write_whole(args.output / 'accuracy.json', text)
     best = min(row.drop for row in rows if row.variant not in (FP32, FP16))
     return TOO_LOSSY if best > args.max_drop else 0
 
@@ -170,7 +171,7 @@ def _write_variants(
         stem = f'{fp32.path.stem}.{str(method).replace(":", "-")}'
         count = 0 if method.kind == 'fixed' else pictures
         table = RangeTable(fp32.path.name, digest, str(method), count, tuple(kept), ranges)
-        write_whole(args.output / f'{stem}.ranges.json', table.to_json().encode())
+        write_whole(args.output / f'{stem}.ranges.json', table.to_json())
         write_whole(args.output / f'{stem}.cache', table.calibration_cache(args.trt_version))
         path = args.output / f'{stem}.onnx'
         _write_model(insert_qdq(prepared(original), ranges, kept), path, about)

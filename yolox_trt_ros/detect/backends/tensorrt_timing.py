@@ -1,4 +1,4 @@
-"""Run a TensorRT engine and time it, where there is a GPU."""
+"""Run a TensorRT engine and time it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from yolox_trt_ros.core.errors import MissingDependencyError
+from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
 from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
 from yolox_trt_ros.detect.cuda.step import Step
-from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.engine.cache import CachedEngine
-from yolox_trt_ros.engine.cuda_devices import cuda_driver
-from yolox_trt_ros.engine.provide import EngineRequest
 
 UNTIMED_RUNS = 10
 
@@ -37,38 +33,37 @@ class Timing:
 
 
 def time_engine(
-    request: EngineRequest, cached: CachedEngine, runs: int, per_layer: bool
-) -> Timing | str:
-    """Return an engine's times, or why it cannot be run here.
+    engine: Engine,
+    spec: ModelSpec,
+    device: CudaDevice,
+    dla_core: int | None,
+    batch: int,
+    runs: int,
+    per_layer: bool,
+) -> Timing:
+    """Return an engine's times.
+
+    Args:
+        engine: which one.
+        spec: of the model that it was built from.
+        device, dla_core: where it runs.
+        batch: images of one call.
+        runs: calls that are timed.
+        per_layer: whether each layer is timed, too.
 
     Raises:
-        EngineError, ModelError: there is a GPU, but the engine does not run on it.
+        EngineError, ModelError: the engine does not run here.
     """
-    if not runs:
-        return 'not asked for'
-    if problem := cuda_driver().problem:
-        return f'no GPU: {problem}'
-    try:
-        cupy = require_cupy()
-    except MissingDependencyError as error:
-        return str(error)
-    options = request.options
-    core = options.dla_core
-    device = CudaDevice(0 if core is not None else int(options.device.removeprefix('cuda:')))
-    stream = device.stream()
-    tensorrt = request.tensorrt
-    quanta = {tensor['name']: tensor['quantum'] for tensor in cached.facts['tensors']}
-    engine = Engine(tensorrt.module, tensorrt.logger, cached.engine, cached.path.name, quanta)
-    spec = load_model_spec(request.model.path)
-    backend = TensorRtBackend(engine, spec, device, stream, options.batch, core)
+    cupy, stream = require_cupy(), device.stream()
+    backend = TensorRtBackend(engine, spec, device, stream, batch, dla_core)
     try:
         with MAKING, stream:
-            step = Step(stream, [options.batch], backend.infer, backend.recordable)
+            step = Step(stream, [batch], backend.infer, backend.recordable)
         spans = []
         events = [cupy.cuda.Event(), cupy.cuda.Event()]
         for _ in range(UNTIMED_RUNS + runs):
             events[0].record(stream)
-            step.launch(options.batch)
+            step.launch(batch)
             events[1].record(stream)
             events[1].synchronize()
             spans.append(cupy.cuda.get_elapsed_time(*events))
