@@ -161,7 +161,7 @@ timer = threading.Timer(float(sys.argv[2]), lambda: os.kill(os.getpid(), signal.
 timer.daemon = True
 timer.start()
 file._database.set_authorizer(None)
-file._clock.restart()
+file.clock.restart()
 try:
     file._all({RECURSIVE!r} + ' SELECT max(x) FROM t')
 except Exception as error:
