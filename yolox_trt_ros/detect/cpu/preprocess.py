@@ -26,19 +26,20 @@ def pixels(frame: Frame) -> tuple[np.ndarray, Channels]:
         uint8 (height, width, channels) or (height, width), and three channel indices.
 
     Raises:
-        FrameError: ``undecodable``: a damaged file; ``malformed``: fewer bytes than it says.
+        FrameError: ``undecodable``: a damaged file; ``malformed``: fewer bytes than it says;
+            ``unsupported``: no such encoding.
     """
-    frame = eight_bit(frame)
-    layout = RAW.get(frame.encoding)
-    if layout is None:
+    if frame.encoding not in FORMATS:
+        frame = eight_bit(frame)
+    form = FORMATS.get(frame.encoding)
+    if form is None:
         raise FrameError(
             DropReason.UNSUPPORTED, f'encoding "{frame.encoding[:40]}" is not supported'
         )
-    if len(frame.data) < layout.size(frame.height, frame.width, frame.step):
+    if len(frame.data) < RAW[frame.encoding].size(frame.height, frame.width, frame.step):
         raise FrameError(
             DropReason.MALFORMED, f'{frame.encoding} frame with {len(frame.data)} bytes'
         )
-    form = FORMATS[frame.encoding]
     return form.read(frame), form.channels
 
 
