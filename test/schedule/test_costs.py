@@ -1,10 +1,11 @@
 import statistics
+from functools import cache
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolox_trt_ros.schedule.costs import WINDOW, CostModel, RollingMedian
+from yolox_trt_ros.schedule.costs import WINDOW, CostModel, Quote, RollingMedian
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=3 * WINDOW))
@@ -47,16 +48,30 @@ def test_batch_sizes_between_measured_ones_are_interpolated():
     assert costs.expect('gpu', 2) == 2_500_000
 
 
-def test_a_drag_is_what_one_more_busy_lane_adds():
+def test_a_quote_holds_for_one_load():
     costs = CostModel()
     costs.observe('gpu', 1, 0, 4_000_000)
-    assert costs.quote('gpu', 0).drag == 0.0
     costs.observe('gpu', 1, 1, 5_000_000)
-    assert (costs.quote('gpu', 0).drag, costs.quote('gpu', 1).drag) == (0.25, 0.0)
-    assert costs.quote('gpu', 1).single_ns == 5_000_000
+    assert (costs.quote('gpu', 0).single_ns, costs.quote('gpu', 1).single_ns) == (4e6, 5e6)
     assert costs.quote('gpu', 1).call_ns(2) == 10_000_000
-    costs.observe('gpu', 1, 2, 4_500_000)  # noise: no lane gets quicker by company
-    assert costs.quote('gpu', 1).drag == 0.0
+
+
+@given(st.lists(st.integers(1, 10**8), min_size=1, max_size=8))
+def test_no_other_size_does_more_frames_a_second_or_gets_them_done_sooner(curve):
+    quote = Quote(lambda size: curve[size - 1], len(curve))
+
+    @cache
+    def least(waiting: int) -> int:
+        """Return the least sum of the times until all are done, by trying everything."""
+        splits = range(1, waiting + 1)
+        return min((waiting * curve[k - 1] + least(waiting - k) for k in splits), default=0)
+
+    for waiting in range(1, len(curve) + 1):
+        size = quote.size(waiting, short=True)
+        assert size <= waiting
+        assert curve[size - 1] / size == min(curve[k - 1] / k for k in range(1, waiting + 1))
+        size = quote.size(waiting, short=False)
+        assert waiting * curve[size - 1] + least(waiting - size) == least(waiting)
 
 
 def test_an_unmeasured_lane_has_no_cost():

@@ -10,8 +10,7 @@ from schedule_helpers import accounted, camera, frame, lane
 
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.snapshot import LaneState
-from yolox_trt_ros.schedule.dispatcher import Dispatcher
-from yolox_trt_ros.schedule.placement import place
+from yolox_trt_ros.schedule.dispatcher import UNUSED_NS, Dispatcher
 from yolox_trt_ros.schedule.state import BACKOFF_NS, CIRCUIT_FAILURES, CIRCUIT_NS, HEALED_NS
 
 MS = 1_000_000
@@ -30,14 +29,7 @@ def running_dispatcher(cameras=CAMERAS, lanes=LANES, **options) -> Dispatcher:
     for config in lanes:
         dispatcher.costs.observe(config.name, 1, 0, COSTS[config.name])
         dispatcher.lane_up(config.name, 0)
-    replace_cameras(dispatcher)
     return dispatcher
-
-
-def replace_cameras(dispatcher: Dispatcher) -> None:
-    problem = dispatcher.homes.problem()
-    if problem.capacities:
-        dispatcher.homes.adopt(problem, place(problem.demands, problem.capacities), 'test')
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -101,13 +93,11 @@ class AnyOrder(RuleBasedStateMachine):
             retry_ns = self.dispatcher.lane_down(name, 'test', self.now)
             assert retry_ns > self.now
             assert not self.dispatcher.lanes[name].running
-            replace_cameras(self.dispatcher)
 
     @rule(name=st.sampled_from(('gpu', 'dla', 'cpu')))
     def revive(self, name):
         if self.dispatcher.lanes[name].state is not LaneState.RUNNING:
             self.dispatcher.lane_up(name, self.now)
-            replace_cameras(self.dispatcher)
 
     @invariant()
     def every_frame_is_accounted_for(self):
@@ -175,17 +165,25 @@ def test_pauses_double_until_the_circuit_opens_and_a_long_run_heals():
     assert dispatcher.lane_down('gpu', 'broken', now) - now == BACKOFF_NS
 
 
-def test_a_pinned_camera_lives_elsewhere_only_while_its_lane_is_down():
+def test_a_pinned_camera_runs_elsewhere_only_while_its_lane_is_down():
     dispatcher = running_dispatcher()
-    home = dispatcher.cameras['c']
-    assert home.home is dispatcher.lanes['dla'] and home.pinned
-    dispatcher.lane_down('dla', 'broken', MS)
-    assert home.home is None
-    replace_cameras(dispatcher)
-    assert home.home is not None and not home.pinned
-    dispatcher.lane_up('dla', 2 * MS)
-    replace_cameras(dispatcher)
-    assert home.home is dispatcher.lanes['dla'] and home.pinned
+    now_ns = 0
+
+    def ran_on() -> str:
+        nonlocal now_ns
+        dispatcher.offer(frame('c', now_ns, now_ns))
+        (batch,) = dispatcher.dispatch(now_ns)
+        now_ns += 20 * MS
+        assert dispatcher.collect(batch, now_ns)
+        dispatcher.published(batch.frames[0], now_ns)
+        dispatcher.release(batch.lane)
+        return batch.lane
+
+    assert ran_on() == 'dla'
+    dispatcher.lane_down('dla', 'broken', now_ns)
+    assert ran_on() == 'gpu' == dispatcher.snapshot(now_ns).cameras[2].lane
+    dispatcher.lane_up('dla', now_ns)
+    assert ran_on() == 'dla' == dispatcher.snapshot(now_ns).cameras[2].lane
 
 
 def test_a_hanging_lane_is_overdue_after_ten_times_its_cost_and_two_seconds():
@@ -197,24 +195,17 @@ def test_a_hanging_lane_is_overdue_after_ten_times_its_cost_and_two_seconds():
     assert name == 'gpu' and 'no result after 2.0 s, expected one after 4.0 ms' in what
 
 
-def test_small_changes_of_cost_move_nobody_and_large_ones_do():
-    cameras = [camera(name) for name in 'abcdefgh']
-    dispatcher = running_dispatcher(cameras, LANES[:2])
-    before = {n: c.home for n, c in dispatcher.cameras.items()}
-    for _ in range(31):
-        dispatcher.costs.observe('dla', 1, 0, 13 * MS)
-    assert not dispatcher.homes.drifted()
-    for _ in range(31):
-        dispatcher.costs.observe('dla', 1, 0, 50 * MS)
-    assert dispatcher.homes.drifted()
-    replace_cameras(dispatcher)
-    assert not dispatcher.homes.drifted()
-    assert {n: c.home for n, c in dispatcher.cameras.items()} != before
-
-
-def test_what_cannot_be_met_is_part_of_the_reason():
+def test_the_account_says_what_cannot_be_met_and_why_a_lane_is_unused():
     dispatcher = running_dispatcher([camera('a', rate_hz=100.0)], LANES[2:])
-    assert dispatcher.homes.reason == 'test; not met: a: 25.0 of 100 Hz'
+    assert dispatcher.snapshot(0).placement_reason.endswith('not met: a: 25.0 of 100 Hz')
+    dispatcher = running_dispatcher([camera('a')], LANES[:2])
+    dispatcher.offer(frame('a', 0, UNUSED_NS))
+    assert dispatcher.dispatch(UNUSED_NS)
+    reason = dispatcher.snapshot(UNUSED_NS + 1).placement_reason
+    assert reason.endswith('; dla is unused, others are done before its 12.0 ms')
+    dispatcher.lane_down('gpu', 'broken', UNUSED_NS)
+    dispatcher.lane_down('dla', 'broken', UNUSED_NS)
+    assert dispatcher.snapshot(UNUSED_NS).placement_reason == 'no lane is running'
 
 
 def test_wrong_arguments_are_refused():

@@ -17,12 +17,12 @@ from yolox_trt_ros.core.errors import (
 )
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule import allowance as allowance_module
-from yolox_trt_ros.schedule import lane as lane_module
+from yolox_trt_ros.schedule import host as host_module
 from yolox_trt_ros.schedule import state as state_module
 from yolox_trt_ros.schedule import supervisor as supervisor_module
+from yolox_trt_ros.schedule.failures import MOST_LEFT
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
-from yolox_trt_ros.schedule.supervisor import MOST_LEFT
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_lane_whose_calls_never_return_is_not_built_for_ever(monkeypatch):
     """Each of them keeps its frames, and cameras have a few buffers only."""
     monkeypatch.setattr(state_module, 'HANG_NS', 50_000_000)
     monkeypatch.setattr(state_module, 'BACKOFF_NS', 1_000_000)
-    monkeypatch.setattr(lane_module, 'CROWDED_NS', 10_000_000)
+    monkeypatch.setattr(host_module, 'CROWDED_NS', 10_000_000)
     published = Published()
     gate, well = threading.Event(), threading.Event()
     made = []

@@ -16,7 +16,7 @@ from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
-from yolox_trt_ros.schedule.rhythm import NEVER_NS
+from yolox_trt_ros.schedule.state import LOSING
 
 
 def test_every_frame_is_accounted_for_while_threads_race():
@@ -213,17 +213,16 @@ def test_priorities_and_deadlines_change_while_it_runs():
 
 def test_a_lane_kept_for_a_frame_that_does_not_come_is_used_after_a_moment():
     published = Published()
-    cameras = [camera('small'), camera('big', priority=100.0)]
+    cameras = [camera('owed', deadline_ms=30.0), camera('other')]
     with make_pipeline(cameras, {'cpu': SleepingDetector(0.02)}, published) as pipeline:
-        pipeline.offer(frame('big', 0))
-        assert pipeline.drain(20.0)
         with pipeline.lock:
-            pipeline.dispatcher.cameras['big'].rhythm.next_ns = pipeline.clock() + 15_000_000
-            pipeline.offer(frame('small', 0))
-            kept = pipeline.snapshot().cameras[0].waiting
+            owed = pipeline.dispatcher.cameras['owed']
+            owed.losing, owed.arrived_ns, owed.gap_ns = LOSING, pipeline.clock(), (0, 40_000_000)
+            pipeline.dispatcher.cameras['other'].served = 5.0
+            pipeline.offer(frame('other', 0))
+            kept = pipeline.snapshot().cameras[1].waiting
         assert pipeline.drain(20.0)
-    assert (kept, published.sequences['small']) == (1, [0])
-    assert pipeline.dispatcher.ask_ns == NEVER_NS
+    assert (kept, published.sequences['other']) == (1, [0])
 
 
 def test_a_slow_frame_is_not_published_after_a_newer_one():

@@ -8,55 +8,53 @@ from schedule_helpers import camera, frame, lane
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.costs import Quote
 from yolox_trt_ros.schedule.mailbox import NewestFrame
-from yolox_trt_ros.schedule.order import AHEAD, CREDIT, Turns, by_age
+from yolox_trt_ros.schedule.order import AHEAD, CREDIT, FairQueue
 from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
-from yolox_trt_ros.schedule.rhythm import GRACE_NS, NEVER_NS, Rhythm
-from yolox_trt_ros.schedule.state import Batch, Camera, Lane
+from yolox_trt_ros.schedule.state import LOSING, Batch, Camera, Lane
 
 MS = 1_000_000
 NOW = 1_000 * MS
 
 
-def make_lane(name: str, *, busy_ms: float = 0.0, max_batch: int = 1) -> Lane:
+def make_lane(name: str, *, busy_ms: float = 0.0, max_batch: int = 1, price: float = 1.0) -> Lane:
     return Lane(
-        lane(name, max_batch=max_batch),
+        lane(name, max_batch=max_batch, price=price),
         LaneState.RUNNING,
         accepts=busy_ms == 0,
         busy_until_ns=NOW + round(busy_ms * MS),
     )
 
 
-def make_camera(
-    name: str, home: Lane | None, *, age_ms: float = 50.0, waits_ms: float = 1.0, **values
-) -> Camera:
+def make_camera(name: str, *, age_ms: float = 50.0, waits_ms: float = 1.0, **values) -> Camera:
     priority = values.pop('priority', 1.0)
     deadline_ns = round(values.pop('deadline_ms', 0.0) * MS)
-    made = Camera(camera(name), NewestFrame(), priority, deadline_ns, home=home, **values)
+    made = Camera(camera(name), NewestFrame(), priority, deadline_ns, **values)
     made.reference_ns = NOW - round(age_ms * MS)
     made.mailbox.put(frame(name, 0, NOW - round(waits_ms * MS)))
     return made
 
 
-def expected_camera(name: str, home: Lane | None, *, in_ms: float, **values) -> Camera:
-    made = make_camera(name, home, **values)
+def owed_camera(name: str, *, in_ms: float, **values) -> Camera:
+    """Return one that has lost a frame to others and sends the next one soon."""
+    made = make_camera(name, **values)
     made.mailbox.take()
-    made.rhythm.next_ns = NOW + round(in_ms * MS)
+    made.losing = LOSING
+    made.arrived_ns = NOW - 20 * MS
+    made.gap_ns = (round((20 + in_ms) * MS), round((22 + in_ms) * MS))
     return made
 
 
-def run(cameras, lanes, costs_ms, *, proven=True, drag=0.0, order=None) -> Decision:
-    def quote(lane: Lane) -> Quote:
-        per_call = costs_ms[lane.config.name]
+def run(cameras, lanes, costs_ms, *, proven=True, queue=None, short=False) -> Decision:
+    waiting = sum(camera.mailbox.head is not None for camera in cameras)
 
-        def call_ns(n: int) -> int:
-            return round((per_call[n - 1] if isinstance(per_call, list) else per_call) * MS)
+    def plan(lane: Lane) -> LanePlan:
+        costs = costs_ms[lane.config.name]
+        per_call = costs if isinstance(costs, list) else [costs]
+        quote = Quote(lambda n: round(per_call[n - 1] * MS), lane.config.max_batch)
+        size = quote.economical if lane.running else quote.size(waiting, short)
+        return LanePlan(lane, lane.free, NOW, quote, proven, size, short)
 
-        return Quote(call_ns(1), drag, call_ns)
-
-    line = by_age(cameras, NOW, NOW + 20 * MS) if order is None else order(cameras)
-    return decide(
-        NOW, line, [LanePlan(lane, lane.free, NOW, quote(lane), proven) for lane in lanes]
-    )
+    return decide(NOW, (queue or FairQueue()).line(cameras, NOW), [plan(lane) for lane in lanes])
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:
@@ -73,7 +71,7 @@ def taken(decision: Decision) -> dict[str, list[str]]:
 def test_the_largest_weighted_age_goes_first(ages_ms, priorities, first):
     gpu = make_lane('gpu')
     cameras = [
-        make_camera(name, gpu, age_ms=age, priority=priority)
+        make_camera(name, age_ms=age, priority=priority)
         for name, age, priority in zip('ab', ages_ms, priorities, strict=True)
     ]
     assert taken(run(cameras, [gpu], {'gpu': 4})) == {'gpu': [first]}
@@ -81,46 +79,46 @@ def test_the_largest_weighted_age_goes_first(ages_ms, priorities, first):
 
 def test_nothing_waits_nothing_is_taken():
     gpu = make_lane('gpu')
-    idle = make_camera('a', gpu)
+    idle = make_camera('a')
     idle.mailbox.take()
     assert run([idle], [gpu], {'gpu': 4}) == Decision([], [])
 
 
 @pytest.mark.parametrize(('busy_ms', 'helper'), [(2, {}), (9, {'dla': ['a']})])
-def test_a_lane_helps_only_if_it_is_done_sooner_than_the_home_lane(busy_ms, helper):
+def test_a_slower_lane_helps_only_if_it_is_done_sooner(busy_ms, helper):
     gpu, dla = make_lane('gpu', busy_ms=busy_ms), make_lane('dla')
-    assert taken(run([make_camera('a', gpu)], [gpu, dla], {'gpu': 4, 'dla': 12})) == helper
+    assert taken(run([make_camera('a')], [gpu, dla], {'gpu': 4, 'dla': 12})) == helper
 
 
 def test_a_lane_that_is_overdue_is_expected_to_be_late_once_more():
     gpu, dla = make_lane('gpu', busy_ms=-5), make_lane('dla')
-    assert taken(run([make_camera('a', gpu)], [gpu, dla], {'gpu': 4, 'dla': 12})) == {}
+    assert taken(run([make_camera('a')], [gpu, dla], {'gpu': 4, 'dla': 12})) == {}
     gpu.busy_until_ns = NOW - 9 * MS
-    assert taken(run([make_camera('a', gpu)], [gpu, dla], {'gpu': 4, 'dla': 12})) == {'dla': ['a']}
+    assert taken(run([make_camera('a')], [gpu, dla], {'gpu': 4, 'dla': 12})) == {'dla': ['a']}
 
 
-def test_what_waits_ahead_at_home_counts():
+def test_what_waits_ahead_counts():
     gpu, dla = make_lane('gpu', busy_ms=2), make_lane('dla')
-    cameras = [make_camera(n, gpu, age_ms=90 - i) for i, n in enumerate('abcd')]
-    # At home the three first are done after 6, 10 and 14 ms; the third is the first worth helping.
+    cameras = [make_camera(n, age_ms=90 - i) for i, n in enumerate('abcd')]
+    # At the gpu they are done after 6, 10, 14 … ms; the third is the first worth helping.
     assert taken(run(cameras, [gpu, dla], {'gpu': 4, 'dla': 12})) == {'dla': ['c']}
 
 
 def test_nobody_helps_a_pinned_camera():
     gpu, dla = make_lane('gpu', busy_ms=50), make_lane('dla')
-    pinned = make_camera('a', gpu, pinned=True)
+    pinned = make_camera('a', pin=gpu)
     assert taken(run([pinned], [gpu, dla], {'gpu': 4, 'dla': 12})) == {}
 
 
 def test_a_camera_without_a_home_goes_to_the_lane_that_is_done_first():
     gpu, dla = make_lane('gpu'), make_lane('dla')
-    assert taken(run([make_camera('a', None)], [dla, gpu], {'gpu': 4, 'dla': 12})) == {'gpu': ['a']}
+    assert taken(run([make_camera('a')], [dla, gpu], {'gpu': 4, 'dla': 12})) == {'gpu': ['a']}
 
 
 def test_no_lane_starts_what_would_overtake_an_older_frame():
     gpu = make_lane('gpu')
-    late = make_camera('a', gpu, age_ms=90, running_until_ns=NOW + 8 * MS)
-    other = make_camera('b', gpu, age_ms=10)
+    late = make_camera('a', age_ms=90, running_until_ns=NOW + 8 * MS)
+    other = make_camera('b', age_ms=10)
     assert taken(run([late, other], [gpu], {'gpu': 4})) == {'gpu': ['b']}
     late.running_until_ns = NOW + 3 * MS
     assert taken(run([late, other], [gpu], {'gpu': 4})) == {'gpu': ['a']}
@@ -132,38 +130,37 @@ def test_no_lane_starts_what_would_overtake_an_older_frame():
 )
 def test_a_frame_that_no_lane_finishes_in_time_is_hopeless(deadline_ms, busy_ms, proven, hopeless):
     gpu, dla = make_lane('gpu', busy_ms=busy_ms), make_lane('dla')
-    late = make_camera('a', gpu, waits_ms=9, deadline_ms=deadline_ms)
+    late = make_camera('a', waits_ms=9, deadline_ms=deadline_ms)
     decision = run([late], [gpu, dla], {'gpu': 4, 'dla': 11}, proven=proven)
-    assert (decision.hopeless == [late]) is hopeless
+    assert (decision.hopeless == [(late, True)]) is hopeless
 
 
-def test_a_batch_takes_what_waits_and_gains():
+@pytest.mark.parametrize(
+    ('costs_ms', 'short', 'size'),
+    [
+        ([4, 6, 8, 10], True, 4),
+        ([4, 6, 8, 10], False, 3),
+        ([4, 8, 12, 16], True, 1),
+        ([4, 8, 12, 16], False, 1),
+        ([4, 5, 12, 13], True, 2),
+        ([4, 9, 9, 6], True, 4),  # neither 2 nor 3 frames gain anything
+        ([4, 9, 13, 13], True, 4),  # 13 / 4 is less than 4 …
+        ([4, 9, 13, 13], False, 1),  # … but the first ones would wait for long
+        ([9, 4, 12, 12], False, 2),
+    ],
+)
+def test_the_size_of_a_batch_follows_from_the_whole_cost_curve(costs_ms, short, size):
     gpu = make_lane('gpu', max_batch=4)
-    cameras = [make_camera(name, gpu) for name in 'abc']
-    decision = run(cameras, [gpu], {'gpu': [4, 6, 8, 10]})
-    assert taken(decision) == {'gpu': ['a', 'b', 'c']}
-
-
-def test_a_batch_that_gains_nothing_is_not_made():
-    gpu = make_lane('gpu', max_batch=4)
-    cameras = [make_camera(name, gpu) for name in 'abc']
-    assert taken(run(cameras, [gpu], {'gpu': [4, 8, 12, 16]})) == {'gpu': ['a']}
+    cameras = [make_camera(name, age_ms=90 - ord(name)) for name in 'abcd']
+    decision = run(cameras, [gpu], {'gpu': costs_ms}, short=short)
+    assert taken(decision) == {'gpu': list('abcd'[:size])}
 
 
 def test_a_batch_does_not_grow_past_the_deadline_of_a_frame_in_it():
     gpu = make_lane('gpu', max_batch=4)
-    urgent = make_camera('a', gpu, age_ms=90, waits_ms=1, deadline_ms=8)
-    cameras = [urgent, make_camera('b', gpu), make_camera('c', gpu)]
+    urgent = make_camera('a', age_ms=90, waits_ms=1, deadline_ms=8)
+    cameras = [urgent, make_camera('b'), make_camera('c')]
     assert taken(run(cameras, [gpu], {'gpu': [4, 6, 8, 10]})) == {'gpu': ['a', 'b']}
-
-
-def test_a_backlog_counts_for_more_the_busier_its_lane_has_been():
-    gpu, dla = make_lane('gpu'), make_lane('dla')
-    cameras = [make_camera(name, gpu, age_ms=90 - i) for i, name in enumerate('abc')]
-    costs_ms = {'gpu': 4, 'dla': 13}
-    assert taken(run(cameras, [gpu, dla], costs_ms)) == {'gpu': ['a']}  # c: 12 ms at the gpu
-    gpu.utilisation = 0.9
-    assert taken(run(cameras, [gpu, dla], costs_ms)) == {'gpu': ['a'], 'dla': ['c']}
 
 
 def test_a_lane_that_runs_a_batch_takes_only_a_full_one_in_advance():
@@ -171,99 +168,74 @@ def test_a_lane_that_runs_a_batch_takes_only_a_full_one_in_advance():
     gpu.config = lane('gpu', max_batch=2, in_flight=2)
     gpu.running.append(Batch('gpu', (), NOW, 0, 4 * MS, NOW))
     gpu.busy_until_ns = NOW + 2 * MS
-    first, second = make_camera('a', gpu), make_camera('b', gpu)
+    first, second = make_camera('a'), make_camera('b')
     assert taken(run([first], [gpu], {'gpu': [4, 6]})) == {}
     assert taken(run([first, second], [gpu], {'gpu': [4, 6]})) == {'gpu': ['a', 'b']}
 
 
-def test_a_lane_is_kept_for_a_weightier_frame_that_is_about_to_come():
+def test_a_lane_is_kept_for_a_camera_that_is_owed_a_frame():
     gpu, dla = make_lane('gpu'), make_lane('dla')
-    small = make_camera('small', gpu)
-    big = expected_camera('big', gpu, in_ms=1, priority=4.0)
-    # Now, it is done after 4 ms and makes the other one wait 3 ms, which weigh four times as much;
-    # after the other one it is done after 9 ms.
-    decision = run([small, big], [gpu], {'gpu': 4})
-    assert (taken(decision), decision.ask_ns) == ({}, NOW + 1 * MS + GRACE_NS)
-    # A lane that helps is better still if it is done before that.
-    decision = run([small, big], [gpu, dla], {'gpu': 4, 'dla': 8})
-    assert (taken(decision), decision.ask_ns) == ({'dla': ['small']}, NEVER_NS)
-    # It is not worth while for a frame that weighs no more, or comes when the lane is nearly free.
-    equal = expected_camera('equal', gpu, in_ms=1)
-    assert taken(run([small, equal], [gpu], {'gpu': 4})) == {'gpu': ['small']}
-    big.rhythm.next_ns = NOW + 3 * MS
-    assert taken(run([small, big], [gpu], {'gpu': 4})) == {'gpu': ['small']}
+    served = make_camera('served', served=5.0)
+    owed = owed_camera('owed', in_ms=1, deadline_ms=6, served=2.0)
+    assert taken(run([served, owed], [gpu], {'gpu': 4})) == {}
+    assert taken(run([served, owed], [gpu, dla], {'gpu': 4, 'dla': 8})) == {'dla': ['served']}
+    # Where both meet their deadlines nothing waits.
+    owed.deadline_ns = 8 * MS
+    assert taken(run([served, owed], [gpu], {'gpu': 4})) == {'gpu': ['served']}
+    # No lane is kept for a camera that has had its share, has lost nothing, stays away or asks for
+    # what no lane can do.
+    for change in ({'served': 4.5}, {'losing': 0}, {'gap_ns': (MS, 19 * MS)}, {'deadline_ns': MS}):
+        owed = owed_camera('owed', in_ms=1, deadline_ms=6, served=2.0)
+        for name, value in change.items():
+            setattr(owed, name, value)
+        assert taken(run([served, owed], [gpu], {'gpu': 4})) == {'gpu': ['served']}
 
 
-def test_a_lane_is_not_kept_when_it_can_ill_afford_it_or_a_deadline_would_pass():
+def test_a_share_is_by_priority_and_who_is_owed_more_goes_first():
     gpu = make_lane('gpu')
-    big = expected_camera('big', gpu, in_ms=1, priority=4.0)
-    small = make_camera('small', gpu, deadline_ms=8)
-    assert taken(run([small, big], [gpu], {'gpu': 4})) == {'gpu': ['small']}
-    small.deadline_ns = 0
-    assert taken(run([small, big], [gpu], {'gpu': 4})) == {}
-    gpu.utilisation = 0.9
-    assert taken(run([small, big], [gpu], {'gpu': 4})) == {'gpu': ['small']}
+    leader = make_camera('leader', served=3.0)
+    small = owed_camera('small', in_ms=1, deadline_ms=6, served=1.5)
+    big = owed_camera('big', in_ms=1, deadline_ms=6, served=1.5, priority=4.0)
+    big.mailbox.put(frame('big', 0, NOW))
+    small.mailbox.put(frame('small', 0, NOW))
+    assert taken(run([leader, small, big], [gpu], {'gpu': 4})) == {'gpu': ['big']}
+    big.mailbox.take()
+    assert taken(run([leader, small, big], [gpu], {'gpu': 4})) == {}
 
 
-def test_a_frame_that_does_not_come_is_expected_no_longer_than_the_grace():
-    gpu = make_lane('gpu')
-    small = make_camera('small', gpu)
-    big = expected_camera('big', gpu, in_ms=-0.5, priority=4.0)
-    assert taken(run([small, big], [gpu], {'gpu': 4})) == {}
-    big.rhythm.next_ns = NOW - GRACE_NS
-    assert taken(run([small, big], [gpu], {'gpu': 4})) == {'gpu': ['small']}
-
-
-def test_who_comes_first_counts_when_a_frame_would_wait():
-    gpu, dla = make_lane('gpu', busy_ms=3), make_lane('dla')
-    small = make_camera('small', gpu)
-    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 8})) == {}
-    big = expected_camera('big', gpu, in_ms=2, priority=4.0)
-    assert taken(run([small, big], [gpu, dla], {'gpu': 4, 'dla': 8})) == {'dla': ['small']}
-
-
-def test_a_lane_that_slows_the_busy_ones_down_helps_only_if_that_pays():
-    gpu, dla = make_lane('gpu', busy_ms=9), make_lane('dla')
-    gpu.running.append(Batch('gpu', (), NOW, 0, 9 * MS, NOW))
-    small = make_camera('small', gpu)
-    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11})) == {'dla': ['small']}
-    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11}, drag=0.2)) == {'dla': ['small']}
-    small.rhythm.next_ns = NOW + 50 * MS  # only where frames come like clockwork
-    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11}, drag=0.2)) == {}
-    # A lane that works most of the time slows the others down sooner or later anyway.
-    dla.utilisation = 0.9
-    assert taken(run([small], [gpu, dla], {'gpu': 4, 'dla': 11}, drag=0.2)) == {'dla': ['small']}
+def test_a_frame_goes_where_it_is_cheap_as_long_as_its_deadline_is_met():
+    gpu, dla = make_lane('gpu', price=4.0), make_lane('dla')
+    costs_ms = {'gpu': 4, 'dla': 12}
+    assert taken(run([make_camera('a')], [gpu, dla], costs_ms)) == {'dla': ['a']}
+    hurried = make_camera('a', deadline_ms=10)
+    assert taken(run([hurried], [gpu, dla], costs_ms)) == {'gpu': ['a']}
 
 
 def test_under_overload_the_least_served_goes_first_and_the_freshest_of_about_equal_ones():
     gpu = make_lane('gpu')
-    turns = Turns()
+    queue = FairQueue()
+    queue.overloaded = True
 
     def first(*cameras):
-        return taken(run(cameras, [gpu], {'gpu': 4}, order=turns.line))['gpu']
+        return taken(run(cameras, [gpu], {'gpu': 4}, queue=queue))['gpu']
 
-    old = make_camera('old', gpu, waits_ms=90, turn=0.0, priority=2.0)
-    fresh = make_camera('fresh', gpu, waits_ms=1, turn=AHEAD / 2 - 0.1)
+    old = make_camera('old', waits_ms=90, priority=2.0)
+    fresh = make_camera('fresh', waits_ms=1, served=AHEAD / 2 - 0.1)
     assert first(old, fresh) == ['fresh']
-    fresh.turn = AHEAD / 2
+    fresh.served = AHEAD / 2
     assert first(old, fresh) == ['old']
-    long_gone = make_camera('gone', gpu, turn=-100.0)
+    long_gone = make_camera('gone', served=-100.0)
     assert first(old, fresh, long_gone) == ['gone']
-    assert long_gone.turn == -CREDIT
+    assert long_gone.served == AHEAD / 2 - 2 * CREDIT
 
 
-def test_a_regular_camera_is_expected_even_after_a_lost_frame():
-    rhythm = Rhythm()
-    for ms in (0, 100, 200, 300.4, 400):
-        assert ms < 300 or rhythm.next_ns != NEVER_NS
-        rhythm.arrived(round(ms * MS))
-    assert rhythm.next_ns == 500 * MS
-    rhythm.arrived(600 * MS)
-    assert rhythm.next_ns == 700 * MS
-
-
-def test_an_irregular_camera_is_not_expected():
-    rhythm = Rhythm()
-    for ms in (0, 100, 205, 298, 404, 495, 603):
-        rhythm.arrived(ms * MS)
-        assert rhythm.next_ns == NEVER_NS
+def test_the_next_frame_of_a_camera_may_come_between_its_shortest_and_its_longest_gap():
+    made = Camera(camera('a'), NewestFrame(), 1.0, 0)
+    assert made.due_ns(0) is None
+    for sequence, ms in enumerate((0, 100, 195, 300)):
+        made.arrived(frame('a', sequence, ms * MS))
+    low, high = (ns / MS for ns in made.gap_ns)
+    assert 95 <= low < 97 and 104 < high <= 105
+    assert made.due_ns(301 * MS) == 300 * MS + made.gap_ns[0]
+    assert made.due_ns(400 * MS) == 400 * MS + 1
+    assert made.due_ns(406 * MS) is None

@@ -9,6 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_helpers import accounted, camera, lane
 
+from benchmarks.support.baselines import (
+    RoundRobin,
+    first_lane_only,
+    fixed,
+    one_node_per_camera,
+)
 from yolox_trt_ros.core.config import CameraSimConfig
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.profile import LaneProfile, Profile
@@ -20,15 +26,8 @@ from yolox_trt_ros.schedule.analysis import (
     highest_sustained_hz,
     lane_utilisation,
 )
-from yolox_trt_ros.schedule.baselines import (
-    Plain,
-    RoundRobin,
-    first_lane_only,
-    fixed,
-    one_node_per_camera,
-)
+from yolox_trt_ros.schedule.capacity import Demand, fair_rates
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
-from yolox_trt_ros.schedule.placement import Demand, fair_rates
 from yolox_trt_ros.schedule.simulation import Outage, Scenario, Simulation
 
 ORIN = Profile(
@@ -92,7 +91,7 @@ def test_overload_is_shared_by_priority_and_everything_is_counted(times):
 
 @pytest.mark.parametrize('rate_hz', [10.0, 20.0, 30.0])
 def test_no_other_way_gives_fresher_information(rate_hz):
-    def weighted_p99_ms(make, dispatcher=Plain):
+    def weighted_p99_ms(make, dispatcher=Dispatcher):
         total = 0.0
         for seed in range(3):
             run = make(scenario(rate_hz, PRIORITIES, duration_s=3.0, seed=seed))
@@ -101,7 +100,7 @@ def test_no_other_way_gives_fresher_information(rate_hz):
             total += sum(p * age for p, age in zip(PRIORITIES, ages, strict=True))
         return total
 
-    ours = weighted_p99_ms(lambda run: run, Dispatcher)
+    ours = weighted_p99_ms(lambda run: run)
     assert ours <= 1.001 * weighted_p99_ms(lambda run: fixed(run, (4, 2, 2)))
     assert ours <= 1.001 * weighted_p99_ms(lambda run: run, RoundRobin)
     # Without jitter one lane at 98 % of its capacity repeats the same schedule for ever.
@@ -123,19 +122,17 @@ def test_equal_lanes_work_side_by_side_even_if_that_slows_them_down():
 
 
 def test_a_lane_dies_and_comes_back():
-    run = scenario(30.0, duration_s=20.0, outages=[Outage('dla0', 5.0, 15.0)])
+    fail, back = 5_000_000_000, 15_000_000_000
+    run = scenario(33.0, duration_s=20.0, outages=[Outage('dla0', fail / 1e9, back / 1e9)])
     record = Simulation(run).run()
-    (begin, _, before), (fail, why, during), (back, _, after) = record.moves
-    assert (begin, fail, back) == (0, 5_000_000_000, 15_000_000_000)
-    assert why == 'dla0 failed' and 'dla0' not in during.values()
-    assert before == after
     for account in record.final.cameras:
         assert accounted(account)
         assert {r for r, n in account.dropped.items() if n} <= {
             DropReason.LANE_FAILED,
             DropReason.REPLACED,
         }
-    assert not [r for r in record.runs if r.lane == 'dla0' and fail < r.end_ns < back]
+    ends = [r.end_ns for r in record.runs if r.lane == 'dla0']
+    assert not [end for end in ends if fail < end < back] and max(ends) > back
     assert drop_ratio(camera_stats(record)) < 0.002
 
 
@@ -146,21 +143,6 @@ def test_all_lanes_die_and_come_back():
     assert gaps == []
     assert all(accounted(account) for account in record.final.cameras)
     assert record.results[-1].published_ns > 4_900_000_000
-
-
-def test_costs_that_change_for_good_move_the_cameras_once():
-    slow = ORIN.lanes['gpu']
-    profile = replace(
-        ORIN.without_slowdown(), lanes={**ORIN.lanes, 'gpu': replace(slow, cost_ms={1: 40.0})}
-    )
-    simulation = Simulation(scenario(10.0, duration_s=10.0, profile=ORIN))
-    simulation._machine = type(simulation._machine)(
-        {name: profile.lanes[name] for name in ORIN.lanes}
-    )
-    record = simulation.run()
-    moves = [why for _, why, _ in record.moves]
-    assert moves[0] == 'placed by measured cost' and set(moves[1:]) == {'measured costs changed'}
-    assert 2 <= len(moves) <= 3
 
 
 def test_batches_raise_what_is_sustained():

@@ -98,7 +98,7 @@ class CameraConfig:
     )
     rate_hz: float = parameter(
         10.0,
-        'Rate at which the driver publishes; placement and diagnostics expect it.',
+        'Rate at which the driver publishes; plans and diagnostics expect it.',
         low=0.01,
         high=1000.0,
     )
@@ -131,7 +131,7 @@ class CameraConfig:
         high=3600000.0,
         runtime=True,
     )
-    lane: str = parameter('', 'Run this camera on this lane only; empty: assigned automatically.')
+    lane: str = parameter('', 'Run this camera on this lane only, while it is up; empty: on any.')
     max_megapixels: float = parameter(
         0.0,
         'Drop larger images as oversized, in millions of pixels; 0: four times the size of the '

@@ -35,6 +35,13 @@ class LaneConfig:
     in_flight: int = parameter(
         1, 'Number of batches that may be submitted before the first is done.', low=1, high=8
     )
+    price: float = parameter(
+        1.0,
+        'Price of a millisecond on this lane: at 2, a frame goes elsewhere if it is done there in '
+        'less than twice the time and within its deadline.',
+        low=0.01,
+        high=100.0,
+    )
     threads: int = parameter(
         0,
         'Number of threads of a cpu lane; 0: cpu lanes share the cores equally.',

@@ -32,8 +32,8 @@ class CameraSnapshot:
 
     Attributes:
         name: the camera.
-        lane: lane it is placed on; empty while no lane runs.
-        ran: frames that each lane has run, its home or one that helped.
+        lane: the one it is pinned to, or that ran most of its frames; empty while none runs.
+        ran: frames that each lane has run.
         priority: its weight against the other cameras.
         deadline_ms: oldest useful result, arrival to publication; 0: none.
         received: messages that arrived, unusable ones included.

@@ -16,33 +16,29 @@ from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.blame import Blame
+from yolox_trt_ros.schedule.capacity import Capacity, Demand, shortfalls
 from yolox_trt_ros.schedule.costs import CostModel
-from yolox_trt_ros.schedule.homes import Homes
 from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
-from yolox_trt_ros.schedule.order import Entry, Turns, by_age, by_stamp
+from yolox_trt_ros.schedule.order import FairQueue, by_stamp
 from yolox_trt_ros.schedule.policy import LanePlan, decide
-from yolox_trt_ros.schedule.rhythm import NEVER_NS
 from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Camera, Lane
 
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
-SPARE = 0.7
-"""When every lane is used more than this, no frame is expected: throughput counts."""
+SHORT = 0.7
+"""Lanes are short of time, and throughput counts, when each of them is used more than this."""
+UNUSED_NS = 5_000_000_000
+"""A lane that has run nothing for this long is unused, and it is said why."""
 
 
 class Dispatcher:
-    """Mailboxes, lanes, costs and placement of one pipeline.
+    """Mailboxes, lanes and costs of one pipeline.
 
     Invariant, per camera, between any two calls: ``received == published + sum(dropped) + waiting
     + in_flight``; and results are admitted in arrival order only.
 
-    Frames are taken in this order: the camera with the largest priority-weighted age of information
-    first; its age counts from the newest frame that a lane has already taken. Under overload, when
-    frames are replaced before any lane takes them, in the order of :class:`schedule.order.Turns`:
-    then shares are in proportion to priorities, whatever lane does the work.
-
-    In lockstep, for replay, every frame is kept until it is taken, by its camera's own lane, alone,
-    in the order of stamps; homes do not depend on measured costs, and no deadline drops a frame. So
+    In lockstep, for replay, every frame is kept until it is taken, by its camera's own lane (its
+    pin, or the lanes in turn), alone, in the order of stamps; and no deadline drops a frame. So
     what is detected in a frame does not depend on how long anything takes.
 
     Args:
@@ -50,16 +46,9 @@ class Dispatcher:
         lanes: at least one, with distinct names; each starts in ``LaneState.STARTING``.
         lockstep: see above.
 
-    Attributes:
-        ask_ns: when :meth:`dispatch` is to be called even if nothing happens until then, because a
-            lane is kept free for a frame that is expected; ``NEVER_NS``: not needed.
-        foresees: whether frames that are expected soon count.
-
     Raises:
         ValueError: a name appears twice, or a camera is pinned to an unknown lane.
     """
-
-    foresees = True
 
     def __init__(
         self,
@@ -68,43 +57,27 @@ class Dispatcher:
         *,
         lockstep: bool = False,
     ) -> None:
-        mailbox = EveryFrame if lockstep else NewestFrame
+        _check(cameras, lanes)
         if lockstep:
             cameras = [replace(camera, deadline_ms=0.0, max_rate_hz=0.0) for camera in cameras]
             lanes = [replace(lane, max_batch=1) for lane in lanes]
         self._lockstep = lockstep
-        self.cameras = {
-            c.name: Camera(
-                c,
-                mailbox(),
-                c.priority,
-                round(c.deadline_ms * 1e6),
-                live=not lockstep,
-            )
-            for c in cameras
-        }
         self.lanes = {config.name: Lane(config) for config in lanes}
+        self.cameras: dict[str, Camera] = {}
+        for index, config in enumerate(cameras):
+            pin = config.lane or (lanes[index % len(lanes)].name if lockstep else '')
+            self.cameras[config.name] = Camera(
+                config,
+                EveryFrame() if lockstep else NewestFrame(),
+                config.priority,
+                round(config.deadline_ms * 1e6),
+                live=not lockstep,
+                pin=self.lanes.get(pin),
+                bound=lockstep,
+            )
         self.costs = CostModel()
-        self.ask_ns = NEVER_NS
-        self._turns = Turns()
+        self._queue = FairQueue()
         self._blame = Blame(self.cameras, self.lanes)
-        for kind, named, given in (
-            ('camera', self.cameras, cameras),
-            ('lane', self.lanes, lanes),
-        ):
-            if not given or len(named) != len(given):
-                raise ValueError(
-                    f'expected at least one {kind} and no name twice, '
-                    f'got {[config.name for config in given]}'
-                )
-        for config in cameras:
-            if config.lane and config.lane not in self.lanes:
-                raise ValueError(
-                    f'camera {config.name} is pinned to "{config.lane}": '
-                    f'expected one of {list(self.lanes)}'
-                )
-
-        self.homes = Homes(self.cameras, self.lanes, self.costs, fixed=lockstep)
 
     # ------------------------------------------------------------------ frames
 
@@ -122,7 +95,7 @@ class Dispatcher:
         if refusal is not None:
             camera.refused(frame, refusal.reason)
         elif camera.pace.passes(frame.received_ns):
-            self._turns.offered(camera.arrived(frame))
+            self._queue.offered(camera.arrived(frame))
         else:
             camera.refused(frame, DropReason.THINNED)
         return refusal
@@ -136,43 +109,33 @@ class Dispatcher:
 
     def dispatch(self, now_ns: int) -> list[Batch]:
         """Let every free lane take what the policy gives it."""
-        self.ask_ns = NEVER_NS
         lanes = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
         free = [lane.free for lane in lanes]
-        waiting = [camera for camera in self.cameras.values() if camera.mailbox.head is not None]
+        cameras = list(self.cameras.values())
+        waiting = sum([camera.mailbox.head is not None for camera in cameras])
         if not waiting or True not in free:
             return []
         busy = len([lane for lane in lanes if lane.running])
-        quote, proven_ns = self.costs.quote, now_ns - PROVEN_NS
+        short = self._queue.overloaded or min([lane.utilisation for lane in lanes]) > SHORT
         plans = [
-            LanePlan(
-                lane,
-                is_free,
-                now_ns,
-                quote(lane.config.name, busy - 1 if lane.running else busy),
-                lane.measured_ns > proven_ns,
-            )
+            self._plan(lane, is_free, busy - lane.busy, waiting, short, now_ns)
             for lane, is_free in zip(lanes, free, strict=True)
         ]
-        decision = decide(now_ns, self._line(now_ns, plans), plans)
-        self.ask_ns = decision.ask_ns
-        for camera in decision.hopeless:
-            camera.mailbox.take()
-            camera.drop(DropReason.HOPELESS)
+        line = by_stamp(cameras) if self._lockstep else self._queue.line(cameras, now_ns)
+        decision = decide(now_ns, line, plans)
+        for camera, to_others in decision.hopeless:
+            camera.lost(to_others)
         return [
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]
 
-    def _line(self, now_ns: int, plans: Sequence[LanePlan]) -> list[Entry]:
-        cameras = self.cameras.values()
-        if self._lockstep:
-            return by_stamp(cameras)
-        if self._turns.hold:
-            return self._turns.line(cameras)
-        horizon_ns = 0
-        if self.foresees and min([plan.used for plan in plans]) < SPARE:
-            horizon_ns = now_ns + max([plan.single_ns for plan in plans])
-        return by_age(cameras, now_ns, horizon_ns)
+    def _plan(
+        self, lane: Lane, free: bool, load: int, waiting: int, short: bool, now_ns: int
+    ) -> LanePlan:
+        quote = self.costs.quote(lane.config.name, load, lane.config.max_batch)
+        size = quote.economical if lane.running else quote.size(waiting, short)
+        proven = lane.measured_ns > now_ns - PROVEN_NS
+        return LanePlan(lane, free, now_ns, quote, proven, size, short)
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         expected = self.costs.expect(lane.config.name, len(cameras), load)
@@ -282,14 +245,9 @@ class Dispatcher:
         deadline_ms: float | None,
         limits: tuple[float, float] | None = None,
         max_rate_hz: float | None = None,
-    ) -> bool:
-        """Change a camera's weight, deadline, limits or rate; in lockstep deadline and rate stay.
-
-        Returns:
-            Whether what it asks of the lanes has changed.
-        """
+    ) -> None:
+        """Change a camera's values; in lockstep its deadline and rate stay."""
         camera = self.cameras[name]
-        before = (camera.priority, camera.deadline_ns, camera.pace.max_hz)
         if limits is not None:
             camera.allowance.update(*limits)
         if priority is not None:
@@ -298,7 +256,6 @@ class Dispatcher:
             camera.deadline_ns = round(deadline_ms * 1e6)
         if max_rate_hz is not None and not self._lockstep:
             camera.pace.update(max_rate_hz)
-        return before != (camera.priority, camera.deadline_ns, camera.pace.max_hz)
 
     @property
     def idle(self) -> bool:
@@ -337,9 +294,6 @@ class Dispatcher:
                     self.drop(frame, DropReason.FAILED)
                 elif not camera.take_back(frame, now_ns):
                     self.drop(frame, DropReason.LANE_FAILED)
-        for camera in self.cameras.values():
-            if camera.home is lane and not self._lockstep:
-                camera.home = None
         return now_ns + pause_ns
 
     def time_lost(self, from_ns: int, to_ns: int) -> None:
@@ -352,12 +306,70 @@ class Dispatcher:
         hangs = [(name, lane.hangs(now_ns)) for name, lane in self.lanes.items()]
         return [(name, what) for name, what in hangs if what]
 
+    def missing(self) -> dict[str, str]:
+        """Return what each camera cannot get from the running lanes, in words."""
+        running = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
+        capacities = []
+        for lane in running:
+            config = lane.config
+            quote = self.costs.quote(config.name, len(running) - 1, config.max_batch)
+            frame_ns = quote.call_ns(quote.economical) / quote.economical
+            capacities.append(Capacity(config.name, quote.single_ns, frame_ns))
+        demands = [
+            Demand(name, c.processed_hz, c.priority, c.deadline_ns, c.pin_name)
+            for name, c in self.cameras.items()
+        ]
+        return shortfalls(demands, capacities) if running else {}
+
+    def _account(self, now_ns: int) -> str:
+        """Return who runs where, why, and what cannot be met, in words."""
+        running = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
+        if not running:
+            return 'no lane is running'
+        if self._lockstep:
+            return 'lockstep: cameras on their pinned lanes, or on the lanes in turn'
+        words = ['each frame goes to the lane that is done with it first']
+        for lane in running:
+            if not lane.running and now_ns - lane.measured_ns > UNUSED_NS:
+                call_ms = self.costs.expect(lane.config.name, 1, len(running) - 1) / 1e6
+                words.append(
+                    f'{lane.config.name} is unused, others are done before its {call_ms:.1f} ms'
+                )
+        missing = self.missing()
+        if missing:
+            lacks = ', '.join(f'{name}: {lack}' for name, lack in missing.items())
+            words.append(f'not met: {lacks}')
+        return '; '.join(words)
+
+    def _lane_of(self, camera: Camera) -> str:
+        """Return the lane that runs most of a camera's frames; empty while none runs."""
+        running = [n for n, lane in self.lanes.items() if lane.state is LaneState.RUNNING]
+        if camera.pin_name in running:
+            return camera.pin_name
+        ran = camera.ran
+        by_use = [(-ran.get(name, 0), self.costs.expect(name, 1), name) for name in running]
+        return min(by_use)[2] if by_use else ''
+
     def snapshot(self, now_ns: int) -> PipelineSnapshot:
         """Return all accounts at one moment."""
         busy = sum(lane.busy for lane in self.lanes.values())
+        places = {name: self._lane_of(camera) for name, camera in self.cameras.items()}
         lanes = []
         for name, lane in self.lanes.items():
-            cameras = [n for n, camera in self.cameras.items() if camera.home is lane]
-            lanes.append(lane.snapshot(cameras, self.costs.table(name, busy - lane.busy), now_ns))
-        accounts = tuple(camera.snapshot(now_ns) for camera in self.cameras.values())
-        return PipelineSnapshot(now_ns, accounts, tuple(lanes), self.homes.reason)
+            here = [camera for camera, place in places.items() if place == name]
+            lanes.append(lane.snapshot(here, self.costs.table(name, busy - lane.busy), now_ns))
+        accounts = tuple(c.snapshot(places[name], now_ns) for name, c in self.cameras.items())
+        return PipelineSnapshot(now_ns, accounts, tuple(lanes), self._account(now_ns))
+
+
+def _check(cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> None:
+    """Raise ValueError if names are missing, twice, or unknown."""
+    names = [config.name for config in lanes]
+    for kind, given in (('camera', [config.name for config in cameras]), ('lane', names)):
+        if not given or len(set(given)) != len(given):
+            raise ValueError(f'expected at least one {kind} and no name twice, got {given}')
+    for config in cameras:
+        if config.lane and config.lane not in names:
+            raise ValueError(
+                f'camera {config.name} is pinned to "{config.lane}": expected one of {names}'
+            )

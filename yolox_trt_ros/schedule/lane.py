@@ -7,20 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import Detected, Detector, FrameResult, Ticket
 from yolox_trt_ros.core.errors import FrameError, LaneError, without_calls
 from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.schedule.state import Batch
-
-if TYPE_CHECKING:
-    from yolox_trt_ros.schedule.pipeline import Pipeline
-
-
-CROWDED_NS = 1_000_000_000
-"""How often it is looked whether a lane's earlier calls have returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +29,76 @@ class LaneSpec:
     factory: Callable[[], Detector]
 
 
+class LaneHost(Protocol):
+    """What a lane's thread asks for and reports. The implementation takes what locks it needs."""
+
+    def wait_to_build(self, worker: LaneWorker) -> bool:
+        """Wait until the lane is to be built and return True; False: it is not wanted any more."""
+        ...
+
+    def doing(self, worker: LaneWorker, what: str) -> None:
+        """Take note of what may take long, or for ever; empty: it is over."""
+        ...
+
+    def warm_up(self, worker: LaneWorker, detector: Detector) -> None:
+        """Measure a new detector and let its lane take frames."""
+        ...
+
+    def next_batch(self, worker: LaneWorker, *, may_sleep: bool, may_take: bool) -> Batch | None:
+        """Return the next batch to submit, or None: collect what runs, or end if nothing does."""
+        ...
+
+    def collect(self, batch: Batch, results: Sequence[FrameResult]) -> bool:
+        """Take a finished batch off its lane; False: the lane was given up before."""
+        ...
+
+    def publish(self, worker: LaneWorker, batch: Batch, results: Sequence[FrameResult]) -> None:
+        """Publish a collected batch and free its place on the lane."""
+        ...
+
+    def lane_failed(self, worker: LaneWorker, error: Exception, failed: Batch | None) -> None:
+        """Give the worker up, because of this batch if one is named."""
+        ...
+
+    def event(self, level: str, message: str) -> None:
+        """Log a line."""
+        ...
+
+
 class LaneWorker:
     """One life of a lane's detector, on a thread of its own.
 
-    A worker that fails, or is given up because it hangs, never comes back: the pipeline starts
-    another one for the same lane. A given-up worker closes its detector when, and if, it returns.
+    A worker that fails, or is given up because it hangs, never comes back: the host starts another
+    one for the same lane. A given-up worker closes its detector when, and if, it returns.
 
     Args:
         spec: the lane.
-        pipeline: where results, faults and measurements go.
+        host: where results, faults and measurements go.
+        lock: the host's; it guards ``inbox``.
         first: whether this is the lane's first life, which is measured beside the others.
         not_before_ns: monotonic time before which the detector is not built.
+
+    Attributes:
+        inbox: batches to run.
+        wake: notified when there is one, or when the worker is not wanted any more.
     """
 
     def __init__(
-        self, spec: LaneSpec, pipeline: Pipeline, *, first: bool, not_before_ns: int = 0
+        self,
+        spec: LaneSpec,
+        host: LaneHost,
+        lock: threading.RLock,
+        *,
+        first: bool,
+        not_before_ns: int = 0,
     ) -> None:
         self.spec = spec
         self.name = spec.config.name
-        self.wake = threading.Condition(pipeline.lock)
+        self.wake = threading.Condition(lock)
         self.inbox: deque[Batch] = deque()
-        self._pipeline = pipeline
         self.first = first
-        self._not_before_ns = not_before_ns
+        self.not_before_ns = not_before_ns
+        self._host = host
         self._failing: Batch | None = None
         self._thread = named_thread(self._live, f'lane {self.name}')
 
@@ -78,42 +118,27 @@ class LaneWorker:
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Let the supervisor know what may take long, or for ever."""
-        with self._pipeline.lock:
-            self._pipeline.lane_does(self, what)
+        """Let the host know what may take long, or for ever."""
+        self._host.doing(self, what)
         try:
             yield
         finally:
-            with self._pipeline.lock:
-                self._pipeline.lane_does(self, '')
+            self._host.doing(self, '')
 
     def _live(self) -> None:
         detector: Detector | None = None
         try:
-            if self._rest():
+            if self._host.wait_to_build(self):
                 with self.doing('building its detector'):
                     detector = self.spec.factory()
                 self._check(detector)
-                self._pipeline.warm_up(self, detector)
+                self._host.warm_up(self, detector)
                 self._serve(detector)
         except Exception as error:
-            self._pipeline.lane_failed(self, error, self._failing)
+            self._host.lane_failed(self, error, self._failing)
         finally:
             if detector is not None:
                 self._close(detector)
-
-    def _rest(self) -> bool:
-        """Wait for the time to build and return whether the lane is still wanted then."""
-        with self._pipeline.lock:
-            while self._pipeline.wants(self):
-                left_ns = self._not_before_ns - self._pipeline.clock()
-                if self._pipeline.crowded(self):
-                    left_ns = max(left_ns, CROWDED_NS)
-                if left_ns <= 0:
-                    self._pipeline.lane_probing(self)
-                    return True
-                self.wake.wait(left_ns / 1e9)
-        return False
 
     def _check(self, detector: Detector) -> None:
         if detector.max_batch < self.spec.config.max_batch:
@@ -134,7 +159,9 @@ class LaneWorker:
 
         depth = self.spec.config.in_flight
         while True:
-            while submit(self._next(may_sleep=not running, may_take=len(running) < depth)):
+            while submit(
+                self._host.next_batch(self, may_sleep=not running, may_take=len(running) < depth)
+            ):
                 pass
             if not running:
                 return
@@ -142,13 +169,13 @@ class LaneWorker:
             with self._blaming(batch):
                 results = ticket.wait()
             check_results(batch, results)
-            if not self._pipeline.collect(batch, results):
+            if not self._host.collect(batch, results):
                 return
             try:
                 if depth > 1:  # the device works on while results are published
-                    submit(self._next(may_sleep=False, may_take=True))
+                    submit(self._host.next_batch(self, may_sleep=False, may_take=True))
             finally:
-                self._pipeline.publish(self, batch, results)
+                self._host.publish(self, batch, results)
 
     @contextmanager
     def _blaming(self, batch: Batch) -> Iterator[None]:
@@ -157,25 +184,11 @@ class LaneWorker:
         yield
         self._failing = None
 
-    def _next(self, *, may_sleep: bool, may_take: bool) -> Batch | None:
-        """Return the next batch to submit, or None: collect what runs, or end if nothing does."""
-        with self._pipeline.lock:
-            while self._pipeline.wants(self):
-                if may_take:
-                    self._pipeline.accept(self)
-                    if self.inbox:
-                        return self.inbox.popleft()
-                if not may_sleep:
-                    break
-                self.wake.wait()
-            self._pipeline.refuse(self)
-        return None
-
     def _close(self, detector: Detector) -> None:
         try:
             detector.close()
         except Exception as error:
-            self._pipeline.event('warn', f'lane {self.name}: closing its detector failed: {error}')
+            self._host.event('warn', f'lane {self.name}: closing its detector failed: {error}')
 
 
 def check_results(batch: Batch, results: Sequence[FrameResult]) -> None:

@@ -1,35 +1,25 @@
 """Frames in, published results out: the dispatcher on real threads and a real clock.
 
 Threads: the caller's ingest thread (:meth:`Pipeline.offer`), one per lane (submit, collect,
-publish) and a supervisor (watchdog, placement). One lock guards the dispatcher; it is never held
-while a detector or a callback runs.
+publish) and a supervisor. They report to the pipeline, which alone moves the dispatcher; one lock
+guards it, and is never held while a detector or a callback runs.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from yolox_trt_ros.core.config import CameraConfig
-from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.detector import Detected, Detector, FrameResult
-from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError
+from yolox_trt_ros.core.errors import DropReason, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
-from yolox_trt_ros.core.trace import FrameTrace
-from yolox_trt_ros.schedule.complaints import Complaints
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
-from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
-from yolox_trt_ros.schedule.state import Batch
+from yolox_trt_ros.schedule.host import EventCallback, Host, Publishing, Sink, TraceCallback
+from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.supervisor import WATCH_NS, Supervisor
 from yolox_trt_ros.schedule.warmup import WarmUp
-
-Sink = Callable[[Frame, Detections], None]
-TraceCallback = Callable[[Frame, FrameTrace], None]
-EventCallback = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,7 @@ LOCKSTEP_BACKLOG = 4
 """Frames that wait per camera in lockstep before :meth:`Pipeline.offer` does."""
 
 
-class Pipeline:
+class Pipeline(Host):
     """Mailboxes, lanes and their supervisor.
 
     Args:
@@ -85,29 +75,21 @@ class Pipeline:
         options: PipelineOptions = DEFAULTS,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.lock = threading.RLock()
-        self.clock = clock
-        self.changed = threading.Condition(self.lock)
-        self._lockstep = options.lockstep
-        self.dispatcher = Dispatcher(
-            cameras, [spec.config for spec in lanes], lockstep=options.lockstep
+        super().__init__(
+            Dispatcher(cameras, [spec.config for spec in lanes], lockstep=options.lockstep),
+            lanes,
+            Publishing(sink, on_trace, on_event, on_problem),
+            clock,
         )
-        self.workers = {spec.config.name: LaneWorker(spec, self, first=True) for spec in lanes}
-        self.stopping = False
-        self._sink = sink
-        self._on_trace = on_trace
-        self._on_event = on_event
-        self._complaints = Complaints(self.event, on_problem, clock)
-        self._publish_locks = {camera.name: threading.Lock() for camera in cameras}
+        self._lockstep = options.lockstep
         self._supervisor = Supervisor(self, round(options.build_timeout_s * 1e9))
         self._warm_up = WarmUp(self, options.warmup_height, options.warmup_width)
-        self._on_room: Callable[[], None] | None = None
         self._started = False
 
     # ------------------------------------------------------------------ life
 
     def start(self) -> None:
-        """Build and measure all detectors, place the cameras, and begin to run frames.
+        """Build and measure all detectors and begin to run frames.
 
         Raises:
             YoloxTrtRosError: what a lane's factory raised (a missing model or package, a wrong
@@ -121,11 +103,10 @@ class Pipeline:
             self._started = True
             for worker in self.workers.values():
                 worker.start()
-            lanes = self.dispatcher.lanes.values()
-            while any(lane.state is LaneState.STARTING for lane in lanes):
+            while self.lanes_in(LaneState.STARTING):
                 self.changed.wait(WATCH_NS / 1e9)
                 self._supervisor.watch_builds()
-            refusal = self._supervisor.refusal()
+            refusal = self._failures.refusal(bool(self.lanes_in(LaneState.RUNNING)))
         if self.stopping:
             raise LaneError('the pipeline was stopped before its lanes had started')
         if refusal is not None:
@@ -134,7 +115,7 @@ class Pipeline:
                 raise refusal
             finally:  # with it this call would keep itself, the lanes and what they hold
                 del refusal
-        self._supervisor.place('placed by measured cost')
+        self._supervisor.report_missing()
         self._supervisor.start()
 
     def drain(self, timeout_s: float = 5.0) -> bool:
@@ -155,7 +136,7 @@ class Pipeline:
             for worker in workers:
                 worker.wake.notify_all()
         hung = [w.name for w in workers if not w.join(max(0.0, until - time.monotonic()))]
-        self._supervisor.join(timeout_s)
+        self._supervisor.stop(timeout_s)
         with self.lock:
             self.dispatcher.stop()
         for name in hung:
@@ -193,7 +174,7 @@ class Pipeline:
             if self.stopping:
                 self.dispatcher.drop_waiting()
             elif refusal is None:
-                self.dispatch()
+                self._dispatch()
         if refusal is not None:
             self._complaints.tell(frame.camera, str(refusal))
 
@@ -238,130 +219,9 @@ class Pipeline:
             limits: its ``max_megapixels`` and ``max_decode_ms``.
         """
         with self.lock:
-            if self.dispatcher.update_camera(name, priority, deadline_ms, limits, max_rate_hz):
-                self._supervisor.request(f'{name} was given another priority, deadline or rate')
+            self.dispatcher.update_camera(name, priority, deadline_ms, limits, max_rate_hz)
 
     def snapshot(self) -> PipelineSnapshot:
         """Return all accounts at one moment."""
         with self.lock:
             return self.dispatcher.snapshot(self.clock())
-
-    def event(self, level: str, message: str) -> None:
-        """Tell the operator; a callback that fails must not take a lane with it."""
-        if self._on_event is not None:
-            try:
-                self._on_event(level, message)
-            except Exception:
-                logging.getLogger(__name__).exception('on_event failed for: %s', message)
-
-    def dispatch(self) -> None:
-        """Hand every free lane what it takes now. The lock is held."""
-        for batch in self.dispatcher.dispatch(self.clock()):
-            worker = self.workers[batch.lane]
-            worker.inbox.append(batch)
-            worker.wake.notify()
-            if self._lockstep:
-                self.changed.notify_all()
-                if self._on_room is not None:
-                    self._on_room()
-        self._supervisor.wake_at(self.dispatcher.ask_ns)
-
-    # ------------------------------------------------- called by lane workers
-
-    def wants(self, worker: LaneWorker) -> bool:
-        """Return whether this worker is still its lane's and the pipeline still runs."""
-        return not self.stopping and self.workers[worker.name] is worker
-
-    def warm_up(self, worker: LaneWorker, detector: Detector) -> None:
-        """Measure a new detector and let its lane take frames."""
-        self._warm_up.run(worker, detector)
-        with self.lock:
-            if self.wants(worker):
-                self._supervisor.lane_up(worker.name)
-
-    def lane_probing(self, worker: LaneWorker) -> None:
-        """Note that the worker builds its detector again. The lock is held."""
-        if not worker.first:
-            self.dispatcher.lanes[worker.name].state = LaneState.PROBING
-
-    def crowded(self, worker: LaneWorker) -> bool:
-        """Return whether the lane must wait for its earlier lives to end. The lock is held."""
-        return self._supervisor.crowded(worker.name)
-
-    def lane_does(self, worker: LaneWorker, what: str) -> None:
-        """Note what the worker is at before it serves; empty: nothing. The lock is held."""
-        if self.wants(worker):
-            lane = self.dispatcher.lanes[worker.name]
-            lane.doing, lane.doing_since_ns = what, self.clock()
-
-    def lane_failed(self, worker: LaneWorker, error: Exception, failed: Batch | None) -> None:
-        """Give up the worker, unless that has been done, and plan its lane's next life."""
-        self._supervisor.lane_failed(worker, error, failed)
-
-    def accept(self, worker: LaneWorker) -> None:
-        """Let the worker's lane take frames now. The lock is held."""
-        self.dispatcher.lanes[worker.name].accepts = True
-        self.dispatch()
-
-    def refuse(self, worker: LaneWorker) -> None:
-        """Give the worker's lane no frames for now: it waits for its device. The lock is held."""
-        if self.workers[worker.name] is worker:
-            self.dispatcher.lanes[worker.name].accepts = False
-
-    def collect(self, batch: Batch, results: Sequence[FrameResult]) -> bool:
-        """Take a finished batch off its lane; False if the lane was given up before."""
-        with self.lock:
-            return self.dispatcher.collect(batch, self.clock(), results)
-
-    def publish(self, worker: LaneWorker, batch: Batch, results: Sequence[FrameResult]) -> None:
-        """Publish a collected batch and free its place on the lane."""
-        for frame, result in zip(batch.frames, results, strict=True):
-            self._settle(batch, frame, result)
-        with self.lock:
-            if self.workers[worker.name] is worker:
-                self.dispatcher.release(worker.name)
-            if self.dispatcher.idle:
-                self.changed.notify_all()
-
-    def _settle(self, batch: Batch, frame: Frame, result: FrameResult) -> None:
-        if isinstance(result, FrameError):
-            with self.lock:
-                self.dispatcher.drop(frame, result.reason)
-            self._complaints.tell(frame.camera, str(result))
-            return
-        with self._publish_locks[frame.camera]:
-            with self.lock:
-                if not self.dispatcher.admit(frame):
-                    return
-            self._publish(batch, frame, result)
-
-    def _publish(self, batch: Batch, frame: Frame, result: Detected) -> None:
-        try:
-            self._sink(frame, result.detections)
-        except Exception as error:
-            with self.lock:
-                self.dispatcher.drop(frame, DropReason.UNPUBLISHED)
-            self._complaints.tell(frame.camera, f'publishing failed: {error!r}')
-            return
-        with self.lock:
-            published_ns = self.clock()
-            drops = self.dispatcher.published(frame, published_ns)
-        if self._on_trace is not None:
-            trace = FrameTrace(
-                frame.camera,
-                frame.sequence,
-                batch.lane,
-                len(batch.frames),
-                drops,
-                frame.received_ns,
-                batch.taken_ns,
-                result.begun_ns,
-                result.preprocessed_ns,
-                result.inferred_ns,
-                result.decoded_ns,
-                published_ns,
-            )
-            try:
-                self._on_trace(frame, trace)
-            except Exception as error:
-                self._complaints.tell(frame.camera, f'the trace was not taken: {error!r}')

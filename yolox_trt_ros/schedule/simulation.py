@@ -19,13 +19,11 @@ from yolox_trt_ros.core.machine import Job, Machine
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.snapshot import PipelineSnapshot
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
-from yolox_trt_ros.schedule.placement import place
-from yolox_trt_ros.schedule.rhythm import NEVER_NS
 from yolox_trt_ros.schedule.state import Batch
 from yolox_trt_ros.schedule.warmup import TIMED_RUNS, sizes_to_measure
 
-CHECK_NS = 1_000_000_000
-"""How often drift is looked for, as the real supervisor does."""
+WATCH_NS = 100_000_000
+"""How often lanes ask for frames without any event, as the real supervisor makes them."""
 SETTLE_NS = 1_000_000_000
 """What happens before is the start, and not counted in figures."""
 _NO_PIXELS = np.empty(0, np.uint8)
@@ -67,7 +65,6 @@ class Record:
     Attributes:
         duration_ns: simulated time.
         results, runs: in order of time.
-        moves: (time, reason, camera → lane) of each placement.
         settled, final: all accounts when it had settled, and at the end.
         decisions: how often the policy was asked.
     """
@@ -75,7 +72,6 @@ class Record:
     duration_ns: int
     results: list[Result] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
-    moves: list[tuple[int, str, dict[str, str]]] = field(default_factory=list)
     settled: PipelineSnapshot | None = None
     final: PipelineSnapshot | None = None
     decisions: int = 0
@@ -134,7 +130,6 @@ class Simulation:
         self._record = Record(round(scenario.duration_s * 1e9))
         self._events: list[tuple[int, int, Callable[[int], None]]] = []
         self._scheduled = 0
-        self._asked_ns = NEVER_NS
         self._running: dict[int, tuple[Job, Batch]] = {}
         self._lane_ends: dict[str, int] = {}
 
@@ -146,7 +141,7 @@ class Simulation:
         for outage in self._scenario.outages:
             self._at(outage.down_s * 1e9, partial(self._lane_down, outage.lane))
             self._at(outage.up_s * 1e9, partial(self._lane_up, outage.lane))
-        self._at(CHECK_NS, self._check)
+        self._at(WATCH_NS, self._watch_lanes)
         self._at(SETTLE_NS, self._settle)
         self._loop()
         self._record.final = self._dispatcher.snapshot(self._record.duration_ns)
@@ -181,7 +176,6 @@ class Simulation:
                         cost_ns = profile.cost_ns(size, load)
                         self._dispatcher.costs.observe(lane.name, size, load, cost_ns)
             self._dispatcher.lane_up(lane.name, 0)
-        self._place('placed by measured cost', 0)
 
     def _arrivals(self) -> Iterator[Iterator[int]]:
         phases = self._scenario.phases
@@ -211,9 +205,6 @@ class Simulation:
                 self._running[id(job)] = (job, batch)
             if not batches:
                 break
-        if self._dispatcher.ask_ns != self._asked_ns:
-            self._asked_ns = self._dispatcher.ask_ns
-            self._at(self._asked_ns, self._dispatch)
         for lane in self._dispatcher.lanes.values():
             # A lane's thread that has nothing more to submit waits for its device.
             lane.accepts = not lane.running
@@ -250,28 +241,18 @@ class Simulation:
     def _lane_down(self, name: str, now_ns: int) -> None:
         self._machine.abort(name, now_ns)
         self._dispatcher.lane_down(name, 'simulated outage', now_ns)
-        self._place(f'{name} failed', now_ns)
         self._dispatch(now_ns)
 
     def _lane_up(self, name: str, now_ns: int) -> None:
         self._dispatcher.lane_up(name, now_ns)
-        self._place(f'{name} is back', now_ns)
         self._dispatch(now_ns)
 
-    def _check(self, now_ns: int) -> None:
-        if self._dispatcher.homes.drifted():
-            self._place('measured costs changed', now_ns)
-        self._at(now_ns + CHECK_NS, self._check)
+    def _watch_lanes(self, now_ns: int) -> None:
+        self._dispatch(now_ns)
+        self._at(now_ns + WATCH_NS, self._watch_lanes)
 
     def _settle(self, now_ns: int) -> None:
         self._record.settled = self._dispatcher.snapshot(now_ns)
-
-    def _place(self, why: str, now_ns: int) -> None:
-        problem = self._dispatcher.homes.problem()
-        if problem.capacities:
-            placement = place(problem.demands, problem.capacities)
-            if self._dispatcher.homes.adopt(problem, placement, why):
-                self._record.moves.append((now_ns, why, self._dispatcher.homes.present()))
 
 
 def _arrivals(camera: CameraConfig, phase: float, random: np.random.Generator) -> Iterator[int]:

@@ -14,7 +14,6 @@ from yolox_trt_ros.core.snapshot import CameraSnapshot, LaneSnapshot, LaneState
 from yolox_trt_ros.schedule.allowance import Allowance
 from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.pace import Pace
-from yolox_trt_ros.schedule.rhythm import Rhythm
 
 USE_MEMORY_NS = 500_000_000
 """How far back a lane's utilisation is remembered."""
@@ -24,6 +23,10 @@ HANG_NS = 2_000_000_000
 """… but not before this time has passed."""
 DECODED_NS = 200
 """Longest time that a core takes to decode a pixel, however many scans refine it."""
+GAP_MEMORY = 8
+"""About so many frames a camera's shortest and longest gap are remembered for."""
+LOSING = 16
+"""So many frames must be taken in time before a camera no longer counts as losing them."""
 BACKOFF_NS = 500_000_000
 """Pause before the first rebuild of a failed lane; it doubles with every failure in a row."""
 CIRCUIT_FAILURES = 5
@@ -44,16 +47,17 @@ class Camera:
         deadline_ns: longest useful response; 0: none.
         live: whether it may be slowed down; see :class:`Allowance`.
         allowance: what its images may cost.
-        home: lane it is placed on, or None.
-        pinned: whether no other lane may help.
+        pin: the lane that runs it, or None: any.
+        bound: whether no other lane runs it even while that one is down.
         reference_ns: arrival of the newest frame that a lane has taken: its information will be as
             old as this.
         running_until_ns: when its newest running frame is expected to finish; 0: none runs.
         offered_sequence, taken_sequence, published_sequence, retried_sequence: newest frame that
             arrived, was taken, was published, was given back by a failed lane; -1: none.
-        turn: frames taken since overload began, divided by the priority; see
-            :class:`schedule.order.Turns`.
-        rhythm: when its next frame is expected.
+        served: frames taken, divided by the priority; see :class:`schedule.order.FairQueue`.
+        losing: positive for some frames after one was hopeless only because lanes were busy.
+        arrived_ns: arrival of its newest frame that went to the mailbox.
+        gap_ns: shortest and longest time between its latest frames.
         ran: frames that each lane has run.
         drops: frames without a result since the last published one.
         strikes: how often lanes have failed with one of its frames since its last result; a camera
@@ -67,8 +71,8 @@ class Camera:
     live: InitVar[bool] = True
     allowance: Allowance = field(init=False)
     pace: Pace = field(init=False)
-    home: Lane | None = None
-    pinned: bool = False
+    pin: Lane | None = None
+    bound: bool = False
     reference_ns: int = 0
     running_until_ns: int = 0
     offered_sequence: int = -1
@@ -82,8 +86,10 @@ class Camera:
     drops: int = 0
     strikes: int = 0
     dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
-    turn: float = 0.0
-    rhythm: Rhythm = field(default_factory=Rhythm)
+    served: float = 0.0
+    losing: int = 0
+    arrived_ns: int | None = None
+    gap_ns: tuple[int, int] = (0, 0)
     ran: dict[str, int] = field(default_factory=dict)
     newest_ns: int | None = None
     last_received_ns: int | None = None
@@ -106,11 +112,45 @@ class Camera:
             ValueError: ``sequence`` does not follow the earlier frames.
         """
         self._count(frame)
-        self.rhythm.arrived(frame.received_ns)
+        last_ns, self.arrived_ns = self.arrived_ns, frame.received_ns
+        if last_ns is not None:
+            self._learn_gap(frame.received_ns - last_ns)
         replaced = self.mailbox.put(frame) is not None
         if replaced:
             self.drop(DropReason.REPLACED)
         return replaced
+
+    def _learn_gap(self, gap_ns: int) -> None:
+        """Follow the shortest gap down and the longest one up at once, and back slowly."""
+        low, high = self.gap_ns if self.gap_ns[1] else (gap_ns, gap_ns)
+        self.gap_ns = (
+            min(gap_ns, low + (gap_ns - low) // GAP_MEMORY),
+            max(gap_ns, high + (gap_ns - high) // GAP_MEMORY),
+        )
+
+    def due_ns(self, now_ns: int) -> int | None:
+        """Return when its next frame may come, later than now; None: none is to be expected."""
+        low, high = self.gap_ns
+        if self.arrived_ns is None or now_ns > self.arrived_ns + high:
+            return None
+        return max(now_ns + 1, self.arrived_ns + low)
+
+    def lost(self, to_others: bool) -> None:
+        """Drop the waiting frame, which is hopeless: because lanes were busy, or in any case."""
+        self.mailbox.take()
+        self.drop(DropReason.HOPELESS)
+        if to_others:
+            self.losing = LOSING
+
+    @property
+    def pin_name(self) -> str:
+        """Return the name of the lane that runs it; empty: any."""
+        return self.pin.config.name if self.pin else ''
+
+    @property
+    def share_after(self) -> float:
+        """Return what ``served`` will be after one frame more."""
+        return self.served + 1 / self.priority
 
     def refused(self, frame: Frame, reason: DropReason) -> None:
         """Count a frame that must not get to a lane; no other one is expected after it.
@@ -139,7 +179,8 @@ class Camera:
         self.in_flight += 1
         self.taken_sequence = frame.sequence
         self.reference_ns = frame.received_ns
-        self.turn += 1 / self.priority
+        self.served = self.share_after
+        self.losing -= self.losing > 0
         return frame
 
     def take_back(self, frame: Frame, now_ns: int) -> bool:
@@ -180,11 +221,11 @@ class Camera:
             self.mailbox.take()
             self.drop(reason)
 
-    def snapshot(self, now_ns: int) -> CameraSnapshot:
-        """Return the account as it stands."""
+    def snapshot(self, lane: str, now_ns: int) -> CameraSnapshot:
+        """Return the account as it stands; ``lane`` is the one that its frames go to."""
         return CameraSnapshot(
             name=self.config.name,
-            lane=self.home.config.name if self.home else '',
+            lane=lane,
             ran=dict(self.ran),
             priority=self.priority,
             deadline_ms=self.deadline_ns / 1e6,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -14,12 +15,29 @@ from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneWorker, check_results
 from yolox_trt_ros.schedule.state import Batch
 
-if TYPE_CHECKING:
-    from yolox_trt_ros.schedule.pipeline import Pipeline
-
 UNTIMED_RUNS, TIMED_RUNS = 2, 5
 MEASURE_NS = 1_500_000_000
 """A batch size is measured no longer than this once it has one sample."""
+
+
+class WarmUpHost(Protocol):
+    """What measuring needs of the pipeline. Its lock is held when a method is called."""
+
+    lock: threading.RLock
+    changed: threading.Condition
+    clock: Callable[[], int]
+
+    def wants(self, worker: LaneWorker) -> bool:
+        """Return whether this worker is still its lane's and the pipeline still runs."""
+        ...
+
+    def lanes_in(self, state: LaneState) -> set[str]:
+        """Return the lanes that are in a state."""
+        ...
+
+    def learn(self, worker: LaneWorker, batch: int, load: int, cost_ns: int) -> None:
+        """Take in what a call took."""
+        ...
 
 
 class WarmUp:
@@ -29,14 +47,14 @@ class WarmUp:
     others; after a fault it is measured beside whatever runs, which is its probe.
 
     Args:
-        pipeline: whose cost model learns.
+        host: whose cost model learns.
         height, width: size of the image that is used, pixels.
     """
 
-    def __init__(self, pipeline: Pipeline, height: int, width: int) -> None:
-        self._pipeline = pipeline
+    def __init__(self, host: WarmUpHost, height: int, width: int) -> None:
+        self._host = host
         self._frame = warmup_frame(height, width)
-        self._turn: LaneWorker | None = None
+        self._alone_now: LaneWorker | None = None
         self._measured: set[str] = set()
 
     def run(self, worker: LaneWorker, detector: Detector) -> None:
@@ -47,60 +65,58 @@ class WarmUp:
         """
         if worker.first:
             with self._alone(worker):
-                self._learn(worker, detector, 0)
+                self._measure(worker, detector, 0)
             self._wait_for_the_others(worker)
             load = len(self._measured) - 1
             if load > 0:
-                self._learn(worker, detector, load)
+                self._measure(worker, detector, load)
         else:
-            self._learn(worker, detector, len(self._lanes(LaneState.RUNNING)))
+            with self._host.lock:
+                load = len(self._host.lanes_in(LaneState.RUNNING))
+            self._measure(worker, detector, load)
 
     @contextmanager
     def _alone(self, worker: LaneWorker) -> Iterator[None]:
         """Wait until no other lane is measured; one that was given up meanwhile does not count."""
-        pipeline = self._pipeline
-        with pipeline.lock:
-            pipeline.changed.wait_for(
-                lambda: pipeline.stopping or self._turn is None or not pipeline.wants(self._turn)
+        host = self._host
+        with host.lock:
+            host.changed.wait_for(
+                lambda: (
+                    not host.wants(worker)
+                    or self._alone_now is None
+                    or not host.wants(self._alone_now)
+                )
             )
-            self._turn = worker
+            self._alone_now = worker
         try:
             yield
         finally:
-            with pipeline.lock:
-                if self._turn is worker:
-                    self._turn = None
-                pipeline.changed.notify_all()
-
-    def _learn(self, worker: LaneWorker, detector: Detector, load: int) -> None:
-        with worker.doing('measuring its detector'):
-            self._measure(worker, detector, load)
+            with host.lock:
+                if self._alone_now is worker:
+                    self._alone_now = None
+                host.changed.notify_all()
 
     def _measure(self, worker: LaneWorker, detector: Detector, load: int) -> None:
-        pipeline = self._pipeline
-        if pipeline.stopping:
-            return
+        host = self._host
         sizes = sizes_to_measure(worker.spec.config.max_batch)
-        for size, cost_ns in measure(detector, sizes, self._frame, pipeline.clock):
-            with pipeline.lock:
-                if not pipeline.wants(worker):
-                    return
-                if cost_ns is not None:
-                    pipeline.dispatcher.costs.observe(worker.name, size, load, cost_ns)
+        with worker.doing('measuring its detector'):
+            for size, cost_ns in measure(detector, sizes, self._frame, host.clock):
+                with host.lock:
+                    if not host.wants(worker):
+                        return
+                    if cost_ns is not None:
+                        host.learn(worker, size, load, cost_ns)
 
     def _wait_for_the_others(self, worker: LaneWorker) -> None:
-        with self._pipeline.lock:
+        host = self._host
+        with host.lock:
             self._measured.add(worker.name)
-            self._pipeline.changed.notify_all()
-            self._pipeline.changed.wait_for(
+            host.changed.notify_all()
+            host.changed.wait_for(
                 lambda: (
-                    self._pipeline.stopping or not self._lanes(LaneState.STARTING) - self._measured
+                    not host.wants(worker) or not host.lanes_in(LaneState.STARTING) - self._measured
                 )
             )
-
-    def _lanes(self, state: LaneState) -> set[str]:
-        lanes = self._pipeline.dispatcher.lanes.items()
-        return {name for name, lane in lanes if lane.state is state}
 
 
 def measure(
@@ -125,9 +141,9 @@ def measure(
 
 
 def sizes_to_measure(max_batch: int) -> list[int]:
-    """Return the powers of two below ``max_batch``, and ``max_batch``."""
-    sizes = [1 << bit for bit in range(max_batch.bit_length()) if 1 << bit < max_batch]
-    return [*sizes, max_batch]
+    """Return all sizes up to 8, then two to each doubling, and ``max_batch``."""
+    sizes = [*range(1, 9), 12, 16, 24, 32, 48, 64]
+    return [*(size for size in sizes if size < max_batch), max_batch]
 
 
 def warmup_frame(height: int, width: int) -> Frame:

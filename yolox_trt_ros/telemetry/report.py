@@ -26,7 +26,7 @@ class CameraReport:
     Attributes:
         snapshot: its totals.
         rate_in_hz, rate_out_hz: messages that arrived and results that were published.
-        ran: frames that each lane has run, its home or one that helped; lanes without are left out.
+        ran: frames that each lane has run; lanes without are left out.
         dropped_in_window: frames without a result, by reason.
         age_ns: time since the arrival of the newest frame whose result is published, or None.
         total: arrival to publication.

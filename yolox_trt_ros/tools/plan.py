@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,17 +108,14 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
             failures[lane.name] = _without(scenario, lane.name)
             step()
     used = lane_utilisation(record)
-    _, reason, homes = record.moves[-1]
     seconds = scenario.duration_s
     plan = {
         'profile': scenario.profile.name,
         'simulated_s': seconds,
-        'placement': homes,
-        'placement_reason': record.final.placement_reason if record.final else reason,
+        'placement_reason': record.final.placement_reason if record.final else '',
         'lanes': {
             lane.name: {
                 'utilisation': round(used[lane.name], 4),
-                'cameras': [name for name, home in homes.items() if home == lane.name],
                 'results_hz': round(
                     sum(len(r.cameras) for r in record.runs if r.lane == lane.name) / seconds, 2
                 ),
@@ -126,7 +124,7 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
             for lane in scenario.lanes
         },
         'cameras': {
-            camera.name: _camera(camera, homes, stats[camera.name], headroom[camera.name])
+            camera.name: _camera(camera, record, stats[camera.name], headroom[camera.name])
             for camera in scenario.cameras
         },
         'without_lane': failures,
@@ -138,10 +136,12 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
 
 
 def _camera(
-    camera: CameraConfig, homes: dict[str, str], stats: CameraStats, highest_hz: float
+    camera: CameraConfig, record: Record, stats: CameraStats, highest_hz: float
 ) -> dict[str, Any]:
+    runs = Counter(run.lane for run in record.runs if camera.name in run.cameras)
+    total = max(1, sum(runs.values()))
     return {
-        'lane': homes[camera.name],
+        'ran_on': {lane: round(count / total, 3) for lane, count in runs.most_common()},
         'rate_hz': camera.rate_hz,
         'priority': camera.priority,
         'deadline_ms': camera.deadline_ms,
@@ -195,7 +195,6 @@ def _without(scenario: Scenario, lane: str) -> dict[str, Any]:
     record = Simulation(replace(scenario, outages=[Outage(lane, 0.5)])).run()
     stats = camera_stats(record)
     return {
-        'placement': record.moves[-1][2],
         'drop_ratio': round(drop_ratio(stats), 4),
         'missing': {
             camera.name: {
@@ -212,7 +211,7 @@ def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None
     """Print the plan as tables."""
     name = Text(one_line(profile.name), 'bold')
     console.print(name.append(f': {one_line(profile.description)}', 'not bold'))
-    console.print(f'placement: {plan["placement_reason"]}')
+    console.print(plan['placement_reason'])
     table = _table('latency at 50, 95, 99 % and age of information at 50, 99, 100 % in ms')
     for head in ('camera', 'lane'):
         table.add_column(head, no_wrap=True)
@@ -222,7 +221,7 @@ def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None
         latency, age = row['latency_ms'], row['age_ms']
         table.add_row(
             name,
-            row['lane'],
+            next(iter(row['ran_on']), '–'),
             f'{row["rate_hz"]:g}',
             f'{row["priority"]:g}',
             f'{row["deadline_ms"]:g}' if row['deadline_ms'] else '–',

@@ -18,13 +18,7 @@ from yolox_trt_ros.schedule.simulation import Scenario
 from yolox_trt_ros.schedule.state import Batch
 
 
-class Plain(Dispatcher):
-    """Takes frames as they come, the weightiest first, and expects none."""
-
-    foresees = False
-
-
-class RoundRobin(Plain):
+class RoundRobin(Dispatcher):
     """Frames go to the lanes in turn as they arrive; each lane runs its own in order of arrival."""
 
     def __init__(self, cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> None:

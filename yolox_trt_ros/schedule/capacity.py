@@ -1,0 +1,83 @@
+"""Whether the lanes can give the cameras what they ask for, and each camera's fair share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+TOLERANCE = 0.98
+"""A camera that gets this part of its rate gets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a camera asks for.
+
+    Attributes:
+        camera: its name.
+        rate_hz: frames per second.
+        priority: its weight against the others, > 0.
+        deadline_ns: longest useful response, nanoseconds; 0: none.
+        lane: the only lane that runs it; empty: any.
+    """
+
+    camera: str
+    rate_hz: float
+    priority: float = 1.0
+    deadline_ns: int = 0
+    lane: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a lane offers while the other lanes are busy too.
+
+    Attributes:
+        lane: its name.
+        single_ns: time of a call with one frame.
+        frame_ns: time per frame at its most economical batch size.
+    """
+
+    lane: str
+    single_ns: int
+    frame_ns: float
+
+
+def fair_rates(demands: Sequence[Demand], capacity_hz: float) -> dict[str, float]:
+    """Return each camera's weighted fair share of ``capacity_hz`` (water filling).
+
+    Shares are proportional to priority; what a camera does not need goes to the others.
+    """
+    rates: dict[str, float] = {}
+    left_hz = capacity_hz
+    weight = sum(demand.priority for demand in demands)
+    for demand in sorted(demands, key=lambda demand: demand.rate_hz / demand.priority):
+        rates[demand.camera] = min(demand.rate_hz, left_hz * demand.priority / weight)
+        left_hz -= rates[demand.camera]
+        weight -= demand.priority
+    return rates
+
+
+def shortfalls(demands: Sequence[Demand], capacities: Sequence[Capacity]) -> dict[str, str]:
+    """Return what each camera cannot get, in words; cameras that get everything are left out."""
+    by_lane = {capacity.lane: capacity for capacity in capacities}
+    rates = fair_rates(demands, sum(1e9 / capacity.frame_ns for capacity in capacities))
+    for name, capacity in by_lane.items():
+        pinned = [demand for demand in demands if demand.lane == name]
+        for camera, rate_hz in fair_rates(pinned, 1e9 / capacity.frame_ns).items():
+            rates[camera] = min(rates[camera], rate_hz)
+    missing = {}
+    for demand in demands:
+        lacks = []
+        if rates[demand.camera] < TOLERANCE * demand.rate_hz:
+            lacks.append(f'{rates[demand.camera]:.1f} of {demand.rate_hz:g} Hz')
+        able = [by_lane[demand.lane]] if demand.lane in by_lane else capacities
+        quickest_ns = min(capacity.single_ns for capacity in able)
+        if 0 < demand.deadline_ns < quickest_ns:
+            lacks.append(
+                f'deadline {demand.deadline_ns / 1e6:g} ms, the quickest lane takes '
+                f'{quickest_ns / 1e6:.1f} ms'
+            )
+        if lacks:
+            missing[demand.camera] = ', '.join(lacks)
+    return missing
