@@ -76,7 +76,7 @@ def parse_yaml(
                 builder.take(loader, loader.get_event())
         finally:
             loader.dispose()
-    except _RefusedError as cause:
+    except _YamlRefusedError as cause:
         raise error(f'{where}, line {cause.line}: {cause}') from cause
     except yaml.MarkedYAMLError as cause:
         mark = cause.problem_mark or cause.context_mark
@@ -93,7 +93,7 @@ def parse_yaml(
     return content
 
 
-class _RefusedError(Exception):
+class _YamlRefusedError(Exception):
     """YAML that this package does not read."""
 
     def __init__(self, event: Any, message: str) -> None:
@@ -105,7 +105,7 @@ _NONE = object()
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenNode:
     """A mapping or list that is not closed yet.
 
     Attributes:
@@ -140,7 +140,7 @@ class _Builder:
     def __init__(self, aliases: bool) -> None:
         self.content: Any = None
         self._aliases = aliases
-        self._open: list[_Open] = []
+        self._open: list[_OpenNode] = []
         self._named: dict[str, tuple[Any, int]] = {}
         self._documents = 0
 
@@ -149,7 +149,7 @@ class _Builder:
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                raise _RefusedError(event, 'expected one document, here begins a second one')
+                raise _YamlRefusedError(event, 'expected one document, here begins a second one')
         elif isinstance(event, yaml.CollectionStartEvent):
             self._start(event)
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -166,12 +166,12 @@ class _Builder:
     def _start(self, event: Any) -> None:
         self._check_anchor(event)
         if len(self._open) >= DEEPEST:
-            raise _RefusedError(event, f'nested more than {DEEPEST} levels deep')
+            raise _YamlRefusedError(event, f'nested more than {DEEPEST} levels deep')
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         tag = _TAG + ('map' if is_mapping else 'seq')
         if event.tag not in (None, '!', tag):
-            raise _RefusedError(event, f'the tag {shown(event.tag)} is not known here')
-        self._open.append(_Open({} if is_mapping else [], event.anchor))
+            raise _YamlRefusedError(event, f'the tag {shown(event.tag)} is not known here')
+        self._open.append(_OpenNode({} if is_mapping else [], event.anchor))
 
     def _end(self, event: Any) -> None:
         done = self._open.pop()
@@ -186,7 +186,7 @@ class _Builder:
         self._check_anchor(event)
         if event.anchor not in self._named:
             inside = any(one.anchor == event.anchor for one in self._open)
-            raise _RefusedError(
+            raise _YamlRefusedError(
                 event,
                 f'*{one_line(event.anchor)} stands inside what it refers to'
                 if inside
@@ -196,7 +196,7 @@ class _Builder:
 
     def _check_anchor(self, event: Any) -> None:
         if event.anchor and not self._aliases:
-            raise _RefusedError(
+            raise _YamlRefusedError(
                 event, 'ROS 2 reads no anchors and aliases (&, *) in parameter files: write it out'
             )
 
@@ -207,7 +207,7 @@ class _Builder:
         into = self._open[-1]
         into.size += size
         if into.size > MOST_VALUES:
-            raise _RefusedError(event, f'more than {MOST_VALUES:,} values, aliases written out')
+            raise _YamlRefusedError(event, f'more than {MOST_VALUES:,} values, aliases written out')
         if isinstance(into.value, list):
             into.value.append(value)
         elif into.key is _NONE:
@@ -222,16 +222,16 @@ class _Builder:
 
 def _key(event: Any, value: Any, before: dict[Any, Any]) -> Any:
     if isinstance(value, (dict, list)):
-        raise _RefusedError(event, f'expected text or a number as a key, got {kind_of(value)}')
+        raise _YamlRefusedError(event, f'expected text or a number as a key, got {kind_of(value)}')
     if value is not _MERGE and value in before:
-        raise _RefusedError(event, f'the key {shown(value)} is given twice')
+        raise _YamlRefusedError(event, f'the key {shown(value)} is given twice')
     return value
 
 
 def _to_merge(event: Any, value: Any) -> list[dict[Any, Any]]:
     mappings = value if isinstance(value, list) else [value]
     if not all(isinstance(one, dict) for one in mappings):
-        raise _RefusedError(event, f'<<: expected keys and values, got {shown(value)}')
+        raise _YamlRefusedError(event, f'<<: expected keys and values, got {shown(value)}')
     return mappings
 
 
@@ -253,16 +253,18 @@ def _scalar(loader: Any, event: Any) -> Any:
         if kind == 'float':
             return finite_number(_plain_float(text))
     except NumberError as error:
-        raise _RefusedError(event, f'{shown(text)}: {error}') from None
+        raise _YamlRefusedError(event, f'{shown(text)}: {error}') from None
     except (ValueError, KeyError):
-        raise _RefusedError(event, f'{shown(text)} is no value of the tag {shown(tag)}') from None
+        raise _YamlRefusedError(
+            event, f'{shown(text)} is no value of the tag {shown(tag)}'
+        ) from None
     if kind == 'merge':
         return _MERGE
     if kind == 'timestamp':
-        raise _RefusedError(
+        raise _YamlRefusedError(
             event, f'{shown(text)} is a date to YAML: put it in quotes if it is a name'
         )
-    raise _RefusedError(event, f'{shown(text)}: the tag {shown(tag)} is not known here')
+    raise _YamlRefusedError(event, f'{shown(text)}: the tag {shown(tag)} is not known here')
 
 
 def _whole(text: str) -> int:

@@ -23,7 +23,7 @@ MOST_COLUMNS = 16
 Value = int | str | bytes | None
 
 
-class Row(NamedTuple):
+class SqliteRow(NamedTuple):
     """A row of some table.
 
     Attributes:
@@ -62,7 +62,7 @@ class Pages:
         self.whole_count = source.size // self.size
         self.expected = int.from_bytes(header[28:32], 'big')
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[SqliteRow]:
         """Yield the rows of all tables, wherever they are."""
         for number in range(1, self.count + 1):
             self._clock.check()
@@ -79,7 +79,7 @@ class Pages:
                 if row is not None:
                     yield row
 
-    def _row(self, page: bytes, number: int, at: int) -> Row | None:
+    def _row(self, page: bytes, number: int, at: int) -> SqliteRow | None:
         size, at = _varint(page, at)
         row_id, at = _varint(page, at)
         head, place = _varint(page, at)
@@ -89,9 +89,9 @@ class Pages:
             kinds.append(kind)
         if place != at + head or head + sum(map(_size, kinds)) != size:
             return None
-        return Row(row_id, tuple(kinds), number, at, size, head)
+        return SqliteRow(row_id, tuple(kinds), number, at, size, head)
 
-    def whole(self, row: Row) -> bool:
+    def whole(self, row: SqliteRow) -> bool:
         """Return whether all pages of a row are there."""
         local = self._local(row.size)
         if local == row.size:
@@ -104,7 +104,7 @@ class Pages:
             return False
         return True
 
-    def values(self, row: Row) -> tuple[Value, ...]:
+    def values(self, row: SqliteRow) -> tuple[Value, ...]:
         """Return what a row holds.
 
         Raises:
@@ -126,7 +126,7 @@ class Pages:
             at += _size(kind)
         return tuple(found)
 
-    def numbers(self, row: Row, count: int) -> list[int]:
+    def numbers(self, row: SqliteRow, count: int) -> list[int]:
         """Return the whole numbers that a row begins with, without reading the rest of it."""
         sizes = [_size(kind) for kind in row.kinds[:count]]
         data = self._source.read(sum(sizes), (row.page - 1) * self.size + row.at + row.head)
@@ -146,7 +146,7 @@ class Pages:
         local = least + (size - least) % (self._usable - 4)
         return local if local <= most else least
 
-    def _chain(self, row: Row, local: int) -> Iterator[tuple[int, int]]:
+    def _chain(self, row: SqliteRow, local: int) -> Iterator[tuple[int, int]]:
         """Yield place and size of the parts of a payload that lie in other pages."""
         at = (row.page - 1) * self.size + row.at + local
         left = row.size - local

@@ -8,7 +8,7 @@ from operator import itemgetter
 from yolox_trt_ros.bags.limits import Clock
 from yolox_trt_ros.bags.packing import DamageError
 from yolox_trt_ros.bags.rosbags_library import interfaces
-from yolox_trt_ros.bags.sqlite_pages import Pages, Row, is_blob, is_integer, is_text
+from yolox_trt_ros.bags.sqlite_pages import Pages, SqliteRow, is_blob, is_integer, is_text
 from yolox_trt_ros.bags.storage import LAST_NS, Contents, FileTopic, Losses, Message
 
 LONGEST_WORDS = 1 << 20
@@ -40,7 +40,7 @@ class Salvaged:
     def __init__(self, pages: Pages, clock: Clock, losses: Losses, why: str) -> None:
         self._pages, self._clock, self._losses = pages, clock, losses
         self.contents = Contents()
-        self._found: list[tuple[int, int, int, Row]] = []
+        self._found: list[tuple[int, int, int, SqliteRow]] = []
         """Time, number, topic and place of each message."""
         cut = self._search()
         if not self.contents.topics:
@@ -77,7 +77,9 @@ class Salvaged:
         self.contents.count = len(self._found)
         return cut
 
-    def _describe(self, row: Row, definitions: dict[str, interfaces.MessageDefinition]) -> None:
+    def _describe(
+        self, row: SqliteRow, definitions: dict[str, interfaces.MessageDefinition]
+    ) -> None:
         """Take a row that describes a topic or a type."""
         try:
             _, *words = self._pages.values(row)
@@ -114,7 +116,7 @@ class Salvaged:
                 yield t_ns, topic, data
 
 
-def _is_message(row: Row) -> bool:
+def _is_message(row: SqliteRow) -> bool:
     kinds = row.kinds
     return (
         len(kinds) == 4

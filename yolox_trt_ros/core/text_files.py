@@ -155,7 +155,7 @@ def parse_json(text: str, where: str, error: Error = ConfigError) -> dict[str, A
         content = json.loads(text, **_HOOKS)
     except json.JSONDecodeError as cause:
         raise error(f'{where}, line {cause.lineno}: not JSON: {cause.msg}') from cause
-    except _RefusedError as cause:
+    except _JsonRefusedError as cause:
         line = _line_of_refusal(text)
         raise error(f'{where}, in the object that begins in line {line}: {cause}') from cause
     except RecursionError as cause:
@@ -204,7 +204,7 @@ def kind_of(value: Any) -> str:
     return 'nothing' if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
-class _RefusedError(Exception):
+class _JsonRefusedError(Exception):
     """JSON that Python reads and this package does not."""
 
 
@@ -223,7 +223,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _RefusedError(f'the key {shown(key)} is given twice')
+                raise _JsonRefusedError(f'the key {shown(key)} is given twice')
             seen.add(key)
     return content
 
@@ -263,7 +263,7 @@ def _refusing(read: Callable[[str], Any]) -> Callable[[str], Any]:
         try:
             return read(text)
         except NumberError as error:
-            raise _RefusedError(str(error)) from None
+            raise _JsonRefusedError(str(error)) from None
 
     return hook
 
@@ -289,6 +289,6 @@ def _line_of_refusal(text: str) -> int:
 
     decoder.parse_object = parse_object  # type: ignore[attr-defined]
     scan = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
-    with suppress(_RefusedError, RecursionError):
+    with suppress(_JsonRefusedError, RecursionError):
         scan(text, len(text) - len(text.lstrip()))
     return text.count('\n', 0, starts[-1] if starts else 0) + 1

@@ -20,7 +20,7 @@ LONGEST_TAG = 200
 """Letters written on one line."""
 
 
-class Labels(Protocol):
+class ClassNames(Protocol):
     """Class names by number, such as a sequence of them."""
 
     def __getitem__(self, number: int, /) -> str:
@@ -36,7 +36,7 @@ def class_colour(class_id: int) -> Colour:
     return int(b * 255), int(g * 255), int(r * 255)
 
 
-def draw_detections(image: np.ndarray, found: Detections, labels: Labels) -> np.ndarray:
+def draw_detections(image: np.ndarray, found: Detections, labels: ClassNames) -> np.ndarray:
     """Return a copy of a BGR image with boxes, class names and scores on it."""
     drawn = image.copy()
     draw_on(drawn, found, labels)
@@ -48,7 +48,7 @@ def text_size(image: np.ndarray) -> float:
     return float(max(0.4, min(image.shape[:2]) / 1000))
 
 
-def draw_on(drawn: np.ndarray, found: Detections, labels: Labels) -> None:
+def draw_on(drawn: np.ndarray, found: Detections, labels: ClassNames) -> None:
     """Draw boxes, class names and scores on a BGR image, in place."""
     size = text_size(drawn)
     thickness = max(1, round(size * 2.5))

@@ -11,7 +11,7 @@ import numpy as np
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.draw.boxes import Colour, Labels, draw_on, draw_tag
+from yolox_trt_ros.draw.boxes import ClassNames, Colour, draw_on, draw_tag
 
 SIDEWAYS_DEG = 30.0
 """A camera that looks further aside than this, but not to the rear, belongs to a side."""
@@ -22,7 +22,7 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class MosaicLayout:
     """Which cell of a grid each camera has.
 
     Attributes:
@@ -37,7 +37,7 @@ class Layout:
     free: Place | None
 
 
-def layout(cameras: Sequence[CameraConfig]) -> Layout:
+def layout(cameras: Sequence[CameraConfig]) -> MosaicLayout:
     """Return the grid for cameras whose ``rig`` says where they look.
 
     Cameras that look ahead make the top row, those that look to the rear the bottom row, from
@@ -57,14 +57,14 @@ def layout(cameras: Sequence[CameraConfig]) -> Layout:
     return _around(front, left, right, rear)
 
 
-def _plain(names: Sequence[str]) -> Layout:
+def _plain(names: Sequence[str]) -> MosaicLayout:
     columns = math.ceil(math.sqrt(len(names)))
     places = {name: divmod(i, columns) for i, name in enumerate(names)}
     rows = math.ceil(len(names) / columns)
-    return Layout(rows, columns, places, _free(rows, columns, places))
+    return MosaicLayout(rows, columns, places, _free(rows, columns, places))
 
 
-def _around(front: list[str], left: list[str], right: list[str], rear: list[str]) -> Layout:
+def _around(front: list[str], left: list[str], right: list[str], rear: list[str]) -> MosaicLayout:
     sides = max(len(left), len(right))
     edges = 2 if sides else 0
     columns = max(len(front), edges + 1, len(rear))
@@ -77,7 +77,7 @@ def _around(front: list[str], left: list[str], right: list[str], rear: list[str]
         places |= {name: (row, first + i) for i, name in enumerate(names)}
     for names, column in ((left, 0), (right, columns - 1)):
         places |= {name: (top + i, column) for i, name in enumerate(names)}
-    return Layout(rows, columns, places, _free(rows, columns, places))
+    return MosaicLayout(rows, columns, places, _free(rows, columns, places))
 
 
 def _free(rows: int, columns: int, places: dict[str, Place]) -> Place | None:
@@ -110,7 +110,7 @@ class Mosaic:
         for camera in cameras:
             self.put(camera.name, None, f'{camera.name}: no image yet')
 
-    def tile_of(self, picture: np.ndarray, found: Detections, labels: Labels) -> np.ndarray:
+    def tile_of(self, picture: np.ndarray, found: Detections, labels: ClassNames) -> np.ndarray:
         """Return a BGR picture in the size of a tile, with its detections drawn legibly."""
         tile = fit_into(picture, self._room)
         tile = tile.copy() if tile is picture else tile

@@ -37,7 +37,7 @@ ON_LANE = slice(STAGES.index('submit'), STAGES.index('decode') + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class LaneRun:
     """One frame on a lane.
 
     Attributes:
@@ -54,7 +54,7 @@ class Run:
     inferring_ns: tuple[int, int]
 
 
-def runs(recording: Recording, start_ns: int, span_ns: int) -> list[Run]:
+def runs(recording: Recording, start_ns: int, span_ns: int) -> list[LaneRun]:
     """Return the runs that lie in a window of the node's clock, or arrived in it, by start."""
     found = []
     at = {stage: i for i, stage in enumerate(STAGES)}
@@ -66,7 +66,7 @@ def runs(recording: Recording, start_ns: int, span_ns: int) -> list[Run]:
         for i in ((ends > start_ns) & (arrivals < start_ns + span_ns)).nonzero()[0]:
             inferred = int(ends[i] - r.stages_ns[i, at['decode']])
             found.append(
-                Run(
+                LaneRun(
                     recording.lanes[r.lane[i]],
                     camera.name,
                     int(arrivals[i]),
@@ -86,7 +86,7 @@ def gantt(recording: Recording, start_ns: int, span_ns: int, width: float) -> Dr
 
 
 def draw_runs(
-    shown: list[Run],
+    shown: list[LaneRun],
     lanes: Sequence[str],
     colours: dict[str, str],
     start_ns: int,
@@ -123,7 +123,7 @@ def draw_runs(
 
 
 def _lane_runs(
-    drawing: Drawing, row: Row, scale: Scale, shown: list[Run], colours: dict[str, str]
+    drawing: Drawing, row: Row, scale: Scale, shown: list[LaneRun], colours: dict[str, str]
 ) -> None:
     places = _slots(shown)
     count = max(places, default=0) + 1
@@ -143,7 +143,7 @@ def _lane_runs(
         )
 
 
-def _slots(shown: list[Run]) -> list[int]:
+def _slots(shown: list[LaneRun]) -> list[int]:
     """Return a row for each run so that runs at the same time (a batch) lie below each other."""
     free: list[int] = []
     places = []

@@ -24,7 +24,7 @@ IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 
 
-class Source(Protocol):
+class PictureSource(Protocol):
     """Pictures of one camera that play in a loop.
 
     Attributes:
@@ -151,7 +151,7 @@ def source_name(config: Config, camera: CameraConfig) -> str:
     return camera.sim.source or config.sim.source
 
 
-def open_source(config: Config, camera: CameraConfig) -> Source:
+def open_source(config: Config, camera: CameraConfig) -> PictureSource:
     """Return what a camera shows.
 
     Cameras that share a folder begin at evenly spread pictures of it.

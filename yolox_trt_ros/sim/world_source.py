@@ -53,7 +53,7 @@ LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RenderJob:
     """One picture to render.
 
     Attributes:
@@ -128,13 +128,13 @@ class WorldSource:
         """Return the picture's file; see :meth:`Source.key`."""
         return self._file(index, '.jpg')
 
-    def missing(self) -> list[Job]:
+    def missing(self) -> list[RenderJob]:
         """Return the pictures that are still to be rendered: an empty file is none."""
         indices = range(self.count)
         return [self._job(i) for i in indices if not _filled(self._file(i, '.jpg'))]
 
-    def _job(self, index: int) -> Job:
-        return Job(self._seed, self._camera, index / self.rate_hz, self._file(index, ''))
+    def _job(self, index: int) -> RenderJob:
+        return RenderJob(self._seed, self._camera, index / self.rate_hz, self._file(index, ''))
 
     def _file(self, index: int, suffix: str) -> Path:
         return self._folder / f'{index:04d}{suffix}'
@@ -160,7 +160,7 @@ def _world(seed: int) -> World:
     return World(seed)
 
 
-def render(job: Job) -> None:
+def render(job: RenderJob) -> None:
     """Render one picture and its truth into files; the picture comes last.
 
     Raises:

@@ -21,7 +21,7 @@ _WHITE: Colour = (0.85, 0.85, 0.83)
 _DEEP = REACH + 24
 
 
-class Street:
+class StreetModel:
     """The node tree of one scene; ``root`` is in the vehicle frame.
 
     Flat things on the ground are drawn in painter's order without depth: nothing lies below.

@@ -12,7 +12,7 @@ from yolox_trt_ros.sim.world.optics import Optics
 from yolox_trt_ros.sim.world.rig import PinholeCamera
 from yolox_trt_ros.sim.world.scene import Scene
 from yolox_trt_ros.sim.world.stage import Target, numbers
-from yolox_trt_ros.sim.world.street import GROUND, Street
+from yolox_trt_ros.sim.world.street import GROUND, StreetModel
 from yolox_trt_ros.sim.world.truth import Candidate, GroundTruth, extract
 
 _JITTER = ((-0.25, -0.25), (0.25, 0.25), (0.25, -0.25), (-0.25, 0.25))
@@ -41,7 +41,7 @@ class World:
         self.scene: Scene = scenes.build(seed, light, weather)
         self._samples = samples
         self._shutter_s = 0.004 + 0.008 * self.scene.conditions.darkness
-        self._street = Street(self.scene)
+        self._street = StreetModel(self.scene)
         self._targets: dict[tuple[int, int], Target] = {}
         self._optics: dict[PinholeCamera, Optics] = {}
         self._outlines = [_outline(body.corners()) for body in self.scene.bodies]
