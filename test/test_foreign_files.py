@@ -81,14 +81,14 @@ def test_values_of_wrong_types_are_named(
 
 def test_references_of_coco_are_checked(tmp_path: Path) -> None:
     file = tmp_path / 'file.json'
-    for part, change, told in (
+    for part, change, message in (
         ('annotations', {'image_id': 8}, r'annotations\[0\]: image_id 8 is the id of none'),
         ('annotations', {'category_id': 'x'}, 'category_id "x" is the id of none'),
         ('annotations', {'bbox': [0, 0, -1, 5]}, '0 or more, got'),
         ('annotations', {'bbox': [0, 0, 5]}, 'expected 4 numbers'),
     ):
         file.write_text(json.dumps({**COCO, part: [{**COCO[part][0], **change}]}))
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             read_coco(file)
     file.write_text(json.dumps({**COCO, 'images': COCO['images'] * 2}))
     with pytest.raises(ConfigError, match=r'images\[1\]: id 7 is given twice'):
@@ -124,9 +124,9 @@ def test_images_of_any_name_and_content(tmp_path: Path) -> None:
     whole[16:24] = (40_000).to_bytes(4, 'big') * 2
     whole[29:33] = zlib.crc32(whole[12:29]).to_bytes(4, 'big')
     file.write_bytes(whole)
-    for content, told in ((whole, 'OpenCV refuses it|not an image'), (b'', 'not an image')):
+    for content, message in ((whole, 'OpenCV refuses it|not an image'), (b'', 'not an image')):
         file.write_bytes(content)
-        with pytest.raises(FrameError, match=told):
+        with pytest.raises(FrameError, match=message):
             read_image(file)
         with pytest.raises(ConfigError, match=r'a\\xff\.png: '):
             FolderSource(tmp_path).picture(0)

@@ -107,7 +107,7 @@ def test_detector_gets_what_the_arguments_say() -> None:
     assert context.environment['FASTDDS_DEFAULT_PROFILES_FILE'].endswith('fastdds_8cam.xml')
 
 
-def test_model_is_the_vehicles_unless_told_otherwise() -> None:
+def test_model_is_the_vehicles_by_default() -> None:
     _, (node,) = started('orin_8cam')
     assert node.overrides == {'use_sim_time': False, 'autostart': True}
     assert Path(node.file).name == 'orin_8cam.param.yaml'
@@ -191,7 +191,7 @@ def test_replay_can_go_at_its_own_pace() -> None:
     assert words.endswith('--remap /a:=/b /c:=/d')
 
 
-def test_unknown_vehicle_and_profile_are_told() -> None:
+def test_unknown_vehicle_and_profile_are_reported() -> None:
     with pytest.raises(ConfigError, match='did you mean "laptop_8cam"'):
         started('orin_8cam', vehicle='laptop8cam')
     with pytest.raises(ConfigError, match=r'nowhere\.xml" does not exist'):

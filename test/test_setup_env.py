@@ -40,7 +40,7 @@ def test_a_sourced_ros_of_another_python_is_refused():
 
 
 @pytest.mark.parametrize('world', ['wheels', 'sourced'])
-def test_a_machine_without_a_compiler_is_told(monkeypatch, tmp_path, world):
+def test_a_machine_without_a_compiler_is_reported(monkeypatch, tmp_path, world):
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(SetupError, match=r'sudo apt install g\+\+$'):
         setup_env.check_machine(Plan(world, '', '', (), ()))
@@ -52,7 +52,7 @@ def test_wheels_need_their_platform(monkeypatch):
         setup_env.check_machine(Plan('wheels', '', '', (), ()))
 
 
-def test_an_unsupported_python_is_told(monkeypatch, tmp_path):
+def test_an_unsupported_python_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.setattr(setup_env.sys, 'version_info', (3, 9, 1))
     with pytest.raises(SetupError, match=r'not supported: install Python 3.10 to 3.13'):

@@ -155,22 +155,22 @@ def test_environment_refuses_what_is_no_file() -> None:
 
 def test_shortcomings_name_the_remedy(tmp_path: Path) -> None:
     config = load_vehicle('desktop_8cam')
-    (told,) = settings.shortcomings(config, {}, shared_memory=tmp_path)
-    assert 'dds:=auto' in told
-    assert 'FASTDDS_DEFAULT_PROFILES_FILE' in told
+    (message,) = settings.shortcomings(config, {}, shared_memory=tmp_path)
+    assert 'dds:=auto' in message
+    assert 'FASTDDS_DEFAULT_PROFILES_FILE' in message
     environ = settings.environment('auto', {})
-    (told,) = settings.shortcomings(config, environ, shared_memory=tmp_path / 'none')
-    assert 'does not exist' in told
+    (message,) = settings.shortcomings(config, environ, shared_memory=tmp_path / 'none')
+    assert 'does not exist' in message
     buffer = tmp_path / 'rmem_max'
     buffer.write_text('212992\n')
     cyclone = {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}
-    (told,) = settings.shortcomings(config, cyclone, socket_buffer=buffer)
-    assert 'sysctl -w net.core.rmem_max' in told
+    (message,) = settings.shortcomings(config, cyclone, socket_buffer=buffer)
+    assert 'sysctl -w net.core.rmem_max' in message
     buffer.write_text('67108864\n')
     assert settings.shortcomings(config, cyclone, socket_buffer=buffer) == []
 
 
-def test_small_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_shared_memory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Docker:
         """The 64 MB that a container gets by default."""
 
@@ -178,11 +178,11 @@ def test_small_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(settings.os, 'statvfs', lambda path: Docker)
     config = load_vehicle('laptop_8cam')
-    (told,) = settings.shortcomings(
+    (message,) = settings.shortcomings(
         config, settings.environment('auto', {}), shared_memory=tmp_path
     )
-    assert '64.0 MiB left' in told
-    assert '--shm-size' in told
+    assert '64.0 MiB left' in message
+    assert '--shm-size' in message
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_the_camera_says_how_large_its_images_are(
     assert settings.unsized(config) == ([] if size or not least else ['a'])
 
 
-def test_damaged_profile_is_told(tmp_path: Path) -> None:
+def test_damaged_profile_is_reported(tmp_path: Path) -> None:
     file = tmp_path / 'profile.xml'
     file.write_text('<profiles>')
     with pytest.raises(ConfigError, match='cannot read the Fast DDS profile'):

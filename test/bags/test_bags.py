@@ -78,7 +78,7 @@ def test_bags_of_the_first_years_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('storage', [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
-def test_messages_are_found_though_the_metadata_tells_another_qos(
+def test_messages_are_found_though_the_metadata_has_another_qos(
     tmp_path: Path, storage: StoragePlugin
 ) -> None:
     path = rosbags_bag(tmp_path / 'bag', storage)
@@ -95,14 +95,14 @@ def test_messages_are_found_though_the_metadata_tells_another_qos(
         assert bag.topics['/a'].qos[0].reliability.name == 'BEST_EFFORT'
 
 
-def test_a_bag_without_the_messages_it_tells_of_is_an_error(tmp_path: Path) -> None:
+def test_a_bag_without_the_messages_it_lists_is_an_error(tmp_path: Path) -> None:
     path = rosbags_bag(tmp_path / 'bag', StoragePlugin.SQLITE3)
     (file,) = path.glob('*.db3')
     with closing(sqlite3.connect(file)) as storage:
         storage.execute('DELETE FROM messages')
         storage.commit()
-    told = problem(path)
-    assert 'expected 60 messages' in told and '/a (std_msgs/msg/String)' in told
+    message = problem(path)
+    assert 'expected 60 messages' in message and '/a (std_msgs/msg/String)' in message
 
 
 def test_one_file_of_a_bag_is_a_bag(tmp_path: Path) -> None:
@@ -180,22 +180,22 @@ def detections(bag: BagWriter) -> object:
 
 
 def problem(path: Path) -> str:
-    with pytest.raises(BagError) as told:
+    with pytest.raises(BagError) as message:
         read(path)
-    return str(told.value)
+    return str(message.value)
 
 
-def test_wrong_places_are_told(tmp_path: Path) -> None:
+def test_wrong_places_are_reported(tmp_path: Path) -> None:
     assert 'there is no such bag' in problem(tmp_path / 'nowhere')
     assert 'a folder with metadata.yaml' in problem(tmp_path)
     (tmp_path / 'drive.txt').write_text('a long drive')
     assert 'a .mcap, .db3 or .bag file' in problem(tmp_path / 'drive.txt')
 
 
-def test_a_missing_topic_is_told_with_those_that_are_there(tmp_path: Path) -> None:
-    with Bag(rosbags_bag(tmp_path / 'bag')) as bag, pytest.raises(BagError) as told:
+def test_a_missing_topic_is_reported_with_those_that_are_there(tmp_path: Path) -> None:
+    with Bag(rosbags_bag(tmp_path / 'bag')) as bag, pytest.raises(BagError) as message:
         list(bag.messages(['/camera/image_raw']))
-    assert str(told.value).endswith(
+    assert str(message.value).endswith(
         'has no topic /camera/image_raw; it has /a (std_msgs/msg/String), /b (std_msgs/msg/String)'
     )
 
@@ -209,7 +209,7 @@ def test_a_newer_metadata_is_read_by_what_is_in_the_files(
     assert read(path) == MESSAGES
 
 
-def test_other_compressions_are_told(tmp_path: Path) -> None:
+def test_other_compressions_are_reported(tmp_path: Path) -> None:
     path = rosbags_bag(tmp_path / 'bag')
     edit_metadata(path, compression_mode='MESSAGE', compression_format='lzma')
     assert 'ros2 bag convert' in problem(path)
@@ -224,7 +224,7 @@ def test_an_mcap_of_another_profile_is_read_if_its_messages_are_cdr(tmp_path: Pa
     assert read(file) == MESSAGES
 
 
-def test_a_definition_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_definition_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     """rosbag2 records the events of services with the text of the service as their definition."""
     service = 'int64 a\n---\nint64 sum\n'
     known, unknown = Definitions(), 'acme_msgs/srv/Add_Event'
@@ -235,7 +235,7 @@ def test_a_definition_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert known.read(STRING, text('one')).data == 'one'  # an installed package has it too
 
 
-def test_an_unknown_type_is_told(tmp_path: Path) -> None:
+def test_an_unknown_type_is_reported(tmp_path: Path) -> None:
     path = early_bag(tmp_path / 'bag', msgtype='acme_msgs/msg/Rocket')
     with Bag(path) as bag:
         first = next(bag.messages())  # raw bytes pass all the same

@@ -69,10 +69,10 @@ def test_parts_that_overlap_are_merged(split: Path) -> None:
 
 def test_a_missing_part_is_named_and_the_rest_read(split: Path) -> None:
     (split / 'drive_1.mcap').unlink()
-    found, told = read(split)
+    found, message = read(split)
     assert found == MESSAGES[:20] + MESSAGES[40:]
-    assert 'drive_1.mcap, which metadata.yaml names, are missing' in told
-    assert 'metadata.yaml says 60 messages, the files have 40' in told
+    assert 'drive_1.mcap, which metadata.yaml names, are missing' in message
+    assert 'metadata.yaml says 60 messages, the files have 40' in message
     (split / 'metadata.yaml').unlink()
     assert 'parts drive_1 seem to be missing' in read(split)[1]
 
@@ -80,35 +80,37 @@ def test_a_missing_part_is_named_and_the_rest_read(split: Path) -> None:
 @pytest.mark.parametrize('content', [b'', b'\x89MCAP0\r\n', b'something else'])
 def test_a_part_that_is_none_is_named_and_the_rest_read(split: Path, content: bytes) -> None:
     (split / 'drive_1.mcap').write_bytes(content)
-    found, told = read(split)
+    found, message = read(split)
     assert found == MESSAGES[:20] + MESSAGES[40:]
-    assert str(split / 'drive_1.mcap') in told
+    assert str(split / 'drive_1.mcap') in message
 
 
 def test_renamed_parts_are_found(split: Path) -> None:
     for i in range(3):
         (split / f'drive_{i}.mcap').rename(split / f'monday_{i}.mcap')
-    found, told = read(split)
-    assert found == MESSAGES and 'monday_0.mcap, monday_1.mcap' in told
+    found, message = read(split)
+    assert found == MESSAGES and 'monday_0.mcap, monday_1.mcap' in message
 
 
-def test_the_metadata_of_another_recording_is_told(split: Path, tmp_path: Path) -> None:
+def test_the_metadata_of_another_recording_is_reported(split: Path, tmp_path: Path) -> None:
     other = rosbags_bag(tmp_path / 'other')
     shutil.copy(other / 'metadata.yaml', split / 'metadata.yaml')
     edit_metadata(split, message_count=7)
-    found, told = read(split)
+    found, message = read(split)
     assert found == MESSAGES
-    assert 'other.mcap, which metadata.yaml names, are missing' in told
-    assert 'metadata.yaml says 7 messages, the files have 60' in told
+    assert 'other.mcap, which metadata.yaml names, are missing' in message
+    assert 'metadata.yaml says 7 messages, the files have 60' in message
 
 
 def test_a_part_that_is_there_twice_is_read_once(split: Path) -> None:
     shutil.copy(split / 'drive_1.mcap', split / 'drive_1 (copy).mcap')
-    found, told = read(split)
-    assert found == MESSAGES and 'drive_1 (copy).mcap are not listed in its metadata.yaml' in told
+    found, message = read(split)
+    assert (
+        found == MESSAGES and 'drive_1 (copy).mcap are not listed in its metadata.yaml' in message
+    )
     (split / 'metadata.yaml').unlink()
-    found, told = read(split)
-    assert found == MESSAGES and 'holds the same as' in told
+    found, message = read(split)
+    assert found == MESSAGES and 'holds the same as' in message
     edit = ['drive_0.mcap', 'drive_1.mcap', 'drive_1.mcap', 'drive_2.mcap']
     (split / 'metadata.yaml').write_text(
         yaml.safe_dump({'rosbag2_bagfile_information': {'relative_file_paths': edit}})
@@ -118,8 +120,8 @@ def test_a_part_that_is_there_twice_is_read_once(split: Path) -> None:
 
 def test_a_folder_without_metadata_is_a_bag(split: Path) -> None:
     (split / 'metadata.yaml').unlink()
-    found, told = read(split)
-    assert found == MESSAGES and 'has no metadata.yaml' in told
+    found, message = read(split)
+    assert found == MESSAGES and 'has no metadata.yaml' in message
 
 
 @pytest.mark.parametrize('storage', [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
@@ -154,14 +156,14 @@ def test_names_with_odd_characters_are_read(tmp_path: Path) -> None:
         (b'\x89PNG\r\n', 'this begins with'),
     ],
 )
-def test_what_is_no_bag_is_told(tmp_path: Path, content: bytes, words: str) -> None:
+def test_what_is_no_bag_is_reported(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / 'a.mcap'
     path.write_bytes(content)
     with pytest.raises(BagError, match=words):
         Bag(path)
 
 
-def test_a_folder_of_bags_is_told(tmp_path: Path) -> None:
+def test_a_folder_of_bags_is_reported(tmp_path: Path) -> None:
     rosbags_bag(tmp_path / 'monday')
     with pytest.raises(BagError, match='contains bags: monday'):
         Bag(tmp_path)

@@ -68,7 +68,7 @@ def test_a_damaged_chunk_costs_itself(tmp_path: Path) -> None:
     assert any('is damaged' in said for said in bag.warnings)
 
 
-def test_what_only_ros1_reads_is_told(tmp_path: Path) -> None:
+def test_what_only_ros1_reads_is_reported(tmp_path: Path) -> None:
     path = tmp_path / 'a.bag'
     path.write_bytes(b'#ROSBAG V1.2\n' + bytes(100))
     with pytest.raises(BagError, match=r'another version \(#ROSBAG V1.2'):

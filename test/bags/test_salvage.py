@@ -54,9 +54,9 @@ def test_messages_outside_chunks_are_read_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize('codec', ['', 'zstd', 'lz4'])
 def test_a_recording_without_an_end_is_read(tmp_path: Path, codec: str) -> None:
     path = write(tmp_path / 'a.mcap', mcap.header(), *mcap.chunks(MESSAGES, codec))
-    found, told = salvaged(path)
+    found, message = salvaged(path)
     assert found == MESSAGES
-    assert 'has no end' in told and '60 messages are whole' in told
+    assert 'has no end' in message and '60 messages are whole' in message
 
 
 @pytest.mark.parametrize('codec', ['', 'zstd', 'lz4'])
@@ -64,11 +64,11 @@ def test_a_file_cut_within_a_chunk_is_read_up_to_there(tmp_path: Path, codec: st
     made = mcap.chunks([(t, n, c + b'abcdefgh' * 99) for t, n, c in MESSAGES], codec)
     begin = mcap.header() + b''.join(made[:-1])
     path = write(tmp_path / 'a.mcap', begin, made[-1][: len(made[-1]) * 2 // 3])
-    found, told = salvaged(path)
+    found, message = salvaged(path)
     assert 50 <= len(found) < 60 and (codec != '' or len(found) > 55)
     assert [m[:2] for m in found] == [m[:2] for m in MESSAGES[: len(found)]]
-    assert f'ends within the chunk at byte {len(begin)}' in told
-    assert f'{len(found) - 50} whole messages' in told
+    assert f'ends within the chunk at byte {len(begin)}' in message
+    assert f'{len(found) - 50} whole messages' in message
 
 
 @pytest.mark.parametrize('codec', ['', 'zstd', 'lz4'])
@@ -79,9 +79,9 @@ def test_a_damaged_chunk_in_the_middle_costs_itself(tmp_path: Path, codec: str) 
     at = len(mcap.header()) + len(made[0]) + len(made[1])
     parts = [mcap.header(), *made[:2], bytes(bad), *made[3:], mcap.end()]
     path = write(tmp_path / 'a.mcap', *parts)
-    found, told = salvaged(path)
+    found, message = salvaged(path)
     assert found == MESSAGES[:20] + MESSAGES[30:]
-    assert f'the chunk at byte {at}' in told and 'damaged' in told
+    assert f'the chunk at byte {at}' in message and 'damaged' in message
 
 
 def test_a_damaged_chunk_of_an_indexed_file_costs_itself(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_a_damaged_chunk_of_an_indexed_file_costs_itself(tmp_path: Path) -> None
     content = bytearray(file.read_bytes())
     content[2_000_000:2_200_000] = bytes(200_000)
     file.write_bytes(content)
-    found, told = salvaged(file)
+    found, message = salvaged(file)
     assert 40 < len(found) < 60
-    assert 'damaged behind' in told and 'expected' not in told
+    assert 'damaged behind' in message and 'expected' not in message
 
 
 @pytest.mark.parametrize('garbage', [b'\0' * 5000, bytes(range(256)) * 20, b'\x06' * 3000])
@@ -103,18 +103,18 @@ def test_garbage_between_chunks_is_passed_over(tmp_path: Path, garbage: bytes) -
     made = mcap.chunks(MESSAGES, 'zstd')
     begin = mcap.header() + b''.join(made[:3])
     path = write(tmp_path / 'a.mcap', begin, garbage, *made[3:], mcap.end())
-    found, told = salvaged(path)
+    found, message = salvaged(path)
     assert found == MESSAGES
-    assert f'from byte {len(begin)} on contain no whole record' in told
+    assert f'from byte {len(begin)} on contain no whole record' in message
 
 
 def test_a_lying_length_costs_one_chunk(tmp_path: Path) -> None:
     made = mcap.chunks(MESSAGES, 'zstd')
     lying = made[2][:1] + (2**40).to_bytes(8, 'little') + made[2][9:]
     path = write(tmp_path / 'a.mcap', mcap.header(), *made[:2], lying, *made[3:], mcap.end())
-    found, told = salvaged(path)
+    found, message = salvaged(path)
     assert found == MESSAGES[:20] + MESSAGES[30:]
-    assert 'no whole record' in told
+    assert 'no whole record' in message
 
 
 def test_an_unknown_compression_costs_its_chunks(tmp_path: Path) -> None:
@@ -123,9 +123,9 @@ def test_an_unknown_compression_costs_its_chunks(tmp_path: Path) -> None:
         6, made[1][9:37], mcap.block('bz2'), len(made[1][49:]).to_bytes(8, 'little'), made[1][49:]
     )
     path = write(tmp_path / 'a.mcap', mcap.header(), made[0], odd, *made[2:], mcap.end())
-    found, told = salvaged(path)
+    found, message = salvaged(path)
     assert found == MESSAGES[:10] + MESSAGES[20:]
-    assert 'bz2' in told
+    assert 'bz2' in message
 
 
 @pytest.mark.parametrize('where', range(40))
@@ -178,10 +178,10 @@ def test_a_cut_database_gives_the_rows_it_has(large: Path, tmp_path: Path, share
     cut.write_bytes(content[: int(len(content) * share)])
     with Bag(large) as bag:
         whole = [(m.topic, m.t_ns, m.cdr) for m in bag.messages()]
-    found, told = salvaged(cut)
+    found, message = salvaged(cut)
     assert found == [m for m in whole if m in found]
     assert len(found) >= 60 * share * 0.3
-    assert 'is cut off' in told and f'{len(found)} messages are whole' in told
+    assert 'is cut off' in message and f'{len(found)} messages are whole' in message
 
 
 def test_a_damaged_page_costs_its_rows(large: Path, tmp_path: Path) -> None:
@@ -203,9 +203,9 @@ def test_a_damaged_time_index_costs_nothing(large: Path, tmp_path: Path) -> None
     content[(root - 1) * 4096 : root * 4096] = b'\x55' * 4096
     bad = tmp_path / 'bad.db3'
     bad.write_bytes(content)
-    found, told = salvaged(bad)
+    found, message = salvaged(bad)
     assert len(found) == 60
-    assert 'malformed' in told
+    assert 'malformed' in message
 
 
 def test_a_database_without_a_time_index_is_read_in_order(large: Path, tmp_path: Path) -> None:
@@ -214,9 +214,9 @@ def test_a_database_without_a_time_index_is_read_in_order(large: Path, tmp_path:
         database.execute('DROP INDEX timestamp_idx')
         database.execute('UPDATE messages SET timestamp = 2 * ? - timestamp', (T0,))
         database.commit()
-    found, told = salvaged(tmp_path / 'a.db3')
+    found, message = salvaged(tmp_path / 'a.db3')
     times = [t_ns for _, t_ns, _ in found]
-    assert times == sorted(times) and len(times) == 60 and not told
+    assert times == sorted(times) and len(times) == 60 and not message
 
 
 INTERRUPTED = """
@@ -244,9 +244,9 @@ def test_what_lies_in_a_journal_counts(large: Path, tmp_path: Path, mode: str, r
     journal = path.with_name(f'a.db3-{"wal" if mode == "wal" else "journal"}')
     assert journal.stat().st_size
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    found, told = salvaged(path)
+    found, message = salvaged(path)
     assert len(found) == rows
-    assert f'{journal.name} is read too' in told
+    assert f'{journal.name} is read too' in message
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
@@ -258,9 +258,9 @@ def test_a_cut_file_of_a_packed_bag_is_read(tmp_path: Path, storage: StoragePlug
     assert whole == MESSAGES
     file.write_bytes(file.read_bytes()[:-20])
     try:
-        found, told = salvaged(path)
+        found, message = salvaged(path)
     except BagError as error:
         assert '/a (std_msgs/msg/String)' in str(error)
     else:
         assert found == [m for m in MESSAGES if m in found]
-        assert 'ends early' in told
+        assert 'ends early' in message

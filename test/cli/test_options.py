@@ -12,7 +12,7 @@ INT8 = '--precision int8'
 
 
 @pytest.mark.parametrize(
-    ('line', 'told'),
+    ('line', 'message'),
     [
         ('detect --images {photo} --ranges r.json', '--ranges: for --backend tensorrt only'),
         (f'detect --images {{photo}} {INT8}', '--precision: for --backend tensorrt only'),
@@ -43,12 +43,12 @@ INT8 = '--precision int8'
     ],
 )
 def test_an_option_without_effect_is_refused(
-    line: str, told: str, tmp_path: Any, capsys: Any, monkeypatch: Any
+    line: str, message: str, tmp_path: Any, capsys: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     photo = tmp_path / 'photo.png'
     photo.touch()
     assert main(line.format(photo=photo).split()) == 1
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert len(error.splitlines()) <= 2

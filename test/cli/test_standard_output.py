@@ -82,7 +82,7 @@ def test_a_full_disk_is_named(folder: Path) -> None:
     assert b'/dev/full: cannot be written: No space left' in done.stderr
 
 
-def test_output_that_cannot_be_written_is_told_in_a_sentence(folder: Path) -> None:
+def test_output_that_cannot_be_written_is_reported_in_a_sentence(folder: Path) -> None:
     done = shell('tool parameters > /dev/full; echo $?', folder)
     assert done.stdout == b'1\n'
     assert done.stderr == b'yolox_trt_ros: standard output: No space left on device\n'
@@ -102,9 +102,9 @@ def test_a_misspelt_option_gets_its_neighbour(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as ended:
         main(['plan', '--vehicle', 'orin_8cam', '--profle=x'])
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert 'usage: yolox_trt_ros plan' in told
-    assert 'there is no argument "--profle=x" — did you mean "--profile"?' in told
+    message = capsys.readouterr().err
+    assert 'usage: yolox_trt_ros plan' in message
+    assert 'there is no argument "--profle=x" — did you mean "--profile"?' in message
 
 
 @pytest.mark.parametrize('value', ['nan', 'inf', '-1', '1e400', '9' * 400, 'x', ''])

@@ -109,7 +109,7 @@ def test_what_takes_too_long_is_asked_to_end() -> None:
         children.run([sys.executable, '-c', CHILD], timeout_s=1.0)
 
 
-def test_a_program_run_to_its_end_tells_what_it_wrote() -> None:
+def test_a_program_run_to_its_end_returns_what_it_wrote() -> None:
     command = [sys.executable, '-c', 'import sys; print(1); print(2, file=sys.stderr); sys.exit(3)']
     done = children.run(command)
     assert (done.returncode, done.stdout, done.stderr) == (3, '1\n', '2\n')

@@ -125,7 +125,7 @@ def test_contradiction_is_explained(changes: dict[str, Any], message: str) -> No
     assert message in str(error.value)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         Config.from_parameters(
             {**SMALLEST, 'model.nms_iou': 2.0, 'profil': 'x', 'cameras.front.depth': 0}
@@ -133,7 +133,7 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(str(error.value).splitlines()) == 3
 
 
-def test_contradictions_are_told_with_the_rest_but_not_those_that_follow_from_it() -> None:
+def test_contradictions_are_reported_with_the_rest_but_not_those_that_follow_from_it() -> None:
     changes = {
         'model.nms_iou': 2.0,
         'limits.latency_warn_ms': 5000.0,
@@ -143,8 +143,8 @@ def test_contradictions_are_told_with_the_rest_but_not_those_that_follow_from_it
     }
     with pytest.raises(ConfigError) as error:
         Config.from_parameters({**SMALLEST, **changes})
-    told = [line.partition(':')[0] for line in str(error.value).splitlines()]
-    assert sorted(told) == ['lanes.gpu.device', 'limits.latency_warn_ms', 'model.nms_iou']
+    messages = [line.partition(':')[0] for line in str(error.value).splitlines()]
+    assert sorted(messages) == ['lanes.gpu.device', 'limits.latency_warn_ms', 'model.nms_iou']
 
 
 def block(kind: str, name: str) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def test_what_is_described_and_not_listed_rests() -> None:
 
 
 @pytest.mark.parametrize(
-    ('changes', 'told'),
+    ('changes', 'message'),
     [
         ({'cameras.rear.rate_hz': 'fast'}, "cameras.rear.rate_hz: expected float, got 'fast'"),
         ({'cameras.rear.depth': 0}, 'cameras.rear.depth: expected 1 to 1000, got 0'),
@@ -175,10 +175,10 @@ def test_what_is_described_and_not_listed_rests() -> None:
         ({'cameras.frnt.topic': '/x'}, 'did you mean "front"?'),
     ],
 )
-def test_what_rests_is_checked_too(changes: dict[str, Any], told: str) -> None:
+def test_what_rests_is_checked_too(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         Config.from_parameters(SMALLEST | changes)
-    assert told in str(error.value) and len(str(error.value).splitlines()) == 1
+    assert message in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
 def test_names_that_resemble_each_other_may_rest() -> None:

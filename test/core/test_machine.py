@@ -37,7 +37,7 @@ def test_costs_between_batch_sizes_and_under_load():
 
 
 @pytest.mark.parametrize(
-    ('content', 'told'),
+    ('content', 'message'),
     [
         ([], 'expected keys and values'),
         ({'name': 'x'}, '"lanes" is missing'),
@@ -52,10 +52,10 @@ def test_costs_between_batch_sizes_and_under_load():
         (changed('gpu', jitter='much'), 'got "much"'),
     ],
 )
-def test_a_wrong_profile_is_refused_with_the_key(content, told):
+def test_a_wrong_profile_is_refused_with_the_key(content, message):
     with pytest.raises(ConfigError, match=r'desk\.yaml') as error:
         Profile.from_dict(content, 'desk.yaml')
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_neighbours_slow_a_job_down_only_while_they_are_busy():

@@ -25,7 +25,7 @@ BOMB = 'a: &a [x,x,x,x,x,x,x,x,x,x]\n' + '\n'.join(
 
 
 @pytest.mark.parametrize(
-    ('text', 'told'),
+    ('text', 'message'),
     [
         ('day: 2020-01-01', 'line 1.*"2020-01-01" is a date.*quotes'),
         ('\nn: ' + '9' * 5000, 'line 2.*5000 digits is too large'),
@@ -55,8 +55,8 @@ BOMB = 'a: &a [x,x,x,x,x,x,x,x,x,x]\n' + '\n'.join(
         ('<<: 3', 'expected keys and values'),
     ],
 )
-def test_yaml_is_refused_in_one_line(text: str, told: str) -> None:
-    with pytest.raises(ModelError, match=told) as caught:
+def test_yaml_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
         parse_yaml(text, 'file', ModelError)
     assert str(caught.value).startswith('file') and '\n' not in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -81,7 +81,7 @@ def test_aliases_are_refused_where_ros_knows_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ('text', 'told'),
+    ('text', 'message'),
     [
         ('{"a": 1, "a": 2}', 'line 1: the key "a" is given twice'),
         ('{"x": [{"a": 1},\n{"a": 1,\n"a": 2}]}', 'line 2: the key "a" is given twice'),
@@ -97,8 +97,8 @@ def test_aliases_are_refused_where_ros_knows_none() -> None:
         ('{"a": "\\ud800"}', 'which is not a character'),
     ],
 )
-def test_json_is_refused_in_one_line(text: str, told: str) -> None:
-    with pytest.raises(ModelError, match=told) as caught:
+def test_json_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
         parse_json(text, 'file', ModelError)
     assert '\n' not in str(caught.value) and str(caught.value).startswith('file')
 
@@ -128,19 +128,19 @@ def test_no_text_gives_another_exception(text: str) -> None:
 def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
-    for path, told in (
+    for path, message in (
         (pipe, 'got a pipe'), (tmp_path, 'got a folder'), (Path('/dev/zero'), 'got a device'),
         (tmp_path / 'nothing', 'No such file'), (Path('a\0b'), 'not a file name'),
         (tmp_path / 'x' / os.fsdecode(b'\xff'), r'x/\\xff: cannot be read'),
     ):  # fmt: skip
         for read in (read_yaml, read_json, read_text, read_bytes):
-            with pytest.raises(ConfigError, match=told):
+            with pytest.raises(ConfigError, match=message):
                 read(path)
 
 
 def test_size_and_encoding_are_checked(tmp_path: Path) -> None:
     file = tmp_path / 'file'
-    for content, told in (
+    for content, message in (
         (b'a: \xff', 'line 1: expected UTF-8, got the byte 0xff'),
         (b'\n\na: \xe4', 'line 3: expected UTF-8'),
         ('a: 1'.encode('utf-16'), 'got UTF-16'),
@@ -148,7 +148,7 @@ def test_size_and_encoding_are_checked(tmp_path: Path) -> None:
     ):
         file.write_bytes(content)
         for read in (read_yaml, read_json):
-            with pytest.raises(ConfigError, match=told):
+            with pytest.raises(ConfigError, match=message):
                 read(file, most_bytes=100)
     file.write_bytes(b'\xef\xbb\xbf{"a": 1}')
     assert read_yaml(file) == read_json(file) == {'a': 1}
@@ -156,9 +156,9 @@ def test_size_and_encoding_are_checked(tmp_path: Path) -> None:
 
 @given(st.text(alphabet=st.characters()))
 def test_foreign_strings_move_no_cursor(text: str) -> None:
-    for told in (printable(text), one_line(text), shown(text), shown([{text: text}])):
-        told.encode()
-        assert not any((ord(c) < 32 and c not in '\n\t') or 127 <= ord(c) < 160 for c in told)
+    for message in (printable(text), one_line(text), shown(text), shown([{text: text}])):
+        message.encode()
+        assert not any((ord(c) < 32 and c not in '\n\t') or 127 <= ord(c) < 160 for c in message)
     assert '\n' not in one_line(text) + shown(text)
 
 

@@ -48,9 +48,9 @@ def test_a_run_says_what_its_figures_belong_to(tmp_path: Path) -> None:
 
 def test_lanes_are_named_with_their_devices() -> None:
     lanes = load_vehicle('desktop_8cam').lanes
-    told = lane_devices(load_vehicle('desktop_8cam'))
-    assert len(told) == len(lanes)
-    for lane, text in zip(lanes, told, strict=True):
+    message = lane_devices(load_vehicle('desktop_8cam'))
+    assert len(message) == len(lanes)
+    for lane, text in zip(lanes, message, strict=True):
         assert text.startswith(f'{lane.name}, {lane.backend}, {lane.device}')
 
 

@@ -28,7 +28,7 @@ PATIENCE_S = 20.0
 
 
 @pytest.mark.parametrize('integrated', [False, True])
-def test_page_locked_frames(integrated: bool, tiny: Path, device: Any) -> None:
+def test_pinned_frames(integrated: bool, tiny: Path, device: Any) -> None:
     """They travel without a copy on the host; an integrated GPU reads them where they are."""
     device.integrated = integrated
     image = pictures(1)[0]
@@ -172,7 +172,7 @@ def test_sizes_of_images_are_remembered_within_bounds(
 
 
 @pytest.mark.gpu
-def test_memory_of_others_can_be_page_locked(tiny: Path, cuda: CudaDevice) -> None:
+def test_memory_of_others_can_be_pinned(tiny: Path, cuda: CudaDevice) -> None:
     """As the buffers of received images are: mapped memory in huge pages where there are some."""
     locks, image = CudaPageLocks(), pictures(1)[0]
     memory = mmap.mmap(-1, 4 << 20)

@@ -89,7 +89,7 @@ def test_a_buffer_that_one_large_image_needed_is_given_up(native_rig: Rig) -> No
     assert max(locks.locked.values()) > 9_000_000
 
 
-def test_memory_that_cannot_be_locked_is_used_and_told(native_rig: Rig) -> None:
+def test_memory_that_cannot_be_locked_is_used_and_reported(native_rig: Rig) -> None:
     rig = native_rig
     rig.ingest.close()
     rig.ingest = rig.open(Locks(refuse=True))
@@ -110,7 +110,7 @@ class DeadDevice(Locks):
         raise LaneError('the device has fallen off the bus')
 
 
-def test_memory_that_cannot_be_unlocked_is_freed_and_told_once(native_rig: Rig) -> None:
+def test_memory_that_cannot_be_unlocked_is_freed_and_reported_once(native_rig: Rig) -> None:
     rig, locks = native_rig, DeadDevice()
     rig.ingest.close()
     rig.ingest = rig.open(locks)

@@ -55,7 +55,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(
-    ('error', 'told'),
+    ('error', 'message'),
     [
         (cv2.error('inside OpenCV'), 'inside OpenCV'),
         (MemoryError('no more'), 'there is no memory for an image of 80x60: no more'),
@@ -63,15 +63,15 @@ def raising(error: Exception) -> Callable[..., Any]:
     ],
 )
 def test_whatever_reading_one_frame_raises_is_that_frames(
-    cpu: CpuDetector, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+    cpu: CpuDetector, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     monkeypatch.setattr('yolox_trt_ros.detect.cpu.preprocess.cv2.resize', raising(error))
     (result,) = cpu.submit([good()]).wait()
     assert isinstance(result, FrameError) and result.reason is DropReason.UNSUPPORTED
-    assert told in str(result)
+    assert message in str(result)
 
 
-def test_the_time_for_a_frame_is_told_whatever_became_of_it(cpu: CpuDetector) -> None:
+def test_the_time_for_a_frame_is_reported_whatever_became_of_it(cpu: CpuDetector) -> None:
     jpeg = cv2.imencode('.jpg', np.zeros((900, 1200, 3), np.uint8))[1].reshape(-1)
     whole = Frame('front', 0, 0, 0, '', 'jpeg', 900, 1200, 0, jpeg)
     lies = Frame('front', 0, 0, 0, '', 'jpeg', 900, 1201, 0, jpeg)

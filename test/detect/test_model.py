@@ -136,8 +136,8 @@ SIDECAR = {
 
 @pytest.mark.parametrize('where', ['sidecar', 'metadata', 'both'])
 def test_description_overrides_what_the_graph_says(tmp_path: Path, where: str) -> None:
-    told = json.dumps({**SIDECAR, 'pad': 9} if where == 'both' else SIDECAR)
-    path = write_yolox(tmp_path / 'm.onnx', metadata=None if where == 'sidecar' else told)
+    message = json.dumps({**SIDECAR, 'pad': 9} if where == 'both' else SIDECAR)
+    path = write_yolox(tmp_path / 'm.onnx', metadata=None if where == 'sidecar' else message)
     if where != 'metadata':
         path.with_suffix('.yaml').write_text(yaml.safe_dump(SIDECAR))
     spec = load_model_spec(path)

@@ -148,7 +148,7 @@ def test_jpeg_and_png_become_their_picture() -> None:
     assert np.array_equal(bgr_image(compressed(png, 'png', 48, 70)), bgr)
 
 
-def test_exif_does_not_turn_the_image() -> None:
+def test_exif_does_not_rotate_the_image() -> None:
     # Orientation 6 (turn right): boxes must fit the pixels as every other node sees them.
     exif = bytes.fromhex('457869660000 4d4d002a00000008 0001 0112 0003 00000001 00060000 00000000')
     data = jpeg(picture(48, 70)).tobytes()

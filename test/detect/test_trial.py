@@ -51,7 +51,7 @@ def test_tensors_that_grow_at_run_time(tmp_path: Path) -> None:
         load_model_spec(path)
 
 
-def test_what_onnx_runtime_says_is_told(tmp_path: Path) -> None:
+def test_what_onnx_runtime_says_is_reported(tmp_path: Path) -> None:
     path = write_yolox(tmp_path / 'm.onnx', batch=1)
     with pytest.raises(TrialError, match=r'does not run within 2048 MiB: .*'):
         measured_shapes(path, (1, 3, 64, 64), ['nowhere'], 2 << 30)

@@ -232,7 +232,7 @@ def test_more_lanes_larger_batches_and_builds_need_more() -> None:
     assert memory.gpu_bytes(config, 1) == 0
 
 
-def test_free_memory_as_the_management_library_tells_it(
+def test_free_memory_as_the_management_library_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = replace(RTX_CARD, bus_id='0000:65:00.0')
@@ -272,11 +272,11 @@ def test_driver_that_is_not_there() -> None:
 def test_tensorrt_and_the_gpu(rtx: TensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software, 'load_tensorrt', lambda: rtx)
     with_driver(monkeypatch, RTX_CARD, version='12.8')
-    told, fits = software.tensorrt(None, ['cuda'])
-    assert fits and 'TensorRT-RTX 1.7.1' in told
+    message, fits = software.tensorrt(None, ['cuda'])
+    assert fits and 'TensorRT-RTX 1.7.1' in message
     with_driver(monkeypatch, H100, version='12.8')
-    told, fits = software.tensorrt(None, ['cuda'])
-    assert not fits and 'does not run on NVIDIA H100 (9.0)' in told
+    message, fits = software.tensorrt(None, ['cuda'])
+    assert not fits and 'does not run on NVIDIA H100 (9.0)' in message
 
 
 def test_image_runtime_for_gpu_lanes() -> None:

@@ -13,7 +13,7 @@ from yolox_trt_ros.doctor.memory import shared_memory
 from yolox_trt_ros.ros.dds import segments
 
 
-def test_segments_nobody_uses_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_nobody_uses_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, 'JUST_MADE_S', -1.0)
     (clean,) = shared_memory(Wanted(), tmp_path)
     assert clean.level is Level.OK

@@ -93,16 +93,16 @@ def test_batch_that_is_built_into_the_model(rtx: TensorRT, tmp_path: Path) -> No
 
 
 def test_progress_grows_and_nears_the_end(rtx: TensorRT) -> None:
-    told: list[float] = []
+    messages: list[float] = []
     build_engine(
         rtx,
         model_facts(MODELS / 'edge_n_cut.onnx'),
         BuildOptions(),
-        lambda fraction, phase: told.append(fraction),
+        lambda fraction, phase: messages.append(fraction),
     )
-    assert len(told) > 20
-    assert told == sorted(told)
-    assert 0.7 < told[-1] <= 1.0
+    assert len(messages) > 20
+    assert messages == sorted(messages)
+    assert 0.7 < messages[-1] <= 1.0
 
 
 def test_stopped_build(rtx: TensorRT) -> None:
@@ -148,7 +148,7 @@ def test_operator_that_tensorrt_does_not_know(rtx: TensorRT, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ('driver', 'told'),
+    ('driver', 'message'),
     [
         (CudaDriver(problem='no NVIDIA driver'), r'with its driver is needed \(no NVIDIA driver\)'),
         (CudaDriver('13.0'), 'there is a GPU, so its installation is damaged or does not fit'),
@@ -156,7 +156,7 @@ def test_operator_that_tensorrt_does_not_know(rtx: TensorRT, tmp_path: Path) -> 
     ids=['no GPU', 'a GPU'],
 )
 def test_tensorrt_that_does_not_start(
-    rtx: TensorRT, monkeypatch: pytest.MonkeyPatch, driver: CudaDriver, told: str
+    rtx: TensorRT, monkeypatch: pytest.MonkeyPatch, driver: CudaDriver, message: str
 ) -> None:
     def builder(logger: Any) -> None:
         logger.log(rtx.module.ILogger.Severity.ERROR, 'validateCaskKLibDigest failed')
@@ -164,7 +164,7 @@ def test_tensorrt_that_does_not_start(
 
     monkeypatch.setattr(rtx.module, 'Builder', builder)
     monkeypatch.setattr(tensorrt_versions, 'cuda_driver', lambda: driver)
-    with pytest.raises(EngineError, match=f'{told}.*; it says: validateCaskKLibDigest failed'):
+    with pytest.raises(EngineError, match=f'{message}.*; it says: validateCaskKLibDigest failed'):
         rtx.builder()
 
 
@@ -258,8 +258,8 @@ def test_damaged_calibration(tmp_path: Path, content: str) -> None:
 
 
 def test_phases_in_phases() -> None:
-    told: list[tuple[float, str]] = []
-    phases = Phases(lambda fraction, name: told.append((round(fraction, 3), name)))
+    messages: list[tuple[float, str]] = []
+    phases = Phases(lambda fraction, name: messages.append((round(fraction, 3), name)))
     phases.start('all', None, 4)
     phases.start('half', 'all', 2)
     phases.step('half', 0)
@@ -267,7 +267,7 @@ def test_phases_in_phases() -> None:
     phases.step('never begun', 0)
     phases.step('all', 1)
     phases.finish('all')
-    assert told == [(0.125, 'half'), (0.25, 'half'), (0.5, 'all')]
+    assert messages == [(0.125, 'half'), (0.25, 'half'), (0.5, 'all')]
 
 
 def test_work_of_a_model(tmp_path: Path) -> None:

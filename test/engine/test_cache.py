@@ -72,9 +72,9 @@ def test_engine_is_built_once(
     request_of: Callable[..., EngineRequest], cache: EngineCache, built: CachedEngine
 ) -> None:
     assert built.fresh
-    told: list[str] = []
-    again = provide(request_of(), cache, 'never', on_event=told.append)
-    assert not again.fresh and not told
+    messages: list[str] = []
+    again = provide(request_of(), cache, 'never', on_event=messages.append)
+    assert not again.fresh and not messages
     assert (again.engine, again.facts) == (built.engine, built.facts)
     assert again.facts['tensors'][0]['name'] == 'images'
 
@@ -154,10 +154,10 @@ def test_damaged_engine(
     damage(built.path, how)
     with pytest.raises(EngineError, match=f'{DAMAGES[how]}.*engines.build is "never"'):
         provide(request_of(), cache, 'never')
-    told: list[str] = []
-    again = provide(request_of(), cache, 'auto', on_event=told.append)
+    messages: list[str] = []
+    again = provide(request_of(), cache, 'auto', on_event=messages.append)
     assert again.fresh and len(again.engine) == len(built.engine)
-    assert len(told) == 1 and told[0].endswith(': building it')
+    assert len(messages) == 1 and messages[0].endswith(': building it')
     assert not provide(request_of(), cache, 'never').fresh
 
 

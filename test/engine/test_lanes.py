@@ -56,16 +56,16 @@ def specs_of(config: Config, *tellers: Callable[..., None]) -> list[Any]:
 def test_missing_engine_is_built_with_progress(
     config_of: Callable[..., Config], tmp_path: Path
 ) -> None:
-    told: list[tuple[float, str]] = []
+    messages: list[tuple[float, str]] = []
     events: list[str] = []
-    specs_of(config_of(), lambda *row: told.append(row), events.append)
-    assert {lane for _, lane in told} == {'gpu'} and told[-1][0] > 0.5
+    specs_of(config_of(), lambda *row: messages.append(row), events.append)
+    assert {lane for _, lane in messages} == {'gpu'} and messages[-1][0] > 0.5
     assert len(events) == 1 and events[0].startswith('lane gpu: there is no engine')
     (engine,) = (tmp_path / 'engines').glob('*.engine')
     assert '"device_name": "NVIDIA GeForce RTX 4090"' in engine.with_suffix('.json').read_text()
-    told.clear()
-    specs_of(config_of(engines__build='never'), lambda *row: told.append(row), events.append)
-    assert not told and len(events) == 1
+    messages.clear()
+    specs_of(config_of(engines__build='never'), lambda *row: messages.append(row), events.append)
+    assert not messages and len(events) == 1
 
 
 def test_nothing_is_built_where_the_file_forbids_it(config_of: Callable[..., Config]) -> None:

@@ -271,7 +271,7 @@ def test_a_range_table_survives_the_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ('content', 'told'),
+    ('content', 'message'),
     [
         ('{', 'line 1: not JSON'),
         ('[]', 'expected an object'),
@@ -279,15 +279,15 @@ def test_a_range_table_survives_the_file(tmp_path: Path):
         ('{"format": "yolox_trt_ros.ranges", "version": 9}', 'ranges 1, got .*9'),
     ],
 )
-def test_other_files_are_no_range_tables(tmp_path: Path, content: str, told: str):
+def test_other_files_are_no_range_tables(tmp_path: Path, content: str, message: str):
     path = tmp_path / 'r.json'
     path.write_text(content)
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         read_ranges(path)
 
 
 @pytest.mark.parametrize(
-    ('value', 'told'),
+    ('value', 'message'),
     [
         ('-1', 'expected a range table'),
         ('0', 'expected a range table'),
@@ -295,11 +295,11 @@ def test_other_files_are_no_range_tables(tmp_path: Path, content: str, told: str
         ('"much"', 'expected a range table'),
     ],
 )
-def test_ranges_are_positive_numbers(tmp_path: Path, value: str, told: str):
+def test_ranges_are_positive_numbers(tmp_path: Path, value: str, message: str):
     table = RangeTable('m.onnx', 'ab', 'entropy', 3, (), {'images': 77.5})
     path = tmp_path / 'r.json'
     path.write_text(table.to_json().replace('77.5', value))
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         read_ranges(path)
 
 
@@ -312,7 +312,7 @@ def test_misspelt_methods(text: str):
 
 
 @pytest.mark.parametrize(
-    ('options', 'told'),
+    ('options', 'message'),
     [
         (['--method', 'minmax'], 'needs pictures'),
         (['--images', '/nowhere'], 'expected an image or a folder'),
@@ -320,18 +320,18 @@ def test_misspelt_methods(text: str):
         (['--world', 'val', '--pictures', '0'], 'expected at least 1'),
     ],
 )
-def test_missing_calibration_pictures(tmp_path: Path, capsys, options: list[str], told: str):
+def test_missing_calibration_pictures(tmp_path: Path, capsys, options: list[str], message: str):
     command = ['quantize', str(CUT), '--output', str(tmp_path / 'o'), '--no-gate', *options]
     assert main(command) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_pictures_that_cannot_be_read(tmp_path: Path, capsys):
     (tmp_path / 'a.jpg').write_bytes(b'not a picture')
     command = ['quantize', str(CUT), '--output', str(tmp_path / 'o'), '--no-gate']
     assert main([*command, '--images', str(tmp_path)]) == 1
-    told = capsys.readouterr().err
-    assert 'a.jpg: left out' in told and 'no usable picture' in told
+    message = capsys.readouterr().err
+    assert 'a.jpg: left out' in message and 'no usable picture' in message
 
 
 def test_an_output_that_cannot_be_written(tmp_path: Path, capsys):

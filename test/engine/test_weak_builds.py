@@ -107,7 +107,7 @@ def test_table_of_another_network(cut: Path, tmp_path: Path) -> None:
         build(cut, device='dla:0', precision='int8', calibration=calibration)
 
 
-def test_fallback_is_told(whole: Path) -> None:
+def test_fallback_is_reported(whole: Path) -> None:
     built, _, _ = build(whole, device='dla:0')
     assert 'Unsupported on DLA' in dict(built.placement.fallbacks).values()
     assert 'output' in built.placement.off_dla()

@@ -44,7 +44,7 @@ def test_a_shifted_box_counts_at_low_overlap_only():
     assert result['map50'] == 1.0 and 0.2 < result['map50_95'] < 0.7
 
 
-def test_ignored_boxes_count_neither_way():
+def test_ignored_boxes_count_on_neither_side():
     ignoring = [labels((False, True))]
     for detections in (found(BOXES, [0.9, 0.99], [0, 1]), found(BOXES[:1], [0.9], [0])):
         result = average_precision(ignoring, [detections], CLASSES)
@@ -76,10 +76,10 @@ def test_a_labelled_folder_is_measured(folder, tmp_path, capsys):
     data = ['--coco', str(folder), str(folder / 'labels.json')]
     code = main(['evaluate', '--model', 'edge_n', *data, '--json', str(out)])
     report = json.loads(out.read_text())
-    told = capsys.readouterr()
+    message = capsys.readouterr()
     assert code == 0 and report['images'] == 8
     assert report['map50'] > 0.6 and report['per_class']['car']['labels'] > 5
-    assert 'pedestrian' in told.out and '"tram" are left out' in told.err
+    assert 'pedestrian' in message.out and '"tram" are left out' in message.err
 
 
 def test_a_missing_image_is_named(folder, tmp_path, capsys):

@@ -142,7 +142,7 @@ class _Process:
         os.set_blocking(self._read, False)
         self._told = b''
 
-    def _run(self, seed: int, numbers: Iterable[int], told: Any) -> None:
+    def _run(self, seed: int, numbers: Iterable[int], message: Any) -> None:
         target = self.target
         faulthandler.register(signal.SIGUSR1, self._stacks)
         if target.setup:
@@ -164,8 +164,8 @@ class _Process:
                 if found <= KEPT:
                     what = {'case': number, 'kind': 'traceback', 'error': repr(error)[:500]}
                     what['traceback'] = traceback.format_exc()[-3000:]
-                    told.write(json.dumps(what) + '\n')
-                    told.flush()
+                    message.write(json.dumps(what) + '\n')
+                    message.flush()
             self._show(IDLE, time.monotonic(), done + 1, found)
 
     def shown(self) -> tuple[int, float, int, int]:

@@ -92,9 +92,9 @@ def test_a_node_that_is_started_for_a_replay_counts_from_zero():
     assert (received, dropped) == (12, {'replaced': 7})
 
 
-def test_events_tell_faults_and_placement_once(recording: Recording):
-    told = [(e.time_ns - T0, e.who, e.level, e.text) for e in events(recording)]
-    assert told == [
+def test_events_name_faults_and_placement_once(recording: Recording):
+    messages = [(e.time_ns - T0, e.who, e.level, e.text) for e in events(recording)]
+    assert messages == [
         (2 * SECOND, 'lane gpu', 'error', 'running → quarantined: CUDA error'),
         (2 * SECOND, 'front', 'error', 'gpu → no lane'),
         (2 * SECOND, 'front', 'error', 'no lane runs it'),
@@ -105,14 +105,14 @@ def test_events_tell_faults_and_placement_once(recording: Recording):
 
 
 def test_findings_name_camera_figure_and_limit(recording: Recording):
-    told = findings(recording)
-    text = '\n'.join(f'{f.level}: {f.text}' for f in told)
+    message = findings(recording)
+    text = '\n'.join(f'{f.level}: {f.text}' for f in message)
     assert 'warn: The slowest 5% of the results take too long: rear 306 ms (limit 200, ' in text
-    assert 'front' not in next(f.text for f in told if 'too long' in f.text)
+    assert 'front' not in next(f.text for f in message if 'too long' in f.text)
     assert 'error: Lane gpu failed once and runs again: CUDA error.' in text
     assert 'ok: Every camera gave results: 2 of them.' in text
     assert 'warn: More is dropped than the limit of 20% (limits.drop_ratio_warn): ' in text
-    assert headline(told)[0] == 'error'
+    assert headline(message)[0] == 'error'
 
 
 def test_a_good_recording_has_nothing_to_look_at():
@@ -127,7 +127,7 @@ def test_a_good_recording_has_nothing_to_look_at():
     assert headline(findings(good)) == ('ok', 'Everything is within its limits')
 
 
-def test_stamps_of_another_clock_are_told():
+def test_stamps_of_another_clock_are_reported():
     gatherer = Gatherer()
     message = latency('front', T0, 10)
     message.age_ns += 86_400 * SECOND
@@ -139,8 +139,10 @@ def test_damaged_images_are_errors(recording: Recording):
     last = recording.statuses[-1]
     bad = replace(last.cameras['front'], dropped={'replaced': 15, 'malformed': 3})
     statuses = (*recording.statuses[:-1], replace(last, cameras={**last.cameras, 'front': bad}))
-    told = [f for f in findings(replace(recording, statuses=statuses)) if 'do not parse' in f.text]
-    assert [f.level for f in told] == ['error'] and told[0].text.startswith('3 images')
+    messages = [
+        f for f in findings(replace(recording, statuses=statuses)) if 'do not parse' in f.text
+    ]
+    assert [f.level for f in messages] == ['error'] and messages[0].text.startswith('3 images')
 
 
 def test_nothing_at_all_is_no_crash():
@@ -180,8 +182,8 @@ def test_stamps_that_repeat_are_counted() -> None:
     gatherer = Gatherer()
     for n in range(6):
         gatherer.add_latency(latency('front', T0 + (n // 4) * SECOND, 10))
-    told = [f.text for f in findings(gatherer.recording('x')) if 'repeat' in f.text]
-    assert told == [
+    messages = [f.text for f in findings(gatherer.recording('x')) if 'repeat' in f.text]
+    assert messages == [
         'Header stamps of front repeat: 6 of 6 results share 2 of its 2 stamps. All are counted; '
         'samples and comparisons by stamp leave them out.'
     ]

@@ -230,5 +230,5 @@ def test_clocks_that_jump_leave_no_age_of_nan() -> None:
         gatherer.add_latency(latency('front', stamp, 3))
         gatherer.add_status(status(stamp, 1, 0))
     recording = gatherer.recording('')
-    told = [*(f.text for f in findings(recording)), *(str(f) for f in figures(recording))]
-    assert not any('nan' in text for text in told)
+    messages = [*(f.text for f in findings(recording)), *(str(f) for f in figures(recording))]
+    assert not any('nan' in text for text in messages)

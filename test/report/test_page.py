@@ -70,11 +70,11 @@ def test_the_page_needs_nothing_from_outside(full: Recording):
     assert set(outside) == {'http://www.w3.org'}, 'the name space of SVG is all'
 
 
-def test_the_page_tells_everything(full: Recording):
+def test_the_page_shows_everything(full: Recording):
     text = ' '.join(read(html(full)).texts)
-    for told in ('front', 'rear', 'CUDA error', 'no lane → gpu', 'all on the GPU', 'car', '50.0%',
+    for part in ('front', 'rear', 'CUDA error', 'no lane → gpu', 'all on the GPU', 'car', '50.0%',
                  'rear 306 ms (limit 200', 'a <drive>', 'replaced 15'):  # fmt: skip
-        assert told in text, told
+        assert part in text, part
     assert '<drive>' not in html(full), 'text is escaped'
 
 

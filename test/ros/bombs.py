@@ -196,9 +196,9 @@ def faults(before: Moment, after: Moment, log: str) -> list[str]:
         received, published = now.received - then.received, now.published - then.published
         reasons = zip(now.drop_reasons, now.drop_counts, then.drop_counts, strict=True)
         dropped = {reason: new - old for reason, new, old in reasons if new > old}
-        told = ', '.join(f'{n} {reason}' for reason, n in dropped.items())
+        message = ', '.join(f'{n} {reason}' for reason, n in dropped.items())
         share = published / max(1, sent)
-        print(f'{name:8} {sent:6} {received:9} {published:8} {share:6.1%}  {told}')
+        print(f'{name:8} {sent:6} {received:9} {published:8} {share:6.1%}  {message}')
         if received != published + sum(dropped.values()) or received != sent:
             wrong.append(f'{name}: the account does not add up')
         if name in OTHERS and share < SHARE:

@@ -92,14 +92,16 @@ class Peer:
         self.node.destroy_node()
         self.context.try_shutdown()
 
-    def until(self, what: Callable[[], Any], told: str = '', timeout_s: float = PATIENCE_S) -> Any:
+    def until(
+        self, what: Callable[[], Any], message: str = '', timeout_s: float = PATIENCE_S
+    ) -> Any:
         """Spin until ``what`` returns something true, and return that."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             self._executor.spin_once(timeout_sec=0.05)
             if found := what():
                 return found
-        raise AssertionError(f'nothing came within {timeout_s:g} s: {told or what}')
+        raise AssertionError(f'nothing came within {timeout_s:g} s: {message or what}')
 
     def spin(self, seconds: float) -> None:
         end = time.monotonic() + seconds

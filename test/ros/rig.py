@@ -146,7 +146,7 @@ def check_bad_messages(rig: Rig, cases: Iterable[tuple[Any, str, str]]) -> None:
         answered = after[name].published - before[name].published
         assert answered == (name == 'front')
         assert after[name].received - before[name].received == sent[name].total() + answered
-        told = told_of(rig, name)
+        messages = told_of(rig, name)
         for reason, count in dropped(after[name]).items():
-            assert told[f'dropped, {reason}'] == str(count)
+            assert messages[f'dropped, {reason}'] == str(count)
     assert 'ends early' in told_of(rig, 'front')['last problem']

@@ -242,8 +242,8 @@ def start_and_signal(
             code = None
         took_s = time.monotonic() - begun
         names = '+'.join(number.name.removeprefix('SIG') for number in ending)
-        told = log.read_text(errors='replace')
-        outcome = Outcome(subject.name, phase, after_s, names, code, took_s, log=told)
+        message = log.read_text(errors='replace')
+        outcome = Outcome(subject.name, phase, after_s, names, code, took_s, log=message)
         outcome.problems += wrong_code(outcome) + wrong_words(outcome)
         outcome.problems += [f'orphan: {name}' for name in orphans(mark)]
         outcome.problems += [f'left {name}' for name in sorted(shared_memory() - before)]
@@ -268,7 +268,7 @@ def wait(process: subprocess.Popen[bytes], moment: Moment, log: Path) -> float:
     return time.monotonic() - begun
 
 
-def phase_of(subject: Subject, told: str, process: subprocess.Popen[bytes]) -> str:
+def phase_of(subject: Subject, message: str, process: subprocess.Popen[bytes]) -> str:
     """Return what a program is doing now."""
     if process.poll() is not None:
         return 'ended before'
@@ -278,7 +278,7 @@ def phase_of(subject: Subject, told: str, process: subprocess.Popen[bytes]) -> s
         if not caught >> (TERM - 1) & 1:
             return PYTHON
     for phase, word in subject.phases:
-        if word in told:
+        if word in message:
             return phase
     # rclpy opens its log file when it is initialised; the middleware's library is there before.
     with contextlib.suppress(OSError):

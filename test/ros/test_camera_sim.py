@@ -257,7 +257,7 @@ def test_world_publishes_its_ground_truth(peer: Peer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('parameters', 'told'),
+    ('parameters', 'message'),
     [
         ({}, 'expected 1 to 8 cameras'),
         (vehicle({'a': {'rate_hertz': 3.0}}, '/'), 'did you mean "cameras.a.rate_hz"'),
@@ -269,11 +269,11 @@ def test_world_publishes_its_ground_truth(peer: Peer, tmp_path: Path) -> None:
         (vehicle({'a': {}}, '/'), 'camera_sim.param.yaml'),  # ROS reads no empty group
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, parameters: dict[str, Any], told: str) -> None:
+def test_what_is_wrong_is_said(tmp_path: Path, parameters: dict[str, Any], message: str) -> None:
     sim = CameraSim(tmp_path, parameters)
     try:
         assert sim.process.wait(PATIENCE_S) == 1, sim.log
     finally:
         sim.process.kill()
-    assert told in sim.log
+    assert message in sim.log
     assert 'Traceback' not in sim.log

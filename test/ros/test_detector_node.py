@@ -124,7 +124,7 @@ def test_every_message_is_accounted_for(rig: Rig) -> None:
     assert status.last_stamp == last.header.stamp
 
 
-def test_bad_messages_are_counted_and_told_and_the_node_lives(rig: Rig) -> None:
+def test_bad_messages_are_counted_and_reported_and_the_node_lives(rig: Rig) -> None:
     check_bad_messages(rig, BAD.values())
 
 

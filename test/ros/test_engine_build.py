@@ -50,19 +50,19 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     }
 
 
-def test_diagnostics_tell_how_far_the_build_is(
+def test_diagnostics_show_how_far_the_build_is(
     peer: Peer, tmp_path: Path, lane: dict[str, Any]
 ) -> None:
-    told: set[str] = set()
+    message: set[str] = set()
 
     def built() -> bool:
-        told.update(status.message for status in peer.diagnostics.values())
+        message.update(status.message for status in peer.diagnostics.values())
         return len(list((tmp_path / 'engines').glob('*.json'))) == 2
 
     with detector(peer, tmp_path, 'building', lane, 'unconfigured') as node:
         peer.until(built, 'engines')
-        progress = [t for t in told if 'building the engine of lane ' in t]
-        assert progress and all(t.endswith('%') for t in progress), (told, node.log)
+        progress = [t for t in message if 'building the engine of lane ' in t]
+        assert progress and all(t.endswith('%') for t in progress), (message, node.log)
         assert node.log.count('there is no engine for these settings') == 2
 
 

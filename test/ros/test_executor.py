@@ -99,7 +99,7 @@ def test_what_a_callback_raises_is_counted_by_kind(robot: Robot, peer: Peer) -> 
     peer.node.destroy_publisher(words)
 
 
-def test_the_end_of_the_context_is_told(robot: Robot) -> None:
+def test_the_end_of_the_context_is_reported(robot: Robot) -> None:
     robot.context.shutdown()
     with pytest.raises(Exception, match='context'):  # which one depends on the moment
         robot.executor.spin_once(timeout_sec=0.0)

@@ -58,14 +58,14 @@ def broken(peer: Peer, folder: Path) -> Iterator[dict[str, Detector]]:
 
 
 @pytest.mark.parametrize('name', FAULTS)
-def test_fault_is_told_and_the_node_lives(
+def test_fault_is_reported_and_the_node_lives(
     peer: Peer, broken: dict[str, Detector], name: str
 ) -> None:
     node, text = broken[name], FAULTS[name][1]
     peer.until(lambda: text in node.log, f'"{text}" in the log')
     assert peer.state(node.name) == 'unconfigured'
-    told = lambda: text in getattr(peer.diagnostics.get('node'), 'message', '')  # noqa: E731
-    peer.until(told, f'"{text}" in the diagnostics')
+    message = lambda: text in getattr(peer.diagnostics.get('node'), 'message', '')  # noqa: E731
+    peer.until(message, f'"{text}" in the diagnostics')
     assert peer.diagnostics['node'].level == DiagnosticStatus.ERROR
     if name == 'missing_model':
         right = str(Path(node.log.split('model file ')[1].split()[0]).with_name('tiny.onnx'))
@@ -77,7 +77,7 @@ def test_fault_is_told_and_the_node_lives(
     assert 'Traceback' not in node.log
 
 
-def test_a_silent_topic_is_told_why(peer: Peer, folder: Path) -> None:
+def test_a_silent_topic_is_reported_why(peer: Peer, folder: Path) -> None:
     """See the three ways to wire a camera wrongly, all of which ROS itself is silent about."""
     names = ('nobody', 'other', 'weak')
     parameters: dict[str, Any] = {

@@ -174,7 +174,7 @@ def test_the_same_value_is_no_change(node: DetectorNode, vehicle: Given) -> None
 
 
 @pytest.mark.parametrize(
-    ('name', 'wrong', 'told'),
+    ('name', 'wrong', 'message'),
     [
         ('model.score_treshold', 0.5, 'did you mean "model.score_threshold"?'),
         ('cameras.front.roi', [1, 2], 'deadline_ms, depth, enabled, '),
@@ -197,17 +197,17 @@ def test_the_same_value_is_no_change(node: DetectorNode, vehicle: Given) -> None
 )
 @pytest.mark.parametrize('state', ['unconfigured', 'inactive'])
 def test_what_is_wrong_is_refused_at_once(
-    node: DetectorNode, state: str, name: str, wrong: Any, told: str
+    node: DetectorNode, state: str, name: str, wrong: Any, message: str
 ) -> None:
     assert configured(node)
     if state == 'unconfigured':
         node.trigger_cleanup()
     before = read_parameters(node)
-    assert told in refusal(node, name, wrong)
+    assert message in refusal(node, name, wrong)
     assert read_parameters(node) == before
 
 
-def test_what_contradicts_itself_is_told_by_configure(node: DetectorNode) -> None:
+def test_what_contradicts_itself_is_reported_by_configure(node: DetectorNode) -> None:
     assert refusal(node, 'cameras.front.lane', 'nowhere') == ''
     assert not configured(node)
     assert 'cameras.front.lane: no lane is called "nowhere"' in node._problem
@@ -229,8 +229,12 @@ def test_a_wrong_file_can_be_set_right(context: Context, vehicle: Given) -> None
     node = DetectorNode(context=context, parameter_overrides=overrides(wrong))
     try:
         assert not configured(node)
-        for told in ('cameras.front.rate_hz: expected float', 'model.scor: no such', 'lockstep: '):
-            assert told in node._problem
+        for message in (
+            'cameras.front.rate_hz: expected float',
+            'model.scor: no such',
+            'lockstep: ',
+        ):
+            assert message in node._problem
         assert refusal(node, 'cameras.front.rate_hz', 10) == ''
         assert refusal(node, 'lockstep', False) == ''
         assert refusal(node, 'model.scor', None) == '', 'unknown names can be deleted'
@@ -346,7 +350,7 @@ def test_requests_that_rclpy_cannot_read_are_answered(
         assert 'type 77 of its value' in node.log
 
 
-def test_a_file_for_another_node_is_told(peer: Peer, tmp_path: Path, vehicle: Given) -> None:
+def test_a_file_for_another_node_is_reported(peer: Peer, tmp_path: Path, vehicle: Given) -> None:
     section = '/other_node'
     with detector(peer, tmp_path, 'lost', vehicle, 'unconfigured', section=section) as node:
         peer.until(lambda: 'expected 1 to 8 cameras' in node.log, 'refusal')

@@ -47,36 +47,38 @@ def test_stale_says_why_with_the_topic_resolved_and_the_near_one(
     peer: Peer, node: Detector
 ) -> None:
     near = peer.node.create_publisher(Image, '/told/front/image', 1)
-    told = 'nobody publishes /told/front/image_raw — did you mean "/told/front/image"?'
+    message = 'nobody publishes /told/front/image_raw — did you mean "/told/front/image"?'
     try:
-        status = peer.diagnosis('front', DiagnosticStatus.STALE, told)
-        assert {v.key: v.value for v in status.values}['last problem'] == told
-        assert node.log.count(told) == 1
+        status = peer.diagnosis('front', DiagnosticStatus.STALE, message)
+        assert {v.key: v.value for v in status.values}['last problem'] == message
+        assert node.log.count(message) == 1
     finally:
         peer.node.destroy_publisher(near)
 
 
-def test_two_publishers_are_told_until_one_goes(peer: Peer, node: Detector) -> None:
+def test_two_publishers_are_reported_until_one_goes(peer: Peer, node: Detector) -> None:
     first = peer.camera(Image, '/left/image_raw')
     second = peer.node.create_publisher(Image, '/left/image_raw', 1)
-    told = '2 publishers on /left/image_raw, expected one: /peer, /peer'
-    feeding(peer, first, lambda: time.time_ns(), 'left', told)
+    message = '2 publishers on /left/image_raw, expected one: /peer, /peer'
+    feeding(peer, first, lambda: time.time_ns(), 'left', message)
     peer.node.destroy_publisher(second)
-    status = feeding(peer, first, lambda: time.time_ns(), 'left', 'Hz in', without=told)
+    status = feeding(peer, first, lambda: time.time_ns(), 'left', 'Hz in', without=message)
     assert 'publishers' not in status.message
 
 
-def test_stamps_of_another_clock_are_told_until_they_are_right(peer: Peer, node: Detector) -> None:
+def test_stamps_of_another_clock_are_reported_until_they_are_right(
+    peer: Peer, node: Detector
+) -> None:
     camera = peer.camera(Image, '/rear/image_raw')
-    for stamp, told in (
+    for stamp, messages in (
         (lambda: 0, 'header stamps are zero'),
         (time.monotonic_ns, 'they count from boot'),
         (lambda: time.time_ns() + HOUR_NS, '60.0 min ahead of the node’s clock'),
         (lambda: time.time_ns() - HOUR_NS, '60.0 min behind the node’s clock'),
     ):
-        status = feeding(peer, camera, stamp, 'rear', told)
+        status = feeding(peer, camera, stamp, 'rear', messages)
         assert status.level == DiagnosticStatus.WARN
-        assert f'rear: {told[:12]}' in node.log or told[:12] in node.log
+        assert f'rear: {messages[:12]}' in node.log or messages[:12] in node.log
     feeding(peer, camera, time.time_ns, 'rear', 'Hz in', without='stamps')
 
 
@@ -102,7 +104,7 @@ def feeding(
     camera: object,
     stamp: Callable[[], int],
     name: str,
-    told: str,
+    message: str,
     without: str = '\0',
 ) -> DiagnosticStatus:
     """Publish images until the camera's message has ``told`` in it and not ``without``."""
@@ -111,7 +113,7 @@ def feeding(
     def found() -> DiagnosticStatus | None:
         camera.publish(image_message(noise(3), stamp()))
         status = peer.diagnostics.get(name)
-        good = status and told in status.message and without not in status.message
+        good = status and message in status.message and without not in status.message
         return status if good else None
 
-    return peer.until(found, f'{name}: {told}', timeout_s=60)
+    return peer.until(found, f'{name}: {message}', timeout_s=60)

@@ -100,7 +100,7 @@ def test_autostart_answers_meanwhile_and_is_not_disturbed(
         assert 'autostart has been running for' in node.log
 
 
-def test_a_node_that_is_told_to_end_does_not_finish_a_long_configure(
+def test_a_node_that_is_asked_to_end_does_not_finish_a_long_configure(
     peer: Peer, tmp_path: Path, vehicle: dict[str, Any]
 ) -> None:
     with detector(peer, tmp_path, 'short', vehicle, 'configuring') as node:

@@ -38,9 +38,9 @@ def test_an_image_much_larger_than_the_first_is_refused_by_its_header() -> None:
     assert reason(allowance, shot(16384, 16384)) is DropReason.OVERSIZED
     allowance.succeeded(shot(1600, 1000))
     assert reason(allowance, shot(3200, 2000)) is None
-    told = str(allowance.refusal(shot(3300, 2000)))
+    message = str(allowance.refusal(shot(3300, 2000)))
     for part in ('3300x2000, 6.6 megapixels', 'at most 6.4', 'first', 'cameras.a.max_megapixels'):
-        assert part in told
+        assert part in message
     assert FEW_PIXELS < 6_400_000 < MOST_PIXELS
 
 

@@ -107,11 +107,11 @@ def receive(pipe: Connection) -> None:
     lane = LaneSpec(config.lanes[0], lambda: detector)
     with Pipeline(config.cameras, [lane], lambda *_: None) as pipeline:
         ingest = NativeIngest(node, config.cameras, pipeline, print, BUFFERS)
-        while (told := pipe.recv()) != 'stop':
-            detector.holding = told == 'hold'
-            if told == 'release':
+        while (message := pipe.recv()) != 'stop':
+            detector.holding = message == 'hold'
+            if message == 'release':
                 detector.held.clear()
-            if told == 'report':
+            if message == 'report':
                 pipe.send((accounts(pipeline, ingest), memory()))
         ingest.close()
     rclpy.shutdown()
@@ -159,7 +159,7 @@ def drive(pipe: Connection, size: tuple[int, int], seconds: float, seed: int) ->
     drivers = [Driver(names, size, shared) for names in DRIVERS]
     fill(pipe, drivers, shared)
     held: list[tuple[float, float]] = []
-    start = told = time.monotonic()
+    start = message = time.monotonic()
     killed = start + KILL_S
     while (now := time.monotonic()) < start + seconds:
         for driver in drivers:
@@ -167,11 +167,11 @@ def drive(pipe: Connection, size: tuple[int, int], seconds: float, seed: int) ->
         if now > killed + KILL_S and now < start + seconds - KILL_S:
             chance.choice(drivers[1:]).kill(chance.randrange(1 << 30))
             killed = now
-        if now > told + max(1.0, seconds / 60):
+        if now > message + max(1.0, seconds / 60):
             counts, has = ask(pipe)
             held.append((now - start, has.own))
             report(now - start, drivers, shared, counts, has)
-            told = now
+            message = now
         time.sleep(0.1)
     shared.phase.value = 2
     for driver in drivers:
@@ -236,8 +236,8 @@ def miscounts(
             if account['received'] != account['settled']:
                 wrong.append(f'{name}: the pipeline does not add up: {account}')
             if not tally.sent - driver.kills * DEPTH <= came <= tally.begun:
-                told = f'sent {tally.sent} of {tally.begun}, killed {driver.kills} times'
-                wrong.append(f'{name}: {told}, accounted for {account}')
+                message = f'sent {tally.sent} of {tally.begun}, killed {driver.kills} times'
+                wrong.append(f'{name}: {message}, accounted for {account}')
     kills = sum(driver.kills for driver in drivers)
     print(f'{kills} processes killed with two cameras each; gone with them: {tail} images')
     return wrong

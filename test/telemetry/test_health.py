@@ -31,7 +31,7 @@ def dropped(**counts: int) -> dict[DropReason, int]:
 
 
 @pytest.mark.parametrize(
-    ('change', 'level', 'told'),
+    ('change', 'level', 'message'),
     [
         ({}, Level.OK, '10.0 Hz in, 10.0 Hz out, p95 30.0 ms'),
         ({'silent_ms': 1500.0}, Level.STALE, 'no image for 1.5 s (timeout 1 s)'),
@@ -63,10 +63,10 @@ def dropped(**counts: int) -> dict[DropReason, int]:
         ({'received': 0}, Level.OK, ''),
     ],
 )
-def test_each_limit_gives_its_level_and_its_numbers(change, level, told):
+def test_each_limit_gives_its_level_and_its_numbers(change, level, message):
     health = camera_health(replace(FINE, **change), LIMITS)
     assert health.level is level
-    assert told in health.message
+    assert message in health.message
 
 
 def test_the_worst_problem_comes_first_and_none_is_left_out():
@@ -79,7 +79,7 @@ def test_the_worst_problem_comes_first_and_none_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ('state', 'note', 'level', 'told'),
+    ('state', 'note', 'level', 'message'),
     [
         (LaneState.RUNNING, '', Level.OK, 'running, 42% busy'),
         (LaneState.RUNNING, 'it hung', Level.OK, 'back after: it hung'),
@@ -89,7 +89,7 @@ def test_the_worst_problem_comes_first_and_none_is_left_out():
         (LaneState.STOPPED, '', Level.STALE, 'stopped'),
     ],
 )
-def test_a_lane_is_as_well_as_its_state(state, note, level, told):
+def test_a_lane_is_as_well_as_its_state(state, note, level, message):
     lane = LaneSnapshot('gpu', 'cuda:0', 'tensorrt', state, (), 0, 0, 0, 2, 0, {}, note)
     health = lane_health(lane, 0.42)
-    assert health.level is level and told in health.message
+    assert health.level is level and message in health.message

@@ -13,7 +13,7 @@ SIM = 100 * SECOND
 
 
 @pytest.mark.parametrize(
-    ('stamp_ns', 'sim_time', 'told'),
+    ('stamp_ns', 'sim_time', 'message'),
     [
         (NOW - SECOND // 20, False, ''),
         (NOW - 5 * SECOND, False, ''),
@@ -30,12 +30,12 @@ SIM = 100 * SECOND
         (SIM - 60 * SECOND, True, '60.0 s behind.*not of /clock'),
     ],
 )
-def test_stamps(stamp_ns: int, sim_time: bool, told: str) -> None:
+def test_stamps(stamp_ns: int, sim_time: bool, message: str) -> None:
     problem = stamp_problem(
         stamp_ns, SIM if sim_time else NOW, sim_time=sim_time, uptime_ns=UP, system_ns=NOW
     )
-    if told:
-        assert re.search(told, problem), problem
+    if message:
+        assert re.search(message, problem), problem
     else:
         assert problem == ''
 

@@ -118,7 +118,7 @@ def test_an_update_keeps_the_tolerances_of_the_file(tmp_path: Path) -> None:
     assert len(golden.cameras['front'][0].detections) == 1
 
 
-def test_a_class_that_the_model_does_not_know_any_more_is_told(tmp_path: Path) -> None:
+def test_a_class_that_the_model_does_not_know_any_more_is_reported(tmp_path: Path) -> None:
     file = tmp_path / 'g.json'
     check(replayed([(1, 2, 30, 40, 0.9, 2)]), file, update=True)
     file.write_text(file.read_text().replace('"bus"', '"tram"'))
@@ -126,7 +126,7 @@ def test_a_class_that_the_model_does_not_know_any_more_is_told(tmp_path: Path) -
         check(replayed([(1, 2, 30, 40, 0.9, 2)]), file)
 
 
-def test_wrong_files_and_tolerances_are_told(tmp_path: Path) -> None:
+def test_wrong_files_and_tolerances_are_reported(tmp_path: Path) -> None:
     file = tmp_path / 'g.json'
     with pytest.raises(GoldenMismatchError, match='there is no golden yet'):
         check(replayed([]), file)

@@ -34,9 +34,9 @@ class Drive:
         return replay(**{**given, **changed})
 
     def caught(self, replayed: Replayed) -> str:
-        with pytest.raises(GoldenMismatchError) as told:
+        with pytest.raises(GoldenMismatchError) as message:
             check(replayed, self.golden, pictures=self.folder)
-        return str(told.value)
+        return str(message.value)
 
 
 @pytest.fixture(scope='module')
@@ -105,10 +105,10 @@ def test_storages_and_compressions_give_the_same(tiny: Drive, how: dict[str, Any
 
 
 def test_a_changed_threshold_is_caught(drive: Drive) -> None:
-    told = drive.caught(drive.again(parameters={'model.score_threshold': 0.4}))
-    assert 'missing' in told
+    message = drive.caught(drive.again(parameters={'model.score_threshold': 0.4}))
+    assert 'missing' in message
     files = sorted(drive.folder.glob('golden.*.png'))
-    assert files and all(f'see {file}' in told for file in files)
+    assert files and all(f'see {file}' in message for file in files)
     assert {file.name.split('.')[1] for file in files} <= set(drive.found.cameras)
     picture = np.vstack([cv2.imread(str(file)) for file in files])
     assert picture.shape[1] == 1600
@@ -150,8 +150,8 @@ def test_a_driver_that_swaps_colours_is_caught(drive: Drive) -> None:
         drive.folder / 'swapped',
         lambda topic, number, cdr: cdr.replace(b'bgr8\0', b'rgb8\0', 1),
     )
-    told = drive.caught(drive.again(bag=swapped))
-    assert 'front_wide at' in told and 'rear_left at' not in told
+    message = drive.caught(drive.again(bag=swapped))
+    assert 'front_wide at' in message and 'rear_left at' not in message
 
 
 def test_a_dropped_camera_is_caught(drive: Drive) -> None:
@@ -168,8 +168,8 @@ def test_a_dropped_image_is_caught(tiny: Drive) -> None:
         tiny.folder / 'gap',
         lambda topic, number, cdr: None if 'rear_left' in topic and number == 1 else cdr,
     )
-    told = tiny.caught(tiny.again(bag=gap))
-    assert 'rear_left at' in told and 'no result' in told
+    message = tiny.caught(tiny.again(bag=gap))
+    assert 'rear_left at' in message and 'no result' in message
 
 
 def test_a_damaged_image_is_caught_and_counted(tiny: Drive) -> None:
@@ -190,8 +190,8 @@ def test_a_shifted_stamp_is_caught(drive: Drive, by_ns: int) -> None:
         drive.folder / f'shifted{by_ns}',
         lambda topic, number, cdr: late(cdr, by_ns) if '/rear/' in topic else cdr,
     )
-    told = drive.caught(drive.again(bag=shifted))
-    assert 'rear at' in told and 'no result' in told
+    message = drive.caught(drive.again(bag=shifted))
+    assert 'rear at' in message and 'no result' in message
 
 
 def test_allowed_misses_allow_that_many(tiny: Drive) -> None:
@@ -203,7 +203,7 @@ def test_allowed_misses_allow_that_many(tiny: Drive) -> None:
         check(fewer, tiny.golden, allowed_misses=missing - 1)
 
 
-def test_a_camera_without_images_is_told(tiny: Drive, tmp_path: Path) -> None:
+def test_a_camera_without_images_is_reported(tiny: Drive, tmp_path: Path) -> None:
     with BagWriter(tmp_path / 'empty') as bag:
         bag.add_topic('/chatter', 'std_msgs/msg/String')
     for through in ('topics', 'pipeline'):

@@ -55,15 +55,15 @@ def test_report_and_mosaic(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'told'),
+    ('arguments', 'message'),
     [
         (['--duration', '1'], '--duration: expected at least 2 s, got 1'),
         (['--duration', 'nan'], '--duration: expected at least 2 s, got nan'),
         (['--vehicle', 'laptop'], 'vehicle file "laptop" does not exist'),
     ],
 )
-def test_wrong_arguments_are_told(
-    arguments: list[str], told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_wrong_arguments_are_reported(
+    arguments: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(['demo', '--out', str(tmp_path), *arguments]) == 1
-    assert told in capfd.readouterr().err
+    assert message in capfd.readouterr().err

@@ -24,7 +24,7 @@ from yolox_trt_ros.vehicle_files import load_vehicle
         (['/x/image', '/x/image_raw'], ['camera', 'camera_2']),
     ],
 )
-def test_cameras_are_called_by_what_tells_them_apart(topics, names):
+def test_cameras_are_called_by_what_distinguishes_them(topics, names):
     assert list(camera_names(topics)) == names
 
 

@@ -133,7 +133,7 @@ def opened(pid: int) -> Iterator[tuple[str, int]]:
 @pytest.mark.parametrize(
     'builtin', ['', 'LARGE_DATA', 'LARGE_DATA?max_msg_size=1MB&sockets_size=20MB']
 )
-def test_fast_dds_makes_the_segment_that_is_reckoned_with(builtin: str) -> None:
+def test_fast_dds_makes_the_segment_that_is_assumed(builtin: str) -> None:
     expected = read_transport('', {'FASTDDS_BUILTIN_TRANSPORTS': builtin}).segment
     assert expected <= max(segment_sizes(builtin)) < 1.1 * expected + 100_000
 
@@ -156,13 +156,13 @@ def test_shared_memory_is_judged_as_two_processes_find_it(size: str, fits: bool)
     environ = {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), **settings.environment()}
     command = ['unshare', '-m', 'sh', '-c', script, sys.executable, PAIR, DRIVER]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
-    told = [line for line in done.stdout.splitlines() if line.startswith('[')]
-    assert len(told) == 2, done.stdout + done.stderr
+    messages = [line for line in done.stdout.splitlines() if line.startswith('[')]
+    assert len(messages) == 2, done.stdout + done.stderr
     assert ('Failed to create segment' in done.stdout + done.stderr) != fits
     if fits:
-        assert told == ['[]', '[]']
+        assert messages == ['[]', '[]']
     else:
-        assert all('take 271.4 MiB each, 1 to come: mount' in line for line in told)
+        assert all('take 271.4 MiB each, 1 to come: mount' in line for line in messages)
 
 
 def test_segments_are_known_by_their_locks(tmp_path: Path) -> None:
@@ -212,16 +212,16 @@ def until_seen(node: Node, *names: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_driver_without_the_profile_is_told_and_one_with_it_is_not(node: Node) -> None:
+def test_a_driver_without_the_profile_is_reported_and_one_with_it_is_not(node: Node) -> None:
     (camera,) = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']}).cameras
     watch, notes = PublisherWatch(node), IngestNotes()
     with driver('lidar_and_camera'):
         until_seen(node, 'lidar_and_camera')
         watch.look(camera, notes)
-        told = notes.publisher
-        assert 'lidar_and_camera has 0.5 MiB of shared memory here' in told
+        message = notes.publisher
+        assert 'lidar_and_camera has 0.5 MiB of shared memory here' in message
         (file,) = re.findall(
-            r'start lidar_and_camera with FASTDDS_DEFAULT_PROFILES_FILE=(\S+);', told
+            r'start lidar_and_camera with FASTDDS_DEFAULT_PROFILES_FILE=(\S+);', message
         )
         notes.image_bytes = 100_000  # such fit
         watch.look(camera, notes)
@@ -247,9 +247,9 @@ def test_who_is_on_another_machine_needs_sockets(
     monkeypatch.setattr(settings, 'socket_bytes', lambda: real(environ, tmp_path / 'rmem_max'))
     own, far = bytes.fromhex('010f78fde40788af' + '00' * 8), bytes.fromhex('010f11fe' + '00' * 12)
     assert why_lossy('far', own, own, IMAGE) == ''  # this very process
-    told = why_lossy('far', far, own, IMAGE)
-    assert 'far is on another machine' in told and 'hold 1.0 MiB' in told
-    assert 'net.core.rmem_max' in told
+    message = why_lossy('far', far, own, IMAGE)
+    assert 'far is on another machine' in message and 'hold 1.0 MiB' in message
+    assert 'net.core.rmem_max' in message
     environ |= settings.environment('auto', {})  # asks for more
     assert 'hold 4.0 MiB' in why_lossy('far', far, own, IMAGE)
     assert why_lossy('far', far, own, 3 << 20) == ''

@@ -15,7 +15,7 @@ PACKAGED = 'config/dds/fastdds_8cam.xml'
 
 
 @pytest.mark.parametrize(
-    ('environ', 'choice', 'added', 'told'),
+    ('environ', 'choice', 'added', 'message'),
     [
         ({}, 'auto', 'FASTDDS_DEFAULT_PROFILES_FILE', PACKAGED),
         ({'ROS_DISTRO': 'humble'}, 'auto', 'FASTRTPS_DEFAULT_PROFILES_FILE', PACKAGED),
@@ -33,11 +33,11 @@ PACKAGED = 'config/dds/fastdds_8cam.xml'
         ),
     ],
 )  # fmt: skip
-def test_what_is_chosen_and_told(
-    environ: dict[str, str], choice: str, added: str, told: str
+def test_what_is_chosen_and_reported(
+    environ: dict[str, str], choice: str, added: str, message: str
 ) -> None:
     before = dict(environ)
-    assert told in settings.apply(choice, environ)
+    assert message in settings.apply(choice, environ)
     assert environ.keys() - before.keys() == ({added} if added else set())
     assert {name: environ[name] for name in before} == before
 
@@ -63,8 +63,8 @@ def test_nodes_started_by_hand_have_them(module: str, words: list[str]) -> None:
     node = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
     assert node.stderr
     try:
-        told = next(line for line in node.stderr if 'rmw_' in line)
-        assert PACKAGED in told
+        message = next(line for line in node.stderr if 'rmw_' in line)
+        assert PACKAGED in message
     finally:
         node.terminate()
         node.communicate(timeout=60)

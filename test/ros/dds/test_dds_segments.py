@@ -95,7 +95,7 @@ def test_what_was_just_made_may_still_get_its_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures('old')
-def test_what_is_another_users_is_told_and_left(
+def test_what_is_another_users_is_reported_and_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = segment(tmp_path, 1, '_el')

@@ -180,7 +180,7 @@ def test_a_failure_that_repeats_does_not_fill_the_log(
     assert 'a mistake' in rig.warnings[0]
 
 
-def test_time_on_the_way_is_noted(rig: Rig) -> None:
+def test_time_in_transit_is_noted(rig: Rig) -> None:
     before = time.time_ns()
     rig.front.publish(image(1))
     rig.until(lambda: rig.account().published == 1)
@@ -237,7 +237,7 @@ def test_frames_outlive_the_ingest(native_rig: Rig) -> None:
     native_rig.ingest = native_rig.open()
 
 
-def test_the_plain_way_is_taken_and_told_where_the_native_one_is_not_built(
+def test_the_plain_mode_is_chosen_and_reported_where_the_native_one_is_not_built(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing() -> None:
@@ -264,7 +264,7 @@ def told(rig: Rig) -> int:
     return rig.account().received + (rig.ingest.notes['a'].lost or 0)
 
 
-def test_losses_are_told_when_they_are_the_most() -> None:
+def test_losses_are_reported_when_they_are_the_most() -> None:
     warnings: list[str] = []
     (camera,) = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']}).cameras
     intake = Intake(camera, cast(FrameSink, None), warnings.append, 'way')

@@ -127,7 +127,7 @@ def test_a_bag_needs_no_messages(tmp_path: Path, lockstep: bool) -> None:
 
 
 @pytest.mark.parametrize('bag', ['', 'nowhere'])
-def test_a_bag_that_is_not_there_is_told(bag: str) -> None:
+def test_a_bag_that_is_not_there_is_reported(bag: str) -> None:
     parameters = {'camera_names': ['a'], 'lane_names': ['lane'], 'ingest': 'replayed', 'bag': bag}
     with open_rig('plain') as rig, pytest.raises(YoloxTrtRosError, match=bag or 'no bag is named'):
         open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
@@ -172,7 +172,7 @@ def test_lockstep_closes_while_every_lane_is_out(rig: Rig, tmp_path: Path, sourc
 
 
 @pytest.mark.parametrize('source', [simulated, replayed])
-def test_cameras_that_end_by_themselves_are_told_at_once(
+def test_cameras_that_end_by_themselves_are_reported_at_once(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any
 ) -> None:
     errors: list[str] = []
@@ -190,7 +190,7 @@ def test_cameras_that_end_by_themselves_are_told_at_once(
     rig.ingest.close()  # told already: raises nothing
 
 
-def test_a_flood_of_damaged_images_is_told_at_powers_of_ten(rig: Rig) -> None:
+def test_a_flood_of_damaged_images_is_reported_at_powers_of_ten(rig: Rig) -> None:
     rig.ingest = rig.open()
     rig.until(rig.front.get_subscription_count)
     for n in range(40):

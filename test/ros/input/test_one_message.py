@@ -48,7 +48,7 @@ def longest_packet(dump: Path) -> int:
 @pytest.mark.parametrize(
     ('profile', 'whole'), [('fastdds_8cam', False), ('fastdds_8cam_one_computer', True)]
 )
-def test_image_travels_as_told(profile: str, whole: bool, tmp_path: Path) -> None:
+def test_image_travels_as_described(profile: str, whole: bool, tmp_path: Path) -> None:
     text = (ROOT / f'config/dds/{profile}.xml').read_text()
     assert text.count('<type>SHM</type>') == 1
     dump, recording = tmp_path / 'sent.txt', tmp_path / 'recording.xml'

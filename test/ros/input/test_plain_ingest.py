@@ -25,13 +25,13 @@ def test_images_are_answered(rig: Rig) -> None:
         assert not differences(rows(rig.answer(message)), rig.expected(message), 0.999, 1e-4)
 
 
-def test_bad_messages_are_counted_and_told_and_the_node_lives(rig: Rig) -> None:
+def test_bad_messages_are_counted_and_reported_and_the_node_lives(rig: Rig) -> None:
     # A representation that no ROS 2 writes; only rclpy hands such bytes on.
     not_cdr = (b'hello, world', 'malformed', 'expected a plain CDR message')
     check_bad_messages(rig, [not_cdr, *BAD.values()])
 
 
-def test_age_is_told_in_the_clock_of_the_stamps(rig: Rig) -> None:
+def test_age_is_reported_in_the_clock_of_the_stamps(rig: Rig) -> None:
     clock = rig.peer.camera(Clock, '/clock')
     clock.publish(Clock(clock=time_of(1000 * SECOND)))
     rig.peer.until(

@@ -39,7 +39,7 @@ def test_a_drop_is_known_from_two_accounts_with_its_reason() -> None:
     assert lockstep.outcomes['a'].dropped == {'malformed': 1}
 
 
-def test_detections_lost_on_the_way_back_are_told_from_drops() -> None:
+def test_detections_lost_on_the_return_are_not_taken_for_drops() -> None:
     lockstep = begun()
     lockstep.sent('a', 100, 0.0)
     for t_s in (2.0, 3.0):

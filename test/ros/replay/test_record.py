@@ -61,13 +61,13 @@ def test_qos_is_kept_and_latched_topics_play_as_such(
                 publisher.publish(kind)
             peer.spin(0.05)
         tool.send_signal(signal.SIGINT)
-        told, _ = tool.communicate(timeout=60)
+        message, _ = tool.communicate(timeout=60)
     finally:
         tool.kill()
         for publisher in [*publishers, other]:
             node.destroy_publisher(publisher)
-    assert tool.returncode == 0, told
-    assert 'not recorded: /nowhere/*: no such topic came' in told and str(output) in told
+    assert tool.returncode == 0, message
+    assert 'not recorded: /nowhere/*: no such topic came' in message and str(output) in message
     with Bag(output) as bag:
         assert '/elsewhere' not in bag.topics
         assert (

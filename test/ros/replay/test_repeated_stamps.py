@@ -76,10 +76,10 @@ def test_a_golden_knows_each_of_them(drive: Path, tmp_path: Path) -> None:
     check(replay(bag, car, through='pipeline'), golden)
     broken = replay(stamped(drive, 'broken', lambda n: 0, damaged=2), car, through='pipeline')
     assert broken.dropped['front_wide'] == {'malformed': 1}
-    with pytest.raises(GoldenMismatchError) as told:
+    with pytest.raises(GoldenMismatchError) as message:
         check(broken, golden, pictures=tmp_path)
-    assert 'front_wide at 0.000, image 3 of this stamp: no result' in str(told.value)
-    assert str(told.value).count('no result') == 1, 'the images behind it are told apart'
+    assert 'front_wide at 0.000, image 3 of this stamp: no result' in str(message.value)
+    assert str(message.value).count('no result') == 1, 'the images behind it are told apart'
 
 
 def test_a_message_without_a_header_has_no_stamp() -> None:

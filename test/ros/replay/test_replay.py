@@ -126,7 +126,7 @@ def test_reliability_can_be_overridden(peer: Peer, words: Path) -> None:
     assert replay.sent.messages['/whispered'] == 10
 
 
-def test_latched_messages_wait_for_their_listener_others_are_told(
+def test_latched_messages_wait_for_their_listener_others_are_reported(
     peer: Peer, tmp_path: Path
 ) -> None:
     latched = BEST_EFFORT._replace(
@@ -146,7 +146,7 @@ def test_latched_messages_wait_for_their_listener_others_are_told(
     assert maps[0].data == '/map'
 
 
-def test_what_cannot_be_played_is_told(peer: Peer, tmp_path: Path) -> None:
+def test_what_cannot_be_played_is_reported(peer: Peer, tmp_path: Path) -> None:
     with BagWriter(tmp_path / 'bag') as bag:
         bag.add_topic('/said', STRING)
         bag._connections['/rocket'] = bag._writer.add_connection(
@@ -154,27 +154,27 @@ def test_what_cannot_be_played_is_told(peer: Peer, tmp_path: Path) -> None:
         )
         bag.write('/said', T0, serialize_message(String(data='x')))
         bag.write('/rocket', T0, b'\0\1\0\0\1')
-    told: list[str] = []
+    messages: list[str] = []
     with Bag(tmp_path / 'bag') as opened:
-        Replay(peer.node, opened, ReplayOptions(), warn=told.append)
-        assert len(told) == 1
-        assert told[0].startswith('/rocket is left out: acme_msgs/msg/Rocket is not installed')
+        Replay(peer.node, opened, ReplayOptions(), warn=messages.append)
+        assert len(messages) == 1
+        assert messages[0].startswith('/rocket is left out: acme_msgs/msg/Rocket is not installed')
         with pytest.raises(MissingDependencyError, match='acme_msgs/msg/Rocket is not installed'):
             Replay(peer.node, opened, ReplayOptions(topics=('/rocket',)))
         with pytest.raises(BagError, match=r'no topic /sad — did you mean "/said"\?; it has'):
             Replay(peer.node, opened, ReplayOptions(topics=('/sad',)))
 
 
-def test_a_type_that_was_defined_otherwise_is_told(peer: Peer, tmp_path: Path) -> None:
+def test_a_type_that_was_defined_otherwise_is_reported(peer: Peer, tmp_path: Path) -> None:
     with BagWriter(tmp_path / 'bag') as bag:
         bag._connections['/said'] = bag._writer.add_connection(
             '/said', STRING, msgdef='string text\n', rihs01='RIHS01_' + '0' * 64
         )
         bag.write('/said', T0, serialize_message(String(data='x')))
-    told: list[str] = []
+    messages: list[str] = []
     with Bag(tmp_path / 'bag') as opened:
-        Replay(peer.node, opened, ReplayOptions(), warn=told.append)
-    assert [sentence.partition(' than')[0] for sentence in told] == [
+        Replay(peer.node, opened, ReplayOptions(), warn=messages.append)
+    assert [sentence.partition(' than')[0] for sentence in messages] == [
         f'{STRING} was recorded with another definition'
     ]
 
@@ -232,7 +232,7 @@ def test_in_lockstep_every_image_is_answered_or_accounted_for(
     assert [stamp_ns_of(m) - T0 for m in rig.found] == list(range(25))
 
 
-def test_cameras_that_do_not_fit_the_vehicle_are_told(peer: Peer, tmp_path: Path) -> None:
+def test_cameras_that_do_not_fit_the_vehicle_are_reported(peer: Peer, tmp_path: Path) -> None:
     with Bag(drive(tmp_path / 'bag', 1)) as bag:
         with pytest.raises(BagError, match=r'camera front with transport compressed needs .*Comp'):
             options = ReplayOptions(remap={'/front/image_raw': '/front/image_raw/compressed'})
@@ -266,26 +266,30 @@ def test_the_tool_loops_until_ctrl_c(peer: Peer, words: Path) -> None:
             peer.spin(0.1)
     finally:
         tool.kill()
-        told, _ = tool.communicate()
-    assert tool.returncode == 0, told
-    assert 'interrupted' in told and 'messages of 2 topics' in told and 'Traceback' not in told
+        message, _ = tool.communicate()
+    assert tool.returncode == 0, message
+    assert (
+        'interrupted' in message
+        and 'messages of 2 topics' in message
+        and 'Traceback' not in message
+    )
 
 
 @pytest.mark.parametrize(
-    ('words', 'told'),
+    ('words', 'message'),
     [
         (['nowhere'], 'there is no such bag'),
         (['nowhere', '--lockstep'], '--lockstep: needs --vehicle'),
         (['nowhere', '--remap', '/a'], '--remap: expected RECORDED:=NEW, got "/a"'),
     ],
 )
-def test_wrong_command_lines_are_told(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_command_lines_are_reported(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from yolox_trt_ros.__main__ import main
 
     assert main(['replay', *words]) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_rate_that_is_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_by_hand_everything_arrives_with_the_settings_of_launch(tmp_path: Path) 
     """Neither process has DDS variables in its environment; images are larger than a segment."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(('FASTDDS', 'FASTRTPS'))}
     environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
-    car, told = tmp_path / 'car.param.yaml', tmp_path / 'told.json'
+    car, message = tmp_path / 'car.param.yaml', tmp_path / 'told.json'
     parameters = {**CAR, 'model.path': str(write_yolox(tmp_path / 'tiny.onnx'))}
     car.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}))
     bag = drive(tmp_path / 'bag', 28, 960, 1280)
@@ -86,14 +86,14 @@ def test_by_hand_everything_arrives_with_the_settings_of_launch(tmp_path: Path) 
     try:
         player = [sys.executable, '-m', 'yolox_trt_ros', 'replay', str(bag), '--vehicle', str(car)]
         done = subprocess.run(
-            [*player, '--json', str(told)],
+            [*player, '--json', str(message)],
             env=environ, capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
     finally:
         detector.terminate()
         detector.wait(60)
     assert done.returncode == 0, done.stderr
-    assert json.loads(told.read_text())['cameras'] == {'front': {'sent': 28, 'received': 28}}
+    assert json.loads(message.read_text())['cameras'] == {'front': {'sent': 28, 'received': 28}}
     assert 'config/dds/fastdds_8cam.xml' in ''.join(done.stderr.split())
 
 
@@ -151,14 +151,14 @@ def test_recorded_results_are_not_played_onto_live_ones_unless_they_are_named(
         node.create_subscription(kind, topic, lambda m, t=topic: heard.update([t]), 50)
         if topic != '/live/status':  # not every live detector is one of this package
             live.append(node.create_publisher(kind, topic, 10))
-    told: list[str] = []
+    messages: list[str] = []
     with Bag(tmp_path / 'bag') as opened:
-        replay = Replay(peer.node, opened, ReplayOptions(), warn=told.append)
+        replay = Replay(peer.node, opened, ReplayOptions(), warn=messages.append)
         finished(peer, replay)
         assert replay.sent.left_out == {'/live/front/detections': 3, '/live/front/overlay': 3}
         assert replay.sent.messages == {'/live/status': 3, '/words': 3}
         peer.until(lambda: heard == replay.sent.messages, 'what is played')
-        assert sorted(told) == [
+        assert sorted(messages) == [
             '/live/front/detections is published by somebody else now: these results are not '
             'played, unless --topics names them',
             '/live/front/overlay is published by somebody else now: these results are not played, '
@@ -166,8 +166,8 @@ def test_recorded_results_are_not_played_onto_live_ones_unless_they_are_named(
             '/words is published by somebody else now: recorded and live messages mix',
         ]
         named = ReplayOptions(topics=('/live/front/detections',))
-        finished(peer, Replay(peer.node, opened, named, warn=told.append))
+        finished(peer, Replay(peer.node, opened, named, warn=messages.append))
     peer.until(lambda: heard['/live/front/detections'] == 3, 'what was asked for')
-    assert told[-1].endswith('recorded and live messages mix')
+    assert messages[-1].endswith('recorded and live messages mix')
     for publisher in live:
         peer.node.destroy_publisher(publisher)
