@@ -64,31 +64,31 @@ def _ours(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream:
         CudaPostprocessor(spec, device, [o.data.ptr for o in one], np.float16, batch)
         for one in outputs
     ]
-    place, told = decoders[0].new_result(), _told(device, decoders[0], batch, stream)
+    place, described = decoders[0].new_result(), _described(device, decoders[0], batch, stream)
 
     def work(i: int) -> None:
-        decoders[i % SETS].enqueue(batch, told.address, device.address(place))
+        decoders[i % SETS].enqueue(batch, described.address, device.address(place))
 
     return replayed_us(stream, work, 5 * SETS)
 
 
 def _found(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream: Any) -> list[int]:
     decoder = CudaPostprocessor(spec, device, [o.data.ptr for o in outputs], np.float16, batch)
-    place, told = decoder.new_result(), _told(device, decoder, batch, stream)
+    place, described = decoder.new_result(), _described(device, decoder, batch, stream)
     with stream:
-        decoder.enqueue(batch, told.address, device.address(place))
+        decoder.enqueue(batch, described.address, device.address(place))
     stream.synchronize()
     return [len(found) for found in decoder.detections(place, batch)]
 
 
-def _told(device: CudaDevice, decoder: CudaPostprocessor, batch: int, stream: Any) -> Batch:
-    told = Batch(device)
-    told.record['images'] = batch
-    told.images['letterbox'][:] = LETTERBOX
-    decoder.describe(Thresholds(), told)
+def _described(device: CudaDevice, decoder: CudaPostprocessor, batch: int, stream: Any) -> Batch:
+    described = Batch(device)
+    described.record['images'] = batch
+    described.images['letterbox'][:] = LETTERBOX
+    decoder.describe(Thresholds(), described)
     require_cupy().cuda.Device().synchronize()
-    told.upload(stream)
-    return told
+    described.upload(stream)
+    return described
 
 
 def _torchvision(spec: ModelSpec, outputs: Any, stream: Any) -> float:

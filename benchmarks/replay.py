@@ -146,7 +146,7 @@ def _paced(bag: Path, vehicle: Path, folder: Path, args: argparse.Namespace) -> 
     log = folder / 'counter.log'
     module = 'benchmarks.support.image_counter'
     with NodeProcess.command_line(module, [str(vehicle), str(out)], log) as counter:
-        told, cpu_s = _play(bag, vehicle)
+        output, cpu_s = _play(bag, vehicle)
         end = time.monotonic() + 30.0
         while not out.is_file() and time.monotonic() < end:
             time.sleep(0.1)
@@ -154,7 +154,7 @@ def _paced(bag: Path, vehicle: Path, folder: Path, args: argparse.Namespace) -> 
         if not out.is_file():
             raise YoloxTrtRosError(f'nothing was counted:\n{counter.tail()}')
         counted = json.loads(out.read_text())
-    late = re.search(r'(\d+) were late, the worst one by (\d+) ms', told)
+    late = re.search(r'(\d+) were late, the worst one by (\d+) ms', output)
     received = sum(counted['received'].values())
     return {
         'due': due,
@@ -178,10 +178,10 @@ def _lockstep(bag: Path, vehicle: Path, folder: Path) -> dict[str, Any]:
             folder / 'detector.log',
         )
         stack.enter_context(node)
-        told, _ = _play(bag, vehicle, '--lockstep')
+        output, _ = _play(bag, vehicle, '--lockstep')
         node.check()
-    answers = [(int(a), int(b)) for a, b in re.findall(r'(\d+) of (\d+) images answered', told)]
-    seconds = re.search(r'in (\d+\.\d) s', told)
+    answers = [(int(a), int(b)) for a, b in re.findall(r'(\d+) of (\d+) images answered', output)]
+    seconds = re.search(r'in (\d+\.\d) s', output)
     return {
         'answered': sum(a for a, _ in answers),
         'due': sum(b for _, b in answers),

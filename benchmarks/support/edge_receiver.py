@@ -159,7 +159,7 @@ class IngestReceiver:
 
     @property
     def lost(self) -> int | None:
-        """Messages missing in the numbering of their publishers; None where nobody tells."""
+        """Messages missing in the numbering of their publishers; None where nobody knows."""
         counts = [notes.lost for notes in self._ingest.notes.values()]
         return None if None in counts else sum(count or 0 for count in counts)
 
@@ -186,7 +186,7 @@ def measure_ingest(way: str, config: Config, seconds: float) -> dict[str, Any]:
     spin_for(executor, seconds)
     cpu, passed = time.process_time() - cpu, time.monotonic() - start
     result = meter.result()
-    if way == 'plain':  # its callbacks are not told when the middleware had the message
+    if way == 'plain':  # its callbacks do not know when the middleware had the message
         parts = ('behind_p50_ms', 'behind_p99_ms', 'middleware_p50_ms', 'middleware_p99_ms')
         result |= dict.fromkeys(parts)
     now_lost = receiver.lost

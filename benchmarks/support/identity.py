@@ -64,7 +64,7 @@ def lane_devices(config: Config) -> list[str]:
 
 
 def _kernel_driver() -> str:
-    """Return the version of the NVIDIA driver; '' where the kernel does not tell."""
+    """Return the version of the NVIDIA driver; '' where the kernel does not say."""
     text = KERNEL_DRIVER.read_text(errors='replace') if KERNEL_DRIVER.exists() else ''
     match = re.search(r'\d+\.\d+(\.\d+)?', text)
     return match.group() if match else ''

@@ -83,8 +83,13 @@ def main(args: list[str] | None = None) -> int:
             executor.spin_once(timeout_sec=0.1)
             end = float('inf') if count.received else end
     lost = {name: notes.lost for name, notes in ingest.notes.items()}
-    told = {'received': count.received, 'rejected': count.rejected, 'lost': lost, 'way': ingest.way}
-    given.out.write_text(json.dumps({**told, 'cpu_s': time.process_time()}))
+    counts = {
+        'received': count.received,
+        'rejected': count.rejected,
+        'lost': lost,
+        'way': ingest.way,
+    }
+    given.out.write_text(json.dumps({**counts, 'cpu_s': time.process_time()}))
     return 0
 
 

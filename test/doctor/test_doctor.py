@@ -207,7 +207,7 @@ def test_memory_of_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert unused.level is OK and 'no lane is on it' in unused.told
     told_free(monkeypatch, None, RTX_CARD)
     (unknown,) = memory.gpu_memory(vehicle_of)
-    assert unknown.level is OK and 'nobody tells' in unknown.told
+    assert unknown.level is OK and 'nobody knows' in unknown.told
 
 
 def test_a_jetson_has_one_memory_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def without_calls(error: Error) -> Error:
 
 
 FEW = 20
-"""So many names can be told where none is near."""
+"""Most names that are listed where none is near."""
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ class StampJoin:
     """Waits until every stream has brought its part of a stamp; holds a bounded number of parts.
 
     Streams may come in any order, and so may the stamps within one. A stream that holds more than
-    ``limit`` parts forgets its oldest arrival. A stamp that a stream brings again tells nothing
+    ``limit`` parts forgets its oldest arrival. A stamp that a stream brings again says nothing
     any more: some of the images may have been dropped on the way to one of the streams, so nobody
     knows which parts belong together, and none of them is joined.
 

@@ -24,13 +24,13 @@ def processor(wanted: Wanted) -> Iterator[Finding]:
     """Judge whether there are cores enough to receive eight cameras."""
     cores = available_cores()
     busy = os.getloadavg()[0]
-    told = f'{cores} cores may be used, {busy:.1f} are busy'
+    message = f'{cores} cores may be used, {busy:.1f} are busy'
     if cores < 4:
-        yield Finding(Level.WARN, 'CPU', told, 'eight raw cameras take about two cores alone')
+        yield Finding(Level.WARN, 'CPU', message, 'eight raw cameras take about two cores alone')
     elif busy > cores / 2:
-        yield Finding(Level.WARN, 'CPU', told, 'end what else runs')
+        yield Finding(Level.WARN, 'CPU', message, 'end what else runs')
     else:
-        yield Finding(Level.OK, 'CPU', told)
+        yield Finding(Level.OK, 'CPU', message)
 
 
 def gpus(wanted: Wanted) -> Iterator[Finding]:
@@ -38,16 +38,16 @@ def gpus(wanted: Wanted) -> Iterator[Finding]:
     driver = cuda_driver()
     if driver.problem:
         remedy = 'install the NVIDIA driver; in a container: --gpus all' if wanted.gpu else ''
-        told = driver.problem + ('' if wanted.gpu else ': only lanes on the CPU will run')
-        yield Finding(wanted.lacking(wanted.gpu), 'GPU', told, remedy)
+        message = driver.problem + ('' if wanted.gpu else ': only lanes on the CPU will run')
+        yield Finding(wanted.lacking(wanted.gpu), 'GPU', message, remedy)
         return
     for device in driver.devices:
         kind = 'integrated' if device.integrated else 'discrete'
-        told = (
+        message = (
             f'cuda:{device.index} {device.name}, compute capability {device.compute_capability}, '
             f'{device.memory / GIB:.0f} GiB, {kind}; driver for CUDA {driver.version}'
         )
-        yield Finding(Level.OK, 'GPU', told)
+        yield Finding(Level.OK, 'GPU', message)
     named = {x.device for x in wanted.config.lanes} if wanted.config else set()
     there = {f'cuda:{device.index}' for device in driver.devices}
     for device_name in sorted(n for n in named - there if n.startswith('cuda:')):
@@ -58,16 +58,16 @@ def dlas(wanted: Wanted) -> Iterator[Finding]:
     """Say how many DLA cores TensorRT finds."""
     try:
         cores = int(load_tensorrt().builder().num_DLA_cores)
-        told = f'{cores or "no"} cores'
+        message = f'{cores or "no"} cores'
     except YoloxTrtRosError:  # told elsewhere
-        cores, told = 0, 'TensorRT finds none, for it does not run here'
+        cores, message = 0, 'TensorRT finds none, for it does not run here'
     named = {x.device for x in wanted.config.lanes} if wanted.config else set()
     missing = sorted(n for n in named if n.startswith('dla:') and int(n[4:]) >= cores)
     if missing:
         remedy = 'a Jetson AGX Orin has two, with TensorRT 8.5 to 10.7 or 11.4.1'
-        yield Finding(Level.FAIL, 'DLA', f'{told}; lanes name {", ".join(missing)}', remedy)
+        yield Finding(Level.FAIL, 'DLA', f'{message}; lanes name {", ".join(missing)}', remedy)
     else:
-        yield Finding(Level.OK, 'DLA', told)
+        yield Finding(Level.OK, 'DLA', message)
 
 
 def jetson(wanted: Wanted, root: Path = Path('/')) -> Iterator[Finding]:
@@ -80,8 +80,8 @@ def jetson(wanted: Wanted, root: Path = Path('/')) -> Iterator[Finding]:
     yield Finding(Level.OK, 'Jetson', f'{board}, {release}')
     mode = power_mode()
     if not mode:
-        told = 'the power mode cannot be read (no jtop, no nvpmodel)'
-        yield Finding(Level.WARN, 'power mode', told, 'pip install jetson-stats')
+        message = 'the power mode cannot be read (no jtop, no nvpmodel)'
+        yield Finding(Level.WARN, 'power mode', message, 'pip install jetson-stats')
     elif not mode.startswith(FULL_POWER_MODE):
         yield Finding(Level.WARN, 'power mode', mode, 'sudo nvpmodel -m 0, where heat allows')
     else:
@@ -90,7 +90,7 @@ def jetson(wanted: Wanted, root: Path = Path('/')) -> Iterator[Finding]:
 
 
 def power_mode() -> str:
-    """Return the name of the power mode, from jetson-stats or nvpmodel; '' if neither tells."""
+    """Return the name of the power mode, from jetson-stats or nvpmodel; '' if neither says."""
     try:
         from jtop import jtop
 
@@ -111,9 +111,9 @@ def clocks(root: Path) -> Iterator[Finding]:
         if not folder.name.endswith(('gpu', 'gv11b', 'ga10b', 'emc')):
             continue
         low, high = (int((folder / f'{m}_freq').read_text()) for m in ('min', 'max'))
-        told = f'{folder.name}: {low / 1e6:.0f} to {high / 1e6:.0f} MHz'
+        message = f'{folder.name}: {low / 1e6:.0f} to {high / 1e6:.0f} MHz'
         if low < RUNS_AT * high:
             remedy = 'sudo jetson_clocks, so that latencies do not depend on the load before'
-            yield Finding(Level.WARN, 'clocks', told, remedy)
+            yield Finding(Level.WARN, 'clocks', message, remedy)
         else:
-            yield Finding(Level.OK, 'clocks', told)
+            yield Finding(Level.OK, 'clocks', message)

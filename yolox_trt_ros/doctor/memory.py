@@ -46,7 +46,7 @@ def shared_memory(wanted: Wanted, folder: Path = SHARED_MEMORY) -> Iterator[Find
     if not left:
         yield Finding(Level.OK, 'shared memory', 'no killed process left anything in it')
         return
-    told = (
+    message = (
         f'{len(left)} files of killed processes hold {settings.mib(sum(one.size for one in left))}'
     )
     own, foreign = ([one for one in left if one.own is mine] for mine in (True, False))
@@ -54,7 +54,7 @@ def shared_memory(wanted: Wanted, folder: Path = SHARED_MEMORY) -> Iterator[Find
     if foreign:
         # Their lock files lie beside them: <name>_el, <name>_sl.
         remedies.append('sudo rm ' + ' '.join(shlex.quote(str(one.path)) + '*' for one in foreign))
-    yield Finding(Level.WARN, 'shared memory', told, '; '.join(remedies))
+    yield Finding(Level.WARN, 'shared memory', message, '; '.join(remedies))
 
 
 def memory(wanted: Wanted, meminfo: Path = Path('/proc/meminfo')) -> Iterator[Finding]:
@@ -109,20 +109,20 @@ def _lane_bytes(config: Config, lane: LaneConfig) -> int:
 def _free_of(device: CudaDeviceInfo, needed: int) -> Finding:
     free, topic = free_memory(device), f'cuda:{device.index} memory'
     if free is None:
-        told = f'of {device.memory / GIB:.1f} GiB, nobody tells how much is free'
-        return Finding(Level.OK, topic, told)
+        message = f'of {device.memory / GIB:.1f} GiB, nobody knows how much is free'
+        return Finding(Level.OK, topic, message)
     if not needed:
         return Finding(Level.OK, topic, f'{_of(free, device.memory)}; no lane is on it')
     return _judged(topic, free, device.memory, needed, 'its lanes need')
 
 
 def _judged(topic: str, free: int, total: int, needed: int, whose: str) -> Finding:
-    told = f'{_of(free, total)}, {whose} about {needed / GIB:.1f}'
+    message = f'{_of(free, total)}, {whose} about {needed / GIB:.1f}'
     if free >= AMPLE * needed:
-        return Finding(Level.OK, topic, told)
+        return Finding(Level.OK, topic, message)
     level = Level.WARN if free >= needed else Level.FAIL
     remedy = f'{AMPLE * needed / GIB:.1f} GiB are ample: end other programs, or fewer lanes'
-    return Finding(level, topic, told, remedy)
+    return Finding(level, topic, message, remedy)
 
 
 def _of(free: int, total: int) -> str:

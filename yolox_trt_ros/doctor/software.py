@@ -23,10 +23,10 @@ RTX_CAPABILITIES = ('7.5', '8.0', '8.6', '8.9', '12.')
 
 def python(wanted: Wanted) -> Iterator[Finding]:
     """Judge whether this Python is one that the package is made for."""
-    told = f'{platform.python_version()} on {platform.machine()}, yolox_trt_ros {__version__}'
+    message = f'{platform.python_version()} on {platform.machine()}, yolox_trt_ros {__version__}'
     right = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
     remedy = '' if right else 'use Python 3.10 to 3.13'
-    yield Finding(Level.OK if right else Level.FAIL, 'Python', told, remedy)
+    yield Finding(Level.OK if right else Level.FAIL, 'Python', message, remedy)
 
 
 def ros(wanted: Wanted) -> Iterator[Finding]:
@@ -35,8 +35,8 @@ def ros(wanted: Wanted) -> Iterator[Finding]:
     where = f'{distro}, sourced' if distro else 'wheels from PyPI'
     found, problem = _import('rclpy')
     if found is None:
-        told = f'no rclpy: {problem}'
-        yield Finding(Level.FAIL, 'ROS 2', told, 'source a ROS 2 installation, or make setup')
+        message = f'no rclpy: {problem}'
+        yield Finding(Level.FAIL, 'ROS 2', message, 'source a ROS 2 installation, or make setup')
         return
     yield Finding(Level.OK, 'ROS 2', where)
     for name, remedy in (
@@ -48,8 +48,8 @@ def ros(wanted: Wanted) -> Iterator[Finding]:
             yield Finding(Level.FAIL, 'messages', f'{name}: {problem}', remedy)
     found, problem = _import('yolox_trt_ros._native')
     if found is None:
-        told = f'the C++ part is not built: images come in by rclpy, slower ({problem})'
-        yield Finding(Level.WARN, 'image intake', told, 'build the package with colcon')
+        message = f'the C++ part is not built: images come in by rclpy, slower ({problem})'
+        yield Finding(Level.WARN, 'image intake', message, 'build the package with colcon')
     else:
         yield Finding(Level.OK, 'image intake', 'C++, without extra copies')
 
@@ -60,8 +60,10 @@ def middleware(wanted: Wanted) -> Iterator[Finding]:
     found, problem = _import(rmw)
     profile = settings.active_profile() or 'launch files give it the package’s profile'
     if rmw not in (*settings.FAST_DDS, settings.CYCLONE):
-        told = f'{rmw}: nothing is known about eight cameras over it'
-        yield Finding(Level.WARN, 'middleware', told, f'RMW_IMPLEMENTATION={settings.DEFAULT_RMW}')
+        message = f'{rmw}: nothing is known about eight cameras over it'
+        yield Finding(
+            Level.WARN, 'middleware', message, f'RMW_IMPLEMENTATION={settings.DEFAULT_RMW}'
+        )
     elif found is None and not os.environ.get('ROS_DISTRO'):
         yield Finding(Level.FAIL, 'middleware', f'{rmw}: {problem}', 'make setup')
     else:
@@ -99,10 +101,10 @@ def _backend(name: str, kinds: list[str]) -> Finding:
     module = next((module for module, _ in found if module is not None), None)
     remedy = info.install[kinds[-1] if kinds else next(iter(info.install))]
     if module is not None:
-        told, fits = _FITS.get(name, _there)(module, kinds)
+        message, fits = _FITS.get(name, _there)(module, kinds)
         if fits or not kinds:
-            return Finding(Level.OK, info.title, told)
-        return Finding(Level.FAIL, info.title, told, remedy)
+            return Finding(Level.OK, info.title, message)
+        return Finding(Level.FAIL, info.title, message, remedy)
     if not kinds and name != LaneConfig('').backend:
         return Finding(Level.OK, info.title, f'not installed; only {name} lanes need it')
     return Finding(Level.FAIL if kinds else Level.WARN, info.title, found[0][1], remedy)
@@ -115,23 +117,23 @@ def _there(module: ModuleType, kinds: list[str]) -> tuple[str, bool]:
 def onnx_runtime(module: ModuleType, kinds: list[str]) -> tuple[str, bool]:
     """Return what ONNX Runtime runs on, and whether that is all its lanes are on."""
     providers = [p.removesuffix('ExecutionProvider') for p in module.get_available_providers()]
-    told = f'{_version(module)}, runs on {", ".join(providers)}'
-    return told, 'cuda' not in kinds or 'CUDA' in providers
+    message = f'{_version(module)}, runs on {", ".join(providers)}'
+    return message, 'cuda' not in kinds or 'CUDA' in providers
 
 
 def tensorrt(module: ModuleType | None, kinds: list[str]) -> tuple[str, bool]:
     """Return which TensorRT is used, and whether it knows this machine's GPUs."""
     found = load_tensorrt()  # raises with the remedy
-    told = f'{found}, types {"from the ONNX" if found.strong_typing == "always" else "chosen"}'
+    message = f'{found}, types {"from the ONNX" if found.strong_typing == "always" else "chosen"}'
     unknown = [
         device
         for device in cuda_driver().devices
         if not device.compute_capability.startswith(RTX_CAPABILITIES)
     ]
     if found.name != 'tensorrt_rtx' or not unknown:
-        return told, True
-    told += f'; it does not run on {unknown[0].name} ({unknown[0].compute_capability})'
-    return told, False
+        return message, True
+    message += f'; it does not run on {unknown[0].name} ({unknown[0].compute_capability})'
+    return message, False
 
 
 _FITS = {'onnxruntime': onnx_runtime, 'tensorrt': tensorrt}
@@ -145,19 +147,19 @@ def cupy(wanted: Wanted) -> Iterator[Finding]:
     found, problem = _import('cupy')
     if found is None:
         needed = wanted.gpu
-        told = problem if needed else 'not installed; only lanes on a GPU need it'
+        message = problem if needed else 'not installed; only lanes on a GPU need it'
         remedy = f'pip install cupy-cuda{major}x' if needed else ''
-        yield Finding(wanted.lacking(needed), 'CuPy', told, remedy)
+        yield Finding(wanted.lacking(needed), 'CuPy', message, remedy)
         return
     number = found.cuda.runtime.runtimeGetVersion()
     built = f'{number // 1000}.{number % 1000 // 10}'
-    told = f'{_version(found)} for CUDA {built}'
+    message = f'{_version(found)} for CUDA {built}'
     if driver.version and number // 1000 > int(major):
-        told += f', the driver knows CUDA up to {driver.version}'
+        message += f', the driver knows CUDA up to {driver.version}'
         remedy = f'pip install cupy-cuda{major}x instead, or a newer driver'
-        yield Finding(wanted.lacking(wanted.gpu), 'CuPy', told, remedy)
+        yield Finding(wanted.lacking(wanted.gpu), 'CuPy', message, remedy)
     else:
-        yield Finding(Level.OK, 'CuPy', told)
+        yield Finding(Level.OK, 'CuPy', message)
 
 
 def _import(name: str) -> tuple[ModuleType | None, str]:

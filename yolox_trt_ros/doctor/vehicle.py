@@ -31,16 +31,16 @@ def cameras(wanted: Wanted) -> Iterator[Finding]:
         return
     lanes = [f'{x.name} ({x.backend} on {x.device})' for x in wanted.config.lanes]
     rate = sum(camera.rate_hz for camera in wanted.config.cameras)
-    told = f'{len(wanted.config.cameras)} cameras, {rate:g} images/s, on {", ".join(lanes)}'
-    yield Finding(Level.OK, 'vehicle', told)
+    message = f'{len(wanted.config.cameras)} cameras, {rate:g} images/s, on {", ".join(lanes)}'
+    yield Finding(Level.OK, 'vehicle', message)
 
 
 def model(wanted: Wanted) -> Iterator[Finding]:
     """Read the model and its labels."""
     loaded = load_model(wanted.config.model if wanted.config else build(ModelConfig, {}))
     spec = loaded.spec
-    told = f'{loaded.path.name}: {spec.input.width}x{spec.input.height}, {len(spec.labels)} labels'
-    yield Finding(Level.OK, 'model', told)
+    message = f'{loaded.path.name}: {spec.input.width}x{spec.input.height}, {len(spec.labels)} labels'
+    yield Finding(Level.OK, 'model', message)
 
 
 def engines(wanted: Wanted) -> Iterator[Finding]:
@@ -52,8 +52,8 @@ def engines(wanted: Wanted) -> Iterator[Finding]:
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     if free < ENGINE_SPACE or not os.access(existing, os.W_OK):
-        told = f'{folder}: {free >> 20} MiB free, writable: {os.access(existing, os.W_OK)}'
-        yield Finding(Level.FAIL, 'engine cache', told, 'make room, or set engines.folder')
+        message = f'{folder}: {free >> 20} MiB free, writable: {os.access(existing, os.W_OK)}'
+        yield Finding(Level.FAIL, 'engine cache', message, 'make room, or set engines.folder')
     never = replace(settings, build='never')
     loaded = load_model(wanted.config.model)
     for lane in wanted.config.lanes:
@@ -78,10 +78,10 @@ def transport(wanted: Wanted) -> Iterator[Finding]:
     whose = 'the vehicle’s' if wanted.config else 'eight 1920x1280'
     shortcomings = settings.shortcomings(config, environ)
     for shortcoming in shortcomings:
-        told, _, remedy = shortcoming.partition(': ')
-        yield Finding(Level.WARN, 'images', told, remedy)
+        message, _, remedy = shortcoming.partition(': ')
+        yield Finding(Level.WARN, 'images', message, remedy)
     if unsized := settings.unsized(config):
-        told = f'nobody says how large the images of {", ".join(unsized)} are'
-        yield Finding(Level.WARN, 'images', told, 'set cameras.<name>.encoding, width and height')
+        message = f'nobody says how large the images of {", ".join(unsized)} are'
+        yield Finding(Level.WARN, 'images', message, 'set cameras.<name>.encoding, width and height')
     elif not shortcomings:
         yield Finding(Level.OK, 'images', f'{whose} cameras, {size:.0f} MB at a time, fit')

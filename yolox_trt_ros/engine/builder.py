@@ -35,7 +35,7 @@ class Built:
     Attributes:
         engine: serialised.
         tensors: inputs and outputs.
-        placement: where its layers run, as far as the build log tells.
+        placement: where its layers run, as far as the build log says.
         seconds: the build took.
         strongly_typed: whether its types came from the file.
         timing_cache: to start the next build from; may be empty.
@@ -65,7 +65,7 @@ def build_engine(
         tensorrt: what builds.
         model: the ONNX file.
         options: what is asked.
-        report: told how far it is, where TensorRT tells.
+        report: called with how far it is, where TensorRT reports it.
         cancelled: asked now and then; True ends the build where TensorRT can be stopped.
         timing_cache: of an earlier build on the same machine.
 
@@ -77,7 +77,7 @@ def build_engine(
     """
     strong = strongly_typed(tensorrt, model, options)
     begin = time.monotonic()
-    with tensorrt.listening() as told:
+    with tensorrt.listening() as log:
         builder = tensorrt.builder()
         _check_core(tensorrt, builder, options)
         network = tensorrt.network(builder, strong)
@@ -96,8 +96,8 @@ def build_engine(
         serialised = builder.build_serialized_network(network, config)
         del parser, keep  # TensorRT refers to both until here
         if serialised is None:
-            raise _failure(tensorrt, model, told.problems, cancelled())
-        placement = parse_build_log(told.lines)
+            raise _failure(tensorrt, model, log.problems, cancelled())
+        placement = parse_build_log(log.lines)
         _check_strict(options, placement)
     return Built(
         bytes(serialised),
@@ -106,7 +106,7 @@ def build_engine(
         time.monotonic() - begin,
         strong,
         bytes(cache.serialize()) if cache is not None else b'',
-        tuple(dict.fromkeys(told.problems)),
+        tuple(dict.fromkeys(log.problems)),
     )
 
 
@@ -229,7 +229,7 @@ def _refuse_gpu(layers: list[str], options: BuildOptions) -> None:
     if layers:
         raise EngineError(
             f'{options.device}: {len(layers)} layers cannot run on the DLA: {", ".join(layers)}; '
-            '`optimize --check-dla` tells why, `optimize` removes what it can'
+            '`optimize --check-dla` says why, `optimize` removes what it can'
         )
 
 
@@ -238,5 +238,5 @@ def _failure(
 ) -> EngineError:
     if cancelled:
         return EngineError(f'{model.path.name}: the build was stopped')
-    told = ' / '.join(dict.fromkeys(lines[-4:])) or 'no reason given'
-    return EngineError(f'{model.path}: {tensorrt} could not build an engine: {told}')
+    why = ' / '.join(dict.fromkeys(lines[-4:])) or 'no reason given'
+    return EngineError(f'{model.path}: {tensorrt} could not build an engine: {why}')

@@ -65,7 +65,7 @@ def cuda_driver() -> CudaDriver:
 
 
 def free_memory(device: CudaDeviceInfo) -> int | None:
-    """Return the free memory of a GPU, bytes, or None if nobody tells; occupies none of it.
+    """Return the free memory of a GPU, bytes, or None if nobody knows; occupies none of it.
 
     The driver's management library is asked: CUDA itself would have to be started on the device.
     """

@@ -127,20 +127,20 @@ def _verdict(node: NodeProto, facts: _Facts) -> LayerVerdict:
     output = node.output[0] if node.output else ''
     shape = facts.shapes.get(output, ())
 
-    def told(device: Literal['dla', 'gpu', 'none'], reason: str) -> LayerVerdict:
+    def judged(device: Literal['dla', 'gpu', 'none'], reason: str) -> LayerVerdict:
         return LayerVerdict(node.name or output, node.op_type, output, shape, device, reason)
 
     if node.output and node.output[0] in facts.constant:
-        return told('none', 'folded into a constant when the engine is built')
+        return judged('none', 'folded into a constant when the engine is built')
     if node.op_type in ('Identity', 'Dropout'):
-        return told('none', 'no layer at run time')
+        return judged('none', 'no layer at run time')
     rule = _RULES.get(node.op_type) if node.domain in ('', 'ai.onnx') else None
     if rule is None:
-        return told('gpu', _NEVER.get(node.op_type, 'no layer that a DLA has'))
+        return judged('gpu', _NEVER.get(node.op_type, 'no layer that a DLA has'))
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     layer = _Layer(node, facts, attributes, shape)
     against = _shape_rules(layer) or rule(layer)
-    return told('gpu', against) if against else told('dla', _NOTES.get(node.op_type, ''))
+    return judged('gpu', against) if against else judged('dla', _NOTES.get(node.op_type, ''))
 
 
 def _shape_rules(layer: _Layer) -> str:

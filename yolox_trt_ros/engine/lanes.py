@@ -49,8 +49,8 @@ def lane_engine(
         lane: on a GPU or a DLA.
         model: its ONNX file.
         engines: where engines are kept, and whether they may be built.
-        report: told how far a build is.
-        on_event: told what is worth a line in the log.
+        report: called with how far a build is.
+        on_event: called with what is worth a line in the log.
         marked: tensors inside the network that it shall give out as well.
 
     Raises:

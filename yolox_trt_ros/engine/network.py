@@ -52,12 +52,12 @@ def parse(
     parser = tensorrt.module.OnnxParser(network, tensorrt.logger)
     if not parser.parse(content, str(model.path)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        told = '; '.join(_told(graph, error) for error in errors) or 'no reason given'
-        raise ModelError(f'{model.path}: {tensorrt} cannot read it: {told}')
+        message = '; '.join(_described(graph, error) for error in errors) or 'no reason given'
+        raise ModelError(f'{model.path}: {tensorrt} cannot read it: {message}')
     return parser
 
 
-def _told(graph: Any, error: Any) -> str:
+def _described(graph: Any, error: Any) -> str:
     """Return a parser's error with the node that it is about."""
     index = error.node()
     if not 0 <= index < len(graph.graph.node):
@@ -111,7 +111,7 @@ def mark_inner(network: Any, names: Iterable[str]) -> None:
     Args:
         network: with the batch size set.
         names: as in the ONNX. A tensor that TensorRT's parser does not make is left out: the
-            engine's list of tensors tells which are there.
+            engine's list of tensors says which are there.
     """
     wanted = set(names)
     outputs = {network.get_output(i).name for i in range(network.num_outputs)}

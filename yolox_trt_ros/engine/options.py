@@ -70,7 +70,7 @@ class BuildOptions:
         return int(number) if kind == 'dla' else None
 
     def flags(self) -> dict[str, Any]:
-        """Return what else tells one engine from another, for the cache's key."""
+        """Return what else distinguishes engines, for the cache's key."""
         return {**{name: getattr(self, name) for name in _FLAGS}, 'marked': sorted(self.marked)}
 
 

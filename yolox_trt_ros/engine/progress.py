@@ -25,7 +25,7 @@ class Phases:
     exact about the order and silent about the time.
 
     Args:
-        report: told whenever the fraction has grown by a noticeable amount.
+        report: called whenever the fraction has grown by a noticeable amount.
     """
 
     NOTICEABLE = 0.002
@@ -40,7 +40,7 @@ class Phases:
         """Note that a phase begins."""
         with self._lock:
             self._open[name] = _Phase(parent, max(1, steps))
-            self._tell(name)
+            self._report_progress(name)
 
     def step(self, name: str, step: int) -> None:
         """Note that a phase's step, counted from 0, is done."""
@@ -48,7 +48,7 @@ class Phases:
             phase = self._open.get(name)
             if phase is not None:
                 phase.done = min(phase.steps, max(phase.done, step + 1))
-                self._tell(name)
+                self._report_progress(name)
 
     def finish(self, name: str) -> None:
         """Note that a phase is over, whether or not all its steps were reported."""
@@ -59,9 +59,9 @@ class Phases:
                 return
             # Some phases report their own steps, others only through the phases they contain.
             outer.done = min(outer.steps - 1, outer.done + 1)
-            self._tell(name)
+            self._report_progress(name)
 
-    def _tell(self, name: str) -> None:
+    def _report_progress(self, name: str) -> None:
         fraction = self._fraction()
         if fraction >= self._most + self.NOTICEABLE:
             self._most = fraction

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Told:
+class BuildLog:
     """What TensorRT has said.
 
     Attributes:
@@ -52,7 +52,7 @@ class TensorRT:
             (before 10.0), ``option`` (10.x), or ``always`` (11 and RTX).
         profile_sharing: the feature to switch on for it, or None.
         shares_profiles: whether several execution contexts may use one optimisation profile (8.6).
-        reports_progress: whether a build tells how far it is, and can be stopped (10.0).
+        reports_progress: whether a build reports how far it is, and can be stopped (10.0).
         keeps_timings: whether a build leaves timings that speed up the next one.
         logger: TensorRT's ILogger; a process may have one only.
     """
@@ -68,7 +68,7 @@ class TensorRT:
         self.profile_sharing = getattr(features, 'PROFILE_SHARING_0806', None)
         self.shares_profiles = self.profile_sharing is not None or option
         self.reports_progress = hasattr(module, 'IProgressMonitor')
-        self._listeners: list[Told] = []
+        self._listeners: list[BuildLog] = []
         self.keeps_timings = self.name == 'tensorrt'  # RTX has the names, and does nothing
         self.logger = self._make_logger()
 
@@ -82,7 +82,7 @@ class TensorRT:
         Raises:
             EngineError: TensorRT does not start, which is almost always a missing GPU or driver.
         """
-        with self.listening() as told:
+        with self.listening() as log:
             try:
                 return self.module.Builder(self.logger)
             except TypeError as error:  # how the bindings tell of a null pointer
@@ -93,7 +93,7 @@ class TensorRT:
                 )  # fmt: skip
                 raise EngineError(
                     f'{self} does not start on this machine: {why}; it says: '
-                    f'{" / ".join(told.problems) or error}'
+                    f'{" / ".join(log.problems) or error}'
                 ) from error
 
     def network(self, builder: Any, strongly_typed: bool) -> Any:
@@ -149,14 +149,14 @@ class TensorRT:
         return Calibrator(self.module.IInt8EntropyCalibrator2)
 
     @contextmanager
-    def listening(self) -> Iterator[Told]:
-        """Collect what TensorRT tells meanwhile."""
-        told = Told()
-        self._listeners.append(told)
+    def listening(self) -> Iterator[BuildLog]:
+        """Collect what TensorRT logs meanwhile."""
+        log = BuildLog()
+        self._listeners.append(log)
         try:
-            yield told
+            yield log
         finally:
-            self._listeners.remove(told)
+            self._listeners.remove(log)
 
     def _make_logger(self) -> Any:
         severity = self.module.ILogger.Severity
@@ -169,11 +169,11 @@ class TensorRT:
 
             def log(self, level: Any, message: str) -> None:
                 serious = level in errors or level == severity.WARNING
-                for told in tensorrt._listeners:
+                for listener in tensorrt._listeners:
                     if serious:
-                        told.problems.append(message)
+                        listener.problems.append(message)
                     if serious or tells_placement(message):
-                        told.lines.append(message)
+                        listener.lines.append(message)
                 _log.log(logging.WARNING if level in errors else logging.DEBUG, '%s', message)
 
         return Logger(self.module.ILogger)

@@ -195,7 +195,7 @@ def samples(
 
     Args:
         images: with the images: the bag of the results, or the one that was replayed.
-        config: tells the image topics; without it the camera's name has to be part of them.
+        config: gives the image topics; without it the camera's name has to be part of them.
         judge: the detections.
         topics: recorded image topic by camera, where they are known.
     """

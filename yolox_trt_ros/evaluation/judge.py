@@ -178,7 +178,7 @@ class Judge:
         return {
             **average_precision(labels, results, classes.names),
             'images': len(pairs),
-            'cameras': {q.camera: told(q) for q in self.quality()},
+            'cameras': {q.camera: quality_row(q) for q in self.quality()},
             'by_distance': _by_distance(pairs, classes),
             'left_out': self.ambiguous(),
         }
@@ -196,7 +196,7 @@ class Judge:
         return f'there are {found} messages of detections and {truth} of ground truth: no {missing}'
 
 
-def told(quality: Quality) -> dict[str, Any]:
+def quality_row(quality: Quality) -> dict[str, Any]:
     """Return a camera's quality as plain data, without its name."""
     return {name: value for name, value in asdict(quality).items() if name != 'camera'}
 

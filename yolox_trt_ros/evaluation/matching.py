@@ -96,9 +96,9 @@ class Tally:
 
     def report(self) -> dict[str, float | int | None]:
         """Return images, labelled objects, recall and precision; shares are None without basis."""
-        told = asdict(self.quality(''))
-        del told['camera']
-        return told
+        figures = asdict(self.quality(''))
+        del figures['camera']
+        return figures
 
 
 def match(found: Detections, truth: Detections) -> tuple[np.ndarray, np.ndarray]:

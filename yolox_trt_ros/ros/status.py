@@ -20,7 +20,7 @@ from yolox_trt_ros.telemetry.health import Health, Level
 from yolox_trt_ros.telemetry.report import INACTIVE, CameraReport, LaneReport, PipelineReport
 
 PROBLEM_NS = 10_000_000_000
-"""A problem is told for so long after the last frame that had it."""
+"""How long a problem is shown after the last frame that had it."""
 
 
 def status_name(node: str, task: str) -> str:
@@ -33,7 +33,7 @@ def status_name(node: str, task: str) -> str:
     return f'{node}: {task}'
 
 
-def camera_told(report: CameraReport, notes: IngestNotes) -> Health:
+def health_around(report: CameraReport, notes: IngestNotes) -> Health:
     """Return a camera's health with what is known around it: why nothing comes, and warnings."""
     if report.health is INACTIVE:
         return INACTIVE
@@ -48,13 +48,13 @@ def camera_told(report: CameraReport, notes: IngestNotes) -> Health:
 
 def camera_status(report: CameraReport, notes: IngestNotes, now_ns: int) -> CameraStatus:
     """Return one camera's part of ``~/status``."""
-    s, told = report.snapshot, camera_told(report, notes)
+    s, health = report.snapshot, health_around(report, notes)
     # No empty sequences of 8-byte numbers: Fast CDR pads behind them and other readers do not.
     latencies = [*((name, report.stages[name]) for name in STAGES), ('total', report.total)]
     message = CameraStatus(
         name=s.name,
-        level=int(told.level),
-        message=told.message,
+        level=int(health.level),
+        message=health.message,
         lane=s.lane,
         ran_on=list(report.ran),
         ran_frames=list(report.ran.values()),
@@ -128,8 +128,8 @@ def camera_diagnostic(node: str, report: CameraReport, notes: IngestNotes) -> Di
         values[f'{name} p50/p95/p99 (ms)'] = (
             f'{p.p50_ns / 1e6:.1f} / {p.p95_ns / 1e6:.1f} / {p.p99_ns / 1e6:.1f}'
         )
-    told = camera_told(report, notes)
-    return _diagnostic(status_name(node, s.name), told, notes.topic or s.name, values)
+    health = health_around(report, notes)
+    return _diagnostic(status_name(node, s.name), health, notes.topic or s.name, values)
 
 
 def lane_diagnostic(node: str, report: LaneReport) -> DiagnosticStatus:
@@ -209,8 +209,8 @@ class StatusPublisher:
         diagnostics = DiagnosticArray()
         diagnostics.header.stamp = time_message(now_ns)
         if isinstance(report, str):
-            told = Health(Level.ERROR, report)
-            diagnostics.status = [_diagnostic(status_name(name, 'node'), told, hostname(), {})]
+            health = Health(Level.ERROR, report)
+            diagnostics.status = [_diagnostic(status_name(name, 'node'), health, hostname(), {})]
         else:
             status = self._pipeline_status(*report, now_ns)
             self._status.publish(status)

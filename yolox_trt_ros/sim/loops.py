@@ -128,8 +128,8 @@ def open_loops(
     """
     looks = {camera.name: played(config, camera) for camera in config.cameras}
     for name, look in looks.items():
-        if told := TRANSPORTS[look.transport].refusal(look.encoding):
-            raise ConfigError(f'cameras.{name}.sim.encoding: {told}')
+        if message := TRANSPORTS[look.transport].refusal(look.encoding):
+            raise ConfigError(f'cameras.{name}.sim.encoding: {message}')
     sources = {camera.name: open_source(config, camera) for camera in config.cameras}
     prerender([s for s in sources.values() if isinstance(s, WorldSource)], report, stopping)
     loops: dict[str, Loop] = {}

@@ -46,7 +46,7 @@ class PictureSource(Protocol):
         ...
 
     def key(self, index: int) -> Hashable:
-        """Return what tells picture ``index`` from every other picture of every source."""
+        """Return what distinguishes picture ``index`` from every other picture of every source."""
         ...
 
 

@@ -30,14 +30,14 @@ def stamp_problem(
     if -BEHIND_NS <= offset_ns <= AHEAD_NS:
         return ''
     side = 'ahead of' if offset_ns > 0 else 'behind'
-    told = f'header stamps are {_span(abs(offset_ns))} {side} the node’s clock'
+    message = f'header stamps are {_span(abs(offset_ns))} {side} the node’s clock'
     if sim_time and abs(stamp_ns - system_ns) < NEAR_NS:
-        return f'{told}: they are of the system clock, and the node has use_sim_time'
+        return f'{message}: they are of the system clock, and the node has use_sim_time'
     if abs(stamp_ns - uptime_ns) < NEAR_NS:
-        return f'{told}: they count from boot'
+        return f'{message}: they count from boot'
     if not sim_time:
-        return f'{told}: a clock is not synchronised, or use_sim_time is missing in a replay'
-    return f'{told}: they are not of /clock'
+        return f'{message}: a clock is not synchronised, or use_sim_time is missing in a replay'
+    return f'{message}: they are not of /clock'
 
 
 def _span(ns: int) -> str:

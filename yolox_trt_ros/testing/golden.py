@@ -17,7 +17,7 @@ from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.testing.golden_file import Golden, Tolerances, golden_text, read_golden
 from yolox_trt_ros.testing.results import ImageKey, Replayed, Result
 
-MOST_TOLD = 12
+MOST_SHOWN = 12
 
 
 class GoldenMismatchError(AssertionError):
@@ -101,17 +101,17 @@ class Comparison:
 
     def sentences(self) -> list[str]:
         """Return what differs, one sentence each."""
-        told = list(self.cameras)
+        messages = list(self.cameras)
         for f in self.frames:
             where = f.where
             if f.found is None:
-                told.append(f'{where}: no result')
+                messages.append(f'{where}: no result')
             elif f.golden is None:
-                told.append(f'{where}: a result of an image that the golden does not know')
+                messages.append(f'{where}: a result of an image that the golden does not know')
             else:
-                told += [f'{where}: missing {self._row(f.golden, i)}' for i in f.missing]
-                told += [f'{where}: extra {self._row(f.found, i)}' for i in f.extra]
-        return told
+                messages += [f'{where}: missing {self._row(f.golden, i)}' for i in f.missing]
+                messages += [f'{where}: extra {self._row(f.found, i)}' for i in f.extra]
+        return messages
 
     def _row(self, found: Detections, i: int) -> str:
         box = ' '.join(f'{v:.0f}' for v in found.xyxy[i])
@@ -241,16 +241,16 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _message(
     comparison: Comparison, golden: Path, replayed: Replayed, pictures: Path | None
 ) -> str:
-    told = comparison.sentences()
+    messages = comparison.sentences()
     lines = [
         f'{replayed.bag.name} against {golden}: {comparison.misses} boxes are missing or extra, '
         f'{comparison.tolerances.allowed_misses} allowed '
         f'(iou {comparison.tolerances.iou:g}, score {comparison.tolerances.score:g}):',
         *(f'  {sentence}' for sentence in comparison.totals()),
-        *(f'  {sentence}' for sentence in told[:MOST_TOLD]),
+        *(f'  {sentence}' for sentence in messages[:MOST_SHOWN]),
     ]
-    if len(told) > MOST_TOLD:
-        lines.append(f'  and {len(told) - MOST_TOLD} more')
+    if len(messages) > MOST_SHOWN:
+        lines.append(f'  and {len(messages) - MOST_SHOWN} more')
     if pictures:
         from yolox_trt_ros.testing.pictures import draw_comparison
 
@@ -261,7 +261,7 @@ def _message(
             ]
             seen = [f'see {picture}' for picture in drawn if picture]
             lines += seen or ['no picture: these images are not there']
-        except YoloxTrtRosError as error:  # what was found wrong is what has to be told
+        except YoloxTrtRosError as error:  # what was found wrong is what has to be reported
             lines.append(f'no picture: {error}')
     lines.append('If this is right now: --update-goldens')
     return '\n'.join(lines)

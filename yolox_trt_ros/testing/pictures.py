@@ -75,8 +75,8 @@ def _half(
     tile = np.zeros((TILE[1], TILE[0], 3), np.uint8)
     fitted = fit_into(drawn, TILE)
     tile[: fitted.shape[0], : fitted.shape[1]] = fitted
-    told = title if golden_or_found is not None else f'{title}: no result'
-    draw_tag(tile, told, (0, TILE[1]), (40, 40, 40), 0.6)
+    message = title if golden_or_found is not None else f'{title}: no result'
+    draw_tag(tile, message, (0, TILE[1]), (40, 40, 40), 0.6)
     return tile
 
 
@@ -99,7 +99,7 @@ def _images(
                 read = READERS[replayed.transports[camera]]
                 found[image] = bgr_image(read(message.cdr, Arrival(camera, 0, 0)))
             except FrameError:
-                continue  # it has no result either, which is told
+                continue  # its missing result is reported already
             if len(found) == len(wanted):
                 break
     return found

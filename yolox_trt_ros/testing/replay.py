@@ -66,11 +66,11 @@ def replay(
     if through not in WAYS:
         raise ValueError(f'through: expected one of {", ".join(WAYS)}, got "{through}"')
     file = find_resource('config/vehicles', str(vehicle), VEHICLE_SUFFIX)
-    load_vehicle(str(vehicle))  # tells what is wrong with the file itself
+    load_vehicle(str(vehicle))  # raises what is wrong with the file itself
     flat = {**vehicle_parameters(file), **(parameters or {}), 'lockstep': True}
     config = Config.from_parameters(flat)
     model = load_model(config.model)
-    # A test runner that is told to end, or whose terminal is gone, ends its detector first.
+    # A test runner that is asked to end, or whose terminal is gone, ends its detector first.
     with raise_on_signals(guest=True), Bag(bag) as opened:
         topics = image_topics(opened, config, remap or {})
         if through == 'topics':
@@ -154,10 +154,10 @@ def _through_topics(
                 raise YoloxTrtRosError(f'{error}\n{node.tail()}') from error
             assert player.lockstep
             outcomes = player.lockstep.outcomes
-            told = node.tail()
+            text = node.tail()
     wrong = {name: outcome for name, outcome in outcomes.items() if outcome.lost or outcome.unseen}
     if wrong:
-        raise YoloxTrtRosError(f'images without an answer: {wrong}; {warnings}\n{told}')
+        raise YoloxTrtRosError(f'images without an answer: {wrong}; {warnings}\n{text}')
     found = {
         name: {
             number: detections_of(deserialize_message(cdr, Detection2DArray))

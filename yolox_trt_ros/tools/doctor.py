@@ -76,8 +76,8 @@ def show(console: Console, found: list[Finding], name: str | None) -> None:
     for finding in found:
         style = COLOURS[finding.level]
         remedy = f'\n→ {printable(finding.remedy)}' if finding.remedy else ''
-        told = Text.assemble(printable(finding.told), (remedy, 'italic'))
-        table.add_row(Text(finding.level.value, style), finding.topic, told)
+        message = Text.assemble(printable(finding.told), (remedy, 'italic'))
+        table.add_row(Text(finding.level.value, style), finding.topic, message)
     console.print(table, highlight=False)
     counts = [sum(f.level is level for f in found) for level in (Level.FAIL, Level.WARN)]
     verdict = 'cannot do the job' if counts[0] else 'can do the job'

@@ -111,8 +111,8 @@ def run(args: argparse.Namespace) -> int:
             interrupted = True
             console.print('interrupted')
         lost = replay.lost()
-        _tell(replay, console)
-        _tell_lost(lost, options.detector, console)
+        _report(replay, console)
+        _report_lost(lost, options.detector, console)
     outcomes = replay.lockstep.outcomes if replay.lockstep else {}
     if args.json:
         write_whole(args.json, json.dumps(account_of(replay, bag.warnings), indent=1) + '\n')
@@ -127,12 +127,12 @@ def account_of(replay: Replay, warnings: Sequence[str]) -> dict[str, Any]:
     cameras: dict[str, Any] = {}
     for played in replay.played:
         if played.camera:
-            told: dict[str, Any] = {'sent': sent.messages[played.name]}
+            account: dict[str, Any] = {'sent': sent.messages[played.name]}
             if lockstep:
-                told |= asdict(lockstep.outcomes[played.camera])
+                account |= asdict(lockstep.outcomes[played.camera])
             else:
-                told['received'] = replay.arrivals.received(played.camera)
-            cameras[played.camera] = told
+                account['received'] = replay.arrivals.received(played.camera)
+            cameras[played.camera] = account
     return {
         'seconds': round(sent.elapsed_s, 3),
         'topics': dict(sent.messages),
@@ -191,7 +191,7 @@ def _play(replay: Replay, console: Console) -> None:
             bar.update(task, description='playing', completed=at_s, messages=count)
 
 
-def _tell(replay: Replay, console: Console) -> None:
+def _report(replay: Replay, console: Console) -> None:
     sent = replay.sent
     total = sum(sent.messages.values())
     topics = f'{len(sent.messages)} topic{"s" * (len(sent.messages) != 1)}'
@@ -204,12 +204,12 @@ def _tell(replay: Replay, console: Console) -> None:
         console.print(f'not played, since somebody else publishes there: {some}')
     if replay.lockstep:
         for camera, outcome in replay.lockstep.outcomes.items():
-            console.print(f'{camera}: {told(outcome)}')
+            console.print(f'{camera}: {outcome_text(outcome)}')
     elif sent.late:
         console.print(f'{sent.late} were late, the worst one by {sent.worst_late_s * 1e3:.0f} ms')
 
 
-def _tell_lost(lost: Mapping[str, tuple[int, int]], detector: str, console: Console) -> None:
+def _report_lost(lost: Mapping[str, tuple[int, int]], detector: str, console: Console) -> None:
     for camera, (sent, received) in lost.items():
         console.print(
             f'{camera}: {sent - received} of {sent} images did not reach {detector}: both sides '
@@ -221,7 +221,7 @@ def _tell_lost(lost: Mapping[str, tuple[int, int]], detector: str, console: Cons
         )
 
 
-def told(outcome: Outcome) -> str:
+def outcome_text(outcome: Outcome) -> str:
     """Return what became of a camera's images, in words."""
     parts = [f'{outcome.answered} of {outcome.sent} images answered']
     parts += [f'{n} dropped ({reason})' for reason, n in outcome.dropped.items()]

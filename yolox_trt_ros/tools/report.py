@@ -116,8 +116,10 @@ def _recorded(args: argparse.Namespace, config: Config | None, bag: Bag, images:
     with Console(stderr=True).status(f'reading {args.bag} …'):
         gatherer = gather_bag(bag, topics, config, labels)
         if not labels:
-            told = 'class names are not in the bag, so no samples, no ground truth: give --labels'
-            Console(stderr=True).print(told)
+            message = (
+                'class names are not in the bag, so no samples, no ground truth: give --labels'
+            )
+            Console(stderr=True).print(message)
             return gatherer.recording(args.bag.name)
         judge = judge_bag(bag, topics, labels, read_labels(args.truth_labels))
         pictures = samples(images, config, judge)

@@ -101,7 +101,7 @@ def largest_of(pid: int, folder: Path = SHARED_MEMORY) -> int | None:
     """Return the size in bytes of a process's largest segment, 0 if that is not in this folder.
 
     Args:
-        pid: of the process; of its number, as the middleware tells it, only 16 bits are known.
+        pid: of the process; of its number, as the middleware shows it, only 16 bits are known.
         folder: of the shared-memory file system.
 
     Returns:

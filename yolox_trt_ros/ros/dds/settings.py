@@ -239,7 +239,7 @@ def socket_bytes(
 
     Raises:
         ConfigError: the middleware's profile cannot be read.
-        OSError, ValueError: the kernel does not tell.
+        OSError, ValueError: the kernel does not say.
     """
     asked = transport(environ).socket_buffer
     if not asked:

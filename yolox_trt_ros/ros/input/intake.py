@@ -22,7 +22,7 @@ MANY = 20
 """Images that may be lost while publisher and node are still finding each other."""
 
 KINDS = 20
-"""Kinds of problems of a camera that are told apart; only their numbers make no other kind."""
+"""Kinds of problems of a camera that are distinguished; only their numbers make no other kind."""
 
 NUMBER = re.compile(r'\d+')
 
@@ -46,9 +46,9 @@ class IngestNotes:
         silence: why nothing comes, as long as nothing does; empty if nothing is known.
         warnings: what is wrong around the camera at this moment, for people.
         lost: messages of the camera's publisher that never reached this node; None where the
-            way of taking them does not tell.
+            way of taking them does not say.
         transit_ns: from the publisher's hand-over to its middleware until the newest frame was
-            ready, by the system clocks of both machines; None where nobody tells.
+            ready, by the system clocks of both machines; None where nobody knows.
         results: how results are written, for people.
         image_bytes: of the newest frame; 0: none came yet.
         publisher: why the camera's publisher will lose images on their way here; empty if nothing
@@ -115,7 +115,7 @@ class PacedSink(FrameSink, Protocol):
 
 
 def wait_for_room(pipeline: PacedSink, camera: str, stop: threading.Event) -> bool:
-    """Wait until the pipeline has room for a frame; return False if told to stop before.
+    """Wait until the pipeline has room for a frame; return False if asked to stop before.
 
     In lockstep that may never come, such as while every lane is out.
     """
@@ -174,7 +174,7 @@ class Intake:
             read: makes a frame of it or raises FrameError.
             received_ns: when it arrived, monotonic, nanoseconds.
             sent_ns: when its publisher handed it to the middleware, system clock, nanoseconds;
-                0 if nobody tells.
+                0 if nobody knows.
         """
         name, notes = self.name, self.notes
         self._received += 1

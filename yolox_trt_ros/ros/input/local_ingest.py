@@ -55,7 +55,7 @@ class LocalIngest:
     def close(self) -> None:
         """Stop the cameras."""
         self._stop.set()
-        with suppress(Exception):  # what ended them has been told
+        with suppress(Exception):  # what ended them has been reported
             self._streams.stop()
 
     def _emit(self, shot: Shot) -> None:
@@ -68,7 +68,7 @@ class LocalIngest:
         return to_frame(shot, arrival.sequence, stamp_ns, arrival.received_ns, arrival.levels)
 
     def _ended(self, error: BaseException) -> None:
-        told = ''.join(traceback.format_exception(error))
-        self._logger.error(f'the simulated cameras have ended: {told}')
+        message = ''.join(traceback.format_exception(error))
+        self._logger.error(f'the simulated cameras have ended: {message}')
         for notes in self.notes.values():
             notes.silence = f'the simulated cameras have ended: {error!r}'

@@ -69,13 +69,13 @@ class PublisherWatch:
             EMPTY,
         )
         if own == EMPTY:
-            return ''  # nothing to tell machines apart by
+            return ''  # nothing to distinguish machines by
         unnamed = f'the publisher of {camera.image_topic}'
-        told = (
+        reasons = (
             why_lossy(unnamed if p.node_name == UNKNOWN else p.node_name, _gid(p), own, size)
             for p in publishers
         )
-        return next(filter(None, told), '')
+        return next(filter(None, reasons), '')
 
 
 def why_lossy(name: str, publisher: bytes, own: bytes, size: int) -> str:

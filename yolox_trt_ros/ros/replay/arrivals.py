@@ -41,7 +41,7 @@ class Arrivals:
                     self._first[camera] = received[camera]
 
     def received(self, camera: str) -> int | None:
-        """Return how many images arrived since sending began; None: the detector does not tell."""
+        """Return how many images arrived since sending began; None: the detector does not say."""
         if camera not in self._first or self._last[camera] < self._first[camera]:
             return None  # it was started, or activated again, meanwhile
         return self._last[camera] - self._first[camera]

@@ -95,8 +95,8 @@ def _look(bag: Bag, topic: Topic, named: bool) -> BagCamera | str:
     messages = list(islice(bag.messages([topic.name]), LOOKED_AT))
     if not messages:
         return 'no message'
-    told = next((e for e in (_encoding(bag, m) for m in messages) if e), '')
-    if why := _no_picture(topic.name, told, named):
+    encoding = next((e for e in (_encoding(bag, m) for m in messages) if e), '')
+    if why := _no_picture(topic.name, encoding, named):
         return why
     transport, problem = TRANSPORT_OF_TYPE[topic.type], ''
     for message in messages:
@@ -119,16 +119,16 @@ def _encoding(bag: Bag, message: Recorded) -> str:
     return str(getattr(parsed, 'encoding', '') or getattr(parsed, 'format', ''))
 
 
-def _no_picture(name: str, told: str, named: bool) -> str:
-    if 'compresseddepth' in (told + name).lower():
-        return f'depth ({told or "compressedDepth"})'
-    if FLOATING.match(told):
-        return f'depth or disparity ({told}), no picture'
-    if VIDEO.search(told):
-        return f'video ({told}); record images, or decode it to sensor_msgs/msg/Image'
+def _no_picture(name: str, encoding: str, named: bool) -> str:
+    if 'compresseddepth' in (encoding + name).lower():
+        return f'depth ({encoding or "compressedDepth"})'
+    if FLOATING.match(encoding):
+        return f'depth or disparity ({encoding}), no picture'
+    if VIDEO.search(encoding):
+        return f'video ({encoding}); record images, or decode it to sensor_msgs/msg/Image'
     measures = NO_PICTURE.search(name)
-    if measures and SINGLE_CHANNEL.match(told) and not named:
-        return f'{measures[1].lower()} by its name ({told.strip()})'
+    if measures and SINGLE_CHANNEL.match(encoding) and not named:
+        return f'{measures[1].lower()} by its name ({encoding.strip()})'
     return ''
 
 

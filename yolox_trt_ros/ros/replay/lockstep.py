@@ -37,7 +37,7 @@ class _Open:
     stamp_ns: int
     since_s: float
     sends: int = 1
-    told: str = ''
+    seen: str = ''
 
 
 @dataclass(slots=True)
@@ -127,13 +127,13 @@ class Lockstep:
             return False
         outcome = self.outcomes[camera]
         if account.received - first.received < outcome.sent:
-            told = 'missing'
+            state = 'missing'
         else:
-            told = 'waiting' if account.busy else 'handled'
-        again, image.told = told == image.told, told
-        if not again or told == 'waiting':
+            state = 'waiting' if account.busy else 'handled'
+        again, image.seen = state == image.seen, state
+        if not again or state == 'waiting':
             return False
-        if told == 'handled':
+        if state == 'handled':
             self._settle_handled(camera, account)
         elif image.sends < MOST_SENDS:
             self._open[camera] = _Open(image.stamp_ns, now_s, image.sends + 1)
