@@ -39,7 +39,9 @@ def model(wanted: Wanted) -> Iterator[Finding]:
     """Read the model and its labels."""
     loaded = load_model(wanted.config.model if wanted.config else build(ModelConfig, {}))
     spec = loaded.spec
-    message = f'{loaded.path.name}: {spec.input.width}x{spec.input.height}, {len(spec.labels)} labels'
+    message = (
+        f'{loaded.path.name}: {spec.input.width}x{spec.input.height}, {len(spec.labels)} labels'
+    )
     yield Finding(Level.OK, 'model', message)
 
 
@@ -82,6 +84,8 @@ def transport(wanted: Wanted) -> Iterator[Finding]:
         yield Finding(Level.WARN, 'images', message, remedy)
     if unsized := settings.unsized(config):
         message = f'nobody says how large the images of {", ".join(unsized)} are'
-        yield Finding(Level.WARN, 'images', message, 'set cameras.<name>.encoding, width and height')
+        yield Finding(
+            Level.WARN, 'images', message, 'set cameras.<name>.encoding, width and height'
+        )
     elif not shortcomings:
         yield Finding(Level.OK, 'images', f'{whose} cameras, {size:.0f} MB at a time, fit')

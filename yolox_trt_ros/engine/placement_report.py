@@ -1,6 +1,6 @@
 """Which layers of an engine run on a DLA and which on the GPU, read from TensorRT's build log.
 
-TensorRT reports it nowhere else: its engine inspector knows layers, not devices. The forms of the lines
+Only the log has it: TensorRT's engine inspector knows layers, not devices. The forms of the lines
 are those of public logs of TensorRT 8.2 to 10.x:
 
 - ``[DlaLayer] {ForeignNode[first...last]}`` and ``[GpuLayer] CONVOLUTION: name`` (8.4 and later;

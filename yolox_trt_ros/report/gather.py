@@ -39,7 +39,8 @@ from yolox_trt_ros.report.usable import (
 class Gatherer:
     """Takes messages of a node in any order. Not thread-safe.
 
-    Only fields of messages are used, so those of rclpy and of rosbags both do. Those that no node sends (numbers out of range, sequences of two lengths) are counted and left out.
+    Only fields of messages are used, so those of rclpy and of rosbags both do. Messages that no
+    node sends (numbers out of range, sequences of two lengths) are counted and left out.
 
     Args:
         config: the vehicle, if it is known: order and settings of its cameras, limits.

@@ -9,7 +9,7 @@ from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError, StoppedError
 from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.sim.encode import EncodedImage, encode, fit
-from yolox_trt_ros.sim.sources import Source, open_source, played, source_name
+from yolox_trt_ros.sim.sources import PictureSource, open_source, played, source_name
 from yolox_trt_ros.sim.world.truth import GroundTruth
 from yolox_trt_ros.sim.world_source import WorldSource, prerender
 
@@ -49,7 +49,7 @@ class Loop:
         album: where encoded pictures are kept.
     """
 
-    def __init__(self, source: Source, look: CameraConfig, album: Album) -> None:
+    def __init__(self, source: PictureSource, look: CameraConfig, album: Album) -> None:
         self._source = source
         self._look = look
         self._album = album
@@ -117,7 +117,7 @@ def open_loops(
 
     Args:
         config: cameras and their sources.
-        report: told in words how far it is.
+        report: called with words on how far it is.
         album: where pictures are kept.
         stopping: asked now and then whether to give up.
 

@@ -74,14 +74,14 @@ class FolderSource:
         self._files = files[first:] + files[:first]
 
     def picture(self, index: int) -> np.ndarray:
-        """Return an image of the folder; see :meth:`Source.picture`."""
+        """Return an image of the folder; see :meth:`PictureSource.picture`."""
         try:
             return read_image(self._files[index])
         except FrameError as error:
             raise ConfigError(f'{one_line(self._files[index])}: {error}') from error
 
     def key(self, index: int) -> Hashable:
-        """Return the file; see :meth:`Source.key`."""
+        """Return the file; see :meth:`PictureSource.key`."""
         return self._files[index]
 
 
@@ -112,7 +112,7 @@ class VideoSource:
         self._next = 0
 
     def picture(self, index: int) -> np.ndarray:
-        """Return a picture of the video; see :meth:`Source.picture`."""
+        """Return a picture of the video; see :meth:`PictureSource.picture`."""
         if index < self._next:
             self._open()
         while self._next < index and self._video.grab():
@@ -127,7 +127,7 @@ class VideoSource:
         return self.picture(0)
 
     def key(self, index: int) -> Hashable:
-        """Return file and place in it; see :meth:`Source.key`."""
+        """Return file and place in it; see :meth:`PictureSource.key`."""
         return self._file, index
 
 

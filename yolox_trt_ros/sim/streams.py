@@ -95,7 +95,7 @@ class CameraStreams:
     Args:
         config: cameras, sources and seed.
         emit: called on the streams' thread with each shot; what it raises ends the streams.
-        on_progress: told in words how far reading and encoding ahead is.
+        on_progress: called with words on how far reading and encoding ahead is.
         on_error: called on the streams' thread with what ended the streams.
         stopping: asked between two pictures that are read ahead whether to give up.
         cache_bytes: most memory that encoded pictures may take.

@@ -220,7 +220,7 @@ def prerender(
 
     Args:
         sources: loops to complete.
-        report: told in words how far it is.
+        report: called with words on how far it is.
         stopping: asked now and then whether to give up.
 
     Raises:
@@ -245,7 +245,7 @@ def prerender(
 
 
 @contextmanager
-def _workers(jobs: Sequence[Job], stopping: Callable[[], bool]) -> Iterator[Iterator[str]]:
+def _workers(jobs: Sequence[RenderJob], stopping: Callable[[], bool]) -> Iterator[Iterator[str]]:
     """Start the processes, yield their lines, and leave none of them running."""
     count = min(os.cpu_count() or 1, MOST_WORKERS, len(jobs))
     package = Path(__file__).resolve().parents[2]
@@ -279,7 +279,7 @@ def _worker(answers: IO[bytes], environ: dict[str, str]) -> subprocess.Popen[str
     )
 
 
-def _ask(worker: subprocess.Popen[str], jobs: Sequence[Job]) -> None:
+def _ask(worker: subprocess.Popen[str], jobs: Sequence[RenderJob]) -> None:
     assert worker.stdin
     # A worker that ended at once has said why; what it leaves undone is noticed later.
     with suppress(BrokenPipeError):
@@ -300,7 +300,7 @@ def _lines(reader: int, stopping: Callable[[], bool]) -> Iterator[str]:
             yield from (line.decode() for line in lines)
 
 
-def _packed(job: Job) -> list[object]:
+def _packed(job: RenderJob) -> list[object]:
     return [job.seed, asdict(job.camera), job.t_s, str(job.file)]
 
 
@@ -310,7 +310,7 @@ def main() -> int:
         jobs = json.loads(sys.stdin.readline())
         end_with(sys.stdin.fileno())  # which the parent holds open as long as it lives
         for seed, camera, t_s, file in jobs:
-            render(Job(seed, PinholeCamera(**camera), t_s, Path(file)))
+            render(RenderJob(seed, PinholeCamera(**camera), t_s, Path(file)))
             _answer(DONE)
     except YoloxTrtRosError as error:
         _answer(' '.join(str(error).split()))
