@@ -153,7 +153,7 @@ def test_every_size_can_be_published(
     ('said', 'look'),
     [
         ({}, ('bgr8', 0, 0)),
-        ({'encoding': 'nv12', 'width': 640, 'height': 480}, ('nv12', 640, 480)),
+        ({'encoding': 'nv12', 'width': 640, 'height': 480}, ('nv12', 0, 0)),
         ({'encoding': 'nv12', 'width': 640, 'height': 480, 'sim.height': 20}, ('nv12', 0, 20)),
         ({'encoding': 'nv12', 'sim.encoding': 'mono8'}, ('mono8', 0, 0)),
         ({'sim.source': 'world'}, ('bgr8', 960, 640)),

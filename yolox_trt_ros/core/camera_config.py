@@ -53,8 +53,8 @@ class CameraSimConfig:
     )
     height: int = parameter(
         0,
-        'Resize images to this height; 0: in proportion to the width; both 0: to the camera’s '
-        'size if that is set.',
+        'Resize images to this height; 0: in proportion to the width; both 0: the world in the '
+        'camera’s size, images and videos as they are.',
         low=0,
         high=MAX_SIDE,
     )

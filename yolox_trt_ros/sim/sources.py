@@ -134,14 +134,13 @@ class VideoSource:
 def played(config: Config, camera: CameraConfig) -> CameraConfig:
     """Return a camera with the encoding and size that the simulator gives its images.
 
-    A size of 0 is that of the source, or in proportion to the other side.
+    The rendered world has the camera's size; photographs and videos are stretched to no size that
+    ``sim`` does not ask for. A size of 0 is that of the source, or in proportion to the other side.
     """
     sim, rig = camera.sim, camera.rig
-    width, height = camera.width, camera.height
-    if sim.width or sim.height:
-        width, height = sim.width, sim.height
-    elif not width and source_name(config, camera) == WORLD:
-        width, height = rig.width, rig.height
+    width, height = sim.width, sim.height
+    if not (width or height) and source_name(config, camera) == WORLD:
+        width, height = camera.width or rig.width, camera.height or rig.height
     encoding = sim.encoding or camera.encoding or TRANSPORTS[camera.transport].encodings[0]
     return replace(camera, encoding=encoding, width=width, height=height)
 
