@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LONGEST_NAME = 24
@@ -30,6 +30,7 @@ class Encoding:
         last_row: length of the last row in memory per row of the first plane.
         narrow: of an encoding with 16 bits a sample, the name of the one with 8 bits and the same
             order of samples, to which images are brought first; of others empty.
+        also: other names, in lower case, with spaces between them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Encoding:
     height_multiple: int = 1
     last_row: float = 1.0
     narrow: str = ''
+    also: str = ''
 
     def min_step(self, width: int) -> int:
         """Return the fewest bytes a row of ``width`` pixels takes."""
@@ -54,67 +56,59 @@ class Encoding:
         return step * self.rows(height) - padding
 
 
-PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
-"""Bayer mosaics by the colours of the first two rows' first two pixels."""
+# Bayer mosaics by the colours of the first two rows' first two pixels. GenICam names them by two
+# letters, V4L2 by four characters that follow no single rule: those of 8 bits, those of 10 to 16.
+_BAYER = {
+    'rggb': ('rg', 'rggb', 'rg10 rg12 rg14 rg16'),
+    'bggr': ('bg', 'bggr ba81', 'bg10 bg12 bg14 byr2'),
+    'gbrg': ('gb', 'gbrg', 'gb10 gb12 gb14 gb16'),
+    'grbg': ('gr', 'grbg', 'ba10 ba12 gr14 gr16'),
+}
+
+
+def _bayer(bits: int) -> Iterator[Encoding]:
+    for pattern, (genicam, *v4l2) in _BAYER.items():
+        name = f'bayer_{pattern}'
+        if bits == 8:
+            yield Encoding(f'{name}8', 1, 1.0, 2, 2, also=f'{v4l2[0]} bayer{genicam}8')
+            continue
+        also = [v4l2[1], *(f'{name}{n}' for n in (10, 12, 14))]
+        also += [f'bayer{genicam}{n}' for n in (10, 12, 14, 16)]
+        yield Encoding(f'{name}16', 2, 1.0, 2, 2, narrow=f'{name}8', also=' '.join(also))
+
 
 RAW = {
     e.name: e
     for e in (
-        Encoding('bgr8', 3),
-        Encoding('rgb8', 3),
-        Encoding('bgra8', 4),
-        Encoding('rgba8', 4),
-        Encoding('mono8', 1),
-        Encoding('yuv422', 2, width_multiple=2),
-        Encoding('yuv422_yuy2', 2, width_multiple=2),
+        Encoding('bgr8', 3, also='8uc3 bgr bgr24 bgr3'),
+        Encoding('rgb8', 3, also='rgb rgb24 rgb3'),
+        Encoding('bgra8', 4, also='8uc4 bgra bgra32 bgrx bgr4 ar24 xr24'),
+        Encoding('rgba8', 4, also='rgba rgba32 rgbx ab24 xb24'),
+        Encoding('mono8', 1, also='8uc1 mono gray gray8 grey y8 y800'),
+        Encoding('yuv422', 2, 1.0, 2, also='uyvy yuv422_uyvy uyvy422 uynv y422 yuv422_8_uyvy'),
+        Encoding('yuv422_yuy2', 2, 1.0, 2, also='yuyv yuy2 yuv422_yuyv yuyv422 yunv yuv422_8'),
         Encoding('nv12', 1, 1.5, 2, 2),
         Encoding('nv21', 1, 1.5, 2, 2),
         Encoding('nv24', 1, 3.0, last_row=2.0),
-        Encoding('i420', 1, 1.5, 2, 2, last_row=0.5),
+        Encoding('i420', 1, 1.5, 2, 2, last_row=0.5, also='iyuv yu12 yuv420 yuv420p'),
         Encoding('yv12', 1, 1.5, 2, 2, last_row=0.5),
-        *(Encoding(f'bayer_{p}8', 1, 1.0, 2, 2) for p in PATTERNS),
-        Encoding('bgr16', 6, narrow='bgr8'),
-        Encoding('rgb16', 6, narrow='rgb8'),
-        Encoding('bgra16', 8, narrow='bgra8'),
-        Encoding('rgba16', 8, narrow='rgba8'),
-        Encoding('mono16', 2, narrow='mono8'),
-        *(Encoding(f'bayer_{p}16', 2, 1.0, 2, 2, narrow=f'bayer_{p}8') for p in PATTERNS),
+        *_bayer(8),
+        Encoding('bgr16', 6, narrow='bgr8', also='16uc3 bgr48 bgr48le'),
+        Encoding('rgb16', 6, narrow='rgb8', also='rgb48 rgb48le'),
+        Encoding('bgra16', 8, narrow='bgra8', also='16uc4 bgra64'),
+        Encoding('rgba16', 8, narrow='rgba8', also='rgba64'),
+        Encoding(
+            'mono16',
+            2,
+            narrow='mono8',
+            also='16uc1 mono10 mono12 mono14 gray16 gray16_le gray16le y16 y10 y12 y14',
+        ),
+        *_bayer(16),
     )
 }
 """Raw encodings by canonical name."""
 
-# GenICam names a Bayer pattern by two letters, V4L2 by four characters that follow no single rule.
-_BAYER_NAMES = {
-    'rggb': ('rg', ('rggb',), ('rg10', 'rg12', 'rg14', 'rg16')),
-    'bggr': ('bg', ('bggr', 'ba81'), ('bg10', 'bg12', 'bg14', 'byr2')),
-    'gbrg': ('gb', ('gbrg',), ('gb10', 'gb12', 'gb14', 'gb16')),
-    'grbg': ('gr', ('grbg',), ('ba10', 'ba12', 'gr14', 'gr16')),
-}
-_OTHER_NAMES = {
-    'bgr8': '8uc3 bgr bgr24 bgr3',
-    'rgb8': 'rgb rgb24 rgb3',
-    'bgra8': '8uc4 bgra bgra32 bgrx bgr4 ar24 xr24',
-    'rgba8': 'rgba rgba32 rgbx ab24 xb24',
-    'mono8': '8uc1 mono gray gray8 grey y8 y800',
-    'yuv422': 'uyvy yuv422_uyvy uyvy422 uynv y422 yuv422_8_uyvy',
-    'yuv422_yuy2': 'yuyv yuy2 yuv422_yuyv yuyv422 yunv yuv422_8',
-    'i420': 'iyuv yu12 yuv420 yuv420p',
-    'bgr16': '16uc3 bgr48 bgr48le',
-    'rgb16': 'rgb48 rgb48le',
-    'bgra16': '16uc4 bgra64',
-    'rgba16': 'rgba64',
-    'mono16': '16uc1 mono10 mono12 mono14 gray16 gray16_le gray16le y16 y10 y12 y14',
-}
-ALIASES = {alias: name for name, aliases in _OTHER_NAMES.items() for alias in aliases.split()} | {
-    alias: f'bayer_{pattern}{bits}'
-    for pattern, (short, narrow, wide) in _BAYER_NAMES.items()
-    for bits, aliases in (
-        (8, (*narrow, f'bayer{short}8')),
-        (16, (*wide, *(f'bayer{short}{n}' for n in (10, 12, 14, 16)))),
-        (16, tuple(f'bayer_{pattern}{n}' for n in (10, 12, 14))),
-    )
-    for alias in aliases
-}
+ALIASES = {alias: e.name for e in RAW.values() for alias in e.also.split()}
 """Other names of the same layouts, in lower case: those of OpenCV, V4L2, GStreamer and GenICam.
 Samples of 10, 12 or 14 bits lie in the low bits of 16."""
 
