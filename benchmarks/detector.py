@@ -2,8 +2,8 @@
 
 Host work is the time in which a lane's thread works for a batch: from the call of ``submit`` to its
 return, and from the end of the batch on the GPU to the list of results. The sleep in between is not
-part of it. Images in page-locked memory, as the node receives them, are not copied by the host; of
-pageable images ``submit`` also waits for the threads that copy them to page-locked memory.
+part of it. Images in pinned memory, as the node receives them, are not copied by the host; of
+pageable images ``submit`` also waits for the threads that copy them to pinned memory.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Rig:
         return Sustained(done / (now - start), submit, collect, spent * 1e3)
 
     def locked(self, image: np.ndarray) -> Frame:
-        """Return the image in page-locked memory."""
+        """Return the image in pinned memory."""
         memory = self.device.page_locked(image.size, np.uint8)
         memory[:] = image.reshape(-1)
         return _frame(memory.reshape(image.shape))

@@ -82,8 +82,8 @@ def test_values_of_wrong_types_are_named(
 def test_references_of_coco_are_checked(tmp_path: Path) -> None:
     file = tmp_path / 'file.json'
     for part, change, message in (
-        ('annotations', {'image_id': 8}, r'annotations\[0\]: image_id 8 is the id of none'),
-        ('annotations', {'category_id': 'x'}, 'category_id "x" is the id of none'),
+        ('annotations', {'image_id': 8}, r'annotations\[0\]: image_id 8 is no id of the file'),
+        ('annotations', {'category_id': 'x'}, 'category_id "x" is no id of the file'),
         ('annotations', {'bbox': [0, 0, -1, 5]}, '0 or more, got'),
         ('annotations', {'bbox': [0, 0, 5]}, 'expected 4 numbers'),
     ):

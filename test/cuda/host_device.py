@@ -119,7 +119,7 @@ class HostDevice:
     """A :class:`Device` whose memory is the host's.
 
     Attributes:
-        most: bytes that can be page-locked at once.
+        most: bytes that can be pinned at once.
         given_back: how often :meth:`give_back` was called.
         marked: stages entered so far, as a profiler would see them.
     """
@@ -179,7 +179,7 @@ class HostDevice:
     def upload(self, target: int, source: int, size: int, stream: HostStream) -> None:
         spans = [(a.ctypes.data, a.nbytes) for a in _living(self._page_locked)]
         assert any(at <= source and source + size <= at + n for at, n in spans), (
-            'only page-locked memory can be copied asynchronously'
+            'only pinned memory can be copied asynchronously'
         )
         ctypes.memmove(target, source, size)
 

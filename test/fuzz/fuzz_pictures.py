@@ -135,7 +135,7 @@ def make_raw(source: random.Random) -> tuple[str, bytes]:
 
 
 def read_message(made: tuple[str, bytes]) -> None:
-    """Read a message as the plain way does and decode its pixels."""
+    """Read a message as plain mode does and decode its pixels."""
     transport, message = made
     frame = READERS[transport](message, ARRIVAL)
     if frame.height * frame.width <= LARGEST:

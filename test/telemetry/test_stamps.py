@@ -26,8 +26,8 @@ SIM = 100 * SECOND
         (NOW - 400 * 86400 * SECOND, False, '400.0 days behind.*use_sim_time is missing'),
         (NOW + 3 * SECOND, False, '3.0 s ahead'),
         (SIM - SECOND, True, ''),
-        (NOW, True, 'of the system clock, and the node has use_sim_time'),
-        (SIM - 60 * SECOND, True, '60.0 s behind.*not of /clock'),
+        (NOW, True, 'use the system clock, but the node has use_sim_time'),
+        (SIM - 60 * SECOND, True, '60.0 s behind.*do not follow /clock'),
     ],
 )
 def test_stamps(stamp_ns: int, sim_time: bool, message: str) -> None:

@@ -64,7 +64,7 @@ def test_of_a_realsense_colour_and_infrared_are_cameras(tmp_path: Path, message:
         f'{base}/depth/image_rect_raw/compressed: depth by its name (16UC1; png compressed)',
         f'{base}/aligned_depth_to_color/image_raw: depth by its name (16UC1)',
         f'{base}/color/image_raw/compressed: the same pictures as /camera/camera/color/image_raw, '
-        'which is taken',
+        'which is used',
     ):
         assert line in text.splitlines()
     assert 'imu' not in text and 'metadata' not in text

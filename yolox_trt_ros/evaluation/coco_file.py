@@ -82,7 +82,7 @@ def _id(entry: dict[str, Any], key: str, where: str) -> Any:
 def _known(entry: Any, key: str, known: dict[Any, str], where: str) -> Any:
     number = _id(of_kind(entry, dict, where), key, where)
     if number not in known:
-        raise ConfigError(f'{where}: {key} {shown(number)} is the id of none')
+        raise ConfigError(f'{where}: {key} {shown(number)} is no id of the file')
     return number
 
 

@@ -111,7 +111,7 @@ def camera_diagnostic(node: str, report: CameraReport, notes: IngestNotes) -> Di
         'topic': notes.topic or 'none',
         'ingest': notes.way or 'none',
         'results': notes.results or 'none',
-        'publisher': notes.publisher or 'nothing known against it',
+        'publisher': notes.publisher or 'no problem known',
         'lost on the way here': 'unknown' if notes.lost is None else notes.lost,
         'on the way here (ms)': 'unknown' if transit is None else f'{transit / 1e6:.1f}',
         'rate in (Hz)': f'{report.rate_in_hz:.1f}',

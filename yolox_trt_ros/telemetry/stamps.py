@@ -23,21 +23,23 @@ def stamp_problem(
         system_ns: the system clock at its arrival.
     """
     if stamp_ns == 0:
-        return 'header stamps are zero: its driver sets none, so ages and joins by stamp are wrong'
+        return (
+            'header stamps are zero: its driver sets none, so ages and matching by stamp are wrong'
+        )
     if sim_time and arrived_ns == 0:
-        return 'the node’s clock stands at zero: use_sim_time is set, and no /clock has come'
+        return 'the node’s clock is at zero: use_sim_time is set, but no /clock has arrived'
     offset_ns = stamp_ns - arrived_ns
     if -BEHIND_NS <= offset_ns <= AHEAD_NS:
         return ''
     side = 'ahead of' if offset_ns > 0 else 'behind'
     message = f'header stamps are {_span(abs(offset_ns))} {side} the node’s clock'
     if sim_time and abs(stamp_ns - system_ns) < NEAR_NS:
-        return f'{message}: they are of the system clock, and the node has use_sim_time'
+        return f'{message}: they use the system clock, but the node has use_sim_time'
     if abs(stamp_ns - uptime_ns) < NEAR_NS:
         return f'{message}: they count from boot'
     if not sim_time:
         return f'{message}: a clock is not synchronised, or use_sim_time is missing in a replay'
-    return f'{message}: they are not of /clock'
+    return f'{message}: they do not follow /clock'
 
 
 def _span(ns: int) -> str:

@@ -129,7 +129,7 @@ def test_a_bag_needs_no_messages(tmp_path: Path, lockstep: bool) -> None:
 @pytest.mark.parametrize('bag', ['', 'nowhere'])
 def test_a_bag_that_is_not_there_is_reported(bag: str) -> None:
     parameters = {'camera_names': ['a'], 'lane_names': ['lane'], 'ingest': 'replayed', 'bag': bag}
-    with open_rig('plain') as rig, pytest.raises(YoloxTrtRosError, match=bag or 'no bag is named'):
+    with open_rig('plain') as rig, pytest.raises(YoloxTrtRosError, match=bag or 'no bag is given'):
         open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
 
 

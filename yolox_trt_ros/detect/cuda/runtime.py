@@ -60,7 +60,7 @@ class Device(Protocol):
         """Return an array (count,), count > 0, in host memory that kernels reach too.
 
         Raises:
-            MemoryError: no more can be page-locked.
+            MemoryError: no more can be pinned.
         """
         ...
 
@@ -71,7 +71,7 @@ class Device(Protocol):
     def reach(self, data: np.ndarray) -> int | None:
         """Return where kernels and copy engines find an array of the host where it lies.
 
-        ``None``: nowhere, for its memory is not page-locked.
+        ``None``: nowhere, for its memory is not pinned.
         """
         ...
 
@@ -92,7 +92,7 @@ class Device(Protocol):
         ...
 
     def upload(self, target: int, source: int, size: int, stream: Any) -> None:
-        """Enqueue a copy of page-locked bytes, from and to addresses of the device."""
+        """Enqueue a copy of pinned bytes, from and to addresses of the device."""
         ...
 
     def mark(self, stage: str) -> AbstractContextManager[Any]:
@@ -197,7 +197,7 @@ class CudaDevice:
         return self._cupy.asarray(data.view(np.uint8))
 
     def page_locked(self, count: int, dtype: Any) -> np.ndarray:
-        """Return page-locked memory, which every device of the machine reaches; zeros."""
+        """Return pinned memory, which every device of the machine reaches; zeros."""
         size = count * np.dtype(dtype).itemsize
         try:
             memory = self._cupy.cuda.alloc_pinned_memory(size)
@@ -221,7 +221,7 @@ class CudaDevice:
         return attributes.devicePointer if attributes.type == self._page_locked else None
 
     def address(self, array: Any) -> int:
-        """Return the address; page-locked memory has the same one on host and device."""
+        """Return the address; pinned memory has the same one on host and device."""
         return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
 
     def stream(self) -> Any:

@@ -57,8 +57,8 @@ class Staging:
     """The images of one batch in flight.
 
     On a discrete GPU a copy engine brings them over while the GPU computes: from where they are if
-    that memory is page-locked, else from a page-locked copy that threads of ``pool`` make. On an
-    integrated GPU kernels read page-locked memory itself. Buffers grow to the largest batch seen
+    that memory is pinned, else from a pinned copy that threads of ``pool`` make. On an
+    integrated GPU kernels read pinned memory itself. Buffers grow to the largest batch seen
     and are then reused.
 
     Args:

@@ -38,7 +38,7 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
         room = pipeline if config.lockstep else None
         return PlainIngest(node, config.cameras, pipeline, logger.warning, room=room)
     if config.lockstep:  # the native way passes images over when newer ones wait
-        way = 'plain: lockstep wants every image'
+        way = 'plain: lockstep needs every image'
         return PlainIngest(node, config.cameras, pipeline, logger.warning, way, room=pipeline)
     try:
         return NativeIngest(
@@ -50,7 +50,7 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
             page_locks=_page_locks(config, logger.warning),
         )
     except MissingDependencyError as error:
-        logger.warning(f'images are taken the plain way, at several times the CPU time: {error}')
+        logger.warning(f'images come in through rclpy, at several times the CPU time: {error}')
         way = f'plain: {error}'
         return PlainIngest(node, config.cameras, pipeline, logger.warning, way)
 
@@ -60,7 +60,7 @@ def _page_locks(config: Config, warn: Callable[[str], None]) -> PageLocks | None
     try:
         return page_locks(config)
     except MissingDependencyError as error:
-        warn(f'images lie in ordinary memory: {error}')
+        warn(f'images are not in pinned memory: {error}')
         return None
 
 

@@ -200,7 +200,7 @@ class Intake:
             kind = 'any other'
         self._refused[kind] = count = self._refused[kind] + 1
         if str(count).strip('0') == '1':
-            so_far = f' ({count} such by now)' if count > 1 else ''
+            so_far = f' ({count} so far)' if count > 1 else ''
             self._warn(f'{self.name}: {error.reason.value}{so_far}: {error}')
 
     def passed_over(self, count: int) -> None:
@@ -214,7 +214,7 @@ class Intake:
         if count and lost >= MANY and lost > self._received and not self._told:
             self._told = True
             self._warn(
-                f'{self.name}: {lost} images were lost on the way here, {self._received} came: a '
+                f'{self.name}: {lost} images were lost in transit, {self._received} arrived: a '
                 'camera driver on this machine needs the DDS settings of this package too, or a '
                 'larger segment (docs/dds.md); from another machine send compressed images'
             )

@@ -72,7 +72,7 @@ class NativeIngest:
         middleware = get_rmw_implementation_identifier()
         self._direct = middleware in DIRECT_MIDDLEWARES if direct is None else direct
         self._taken = f'native, {"direct" if self._direct else "serialised"} ({middleware})'
-        self.way = f'{self._taken}, page-locked' if page_locks else self._taken
+        self.way = f'{self._taken}, pinned' if page_locks else self._taken
         self._node = node
         self._warn = warn
         self._intakes = [Intake(camera, pipeline, warn, self.way) for camera in cameras]
@@ -145,8 +145,8 @@ class NativeIngest:
         try:
             self._page_locks.lock(address, size)
         except Exception as error:
-            self._tell(f'images lie in ordinary memory: {error}')
-            self.way = f'{self._taken}, not page-locked: {error}'
+            self._tell(f'images are not in pinned memory: {error}')
+            self.way = f'{self._taken}, not pinned: {error}'
             for notes in self.notes.values():
                 notes.way = self.way
             return False
@@ -158,7 +158,7 @@ class NativeIngest:
         try:
             self._page_locks.unlock(address)
         except Exception as error:
-            self._tell(f"images' memory was freed without being unlocked: {error}")
+            self._tell(f"images' memory was freed without being unregistered from CUDA: {error}")
 
     def _tell(self, problem: str) -> None:
         """Warn, once of each problem in a row."""

@@ -53,10 +53,10 @@ class PublisherWatch:
         self._judged[camera.name] = known, size
         notes.publisher = self._judge(publishers, camera, size)
         if notes.publisher and not notes.image_bytes:
-            said = 'that of the configuration'
+            said = 'from the configuration'
             if not settings.image_bytes(camera):
-                said = f'at least that; cameras.{camera.name}.encoding, width and height say it'
-            notes.publisher += f' (none came yet: the size is {said})'
+                said = f'at least that; set cameras.{camera.name}.encoding, width and height'
+            notes.publisher += f' (no image yet: the size is {said})'
 
     def _judge(self, publishers: list[TopicEndpointInfo], camera: CameraConfig, size: int) -> str:
         own = next(

@@ -166,5 +166,5 @@ def _leave_out_twins(found: BagCameras, named: Sequence[str]) -> None:
             if camera is not best and camera.topic.name not in named:
                 found.taken.remove(camera)
                 found.left_out[camera.topic.name] = (
-                    f'the same pictures as {best.topic.name}, which is taken'
+                    f'the same pictures as {best.topic.name}, which is used'
                 )

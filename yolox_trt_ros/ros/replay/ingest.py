@@ -39,7 +39,7 @@ class ReplayIngest:
 
     def __init__(self, node: Node, config: Config, pipeline: PacedSink) -> None:
         if not config.bag:
-            raise ConfigError('bag: ingest is replayed, and no bag is named')
+            raise ConfigError('bag: ingest is replayed, but no bag is given')
         self._logger = node.get_logger()
         with ExitStack() as undo:
             self._bag = undo.enter_context(Bag(config.bag))
