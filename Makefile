@@ -4,7 +4,7 @@ PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 DURATION ?= 20
 MODEL ?=
 
-# A sourced ROS 2 has to be told where the messages are; on wheels .venv knows by itself.
+# A sourced ROS 2 needs the path of the messages; with wheels .venv knows it.
 VENV_PYTHON = $(if $(ROS_DISTRO),. .venv/local_setup.sh &&) . .venv/bin/activate && python
 
 .PHONY: help setup demo test bench fuzz soak signals lint format lock clean

