@@ -16,7 +16,7 @@ import numpy as np
 from yolox_trt_ros.compose import Model, lane_specs, load_model
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.schedule.pipeline import Pipeline
@@ -87,7 +87,7 @@ def _bare_rate(config: Config, model: Model, images: list[np.ndarray], seconds: 
     counts = [0] * len(detectors)
     start = time.monotonic()
 
-    def loop(which: int, detector: Detector) -> None:
+    def loop(which: int, detector: LaneDetector) -> None:
         for i in itertools.count():
             if time.monotonic() - start >= seconds:
                 return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from yolox_trt_ros.core.backends import BACKENDS, LaneSetup
 from yolox_trt_ros.core.class_names import canonical
 from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig, lane_problems
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.host_memory import PageLocks
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
@@ -81,7 +81,7 @@ def make_detector(
     engine: LaneEngine | None = None,
     on_event: Callable[[str], None] | None = None,
     machine: SimulatedMachine | None = None,
-) -> Detector:
+) -> LaneDetector:
     """Build the detector of one lane; called on the lane's own thread, again after a fault.
 
     Args:
@@ -237,8 +237,8 @@ def _factory(
     machine: SimulatedMachine | None,
     engine: LaneEngine | None,
     jpeg_event: Callable[[str], None] | None,
-) -> Callable[[], Detector]:
-    def build() -> Detector:
+) -> Callable[[], LaneDetector]:
+    def build() -> LaneDetector:
         if lane.device == 'cpu' and not BACKENDS[lane.backend].simulated:
             # Inference takes every cycle it gets; receiving images must not wait for it, or the
             # newest frame is an old one. Threads started from here inherit the niceness.

@@ -11,7 +11,7 @@ from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.compose import Model, available_cores, make_detector
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, lane_problems
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def detector_of(args: argparse.Namespace, name: str, model: Model) -> Detector:
+def detector_of(args: argparse.Namespace, name: str, model: Model) -> LaneDetector:
     """Return the detector that the arguments describe; builds a missing engine.
 
     Raises:

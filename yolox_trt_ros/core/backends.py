@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ class BackendInfo:
     builds: bool = False
     simulated: bool = False
 
-    def detector(self, lane: LaneConfig, setup: LaneSetup) -> Detector:
+    def detector(self, lane: LaneConfig, setup: LaneSetup) -> LaneDetector:
         """Return a lane's detector; called on the lane's own thread, again after a fault."""
         module, _, function = self.factory.partition(':')
-        made: Detector = getattr(importlib.import_module(module), function)(lane, setup)
+        made: LaneDetector = getattr(importlib.import_module(module), function)(lane, setup)
         return made
 
 

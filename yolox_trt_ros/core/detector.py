@@ -49,7 +49,7 @@ class Ticket(Protocol):
         ...
 
 
-class Detector(Protocol):
+class LaneDetector(Protocol):
     """Preprocessing, inference, decode and NMS on one device. Used by one lane thread only."""
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.detector import Detected, Detector, FrameResult
+from yolox_trt_ros.core.detector import Detected, FrameResult, LaneDetector
 from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState
@@ -132,7 +132,7 @@ class Host:
                 lane = self.dispatcher.lanes[worker.name]
                 lane.doing, lane.doing_since_ns = what, self.clock()
 
-    def warm_up(self, worker: LaneWorker, detector: Detector) -> None:
+    def warm_up(self, worker: LaneWorker, detector: LaneDetector) -> None:
         """Measure a new detector and let its lane take frames."""
         self._warm_up.run(worker, detector)
         with self.lock:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from yolox_trt_ros.core.config import LaneConfig
-from yolox_trt_ros.core.detector import Detected, Detector, FrameResult, Ticket
+from yolox_trt_ros.core.detector import Detected, FrameResult, LaneDetector, Ticket
 from yolox_trt_ros.core.errors import FrameError, LaneError, without_calls
 from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.schedule.state import Batch
@@ -26,7 +26,7 @@ class LaneSpec:
     """
 
     config: LaneConfig
-    factory: Callable[[], Detector]
+    factory: Callable[[], LaneDetector]
 
 
 class LaneHost(Protocol):
@@ -40,7 +40,7 @@ class LaneHost(Protocol):
         """Take note of what may take long, or for ever; empty: it is over."""
         ...
 
-    def warm_up(self, worker: LaneWorker, detector: Detector) -> None:
+    def warm_up(self, worker: LaneWorker, detector: LaneDetector) -> None:
         """Measure a new detector and let its lane take frames."""
         ...
 
@@ -126,7 +126,7 @@ class LaneWorker:
             self._host.doing(self, '')
 
     def _live(self) -> None:
-        detector: Detector | None = None
+        detector: LaneDetector | None = None
         try:
             if self._host.wait_to_build(self):
                 with self.doing('building its detector'):
@@ -140,14 +140,14 @@ class LaneWorker:
             if detector is not None:
                 self._close(detector)
 
-    def _check(self, detector: Detector) -> None:
+    def _check(self, detector: LaneDetector) -> None:
         if detector.max_batch < self.spec.config.max_batch:
             raise LaneError(
                 f'max_batch is {self.spec.config.max_batch}, but its detector takes at most '
                 f'{detector.max_batch} frames a call: lower lanes.{self.name}.max_batch'
             )
 
-    def _serve(self, detector: Detector) -> None:
+    def _serve(self, detector: LaneDetector) -> None:
         """Submit what is assigned, keep up to ``in_flight`` running, publish what is done."""
         running: deque[tuple[Batch, Ticket]] = deque()
 
@@ -184,7 +184,7 @@ class LaneWorker:
         yield
         self._failing = None
 
-    def _close(self, detector: Detector) -> None:
+    def _close(self, detector: LaneDetector) -> None:
         try:
             detector.close()
         except Exception as error:

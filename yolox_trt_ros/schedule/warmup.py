@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneWorker, check_results
@@ -57,7 +57,7 @@ class WarmUp:
         self._alone_now: LaneWorker | None = None
         self._measured: set[str] = set()
 
-    def run(self, worker: LaneWorker, detector: Detector) -> None:
+    def run(self, worker: LaneWorker, detector: LaneDetector) -> None:
         """Measure ``worker``'s detector.
 
         Raises:
@@ -96,7 +96,7 @@ class WarmUp:
                     self._alone_now = None
                 host.changed.notify_all()
 
-    def _measure(self, worker: LaneWorker, detector: Detector, load: int) -> None:
+    def _measure(self, worker: LaneWorker, detector: LaneDetector, load: int) -> None:
         host = self._host
         sizes = sizes_to_measure(worker.spec.config.max_batch)
         with worker.doing('measuring its detector'):
@@ -120,7 +120,7 @@ class WarmUp:
 
 
 def measure(
-    detector: Detector, sizes: Sequence[int], frame: Frame, clock: Callable[[], int]
+    detector: LaneDetector, sizes: Sequence[int], frame: Frame, clock: Callable[[], int]
 ) -> Iterator[tuple[int, int | None]]:
     """Run a detector and yield (batch size, nanoseconds of one call), or None of an untimed one.
 

@@ -23,7 +23,7 @@ from yolox_trt_ros.cli.pictures import frame_of, image_files
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.jpeg import read_jpeg
@@ -106,7 +106,7 @@ def _keep_sources(files: list[Path], draw: Path | None) -> None:
 
 
 def detect_files(
-    files: list[Path], detector: Detector
+    files: list[Path], detector: LaneDetector
 ) -> Iterator[tuple[Path, np.ndarray, Detections | FrameError]]:
     """Yield each file with its pixels (BGR) and what was found in it, showing progress."""
     from rich.progress import track

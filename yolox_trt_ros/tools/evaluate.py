@@ -28,7 +28,7 @@ from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.class_names import matching
 from yolox_trt_ros.core.config import ModelConfig
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError, FrameError, did_you_mean
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
@@ -194,7 +194,7 @@ def coco_samples(folder: Path, annotations: Path) -> tuple[list[str], int, Itera
 
 
 def detect(
-    pairs: Sequence[tuple[Model, Detector]],
+    pairs: Sequence[tuple[Model, LaneDetector]],
     shared: list[str],
     classes: list[str],
     samples: Iterator[Sample],

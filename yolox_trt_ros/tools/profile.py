@@ -21,7 +21,7 @@ from yolox_trt_ros.cli.console import Console
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.compose import lane_specs, load_model
 from yolox_trt_ros.core.config import ModelConfig
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.output_files import write_whole
@@ -130,7 +130,7 @@ class Worker:
         frame: the image that is used.
     """
 
-    def __init__(self, spec: LaneSpec, detector: Detector, frame: Frame) -> None:
+    def __init__(self, spec: LaneSpec, detector: LaneDetector, frame: Frame) -> None:
         self.spec = spec
         self._detector = detector
         self._frame = frame

@@ -23,7 +23,7 @@ from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures
 from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
 from yolox_trt_ros.core.config import LaneConfig, ModelConfig
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import FEEDING, ModelSpec
 from yolox_trt_ros.core.output_files import write_whole
@@ -144,7 +144,7 @@ def _loaded(path: str | Path, labels: str = '') -> Model:
     return load_model(build(ModelConfig, config))
 
 
-def _detector(model: Model) -> Detector:
+def _detector(model: Model) -> LaneDetector:
     lane = LaneConfig('quantize', device='cpu', threads=available_cores())
     return make_detector(replace(lane, max_batch=model.spec.input.batch or 1), model)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from yolox_trt_ros.core.backends import BACKENDS, LaneSetup
 from yolox_trt_ros.core.config import LaneConfig
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.detect.cpu.detector import CpuDetector
@@ -18,7 +18,7 @@ from yolox_trt_ros.detect.cpu.detector import CpuDetector
 _log = logging.getLogger(__name__)
 
 
-def lane_detector(lane: LaneConfig, setup: LaneSetup) -> Detector:
+def lane_detector(lane: LaneConfig, setup: LaneSetup) -> LaneDetector:
     """Return the detector of a lane on the CPU or a GPU."""
     spec = setup.spec
     if lane.device != 'cpu':

@@ -12,7 +12,7 @@ import numpy as np
 
 from yolox_trt_ros.core.backends import LaneSetup
 from yolox_trt_ros.core.config import LaneConfig
-from yolox_trt_ros.core.detector import Detector
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError, EngineError, LaneError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.tensorrt_tensors import EngineTensor
@@ -20,7 +20,7 @@ from yolox_trt_ros.detect.cuda.lane import cuda_detector
 from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
 
 
-def lane_detector(lane: LaneConfig, setup: LaneSetup) -> Detector:
+def lane_detector(lane: LaneConfig, setup: LaneSetup) -> LaneDetector:
     """Return the detector of a lane on a GPU or a DLA.
 
     Raises:
