@@ -10,7 +10,7 @@ from pathlib import Path
 from yolox_trt_ros import image_files, yaml_files
 from yolox_trt_ros.bags import limits
 from yolox_trt_ros.cli.bag_limits import add_bag_limits
-from yolox_trt_ros.core import frame, model_file, model_limits, text_files
+from yolox_trt_ros.core import layouts, model_file, model_limits, text_files
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.messages import MOST_CLASSES
 from yolox_trt_ros.core.parameters import table
@@ -20,7 +20,6 @@ from yolox_trt_ros.draw import boxes
 from yolox_trt_ros.engine import cache
 from yolox_trt_ros.evaluation import coco_file
 from yolox_trt_ros.report import usable
-from yolox_trt_ros.ros.input import codecs
 from yolox_trt_ros.ros.overlay import camera
 from yolox_trt_ros.schedule import allowance
 
@@ -50,8 +49,8 @@ def test_parameters_options_and_variables_exist() -> None:
 
 def test_figures_are_those_of_the_code() -> None:
     assert (allowance.TIMES, allowance.FEW_PIXELS, allowance.MOST_PIXELS) == (4, 4e6, 36e6)
-    assert (frame.MAX_SIDE, frame.SLACK, MOST_SCANS) == (16384, 64 << 10, 100)
-    assert (codecs.MOST_BYTES, codecs.TRAILER) == (8, 16 * MIB)
+    assert (layouts.MAX_SIDE, layouts.SLACK, MOST_SCANS) == (16384, 64 << 10, 100)
+    assert (layouts.MOST_BYTES, layouts.TRAILER) == (8, 16 * MIB)
     assert limits.Limits().memory_bytes == 1024 * MIB
     assert (limits.UNPACKED_FREE_BYTES, limits.UNPACKED_RATIO) == (256 * MIB, 200)
     assert (limits.START_S, limits.SLOWEST_BYTES_PER_S) == (60.0, 4e6)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.encodings import ALIASES, RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError, did_you_mean
-from yolox_trt_ros.core.frame import MAX_SIDE, SLACK, check_layout, raw_layout
+from yolox_trt_ros.core.layouts import MAX_SIDE, SLACK, raw_layout
 from yolox_trt_ros.core.nearest import nearest
 from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.core.trace import STAGES, FrameTrace
@@ -56,7 +56,7 @@ def test_layout_that_agrees_with_itself(case: tuple[str, int, int, int]) -> None
     step += step % 2 if name in ('i420', 'yv12') else 0
     rows, least = RAW[name].rows(height), RAW[name].size(height, width, step)
     for size in (least, step * rows, step * rows + 1):
-        assert check_layout(name, height, width, step, size) == name
+        assert raw_layout(name, height, width, step, size)[0] == name
     for bad in (
         (height, width, step, least - 1),
         (height, width, RAW[name].min_step(width) - 1, step * rows),
@@ -64,7 +64,7 @@ def test_layout_that_agrees_with_itself(case: tuple[str, int, int, int]) -> None
         (height, MAX_SIDE + 2, 10**6, 10**12),
     ):
         with pytest.raises(FrameError) as error:
-            check_layout(name, *bad)
+            raw_layout(name, *bad)
         assert error.value.reason is DropReason.MALFORMED
 
 
@@ -80,7 +80,7 @@ def test_layout_that_agrees_with_itself(case: tuple[str, int, int, int]) -> None
 )
 def test_size_that_the_encoding_cannot_have(name: str, height: int, width: int) -> None:
     with pytest.raises(FrameError, match='multiple'):
-        check_layout(name, height, width, width * 2, 10**6)
+        raw_layout(name, height, width, width * 2, 10**6)
 
 
 @pytest.mark.parametrize('alias', ALIASES)
@@ -88,7 +88,7 @@ def test_alias_is_resolved(alias: str) -> None:
     layout = RAW[ALIASES[alias]]
     size = layout.size(4, 4, layout.min_step(4))
     for written in (alias, alias.upper(), f'{alias}  '):
-        assert check_layout(written, 4, 4, layout.min_step(4), size) == ALIASES[alias]
+        assert raw_layout(written, 4, 4, layout.min_step(4), size)[0] == ALIASES[alias]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_alias_is_resolved(alias: str) -> None:
 )
 def test_unknown_encoding_is_unsupported(encoding: str, step: int, hint: str) -> None:
     with pytest.raises(FrameError, match=f'"{encoding}"') as error:
-        check_layout(encoding, 2, 7, step, 10**6)
+        raw_layout(encoding, 2, 7, step, 10**6)
     assert error.value.reason is DropReason.UNSUPPORTED
     assert hint in str(error.value)
 
@@ -130,8 +130,8 @@ def test_planes_that_a_driver_describes_as_one_picture(encoding: str) -> None:
 
 def test_a_payload_is_bounded_by_its_image() -> None:
     for size in (3, 3 + SLACK):
-        assert check_layout('bgr8', 1, 1, 3, size) == 'bgr8'
-    assert check_layout('bgr8', 1080, 1920, 5760, 5760 * 1088) == 'bgr8', 'rows of padding'
+        assert raw_layout('bgr8', 1, 1, 3, size)[0] == 'bgr8'
+    assert raw_layout('bgr8', 1080, 1920, 5760, 5760 * 1088)[0] == 'bgr8', 'rows of padding'
     for height, width, step, size in (
         (1, 1, 3, 60_000_000),
         (1, 1, 60_000_000, 60_000_000),
@@ -139,10 +139,10 @@ def test_a_payload_is_bounded_by_its_image() -> None:
         (16384, 1, 4096, 4096 * 16384),
     ):
         with pytest.raises(FrameError) as error:
-            check_layout('bgr8', height, width, step, size)
+            raw_layout('bgr8', height, width, step, size)
         assert error.value.reason is DropReason.MALFORMED
     # A small part of a larger image keeps the larger one's step.
-    assert check_layout('mono8', 64, 64, 16384, 64 * 16384) == 'mono8'
+    assert raw_layout('mono8', 64, 64, 16384, 64 * 16384)[0] == 'mono8'
 
 
 def test_stages_add_up() -> None:

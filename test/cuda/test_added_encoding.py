@@ -13,7 +13,8 @@ from test_letterbox import expected, noise, run, spec
 
 from yolox_trt_ros import pixel_formats
 from yolox_trt_ros.core.encodings import RAW, Encoding
-from yolox_trt_ros.core.frame import Frame, check_layout
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.layouts import raw_layout
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.pixel_formats import BGR, FORMATS, PixelFormat, planes, rows_of
 from yolox_trt_ros.sim.encode import encode
@@ -47,7 +48,7 @@ def test_the_cpu_reads_what_the_simulator_writes() -> None:
     picture = np.zeros((16, 24, 3), np.uint8)
     picture[:, :12], picture[:, 12:] = (200, 60, 30), (40, 90, 220)
     image = encode(picture, NAME)
-    assert check_layout(NAME, 16, 24, image.step, len(image.data)) == NAME
+    assert raw_layout(NAME, 16, 24, image.step, len(image.data))[0] == NAME
     frame = Frame('front', 0, 0, 0, '', NAME, 16, 24, image.step, image.data)
     assert np.abs(bgr_image(frame).astype(int) - picture).max() <= 3
     swapped = bgr_image(replace(frame, encoding='nv24'))

@@ -23,8 +23,8 @@ from image_bombs import many_scans, png
 from yolox_trt_ros.core import jpeg
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import FrameError
-from yolox_trt_ros.core.frame import check_layout
 from yolox_trt_ros.core.image_files import read_file_head, read_kind
+from yolox_trt_ros.core.layouts import raw_layout
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.ros.input.codecs import READERS, Arrival
 
@@ -159,7 +159,7 @@ def quiet() -> None:
 _ERRORS = (FrameError,)
 TARGETS = [
     Target('image_files', make_picture, walk, (), seconds=30.0, share=0.1),
-    Target('image_layouts', make_layout, lambda made: check_layout(*made), _ERRORS, share=0.2),
+    Target('image_layouts', make_layout, lambda made: raw_layout(*made), _ERRORS, share=0.2),
     Target('image_messages', make_raw, read_message, _ERRORS, 30.0, 2048, quiet, 0.1),
     Target(
         'image_decoding', make_compressed, lambda m: read_message(('compressed', m)), _ERRORS,

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.encodings import COMPRESSED, RAW
 from yolox_trt_ros.core.errors import ConfigError, StoppedError, YoloxTrtRosError
-from yolox_trt_ros.core.frame import Frame, check_layout
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.layouts import raw_layout
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.sim import loops
 from yolox_trt_ros.sim.encode import HEAD_ROOM, encode, fit
@@ -83,7 +84,7 @@ def test_opencv_reads_what_encode_writes(encoding: str) -> None:
     difference = np.abs(back.astype(int) - smooth())[inner]
     assert difference.max() <= tolerance
     assert image.step == layout.min_step(WIDTH)
-    assert check_layout(encoding, HEIGHT, WIDTH, image.step, image.data.size) == encoding
+    assert raw_layout(encoding, HEIGHT, WIDTH, image.step, image.data.size)[0] == encoding
 
 
 @pytest.mark.parametrize('encoding', RAW)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW
 from yolox_trt_ros.core.errors import did_you_mean
-from yolox_trt_ros.core.frame import MAX_SIDE
+from yolox_trt_ros.core.layouts import MAX_SIDE
 from yolox_trt_ros.core.parameters import parameter
 from yolox_trt_ros.core.printing import shown
 from yolox_trt_ros.core.transports import TRANSPORTS

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from yolox_trt_ros.core.encodings import COMPRESSED, RAW, Encoding, hint_at, resolve
+from yolox_trt_ros.core.encodings import COMPRESSED, RAW, hint_at, resolve
 from yolox_trt_ros.core.errors import DropReason, FrameError
-
-MAX_SIDE = 16384
-"""Largest accepted image width or height in pixels; a larger one is taken for a damaged message."""
-
-SLACK = 1 << 16
-"""Bytes that a payload may have behind its image, and a quarter of the image if that is more."""
-
-MOST_PADDED = 16 << 20
-"""Bytes from which on an image must not consist of padding mostly."""
+from yolox_trt_ros.core.layouts import compressed_layout, raw_layout
 
 FOUND = (0, 0)
 """Levels that are found in each image."""
@@ -67,85 +61,103 @@ class Frame:
         """Return the encoding of its pixels, once a file is decoded."""
         return (self.content or 'bgr8') if self.compressed else self.encoding
 
+    @classmethod
+    def of(
+        cls,
+        image: Any,
+        encoding: str = 'bgr8',
+        *,
+        camera: str = '',
+        sequence: int = 0,
+        stamp_ns: int = 0,
+        frame_id: str = '',
+        levels: tuple[int, int] = FOUND,
+    ) -> Frame:
+        """Return an image in memory as a frame that arrives now.
 
-def check_layout(encoding: str, height: int, width: int, step: int, size: int) -> str:
-    """Return the canonical encoding of a raw image; see :func:`raw_layout`."""
-    return raw_layout(encoding, height, width, step, size)[0]
+        Args:
+            image: an array in the layout of ``encoding``, uint8, or uint16 where it has 16 bits a
+                sample. Its shape is (height, width) of mono and Bayer images, (height, width, n)
+                of n samples a pixel (2 of ``yuv422``), and (rows, width) of planes below each
+                other: rows are 1.5 × height of ``nv12``, ``nv21``, ``i420`` and ``yv12``, and
+                3 × height of ``nv24``. It is copied only if it is not contiguous. With ``jpeg``,
+                ``png`` or ``webp`` the bytes of a file, also as uint8 (n,).
+            encoding: any name of :mod:`core.encodings`.
+            camera, sequence, stamp_ns, frame_id, levels: see the attributes.
+
+        Raises:
+            FrameError: ``unsupported``: there is no such encoding; ``malformed``: the image has
+                another type or shape than that; for files see :func:`compressed_layout`.
+        """
+        content = ''
+        if encoding in COMPRESSED:
+            head, content, data = compressed_layout(_file_bytes(image, encoding), encoding)
+            name, height, width, step = head.kind, head.height, head.width, 0
+            if name != encoding:
+                raise FrameError(
+                    DropReason.MALFORMED,
+                    f'expected a file of kind {encoding}, got {name}: give encoding="{name}"',
+                )
+        else:
+            pixels = _array_of(image, encoding)
+            data, width = pixels.reshape(-1).view(np.uint8), pixels.shape[1]
+            step = pixels[0].nbytes if len(pixels) else 0
+            height = int(len(pixels) / RAW[resolve(encoding)].planes)
+            name, height, step = raw_layout(encoding, height, width, step, data.size)
+        now_ns = time.monotonic_ns()
+        return cls(
+            camera, sequence, stamp_ns, now_ns, frame_id, name, height, width, step, data,
+            content=content, levels=levels,
+        )  # fmt: skip
 
 
-def raw_layout(
-    encoding: str, height: int, width: int, step: int, size: int
-) -> tuple[str, int, int]:
-    """Return how a raw image lies in memory whose numbers agree with each other.
+def _file_bytes(image: Any, encoding: str) -> np.ndarray:
+    """Return an image file's bytes, uint8 (n,)."""
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return np.frombuffer(image, np.uint8)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 1:
+        return image
+    raise FrameError(
+        DropReason.MALFORMED,
+        f'{encoding}: expected the bytes of a file (bytes, or an array of uint8 (n,)), '
+        f'got {_described(image)}',
+    )
 
-    Args:
-        encoding: as the message gives it; other names of a layout are resolved.
-        height, width: pixels.
-        step: bytes per row.
-        size: bytes of payload.
 
-    Returns:
-        Canonical encoding, height and step. The last two differ from the message's for planes that
-        a driver describes as one picture of that many rows or bytes.
-
-    Raises:
-        FrameError: ``unsupported`` for an encoding this package does not read, ``malformed`` for
-            numbers that contradict each other.
-    """
-    name = resolve(encoding)
-    layout = RAW.get(name)
+def _array_of(image: Any, encoding: str) -> np.ndarray:
+    """Return an image as a contiguous array, of little endian where it has 16 bits a sample."""
+    layout = RAW.get(resolve(encoding))
     if layout is None:
-        # What its rows tell is no other layout with a similar name.
-        hint = hint_at(encoding, lambda e: e.min_step(width) <= step < 1.3 * e.min_step(width))
         raise FrameError(
-            DropReason.UNSUPPORTED, f'encoding "{encoding[:40]}" is not supported{hint}'
+            DropReason.UNSUPPORTED,
+            f'encoding "{encoding[:40]}" is not supported{hint_at(encoding)}, '
+            f'{", ".join(COMPRESSED)}',
         )
-    if layout.planes == 1.5:
-        height, step = _of_first_plane(height, width, step, size)
-    problem = _contradiction(layout, height, width, step, size)
-    if problem:
-        raise FrameError(DropReason.MALFORMED, problem)
-    return name, height, step
-
-
-def _of_first_plane(height: int, width: int, step: int, size: int) -> tuple[int, int]:
-    """Return height and step of the luma plane of 4:2:0 planes.
-
-    Some drivers give the rows or the bytes of all planes instead: the payload tells, which then is
-    just rows times bytes, too small for an image of that many luma rows.
-    """
-    if size == height * step:
-        if 2 * step == 3 * width:
-            return height, width
-        if height % 3 == 0:
-            return height // 3 * 2, step
-    return height, step
-
-
-def _contradiction(layout: Encoding, height: int, width: int, step: int, size: int) -> str:
-    """Return what does not fit together in a raw image's numbers; empty if all does."""
-    name = layout.name
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-        return f'image size {width}x{height}: expected 1 to {MAX_SIDE} pixels a side'
-    if width % layout.width_multiple or height % layout.height_multiple:
-        return (
-            f'{name} image of {width}x{height}: width must be a multiple of '
-            f'{layout.width_multiple} and height of {layout.height_multiple}'
+    dtype = np.dtype('<u2' if layout.narrow else 'u1')
+    samples = layout.bytes_per_pixel // dtype.itemsize
+    shape = ('height',) if layout.planes == 1 else (f'{layout.planes:g} × height',)
+    shape += ('width',) if samples == 1 else ('width', str(samples))
+    if not (
+        isinstance(image, np.ndarray)
+        and image.dtype.newbyteorder('<') == dtype
+        and image.ndim == len(shape)
+        and (samples == 1 or image.shape[2] == samples)
+        and layout.rows(int(len(image) / layout.planes)) == len(image)
+    ):
+        advice = ''
+        if isinstance(image, (bytes, bytearray, memoryview)):
+            advice = f'; give the encoding of a file: {", ".join(COMPRESSED)}'
+        elif isinstance(image, np.ndarray) and image.ndim == len(shape) + 1:
+            advice = '; give several images as a list of arrays'
+        raise FrameError(
+            DropReason.MALFORMED,
+            f'{layout.name} image: expected an array of {dtype.name} ({", ".join(shape)}), '
+            f'got {_described(image)}{advice}',
         )
-    least = layout.min_step(width)
-    if step < least:
-        return f'{name} image {width} pixels wide with step {step}: expected at least {least} bytes'
-    if layout.last_row == 0.5 and step % 2:
-        return f'{name} image with step {step}: expected an even one, chroma has half of it'
-    look = f'{name} image {width}x{height} with step {step} carries {size} bytes'
-    need = layout.size(height, width, step)
-    if size < need:
-        return f'{look}: expected {need}'
-    # Rows that a driver pads the image with, or a page; more is another image than is said.
-    whole = step * layout.rows(height)
-    most = whole + max(whole // 4, SLACK)
-    if size > most:
-        return f'{look}: expected {need}, at most {most}'
-    if whole > MOST_PADDED and whole > 4 * least * layout.rows(height):
-        return f'{look}, most of which is padding: a row of pixels has {least} bytes'
-    return ''
+    return np.ascontiguousarray(image, dtype)
+
+
+def _described(image: Any) -> str:
+    if isinstance(image, np.ndarray):
+        return f'{image.dtype.name} ({", ".join(map(str, image.shape))})'
+    return type(image).__name__

@@ -17,7 +17,8 @@ from std_msgs.msg import Header
 
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
-from yolox_trt_ros.core.frame import MAX_SIDE, Frame
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.layouts import MAX_SIDE
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS, Transport
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.ros.input import codecs

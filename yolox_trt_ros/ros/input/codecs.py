@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yolox_trt_ros.core.encodings import COMPRESSED, RAW, resolve
 from yolox_trt_ros.core.errors import DropReason, FrameError
-from yolox_trt_ros.core.frame import FOUND, MAX_SIDE, Frame, raw_layout
-from yolox_trt_ros.core.image_files import FileHead, read_file_head, read_kind
-from yolox_trt_ros.core.jpeg import find_start
+from yolox_trt_ros.core.frame import FOUND, Frame
+from yolox_trt_ros.core.layouts import compressed_layout, raw_layout
 from yolox_trt_ros.core.transports import for_each_transport
 
 if TYPE_CHECKING:
@@ -24,15 +22,6 @@ if TYPE_CHECKING:
 
 # Longer names are damaged messages, not names.
 MAX_STRING = 4096
-
-TRAILER = 16 << 20
-"""Bytes that a file may have besides its picture, such as the film of a motion photo."""
-
-MOST_BYTES = 8
-"""Most bytes of a file's pixel: four samples of 16 bits that could not be compressed."""
-
-RUBBISH = 1 << 16
-"""Bytes that may come before a JPEG, such as the rest of the one before."""
 
 
 class CdrReader:
@@ -208,14 +197,10 @@ def compressed_frame(
 ) -> Frame:
     """Return the frame of a ``CompressedImage`` message's parts, not yet decoded.
 
-    Kind and size come from the payload's own head; ``label``, the message's ``format``, is free
-    text that drivers fill in their own ways. Only what its samples stand for is read from there.
-
     Raises:
-        FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
+        FrameError: see :func:`core.layouts.compressed_layout`.
     """
-    data = _without_rubbish(data, label)
-    head = _file_head(data, label)
+    head, content, data = compressed_layout(data, label)
     return Frame(
         arrival.camera,
         arrival.sequence,
@@ -227,7 +212,7 @@ def compressed_frame(
         head.width,
         0,
         data,
-        content=_content(head, label),
+        content=content,
         levels=arrival.levels,
     )
 
@@ -247,64 +232,6 @@ def stamp_ns(seconds: int, nanoseconds: int) -> int:
             DropReason.MALFORMED, f'stamp with {nanoseconds} ns: expected less than a second'
         )
     return seconds * 1_000_000_000 + nanoseconds
-
-
-def _file_head(data: np.ndarray, label: str) -> FileHead:
-    head = read_file_head(data)
-    if head is None or 'compresseddepth' in label.lower():
-        depth = ', a depth image' if 'depth' in label.lower() else ''
-        raise FrameError(
-            DropReason.UNSUPPORTED,
-            f'format "{label[:40]}"{depth}, payload starting with {data[:4].tobytes().hex()}: '
-            f'expected one of {", ".join(COMPRESSED)}',
-        )
-    height, width = head.height, head.width
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
-        raise FrameError(
-            DropReason.UNDECODABLE,
-            f'{head.kind} of {len(data)} bytes: expected an image size, got {width}x{height}',
-        )
-    if head.kind == 'jpeg' and head.depth != 8:
-        raise FrameError(
-            DropReason.UNSUPPORTED, f'JPEG with {head.depth} bits a sample: expected 8'
-        )
-    most = TRAILER + MOST_BYTES * width * height
-    if len(data) > most:
-        raise FrameError(
-            DropReason.MALFORMED,
-            f'{head.kind} of {width}x{height} in {len(data)} bytes: expected at most {most}',
-        )
-    return head
-
-
-def _without_rubbish(data: np.ndarray, label: str) -> np.ndarray:
-    """Return a payload from its picture on, should it begin with the rest of another one."""
-    if not read_kind(data) and (not label or 'jp' in label.lower()):
-        return data[max(find_start(data, RUBBISH), 0) :]
-    return data
-
-
-def _content(head: FileHead, label: str) -> str:
-    """Return :attr:`Frame.content` from what image_transport's ``format`` says.
-
-    That is ``<encoding of the image>; <codec> compressed <encoding of the file>``, where the second
-    is left out if the file's samples are those of the image. Depth and channels are the file's own.
-    """
-    before, _, behind = label.lower().partition(';')
-    stored = resolve(behind.partition('compressed')[2]) or resolve(before)
-    if head.channels != 1:
-        return 'bgr16' if head.depth == 16 else ''
-    if not stored.startswith('bayer_') or head.depth not in (8, 16):
-        return 'mono16' if head.depth == 16 else ''
-    name = f'{stored.rstrip("0123456789")}{head.depth}'
-    layout = RAW[name]
-    if head.width % layout.width_multiple or head.height % layout.height_multiple:
-        raise FrameError(
-            DropReason.MALFORMED,
-            f'{name} in a {head.kind} of {head.width}x{head.height}: width must be a multiple of '
-            f'{layout.width_multiple} and height of {layout.height_multiple}',
-        )
-    return name
 
 
 READERS = for_each_transport({'raw': read_image, 'compressed': read_compressed_image})
