@@ -88,3 +88,18 @@ def frame_of(bgr: np.ndarray, encoding: str, padding: int = 0) -> Frame:
     data = data[: len(data) - size]
     levels = (0, 65535)
     return Frame('front', 0, 0, 0, '', encoding, height, width, step, data, levels=levels)
+
+
+def array_of(bgr: np.ndarray, encoding: str) -> tuple[np.ndarray, Frame]:
+    """Return a picture as an array in the shape of an encoding, and as a camera would send it."""
+    height, width = bgr.shape[:2]
+    shapes: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(('bgr8', 'rgb8', 'bgr16', 'rgb16'), (height, width, 3)),
+        **dict.fromkeys(('bgra8', 'rgba8', 'bgra16', 'rgba16'), (height, width, 4)),
+        **dict.fromkeys(('yuv422', 'yuv422_yuy2'), (height, width, 2)),
+        **dict.fromkeys(('nv12', 'nv21', 'i420', 'yv12'), (height * 3 // 2, width)),
+        'nv24': (height * 3, width),
+    }
+    sent = frame_of(bgr, encoding)
+    samples = sent.data.view('<u2' if encoding.endswith('16') else 'u1')
+    return samples.reshape(shapes.get(encoding, (height, width))), sent

@@ -31,6 +31,8 @@ PACKAGES = {
 ACCELERATOR = {'cuda', 'cupy', 'cupyx', 'jtop', 'tensorrt', 'tensorrt_rtx', 'nvidia'}
 # What benchmarks compare with, if it is there.
 COMPARED = {'cvcuda', 'torch', 'torchvision'}
+# What detections can be handed to, if it is there.
+FRIENDS = {'supervision'}
 GENERATED_BY_CMAKE = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators'}
 
 
@@ -91,7 +93,9 @@ def test_cmake_finds_what_package_xml_declares(description):
 
 def test_every_import_is_declared(description):
     declared = {d.name for d in description.exec_depends}
-    known = declared | ACCELERATOR | COMPARED | requirements('runtime.in') | {'yolox_trt_ros'}
+    known = (
+        declared | ACCELERATOR | COMPARED | FRIENDS | requirements('runtime.in') | {'yolox_trt_ros'}
+    )
     for_tests = known | {d.name for d in description.test_depends}
     for path in [*ROOT.glob('yolox_trt_ros/**/*.py'), *ROOT.glob('launch/*.py')]:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -98,7 +98,7 @@ def make_detector(
         raise ConfigError('\n'.join(problems))
     backend = BACKENDS[lane.backend]
     if backend.builds:
-        engine = engine or _lane_engine(lane, model, EnginesConfig())
+        engine = engine or engine_of_lane(lane, model, EnginesConfig())
     return backend.detector(
         lane,
         LaneSetup(
@@ -136,13 +136,24 @@ def loadable(
     return content, CudaDevice(0 if core is not None else int(number)), core
 
 
-def _lane_engine(
+def engine_of_lane(
     lane: LaneConfig,
     model: Model,
     engines: EnginesConfig,
     report: Progress = lambda fraction, lane: None,
     on_event: Callable[[str], None] = lambda message: None,
 ) -> LaneEngine:
+    """Return the engine of a lane whose backend builds; building a missing one takes minutes.
+
+    Args:
+        lane, model, engines: what is built for which device, and where engines are kept.
+        report: told how far the build is: fraction, and the lane's name.
+        on_event: told what is worth a line in the log.
+
+    Raises:
+        MissingDependencyError, ConfigError, ModelError, EngineError: see
+            :func:`engine.lanes.lane_engine`.
+    """
     from yolox_trt_ros.engine.lanes import lane_engine
 
     return lane_engine(
@@ -200,7 +211,7 @@ def lane_specs(
     ]
     machine = _simulated_machine(config)
     engines = {
-        lane.name: _lane_engine(lane, model, config.engines, report, on_event)
+        lane.name: engine_of_lane(lane, model, config.engines, report, on_event)
         for lane in lanes
         if BACKENDS[lane.backend].builds
     }

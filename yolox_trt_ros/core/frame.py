@@ -130,13 +130,13 @@ def _array_of(image: Any, encoding: str) -> np.ndarray:
     if layout is None:
         raise FrameError(
             DropReason.UNSUPPORTED,
-            f'encoding "{encoding[:40]}" is not supported{hint_at(encoding)}, '
-            f'{", ".join(COMPRESSED)}',
+            f'encoding "{encoding[:40]}" is not supported{hint_at(encoding)} '
+            f'(of files: {", ".join(COMPRESSED)})',
         )
     dtype = np.dtype('<u2' if layout.narrow else 'u1')
     samples = layout.bytes_per_pixel // dtype.itemsize
-    shape = ('height',) if layout.planes == 1 else (f'{layout.planes:g} × height',)
-    shape += ('width',) if samples == 1 else ('width', str(samples))
+    rows = 'height' if layout.planes == 1 else f'{layout.planes:g} × height'
+    shape = [rows, 'width', str(samples)][: 2 if samples == 1 else 3]
     if not (
         isinstance(image, np.ndarray)
         and image.dtype.newbyteorder('<') == dtype

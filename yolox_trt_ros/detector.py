@@ -1,0 +1,246 @@
+"""The Python interface: images in memory in, detections out, without ROS.
+
+Importing this loads neither NumPy nor anything heavier; making a :class:`Detector` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
+
+from yolox_trt_ros.core.errors import ConfigError, FrameError, YoloxTrtRosError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    import numpy as np
+
+    from yolox_trt_ros.compose import Model
+    from yolox_trt_ros.core.config import EnginesConfig, LaneConfig
+    from yolox_trt_ros.core.detections import Detections
+    from yolox_trt_ros.core.detector import FrameResult, LaneDetector
+    from yolox_trt_ros.core.frame import Frame
+    from yolox_trt_ros.engine.lanes import LaneEngine
+
+    Image: TypeAlias = np.ndarray | bytes | bytearray | memoryview | Frame
+
+_log = logging.getLogger(__name__)
+
+
+class Detector:
+    """A YOLOX model on one device; finds what the node finds there, bit for bit.
+
+    >>> with Detector('edge_s', device='cuda:0', score_threshold=0.4) as detect:
+    ...     for found in detect(image):
+    ...         print(found.label, found.score, found.box)
+
+    Any number of threads may call it; their images are detected one call after the other, on one
+    thread that belongs to the detector.
+
+    Args:
+        model: an ONNX file or the name of a packaged model; empty: edge_n.
+        device: ``cpu``, ``cuda:N`` or ``dla:N``.
+        backend: what runs the network: ``onnxruntime`` or ``tensorrt``. TensorRT builds a missing
+            engine, which takes minutes, and keeps it.
+        precision: of a TensorRT engine: ``fp32``, ``fp16`` or ``int8``.
+        ranges: of an INT8 engine without Q/DQ nodes: range table or calibration cache.
+        max_batch: most images in one run of the network. A model of a fixed batch size is always
+            run whole.
+        threads: CPU threads; 0: one for each core. OpenCV's, which the process shares, as well.
+        labels: text file, one class name a line; empty: beside the model.
+        score_threshold, nms_iou, class_agnostic, max_detections, clip_boxes, antialias: the node's
+            ``model`` parameters of these names.
+        progress: called while an engine is built, with the part that is done, 0 to 1.
+
+    Attributes:
+        model: the file, what is known of it, and the thresholds.
+
+    Raises:
+        ConfigError: a value is out of range, or model, device and backend do not go together.
+        ModelError: the file is missing, or no YOLOX that this package can run.
+        EngineError: TensorRT does not build the engine.
+        MissingDependencyError: a package or the device is missing.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = '',
+        *,
+        device: str = 'cpu',
+        backend: str = 'onnxruntime',
+        precision: str = 'fp16',
+        ranges: str | os.PathLike[str] = '',
+        max_batch: int = 1,
+        threads: int = 0,
+        labels: str | os.PathLike[str] = '',
+        score_threshold: float = 0.3,
+        nms_iou: float = 0.45,
+        class_agnostic: bool = False,
+        max_detections: int = 300,
+        clip_boxes: bool = False,
+        antialias: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        from yolox_trt_ros import compose
+        from yolox_trt_ros.core.config import EnginesConfig, ModelConfig
+        from yolox_trt_ros.core.parameters import build
+
+        lane = lane_of(
+            device=device,
+            backend=backend,
+            precision=precision,
+            max_batch=max_batch,
+            threads=threads,
+        )
+        about = {
+            'path': os.fspath(model),
+            'labels': os.fspath(labels),
+            'antialias': antialias,
+            'score_threshold': score_threshold,
+            'nms_iou': nms_iou,
+            'class_agnostic': class_agnostic,
+            'max_detections': max_detections,
+            'clip_boxes': clip_boxes,
+        }
+        self.model = compose.load_model(build(ModelConfig, about))
+        lane = replace(
+            lane,
+            max_batch=max(max_batch, self.model.spec.batch),
+            threads=threads or compose.available_cores(),
+        )
+        engines = EnginesConfig(ranges=os.fspath(ranges))
+        engine = _engine(lane, self.model, engines, progress)
+        # A GPU is current only for the thread on which its detector is made.
+        self._thread = ThreadPoolExecutor(1, 'detector')
+        making = self._thread.submit(compose.make_detector, lane, self.model, engine, _log.info)
+        self._lane: LaneDetector = making.result()
+        self._lock, self._open = threading.Lock(), True
+
+    @overload
+    def __call__(self, image: Image, encoding: str = ...) -> Detections: ...
+
+    @overload
+    def __call__(self, image: Sequence[Image], encoding: str = ...) -> list[Detections]: ...
+
+    def __call__(
+        self, image: Image | Sequence[Image], encoding: str = 'bgr8'
+    ) -> Detections | list[Detections]:
+        """Return what is in an image, or in each image of a list or tuple.
+
+        Args:
+            image: uint8 (height, width, 3) BGR, or as ``encoding`` says; a :class:`Frame` knows
+                its own. The images of a list may differ in size.
+            encoding: one of ``sensor_msgs/image_encodings`` or their other names, whose shapes
+                :meth:`Frame.of` gives; or ``jpeg``, ``png``, ``webp`` for the bytes of a file,
+                whose EXIF rotation is ignored.
+
+        Raises:
+            FrameError: an image has another type, shape or encoding than expected, or its file is
+                damaged; of a list the message says which, and nothing of it is returned.
+            LaneError: the device failed.
+            YoloxTrtRosError: the detector is closed.
+        """
+        several = isinstance(image, (list, tuple))
+        images: Sequence[Any] = image if isinstance(image, (list, tuple)) else [image]
+        places = [f'image {i} of the list: ' if several else '' for i in range(len(images))]
+        frames = [_frame(place, one, encoding) for place, one in zip(places, images, strict=True)]
+        results = [
+            _found(place, result, self.labels)
+            for place, result in zip(places, self._detect(frames), strict=True)
+        ]
+        return results if several else results[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the class names; ``class_id`` of a detection indexes them."""
+        return self.model.spec.labels
+
+    def close(self) -> None:
+        """Free the device when the calls so far are done; calling it twice is allowed."""
+        with self._lock:
+            if not self._open:
+                return
+            self._open = False
+            freed = self._thread.submit(self._lane.close)
+        self._thread.shutdown()
+        freed.result()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _detect(self, frames: list[Frame]) -> list[FrameResult]:
+        with self._lock:
+            if not self._open:
+                raise YoloxTrtRosError(
+                    'expected an open Detector, got one that is closed: call it inside its "with" '
+                    'block, or make a new one'
+                )
+            results = self._thread.submit(_in_batches, self._lane, frames)
+        return results.result()
+
+
+def _frame(place: str, image: Image, encoding: str) -> Frame:
+    from yolox_trt_ros.core.frame import Frame
+
+    try:
+        return image if isinstance(image, Frame) else Frame.of(image, encoding)
+    except FrameError as error:
+        raise FrameError(error.reason, f'{place}{error}') from error
+
+
+def _found(place: str, result: FrameResult, labels: Sequence[str]) -> Detections:
+    if isinstance(result, FrameError):
+        raise FrameError(result.reason, f'{place}{result}')
+    return replace(result.detections, labels=labels)
+
+
+def _in_batches(lane: LaneDetector, frames: list[Frame]) -> list[FrameResult]:
+    size = lane.max_batch
+    parts = (frames[i : i + size] for i in range(0, len(frames), size))
+    return [result for part in parts for result in lane.submit(part).wait()]
+
+
+def _engine(
+    lane: LaneConfig,
+    model: Model,
+    engines: EnginesConfig,
+    progress: Callable[[float], None] | None,
+) -> LaneEngine | None:
+    """Return the engine that a lane runs; None: its backend needs none."""
+    from yolox_trt_ros import compose
+    from yolox_trt_ros.core.backends import BACKENDS
+
+    if not BACKENDS[lane.backend].builds:
+        if engines.ranges:
+            raise ConfigError(f'ranges: backend {lane.backend} takes none: leave them out')
+        return None
+    report = progress or (lambda fraction: None)
+    return compose.engine_of_lane(
+        lane, model, engines, lambda fraction, _: report(fraction), _log.info
+    )
+
+
+def lane_of(**values: Any) -> LaneConfig:
+    """Return a checked configuration of a lane called "detector".
+
+    Raises:
+        ConfigError: values are out of range, or do not go together.
+    """
+    from yolox_trt_ros.core.backends import BACKENDS
+    from yolox_trt_ros.core.config import LaneConfig, lane_problems
+    from yolox_trt_ros.core.parameters import build
+
+    lane: LaneConfig = replace(build(LaneConfig, values), name='detector')
+    if BACKENDS[lane.backend].simulated:
+        raise ConfigError(f'backend: expected one that runs a network, got "{lane.backend}"')
+    if problems := lane_problems(lane):
+        raise ConfigError('\n'.join(p.replace(f'lanes.{lane.name}.', '') for p in problems))
+    return lane
