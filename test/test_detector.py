@@ -91,7 +91,7 @@ def test_it_finds_what_the_node_finds(model: Path) -> None:
     count = 0
     with (
         Detector(model) as detect,
-        Pipeline(config.cameras, lanes, lambda frame, found, trace: published.put(found)) as node,
+        Pipeline(config.cameras, lanes, lambda frame, found: published.put(found)) as node,
     ):
         for sequence, (name, (image, sent)) in enumerate(images.items()):
             node.offer(replace(sent, sequence=sequence, received_ns=time.monotonic_ns()))
@@ -173,7 +173,7 @@ ERRORS = {
     ),
     'backend': ({'backend': 'torch'}, ConfigError, '"torch" is not one of its values'),
     'simulated': ({'backend': 'simulated'}, ConfigError, 'runs a network, got "simulated"'),
-    'both': ({'backend': 'tensorrt'}, ConfigError, 'a cpu lane needs onnxruntime'),
+    'both': ({'backend': 'tensorrt'}, ConfigError, 'a cpu lane needs one of onnxruntime'),
     'precision': ({'precision': 'fp8'}, ConfigError, 'valid: fp16, fp32, int8'),
     'ranges': ({'ranges': 'a.json'}, ConfigError, 'onnxruntime takes none'),
     'score': ({'score_threshold': 3.0}, ConfigError, 'expected 0 to 1, got 3'),

@@ -110,7 +110,7 @@ class Detector:
         self.model = compose.load_model(build(ModelConfig, about))
         lane = replace(
             lane,
-            max_batch=max(max_batch, self.model.spec.batch),
+            max_batch=max(max_batch, self.model.spec.input.batch),
             threads=threads or compose.available_cores(),
         )
         engines = EnginesConfig(ranges=os.fspath(ranges))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 from tiny_models import write_yolox
 
-from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import lane_specs, load_model
 from yolox_trt_ros.core.backends import BACKENDS, DEVICES, BackendInfo
 from yolox_trt_ros.core.config import Config
@@ -63,7 +61,7 @@ def test_every_row_names_a_factory_and_how_to_install_it(name: str) -> None:
 def test_a_backend_from_outside_detects_what_the_others_do(tmp_path: Path) -> None:
     path = write_yolox(tmp_path / 'm.onnx')
     random = np.random.default_rng(0)
-    frames = [frame_of(random.integers(0, 256, (60, 90, 3), np.uint8), i) for i in range(2)]
+    frames = [Frame.of(random.integers(0, 256, (60, 90, 3), np.uint8)) for _ in range(2)]
     found = []
     for backend in ('toy', 'onnxruntime'):
         detector = detector_of(vehicle(path, backend))
@@ -88,7 +86,7 @@ def test_a_backend_from_outside_runs_a_lane_of_the_pipeline(tmp_path: Path) -> N
     specs = lane_specs(config, load_model(config.model))
     with Pipeline(config.cameras, specs, sink, options=PipelineOptions(lockstep=True)) as pipeline:
         for sequence in range(3):
-            pipeline.offer(replace(frame_of(image, sequence), camera='front'))
+            pipeline.offer(Frame.of(image, camera='front', sequence=sequence))
         assert pipeline.drain()
     assert published == [0, 1, 2]
 

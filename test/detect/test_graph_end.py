@@ -13,12 +13,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import HEIGHT, LABELS, WIDTH, Graph, head, write_model, write_yolox
 
-from yolox_trt_ros.cli.pictures import frame_of
-from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ModelError
-from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
+from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.detector import Detector
 
 STRIDES = (8, 16, 32)
 CLASSES = len(LABELS)
@@ -172,12 +170,9 @@ SAME = (
 
 
 def boxes(path: Path, labels: Path | None, image: np.ndarray) -> tuple[ModelSpec, np.ndarray]:
-    spec = load_model_spec(path, labels)
-    detector = cpu_detector(path, spec, lambda: Thresholds(0.3), spec.input.batch or 1, 2)
-    (result,) = detector.submit([frame_of(image, 0)]).wait()
-    assert isinstance(result, Detected)
-    d = result.detections
-    return spec, np.column_stack((d.xyxy, d.score, d.class_id))
+    with Detector(path, labels=labels or '', threads=2) as detect:
+        d = detect(image)
+    return detect.model.spec, np.column_stack((d.xyxy, d.score, d.class_id))
 
 
 @pytest.fixture(scope='module')

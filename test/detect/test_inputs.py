@@ -13,23 +13,20 @@ from onnx import TensorProto, helper
 from tiny_models import write_identity, write_yolox
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import Model, make_detector
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.engine.half import to_half
 
 
 def boxes(path: Path, image: np.ndarray) -> np.ndarray:
-    spec = load_model_spec(path)
-    detector = cpu_detector(path, spec, lambda: Thresholds(0.3))
-    (result,) = detector.submit([frame_of(image, 0)]).wait()
-    assert isinstance(result, Detected)
-    d = result.detections
+    with Detector(path) as detect:
+        d = detect(image)
     return np.column_stack((d.xyxy, d.score, d.class_id))
 
 
@@ -110,7 +107,7 @@ def test_fixed_batch_on_a_lane_of_one(
     model = Model(path, load_model_spec(path), Thresholds(0.3))
     detector = make_detector(LaneConfig('cpu0', device='cpu', threads=1), model)
     assert 'lane cpu0: four.onnx always runs 4 images, of which 3 are empty' in caplog.text
-    (result,) = detector.submit([frame_of(image, 0)]).wait()
+    (result,) = detector.submit([Frame.of(image)]).wait()
     assert isinstance(result, Detected)
     np.testing.assert_allclose(result.detections.xyxy, expected[:, :4], atol=0.01)
 

@@ -9,13 +9,9 @@ import pytest
 from matching import differences
 from test_postprocess import suppress
 
-from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.detector import Detected
-from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.cpu.postprocess import nms
-from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.detector import Detector
 
 SCORE, IOU = 0.3, 0.45
 
@@ -23,17 +19,18 @@ SCORE, IOU = 0.3, 0.45
 @pytest.fixture(scope='module')
 def unsuppressed(real: Path) -> dict[str, dict[str, Detections]]:
     """Return every photograph's boxes above the score threshold, before NMS."""
-    path = real / 'yolox_nano_coco.onnx'
-    spec = load_model_spec(path, real / 'coco_classes.txt')
     results: dict[str, dict[str, Detections]] = {}
     for kind in ('class_agnostic', 'class_aware'):
-        thresholds = Thresholds(SCORE, 1.0, kind == 'class_agnostic', 10**6)
-        detector = cpu_detector(path, spec, lambda t=thresholds: t, threads=2)  # type: ignore[misc]
-        for file in sorted((real / 'images').iterdir()):
-            image = cv2.imread(str(file))
-            (result,) = detector.submit([frame_of(image, 0)]).wait()
-            assert isinstance(result, Detected)
-            results.setdefault(file.name, {})[kind] = result.detections
+        with Detector(
+            real / 'yolox_nano_coco.onnx',
+            labels=real / 'coco_classes.txt',
+            score_threshold=SCORE,
+            nms_iou=1.0,
+            class_agnostic=kind == 'class_agnostic',
+            max_detections=10_000,
+        ) as detect:
+            for file in sorted((real / 'images').iterdir()):
+                results.setdefault(file.name, {})[kind] = detect(cv2.imread(str(file)))
     return results
 
 

@@ -17,10 +17,10 @@ from matching import differences
 from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import load_model, make_detector, tensorrt_engine
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
+from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
@@ -185,9 +185,9 @@ def test_photographs(trt: TensorRT, folder: Path, real: Path, capsys: Any) -> No
         engine = lane_engine(lane, model.path, EnginesConfig(folder=str(folder)))
         detector = make_detector(lane, model, engine)
         problems = []
-        for i, (name, image) in enumerate(reference.items()):
+        for name, image in reference.items():
             pixels = cv2.imread(str(real / 'images' / name))
-            (result,) = detector.submit([frame_of(pixels, i)]).wait()
+            (result,) = detector.submit([Frame.of(pixels)]).wait()
             rows = as_rows(result.detections)
             problems += [
                 f'{name} {p}' for p in differences(rows, image['class_aware'], 0.97, score)
@@ -254,7 +254,7 @@ def test_the_command_measures(
 def test_cpu_and_gpu_agree_on_a_picture(trt: TensorRT, folder: Path) -> None:
     model = load_model(build(ModelConfig, {'path': str(CUT)}))
     picture = np.random.default_rng(1).integers(0, 256, (700, 1000, 3)).astype(np.uint8)
-    frame = frame_of(picture, 0)
+    frame = Frame.of(picture)
     low = replace(model.thresholds, score=0.01)
     model.thresholds = low
     (expected,) = cpu_detector(CUT, model.spec, lambda: low, threads=2).submit([frame]).wait()

@@ -19,11 +19,9 @@ from tiny_models import write_identity
 from tiny_models import write_yolox as write_tiny
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.core.errors import ModelError
-from yolox_trt_ros.core.model import Thresholds
-from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.engine.dla_rules import forces_gpu, judge
 from yolox_trt_ros.engine.onnx_file import read_onnx
 from yolox_trt_ros.engine.onnx_run import OnnxRun
@@ -44,12 +42,8 @@ def random_pictures(shape: tuple[int, ...], count: int = 2) -> list[np.ndarray]:
 
 
 def detections(path: Path, pictures: list[np.ndarray], score: float = 0.3) -> list[list]:
-    detector = cpu_detector(path, load_model_spec(path), lambda: Thresholds(score), threads=2)
-    found = []
-    for i, picture in enumerate(pictures):
-        (result,) = detector.submit([frame_of(picture, i)]).wait()
-        found.append(as_rows(result.detections))
-    return found
+    with Detector(path, score_threshold=score, threads=2) as detect:
+        return [as_rows(detect(picture)) for picture in pictures]
 
 
 def threshold_of(found: list[list], count: int) -> float:

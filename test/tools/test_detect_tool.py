@@ -124,7 +124,7 @@ ERRORS = {
     'score': (['--model', '{}/m.onnx', '--images', '{}/images', '--score', '3'], '0 to 1, got 3'),
     'device': (
         ['--model', '{}/m.onnx', '--images', '{}/images', '--device', 'dla:7'],
-        '--backend: a dla lane needs tensorrt',
+        'backend: a dla lane needs one of tensorrt',
     ),
     'output that cannot be written': (
         ['--model', '{}/m.onnx', '--images', '{}/images', '--json', '{}/m.onnx/out.json'],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +99,7 @@ def folder_pictures(folder: Path, count: int) -> Pictures:
     def frames() -> Iterator[Frame]:
         for i, file in enumerate(files):
             try:
-                yield frame_of(read_image(file), i)
+                yield Frame.of(read_image(file), sequence=i)
             except FrameError as error:
                 print(f'{one_line(file)}: left out: {error}', file=sys.stderr)
 
@@ -150,7 +149,7 @@ def world_pictures(split: str, count: int) -> Pictures:
             world, k = divmod(i, each)
             if k == 0:
                 pictures = render_world(split, world)
-            yield frame_of(next(pictures)[1], i)
+            yield Frame.of(next(pictures)[1], sequence=i)
 
     return Pictures(f'world {split}', count, frames)
 
@@ -183,11 +182,3 @@ def image_files(path: Path) -> list[Path]:
             f'--images: expected an image or a folder of images, got {one_line(path)}'
         )
     return files
-
-
-def frame_of(image: np.ndarray, sequence: int) -> Frame:
-    """Return a BGR image (uint8 (height, width, 3)) as a frame."""
-    height, width = image.shape[:2]
-    now = time.monotonic_ns()
-    data = np.ascontiguousarray(image).reshape(-1)
-    return Frame('detect', sequence, now, now, '', 'bgr8', height, width, width * 3, data)

@@ -24,11 +24,13 @@ from yolox_trt_ros.cli import one_lane
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures, random_inputs
 from yolox_trt_ros.compose import tensorrt_engine
+from yolox_trt_ros.core.config import EnginesConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.description import description_of
 from yolox_trt_ros.detect.onnx_graph import input_spec
+from yolox_trt_ros.detector import lane_of
 from yolox_trt_ros.engine.compare import (
     INNER,
     TensorDifference,
@@ -98,10 +100,19 @@ def _compared(
     if args.device == 'cpu':
         return compare_models(reference, other, pictures)
     from yolox_trt_ros.detect.backends.tensorrt_run import EngineRun
+    from yolox_trt_ros.engine.lanes import lane_engine
 
-    lane = one_lane.lane_of(args, 'compare')
+    one_lane.refuse_unused_options(args)
+    lane = lane_of(device=args.device, backend='tensorrt', precision=args.precision)
     marked = inner_tensors(reference, other, args.inner)
-    engine = one_lane.engine_of(args, lane, args.other or args.reference, marked)
+    with one_lane.engine_progress() as progress:
+        engine = lane_engine(
+            lane,
+            args.other or args.reference,
+            EnginesConfig(ranges=args.ranges),
+            lambda fraction, _: progress(fraction),
+            marked=marked,
+        )
     content, device, core = tensorrt_engine(lane, engine)
     import cupy
 

@@ -19,18 +19,14 @@ import numpy as np
 
 from yolox_trt_ros.cli import one_lane
 from yolox_trt_ros.cli.one_lane import detector_of
-from yolox_trt_ros.cli.pictures import frame_of, image_files
-from yolox_trt_ros.compose import Model, load_model
-from yolox_trt_ros.core.config import ModelConfig
+from yolox_trt_ros.cli.pictures import image_files
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.jpeg import read_jpeg
 from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detect.cpu.decode import decode_compressed
+from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.draw.boxes import draw_detections
 from yolox_trt_ros.image_files import decode, image_bytes, write_image
 
@@ -51,42 +47,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the tool; 1 if an image could not be read, 0 otherwise."""
     files = image_files(args.images)
-    config = build(
-        ModelConfig,
-        {
-            'path': args.model,
-            'labels': args.labels,
-            'score_threshold': args.score,
-            'nms_iou': args.nms_iou,
-            'class_agnostic': args.class_agnostic,
-        },
-    )
     _keep_sources(files, args.draw)
-    model = load_model(config)
-    for folder in filter(None, (args.draw, args.json and args.json.parent)):
-        folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     images: dict[str, object] = {}
     failures = 0
-    try:
-        for file, image, found in detect_files(files, detector_of(args, 'detect', model)):
-            if isinstance(found, FrameError):
-                failures += 1
-                print(f'{one_line(file)}: {found}', file=sys.stderr)
-                continue
-            height, width = image.shape[:2]
-            images[one_line(file.name)] = {
-                'height': height,
-                'width': width,
-                'detections': as_rows(found),
-            }
-            if args.draw:
-                drawn = draw_detections(image, found, model.spec.labels)
-                write_image(args.draw / file.name, drawn)
-    except BaseException:  # interrupted, or a full disk: what was found so far is not lost
-        if images:
-            write_json(args, model, images)
-        raise
-    write_json(args, model, images)
+    with detector_of(args, class_agnostic=args.class_agnostic) as detector:
+        for folder in filter(None, (args.draw, args.json and args.json.parent)):
+            folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+        try:
+            for file, image, found in detect_files(files, detector):
+                if isinstance(found, FrameError):
+                    failures += 1
+                    print(f'{one_line(file)}: {found}', file=sys.stderr)
+                    continue
+                height, width = image.shape[:2]
+                rows = as_rows(found)
+                about = {'height': height, 'width': width, 'detections': rows}
+                images[one_line(file.name)] = about
+                if args.draw:
+                    drawn = draw_detections(image, found, found.labels)
+                    write_image(args.draw / file.name, drawn)
+        except BaseException:  # interrupted, or a full disk: what was found so far is not lost
+            if images:
+                write_json(args, detector, images)
+            raise
+    write_json(args, detector, images)
     return 1 if failures else 0
 
 
@@ -106,26 +90,20 @@ def _keep_sources(files: list[Path], draw: Path | None) -> None:
 
 
 def detect_files(
-    files: list[Path], detector: LaneDetector
+    files: list[Path], detect: Detector
 ) -> Iterator[tuple[Path, np.ndarray, Detections | FrameError]]:
     """Yield each file with its pixels (BGR) and what was found in it, showing progress."""
     from rich.progress import track
 
     from yolox_trt_ros.cli.console import Console
 
-    try:
-        for i, file in enumerate(
-            track(files, 'detecting', console=Console(stderr=True), transient=True)
-        ):
-            try:
-                image = read_file(file)
-            except FrameError as error:
-                yield file, np.empty((0, 0, 3), np.uint8), error
-                continue
-            (result,) = detector.submit([frame_of(image, i)]).wait()
-            yield file, image, result if isinstance(result, FrameError) else result.detections
-    finally:
-        detector.close()
+    for file in track(files, 'detecting', console=Console(stderr=True), transient=True):
+        image = np.empty((0, 0, 3), np.uint8)
+        try:
+            image = read_file(file)
+            yield file, image, detect(image)
+        except FrameError as error:
+            yield file, image, error
 
 
 def read_file(file: Path) -> np.ndarray:
@@ -137,8 +115,7 @@ def read_file(file: Path) -> np.ndarray:
     data = image_bytes(file)
     if data[:2].tobytes() != b'\xff\xd8':
         return decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    jpeg = read_jpeg(data)
-    return decode_compressed(Frame('detect', 0, 0, 0, '', 'jpeg', jpeg.height, jpeg.width, 0, data))
+    return decode_compressed(Frame.of(data, 'jpeg'))
 
 
 def as_rows(found: Detections) -> list[list[float]]:
@@ -149,11 +126,11 @@ def as_rows(found: Detections) -> list[list[float]]:
     ]
 
 
-def write_json(args: argparse.Namespace, model: Model, images: dict[str, object]) -> None:
+def write_json(args: argparse.Namespace, detector: Detector, images: dict[str, object]) -> None:
     """Write the results where they were asked for."""
     report = {
-        'model': model.path.name,
-        'labels': list(model.spec.labels),
+        'model': detector.model.path.name,
+        'labels': list(detector.labels),
         'score': args.score,
         'nms_iou': args.nms_iou,
         'class_agnostic': args.class_agnostic,

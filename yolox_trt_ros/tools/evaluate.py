@@ -10,7 +10,6 @@ is not given every label counts; the rendered worlds are labelled from 16 pixels
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,15 +23,11 @@ from yolox_trt_ros.cli.bag_limits import add_bag_limits
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.one_lane import detector_of
 from yolox_trt_ros.cli.options import refuse_unused
-from yolox_trt_ros.cli.pictures import frame_of
-from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.class_names import matching
-from yolox_trt_ros.core.config import ModelConfig
-from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError, FrameError, did_you_mean
 from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.evaluation import published
 from yolox_trt_ros.evaluation.coco_file import read_coco
 from yolox_trt_ros.evaluation.coco_metrics import Found, Labels, average_precision
@@ -93,32 +88,19 @@ def run(args: argparse.Namespace) -> int:
         refuse_unused(args, add_arguments, 'worlds', '--world')
     if of_results:
         return published.run(args)
-    model = load_model(
-        build(
-            ModelConfig,
-            {
-                'path': args.model,
-                'labels': args.labels,
-                'antialias': args.antialias,
-                'score_threshold': args.score,
-                'nms_iou': args.nms_iou,
-                'max_detections': MAX_DETECTIONS,
-            },
-        )
-    )
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    if args.world:
-        classes, count, samples = world_samples(args.world, args.worlds)
-    else:
-        classes, count, samples = coco_samples(*args.coco)
-    shared = shared_classes(model, classes)
-    detector = detector_of(args, 'evaluate', model)
-    labels, (found,) = detect([(model, detector)], shared, classes, samples, count)
+    with detector_of(args, antialias=args.antialias, max_detections=MAX_DETECTIONS) as detector:
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+        if args.world:
+            classes, count, samples = world_samples(args.world, args.worlds)
+        else:
+            classes, count, samples = coco_samples(*args.coco)
+        shared = shared_classes(detector.labels, classes)
+        labels, (found,) = detect([detector], shared, classes, samples, count)
     labels = [one.ignoring_below(args.min_height) for one in labels]
     report: dict[str, Any] = {
         **average_precision(labels, found, shared),
-        'model': model.path.name,
+        'model': detector.model.path.name,
         'device': args.device,
         'backend': args.backend,
         'images': len(labels),
@@ -134,16 +116,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def shared_classes(model: Model, classes: Sequence[str]) -> list[str]:
-    """Return the labelled classes that a model knows; the others are told of.
+def shared_classes(known: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Return the labelled classes that a model knows; standard error names the others.
 
     Raises:
         ConfigError: there is none.
     """
-    shared = [name for name in classes if matching(name, model.spec.labels) is not None]
+    shared = [name for name in classes if matching(name, known) is not None]
     if not shared:
         raise ConfigError(
-            f'the model knows {", ".join(model.spec.labels)}; none of these is labelled here: '
+            f'the model knows {", ".join(known)}; none of these is labelled here: '
             f'{", ".join(classes)}'
         )
     for name in sorted(set(classes) - set(shared)):
@@ -194,7 +176,7 @@ def coco_samples(folder: Path, annotations: Path) -> tuple[list[str], int, Itera
 
 
 def detect(
-    pairs: Sequence[tuple[Model, LaneDetector]],
+    detectors: Sequence[Detector],
     shared: list[str],
     classes: list[str],
     samples: Iterator[Sample],
@@ -202,31 +184,26 @@ def detect(
 ) -> tuple[list[Labels], list[list[Found]]]:
     """Return each image's labels, and for each model what it finds; classes as in ``shared``.
 
-    All models see the same images. The detectors are closed at the end.
+    All models see the same images.
     """
     from rich.progress import track
 
     from yolox_trt_ros.cli.console import Console
 
     of_label = numbering(classes, shared)
-    of_model = [numbering(model.spec.labels, shared) for model, _ in pairs]
+    of_model = [numbering(detector.labels, shared) for detector in detectors]
     labels: list[Labels] = []
-    found: list[list[Found]] = [[] for _ in pairs]
+    found: list[list[Found]] = [[] for _ in detectors]
     console = Console(stderr=True)
-    with contextlib.ExitStack() as stack:
-        for _, detector in pairs:
-            stack.callback(detector.close)
-        for image, truth in track(samples, 'measuring', count, console=console, transient=True):
-            frame, ours = frame_of(image, len(labels)), of_label[truth.class_id]
-            kept = ours >= 0
-            labels.append(Labels(truth.xyxy[kept], ours[kept], truth.ignored[kept]))
-            for (_, detector), of_class, results in zip(pairs, of_model, found, strict=True):
-                (result,) = detector.submit([frame]).wait()
-                if isinstance(result, Exception):
-                    raise result
-                boxes, theirs = result.detections, of_class[result.detections.class_id]
-                told = theirs >= 0
-                results.append((boxes.xyxy[told], boxes.score[told], theirs[told]))
+    for image, truth in track(samples, 'measuring', count, console=console, transient=True):
+        ours = of_label[truth.class_id]
+        kept = ours >= 0
+        labels.append(Labels(truth.xyxy[kept], ours[kept], truth.ignored[kept]))
+        for detector, of_class, results in zip(detectors, of_model, found, strict=True):
+            boxes = detector(image)
+            theirs = of_class[boxes.class_id]
+            known = theirs >= 0
+            results.append((boxes.xyxy[known], boxes.score[known], theirs[known]))
     return labels, found
 
 

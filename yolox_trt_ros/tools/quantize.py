@@ -14,21 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures
-from yolox_trt_ros.compose import Model, available_cores, load_model, make_detector
-from yolox_trt_ros.core.config import LaneConfig, ModelConfig
-from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import FEEDING, ModelSpec
 from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.description import describe
+from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.engine.half import to_half
 from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx
 from yolox_trt_ros.engine.qdq import PARTS, insert_qdq, kept_layers, prepared
@@ -39,6 +37,8 @@ from yolox_trt_ros.tools import evaluate
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from yolox_trt_ros.compose import Model
 
 TOO_LOSSY = 3
 """Exit code where the answer is no."""
@@ -104,23 +104,35 @@ def run(args: argparse.Namespace) -> int:
     if args.no_gate:
         refuse_unused(args, add_arguments, 'max_drop', 'runs without --no-gate')
     methods = list(dict.fromkeys(map(Method.parse, args.method)))
-    fp32 = _loaded(args.model, args.labels)
-    classes, count, samples = _samples(args)
-    shared = [] if args.no_gate else evaluate.shared_classes(fp32, classes)
-    variants = {FP32: fp32, **_write_variants(args, fp32, methods)}
-    if args.no_gate:
-        print('accuracy was not measured')
-        return 0
-    pairs = [(model, _detector(model)) for model in variants.values()]
-    labels, found = evaluate.detect(pairs, shared, classes, samples, count)
+    with ExitStack() as opened:
+
+        def detector(path: str | Path, labels: str = '') -> Detector:
+            made = Detector(
+                path,
+                labels=labels,
+                score_threshold=0.01,
+                nms_iou=0.65,
+                max_detections=evaluate.MAX_DETECTIONS,
+            )
+            return opened.enter_context(made)
+
+        fp32 = detector(args.model, args.labels)
+        classes, count, samples = _samples(args)
+        shared = [] if args.no_gate else evaluate.shared_classes(fp32.labels, classes)
+        files = _write_variants(args, fp32.model, methods)
+        if args.no_gate:
+            print('accuracy was not measured')
+            return 0
+        detectors = [fp32, *map(detector, files.values())]
+        labels, found = evaluate.detect(detectors, shared, classes, samples, count)
     figures = [average_precision(labels, one, shared) for one in found]
     rows = [
         Accuracy(name, f['map50'], f['map50_95'], 100 * (figures[0]['map50'] - f['map50']))
-        for name, f in zip(variants, figures, strict=True)
+        for name, f in zip((FP32, *files), figures, strict=True)
     ]
     _print_table(rows, len(labels), args.max_drop)
     report = {
-        'model': fp32.path.name,
+        'model': fp32.model.path.name,
         'pictures': len(labels),
         'data': args.coco[1].name if args.coco else 'world test',
         'keep': args.keep,
@@ -133,22 +145,6 @@ def run(args: argparse.Namespace) -> int:
     return TOO_LOSSY if best > args.max_drop else 0
 
 
-def _loaded(path: str | Path, labels: str = '') -> Model:
-    config = {
-        'path': str(path),
-        'labels': labels,
-        'score_threshold': 0.01,
-        'nms_iou': 0.65,
-        'max_detections': evaluate.MAX_DETECTIONS,
-    }
-    return load_model(build(ModelConfig, config))
-
-
-def _detector(model: Model) -> LaneDetector:
-    lane = LaneConfig('quantize', device='cpu', threads=available_cores())
-    return make_detector(replace(lane, max_batch=model.spec.input.batch or 1), model)
-
-
 def _samples(args: argparse.Namespace) -> tuple[list[str], int, Iterator[evaluate.Sample]]:
     if args.coco:
         return evaluate.coco_samples(*args.coco)
@@ -157,14 +153,14 @@ def _samples(args: argparse.Namespace) -> tuple[list[str], int, Iterator[evaluat
 
 def _write_variants(
     args: argparse.Namespace, fp32: Model, methods: list[Method]
-) -> dict[str, Model]:
-    """Write FP16 and INT8 models; return them by name."""
+) -> dict[str, Path]:
+    """Write FP16 and INT8 models; return their files by name."""
     original = read_onnx(fp32.path)
     model, about = prepared(original), _about(fp32.spec)
     kept = kept_layers(model, args.keep, _head_maps(original)) if args.keep else []
     half = args.output / f'{fp32.path.stem}.fp16.onnx'
     _write_model(to_half(prepared(original), float32_borders=True), half, about)
-    written = {FP16: _loaded(half)}
+    written = {FP16: half}
     pictures, found = _ranges(args, fp32.spec, model, methods)
     digest = file_digest(fp32.path)
     for method, ranges in found.items():
@@ -175,7 +171,7 @@ def _write_variants(
         write_whole(args.output / f'{stem}.cache', table.calibration_cache(args.trt_version))
         path = args.output / f'{stem}.onnx'
         _write_model(insert_qdq(prepared(original), ranges, kept), path, about)
-        written[str(method)] = _loaded(path)
+        written[str(method)] = path
     print(f'{pictures} calibration pictures; written to {args.output}')
     return written
 
