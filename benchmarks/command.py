@@ -1,4 +1,4 @@
-"""Measure this package against other ways of doing the same; prints tables, writes JSON.
+"""Measure this package against other implementations; prints tables, writes JSON.
 
 Without the name of a benchmark all of them run, one after the other, with their defaults.
 Every figure is a ratio of two things measured in the same run on the same machine. The JSON also

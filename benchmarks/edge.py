@@ -1,4 +1,4 @@
-"""Images in and results out: typed messages, rclpy's bytes, and this package's own way."""
+"""Images in and results out: typed messages, rclpy's bytes, and this package's own C++."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ RECEIVER = 'benchmarks.support.edge_receiver'
 THREADS = 8
 """Busiest threads that the table shows."""
 TRIGGERS = ('staggered', 'together')
-INGEST_WAYS = {'typed': 'plain', 'plain': 'plain', 'native': 'auto'}
+INGEST_MODES = {'typed': 'plain', 'plain': 'plain', 'native': 'auto'}
 FIELDS = {
     'images_per_s': ('images/s', False),
     'cpu_ms_per_image': ('CPU, ms/image', True),
-    'transit_p50_ms': ('on the way p50, ms', True),
-    'transit_p99_ms': ('on the way p99, ms', True),
+    'transit_p50_ms': ('in transit p50, ms', True),
+    'transit_p99_ms': ('in transit p99, ms', True),
     'middleware_p50_ms': ('of it the middleware p50, ms', False),
     'middleware_p99_ms': ('of it the middleware p99, ms', False),
     'behind_p50_ms': ('of it behind the middleware p50, ms', True),
@@ -54,7 +54,7 @@ FIELDS = {
 }
 """What is measured, how the table calls it, and whether its ratio to typed messages means anything.
 
-"On the way" begins when the publisher hands the image to its middleware and ends where a pipeline
+"In transit" begins when the publisher hands the image to its middleware and ends where a pipeline
 takes the frame; the age begins at the image's stamp, and the camera's own time is in it.
 """
 
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--dds',
         default='auto',
-        help='middleware settings of all ways: auto, or a file such as fastdds_8cam_one_computer',
+        help='middleware settings of all modes: auto, or a file such as fastdds_8cam_one_computer',
     )
     parser.add_argument('--rounds', type=int, default=1, help='times each is repeated; medians')
     parser.add_argument('--detections', type=int, default=100, help='boxes in one array; 0: none')
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return every way's cost, one after the other, under the same load.
+    """Return every mode's cost, one after the other, under the same load.
 
     Raises:
         YoloxTrtRosError: ``--apart`` on a single core, or a receiver failed.
@@ -111,14 +111,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         }
         result['copy_ms'] = copy_ms(args.size[0] * args.size[1] * 3)
         for rate, trigger in itertools.product(args.rates, args.triggers):
-            # The ways take turns, so that a busy minute of the machine hits all of them.
+            # The modes alternate, so that a busy minute of the machine hits all of them.
             rounds = [
-                {way: ingest(folder, rate, trigger, way, args) for way in INGEST_WAYS}
+                {mode: ingest(folder, rate, trigger, mode, args) for mode in INGEST_MODES}
                 for _ in range(args.rounds)
             ]
             result[f'{rate:g} Hz {trigger}'] = {
-                way: {field: middle([turn[way][field] for turn in rounds]) for field in FIELDS}
-                for way in INGEST_WAYS
+                mode: {field: middle([turn[mode][field] for turn in rounds]) for field in FIELDS}
+                for mode in INGEST_MODES
             }
         if args.detections:
             result['publication'] = publication(args.detections)
@@ -133,7 +133,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [('', 'typed', 'rclpy bytes', 'native', 'native / typed')]
     for key in (key for key in result if ' Hz ' in key):
         for field, (text, of_typed) in FIELDS.items():
-            values = [result[key][way][field] for way in INGEST_WAYS]
+            values = [result[key][mode][field] for mode in INGEST_MODES]
             shown = ('–' if value is None else f'{value:.4g}' for value in values)
             ratio = f'{values[-1] / values[0]:.2f}' if of_typed else ''
             lines.append((f'8 × {key}: {text}', *shown, ratio))
@@ -145,12 +145,12 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     return lines
 
 
-def floor_rows(key: str, ways: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
-    """Return what would be left on the way for a receiver that costs nothing at all."""
+def floor_rows(key: str, modes: dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
+    """Return what transit would take for a receiver that costs nothing at all."""
     lines: list[tuple[str, ...]] = []
     for percent in (50, 99):
-        least = ways['native'][f'middleware_p{percent}_ms']
-        ratio = f'{least / ways["typed"][f"transit_p{percent}_ms"]:.2f}'
+        least = modes['native'][f'middleware_p{percent}_ms']
+        ratio = f'{least / modes["typed"][f"transit_p{percent}_ms"]:.2f}'
         text = f'8 × {key}: a free receiver p{percent}, ms'
         lines.append((text, '', '', f'{least:.4g}', ratio))
     return lines
@@ -219,12 +219,12 @@ def copy_ms(size: int) -> float:
 
 
 def ingest(
-    folder: Path, rate: float, trigger: str, way: str, args: argparse.Namespace
+    folder: Path, rate: float, trigger: str, mode: str, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """Measure one way of receiving, in a process of its own."""
-    more = {'ingest': INGEST_WAYS[way], 'sim.trigger': trigger}
-    vehicle = write_vehicle(folder / f'{way}.param.yaml', folder / 'pictures', rate, **more)
-    options = ('--way', way, '--vehicle', str(vehicle), '--seconds', str(args.seconds))
+    """Measure one mode of receiving, in a process of its own."""
+    more = {'ingest': INGEST_MODES[mode], 'sim.trigger': trigger}
+    vehicle = write_vehicle(folder / f'{mode}.param.yaml', folder / 'pictures', rate, **more)
+    options = ('--mode', mode, '--vehicle', str(vehicle), '--seconds', str(args.seconds))
     cores = sorted(os.sched_getaffinity(0))
     with on_cores(cores[:1] if args.apart else cores):
         cameras = camera_sim(vehicle)
@@ -244,7 +244,7 @@ def profile(folder: Path, rate: float, seconds: float, model: dict[str, str]) ->
     path = folder / 'profile.param.yaml'
     vehicle = write_vehicle(path, folder / 'pictures', rate, **lanes, **chosen)
     with camera_sim(vehicle):
-        return receiver('--way', 'node', '--vehicle', str(vehicle), '--seconds', str(seconds))
+        return receiver('--mode', 'node', '--vehicle', str(vehicle), '--seconds', str(seconds))
 
 
 def camera_sim(vehicle: Path) -> NodeProcess:
@@ -283,7 +283,7 @@ def publication(count: int) -> dict[str, Any]:
     rclpy.init(context=context)
     node = Node('edge_publisher', context=context)
     outputs = [output(node, output.way, class_ids) for output in OUTPUTS]
-    command = [sys.executable, '-m', RECEIVER, '--way', 'listen', '--seconds', '600']
+    command = [sys.executable, '-m', RECEIVER, '--mode', 'listen', '--seconds', '600']
     listener = children.start(command, stdout=subprocess.DEVNULL, start_new_session=True)
     result: dict[str, Any] = {'detections': count}
     try:

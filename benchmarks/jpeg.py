@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return images per second by each way, and the host's work for an image on the GPU."""
+    """Return images per second by each decoder, and the host's work for an image on the GPU."""
     device = CudaDevice(args.device)
     jpeg, stream = GpuJpeg(args.device), device.stream()
     frames = [_frame(args, seed) for seed in range(args.batch)]

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return results per second of both ways, round by round, and their ratio."""
+    """Return results per second of both, round by round, and their ratio."""
     config = load_vehicle(args.vehicle)
     model = load_model(build(ModelConfig, {'path': args.model, 'labels': args.labels}))
     width, height = args.size

@@ -73,7 +73,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     for key, text in (
         ('due', 'images recorded'),
         ('received', 'images received'),
-        ('lost', 'lost on the way'),
+        ('lost', 'lost in transit'),
         ('late', 'sent more than 5 ms late'),
         ('worst_late_ms', 'worst, ms'),
         ('player_cpu_ms', 'CPU of the player, ms/image'),
@@ -161,7 +161,7 @@ def _paced(bag: Path, vehicle: Path, folder: Path, args: argparse.Namespace) -> 
         'received': received,
         'lost': due - received,
         'rejected': counted['rejected'],
-        'way': counted['way'],
+        'mode': counted['mode'],
         'late': int(late[1]) if late else 0,
         'worst_late_ms': float(late[2]) if late else 0.0,
         'player_cpu_ms': cpu_s * 1e3 / due,

@@ -1,4 +1,4 @@
-"""Other ways to share lanes, to compare with; each runs in the same simulation.
+"""Other strategies to share lanes, to compare with; each runs in the same simulation.
 
 They are given the same advantages: newest-frame mailboxes, exact accounts, order by weighted age,
 results in order.

@@ -38,7 +38,7 @@ from yolox_trt_ros.ros.input.subscribe import message_type
 from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.vehicle_files import load_vehicle
 
-WAYS = ('typed', 'plain', 'native', 'node', 'listen')
+MODES = ('typed', 'plain', 'native', 'node', 'listen')
 START_S = 90.0
 SETTLE_S = 2.0
 
@@ -49,7 +49,7 @@ class Meter:
     Three clocks run for each image. ``age`` begins at its stamp, so that what the camera itself
     needs is in it. ``transit`` begins when the publisher handed it to the middleware, which stamps
     it then. ``behind`` begins when the receiver's middleware had all of it; the rest of the
-    transit, ``middleware``, no way of receiving has a hand in.
+    transit, ``middleware``, no receiver has a hand in.
     """
 
     stopping = False
@@ -116,7 +116,7 @@ class TypedReceiver:
         lost: messages missing in the numbering of their publishers.
     """
 
-    way = 'typed'
+    mode = 'typed'
 
     def __init__(self, node: Node, cameras: tuple[CameraConfig, ...], meter: Meter) -> None:
         self.lost = 0
@@ -150,11 +150,11 @@ class TypedReceiver:
 
 
 class IngestReceiver:
-    """One of the package's own ways of receiving."""
+    """One of the package's own input modes."""
 
     def __init__(self, node: Node, config: Config, meter: Meter) -> None:
         self._ingest = open_ingest(node, config, meter)
-        self.way = self._ingest.way
+        self.mode = self._ingest.mode
         meter.notes = self._ingest.notes
 
     @property
@@ -168,14 +168,14 @@ class IngestReceiver:
         self._ingest.close()
 
 
-def measure_ingest(way: str, config: Config, seconds: float) -> dict[str, Any]:
-    """Return rate, CPU time, times on the way and losses of receiving all cameras one way."""
+def measure_ingest(mode: str, config: Config, seconds: float) -> dict[str, Any]:
+    """Return rate, CPU time, transit times and losses of receiving all cameras in one mode."""
     node = Node('edge_receiver')
     meter = Meter()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     receiver: TypedReceiver | IngestReceiver
-    if way == 'typed':
+    if mode == 'typed':
         receiver = TypedReceiver(node, config.cameras, meter)
     else:
         receiver = IngestReceiver(node, config, meter)
@@ -186,13 +186,13 @@ def measure_ingest(way: str, config: Config, seconds: float) -> dict[str, Any]:
     spin_for(executor, seconds)
     cpu, passed = time.process_time() - cpu, time.monotonic() - start
     result = meter.result()
-    if way == 'plain':  # its callbacks do not know when the middleware had the message
+    if mode == 'plain':  # its callbacks do not know when the middleware had the message
         parts = ('behind_p50_ms', 'behind_p99_ms', 'middleware_p50_ms', 'middleware_p99_ms')
         result |= dict.fromkeys(parts)
     now_lost = receiver.lost
     receiver.close()
     return {
-        'way': receiver.way,
+        'mode': receiver.mode,
         'images_per_s': result['count'] / passed,
         'cpu_ms_per_image': cpu * 1e3 / result['count'],
         'lost': None if now_lost is None else now_lost - (lost or 0),
@@ -286,22 +286,22 @@ def spin_until(executor: SingleThreadedExecutor, done: Any) -> None:
 
 
 def measured(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the chosen way took."""
-    if args.way == 'node':
+    """Return what the chosen mode took."""
+    if args.mode == 'node':
         return profile_node(args.seconds)
-    if args.way == 'listen':
+    if args.mode == 'listen':
         return listen(args.seconds)
-    return measure_ingest(args.way, load_vehicle(str(args.vehicle)), args.seconds)
+    return measure_ingest(args.mode, load_vehicle(str(args.vehicle)), args.seconds)
 
 
 def main() -> int:
-    """Measure one way; print JSON."""
+    """Measure one mode; print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--way', choices=WAYS, required=True)
+    parser.add_argument('--mode', choices=MODES, required=True)
     parser.add_argument('--vehicle', type=Path, help='vehicle file')
     parser.add_argument('--seconds', type=float, default=10.0)
     args = parser.parse_args()
-    if args.way != 'typed':  # an ordinary node has neither
+    if args.mode != 'typed':  # an ordinary node has neither
         keep_large_buffers()
         sys.setswitchinterval(0.0005)  # as the node does
     parameters = ['--ros-args', '--params-file', str(args.vehicle)] if args.vehicle else []

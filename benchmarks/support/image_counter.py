@@ -87,7 +87,7 @@ def main(args: list[str] | None = None) -> int:
         'received': count.received,
         'rejected': count.rejected,
         'lost': lost,
-        'way': ingest.way,
+        'mode': ingest.mode,
     }
     given.out.write_text(json.dumps({**counts, 'cpu_s': time.process_time()}))
     return 0

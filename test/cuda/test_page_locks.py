@@ -43,7 +43,7 @@ def test_buffers_are_locked_once_and_as_long_as_they_live(native_rig: Rig) -> No
     rig, locks = native_rig, Locks()
     rig.ingest.close()
     rig.ingest = rig.open(locks)
-    assert rig.ingest.notes['a'].way.endswith('pinned')
+    assert rig.ingest.notes['a'].mode.endswith('pinned')
     rig.until(rig.front.get_subscription_count)
     for number in range(8):
         height = 24 if number < 4 else 1000  # larger than the buffers of before
@@ -97,8 +97,8 @@ def test_memory_that_cannot_be_locked_is_used_and_reported(native_rig: Rig) -> N
     for number in range(3):
         rig.front.publish(image(number))
         rig.until(lambda n=number: rig.account().published == n + 1)
-    assert rig.ingest.notes['a'].way == rig.ingest.way
-    assert rig.ingest.way.endswith('not pinned: no pages left')
+    assert rig.ingest.notes['a'].mode == rig.ingest.mode
+    assert rig.ingest.mode.endswith('not pinned: no pages left')
     assert sum('no pages left' in warning for warning in rig.warnings) == 1
 
 

@@ -130,7 +130,7 @@ def symbolic(m: Edited) -> None:
 
 def branch(m: Edited) -> None:
     """Add an If whose condition is constant, as tracing leaves them."""
-    ways = [
+    branches = [
         helper.make_graph(
             [helper.make_node('Identity', [m.output], [f'way_{i}'])],
             f'graph_{i}',
@@ -140,7 +140,7 @@ def branch(m: Edited) -> None:
         for i in range(2)
     ]
     condition = m.constant(np.array(True))
-    m.ending(m.add('If', condition, then_branch=ways[0], else_branch=ways[1]))
+    m.ending(m.add('If', condition, then_branch=branches[0], else_branch=branches[1]))
 
 
 def coarsest_first(m: Edited) -> None:

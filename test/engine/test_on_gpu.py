@@ -71,7 +71,7 @@ def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def ways(int8: Path, trt: TensorRT) -> Iterator[tuple[Path, str, str]]:
+def modes(int8: Path, trt: TensorRT) -> Iterator[tuple[Path, str, str]]:
     """Yield (model, precision, ranges): everything that this TensorRT can be asked for."""
     for model in (CUT, WHOLE):
         yield model, 'fp32', ''
@@ -94,7 +94,7 @@ def noise(count: int) -> list[np.ndarray]:
 def test_every_way_to_build_answers_as_the_model(
     trt: TensorRT, int8: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for model, precision, ranges in ways(int8, trt):
+    for model, precision, ranges in modes(int8, trt):
         engines = EnginesConfig(folder=str(folder), ranges=ranges)
         lane = lane_of(precision)
         content, device, core = tensorrt_engine(lane, lane_engine(lane, model, engines))

@@ -1,4 +1,4 @@
-"""One camera image on its way to a detector."""
+"""One camera image inside the pipeline, from its message to a detector."""
 
 from __future__ import annotations
 

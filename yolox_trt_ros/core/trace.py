@@ -10,7 +10,7 @@ STAGES = ('queue', 'submit', 'preprocess', 'infer', 'decode', 'publish')
 
 @dataclass(frozen=True, slots=True)
 class FrameTrace:
-    """One monotonic time (nanoseconds) per step of a frame's way, and who did it.
+    """One monotonic time (nanoseconds) per step of a frame, and who did it.
 
     Attributes:
         camera, sequence: which frame.

@@ -103,7 +103,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._ingest = ingest  # from now on the status reports it
         count = len(self._config.cameras)
         self.get_logger().info(
-            f'active: {count} camera{"s" * (count > 1)}; images come in {ingest.way}, '
+            f'active: {count} camera{"s" * (count > 1)}; images come in {ingest.mode}, '
             f'results go out as {self._results.way}'
         )
         return super().on_activate(state)

@@ -109,7 +109,7 @@ def camera_diagnostic(node: str, report: CameraReport, notes: IngestNotes) -> Di
         'lane': s.lane or 'none',
         'ran on': ', '.join(f'{lane} {n}' for lane, n in report.ran.items()) or 'none',
         'topic': notes.topic or 'none',
-        'ingest': notes.way or 'none',
+        'ingest': notes.mode or 'none',
         'results': notes.results or 'none',
         'publisher': notes.publisher or 'no problem known',
         'lost on the way here': 'unknown' if notes.lost is None else notes.lost,

@@ -31,7 +31,7 @@ from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle, vehicle_pa
 DETECTOR = '/detector'
 DOMAINS = range(1, 101)
 """Higher ones may use ports of others."""
-WAYS = ('topics', 'pipeline')
+MODES = ('topics', 'pipeline')
 
 Found = tuple[dict[str, list[Result]], dict[str, Counter[str]]]
 """Results by camera, and counts of the images that gave none, by camera and reason."""
@@ -63,8 +63,8 @@ def replay(
         ConfigError: the vehicle is wrong.
         YoloxTrtRosError: the node ended, or an image was not answered.
     """
-    if through not in WAYS:
-        raise ValueError(f'through: expected one of {", ".join(WAYS)}, got "{through}"')
+    if through not in MODES:
+        raise ValueError(f'through: expected one of {", ".join(MODES)}, got "{through}"')
     file = find_resource('config/vehicles', str(vehicle), VEHICLE_SUFFIX)
     load_vehicle(str(vehicle))  # raises what is wrong with the file itself
     flat = {**vehicle_parameters(file), **(parameters or {}), 'lockstep': True}

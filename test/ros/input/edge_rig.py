@@ -1,4 +1,4 @@
-"""Cameras, one way of taking their images, and a real pipeline behind it, all in this process."""
+"""Cameras, one input mode, and a real pipeline behind it, all in this process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Keeper:
 class Rig:
     """Cameras ``a`` (raw) and ``b`` (compressed), reliable, queues of five messages."""
 
-    def __init__(self, way: str, context: Context) -> None:
+    def __init__(self, mode: str, context: Context) -> None:
         self.context = context
         self.warnings: list[str] = []
         self.keeper = Keeper()
@@ -87,17 +87,17 @@ class Rig:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._spin)
         self._thread.start()
-        self.way = way
+        self.mode = mode
         self.ingest = self.open()
         self.front = self.camera(Image, '/a/image_raw')
         self.packed = self.camera(CompressedImage, '/b/image_raw/compressed')
 
     def open(self, page_locks: PageLocks | None = None) -> Ingest:
-        """Take images the rig's way."""
+        """Take images in the rig's mode."""
         node, cameras, warn = self.node, self.config.cameras, self.warnings.append
-        if self.way == 'plain':
+        if self.mode == 'plain':
             return PlainIngest(node, cameras, self.pipeline, warn)
-        direct = self.way == 'direct'
+        direct = self.mode == 'direct'
         return NativeIngest(
             node, cameras, self.pipeline, warn, BUFFERS, direct=direct, page_locks=page_locks
         )
@@ -139,11 +139,11 @@ class Rig:
 
 
 @contextmanager
-def open_rig(way: str) -> Iterator[Rig]:
+def open_rig(mode: str) -> Iterator[Rig]:
     """Open a rig in a context of its own."""
     context = Context()
     rclpy.init(context=context, domain_id=DOMAIN)
-    rig = Rig(way, context)
+    rig = Rig(mode, context)
     try:
         yield rig
     finally:

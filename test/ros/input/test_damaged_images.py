@@ -1,4 +1,4 @@
-"""Damaged images give their buffers back at once, whatever way they came in."""
+"""Damaged images give their buffers back at once, in every input mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way of taking images delivers the same frames and counts every message."""
+"""Every input mode delivers the same frames and counts every message."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_at_most_one_image_is_lost_to_messages_that_the_middleware_rejects(
         rig.until(lambda n=number: told(rig) == 1 + 2 * n)
         rig.until(lambda: rig.account().waiting + rig.account().in_flight == 0)
         rig.keeper.frames.clear()
-    refused = rig.account().dropped[DropReason.MALFORMED]  # where the way hands them to us
+    refused = rig.account().dropped[DropReason.MALFORMED]  # where the mode hands them to us
     assert refused + (rig.ingest.notes['a'].lost or 0) == pairs
     assert rig.account().published >= pairs
 
@@ -247,7 +247,7 @@ def test_the_plain_mode_is_chosen_and_reported_where_the_native_one_is_not_built
         rig.ingest.close()
         monkeypatch.setattr(native_ingest, 'load_native', missing)
         rig.ingest = ingest.open_ingest(rig.node, rig.config, rig.pipeline)
-        assert rig.ingest.way == rig.ingest.notes['a'].way == 'plain: not built here'
+        assert rig.ingest.mode == rig.ingest.notes['a'].mode == 'plain: not built here'
         rig.until(rig.front.get_subscription_count)
         rig.front.publish(image(1))
         rig.until(lambda: rig.account().published == 1)
@@ -267,7 +267,7 @@ def told(rig: Rig) -> int:
 def test_losses_are_reported_when_they_are_the_most() -> None:
     warnings: list[str] = []
     (camera,) = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']}).cameras
-    intake = Intake(camera, cast(FrameSink, None), warnings.append, 'way')
+    intake = Intake(camera, cast(FrameSink, None), warnings.append, 'mode')
     intake.lost(MANY - 1)
     assert not warnings
     for _ in range(3):

@@ -73,9 +73,9 @@ def run_alone(code: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize('way', ['direct', 'plain'])
-def test_the_process_survives_a_camera_that_cannot_be_subscribed(way: str) -> None:
-    *refusals, last = run_alone(REFUSED, way)
+@pytest.mark.parametrize('mode', ['direct', 'plain'])
+def test_the_process_survives_a_camera_that_cannot_be_subscribed(mode: str) -> None:
+    *refusals, last = run_alone(REFUSED, mode)
     assert last == 'survived'
     assert len(refusals) == 5
     assert all('b: /b/image_raw/compressed cannot be' in refusal for refusal in refusals)

@@ -81,7 +81,7 @@ def test_simulated_cameras_need_no_messages(tmp_path: Path) -> None:
         rig.ingest.close()
         config = Config.from_parameters(parameters)
         rig.ingest = open_ingest(rig.node, config, rig.pipeline)
-        assert rig.ingest.way == rig.ingest.notes['a'].way == 'simulated in this process'
+        assert rig.ingest.mode == rig.ingest.notes['a'].mode == 'simulated in this process'
         rig.until(lambda: rig.account('a').received > 10 and rig.account('b').received > 5)
         rig.until(lambda: {f.camera for f in list(rig.keeper.frames)} == {'a', 'b'})
         rig.ingest.close()
@@ -116,7 +116,7 @@ def test_a_bag_needs_no_messages(tmp_path: Path, lockstep: bool) -> None:
         rig.ingest.close()
         start = time.monotonic()
         rig.ingest = open_ingest(rig.node, Config.from_parameters(parameters), rig.pipeline)
-        assert rig.ingest.way == 'replayed in this process'
+        assert rig.ingest.mode == 'replayed in this process'
         rig.until(lambda: rig.account().received == len(sent))
         assert lockstep or time.monotonic() - start > 0.2, 'faster than it was recorded'
         rig.until(lambda: len(rig.keeper.frames) and rig.account().waiting == 0)
@@ -208,7 +208,7 @@ def test_a_flood_of_damaged_images_is_reported_at_powers_of_ten(rig: Rig) -> Non
 
 def test_a_flood_of_ever_new_problems_is_bounded(rig: Rig) -> None:
     warnings: list[str] = []
-    intake = Intake(configure({}).cameras[0], rig.pipeline, warnings.append, 'way')
+    intake = Intake(configure({}).cameras[0], rig.pipeline, warnings.append, 'mode')
     names = itertools.product('abcdefghij', repeat=3)
 
     def read(_: object, arrival: Arrival) -> Frame:

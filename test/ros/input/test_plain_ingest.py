@@ -1,4 +1,4 @@
-"""The way images come in through rclpy alone, on a simulated clock, and the node's last state."""
+"""Plain input mode on a simulated clock, and the node's last state."""
 
 from collections.abc import Iterator
 

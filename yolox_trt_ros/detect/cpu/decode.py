@@ -119,18 +119,18 @@ def decode_compressed(frame: Frame) -> np.ndarray:
     Raises:
         FrameError: ``undecodable``: damaged, truncated, or another size than its head says.
     """
-    way = _way(frame)
+    flags = _flags(frame)
     if frame.encoding == 'jpeg':
         jpeg = whole_jpeg(frame)
         data = with_tables(frame.data, jpeg)
         unended = jpeg.lacks_only_its_end
-        image = _decode_without_end(data, way) if unended else _decode(data, way)
+        image = _decode_without_end(data, flags) if unended else _decode(data, flags)
         if image is None and unended:
             raise _damaged(frame, NO_END)
     else:
         if frame.encoding == 'webp' and webp_size(frame.data) > len(frame.data):
             raise _damaged(frame, 'truncated')
-        image = _decode(frame.data, way)
+        image = _decode(frame.data, flags)
     if image is None or image.shape[:2] != (frame.height, frame.width):
         got = 'nothing' if image is None else f'{image.shape[1]}x{image.shape[0]}'
         raise FrameError(
@@ -146,7 +146,7 @@ def decode_compressed(frame: Frame) -> np.ndarray:
     return image
 
 
-def _way(frame: Frame) -> int:
+def _flags(frame: Frame) -> int:
     if not frame.content:
         return _COLOUR
     one = RAW[frame.content].bytes_per_pixel <= 2
@@ -182,14 +182,14 @@ def _damaged(frame: Frame, problem: str) -> FrameError:
     )
 
 
-def _decode(data: np.ndarray, way: int) -> np.ndarray | None:
+def _decode(data: np.ndarray, flags: int) -> np.ndarray | None:
     try:
-        return cv2.imdecode(data, way)
+        return cv2.imdecode(data, flags)
     except cv2.error:  # in place of None, depending on what is wrong
         return None
 
 
-def _decode_without_end(data: np.ndarray, way: int) -> np.ndarray | None:
+def _decode_without_end(data: np.ndarray, flags: int) -> np.ndarray | None:
     """Return the pixels of a JPEG without end marker, ``None`` if some of them are missing.
 
     OpenCV gives no image if data run out, and of a whole one nothing that follows changes a pixel.
@@ -197,7 +197,7 @@ def _decode_without_end(data: np.ndarray, way: int) -> np.ndarray | None:
     used = len(data.tobytes().rstrip(b'\0'))
     used += bool(used and data[used - 1] == 0xFF)  # and a zero, which makes it a byte of data
     data = data[:used]
-    image, *others = (_decode(np.concatenate((data, filler)), way) for filler in _FILLERS)
+    image, *others = (_decode(np.concatenate((data, filler)), flags) for filler in _FILLERS)
     if image is None or not all(
         other is not None and np.array_equal(image, other) for other in others
     ):

@@ -85,8 +85,8 @@ class CpuPreprocessor:
         image, channels = pixels(frame)
         box = Letterbox.fit(frame.height, frame.width, self._spec)
         average = self._spec.antialias and box.shrinks
-        way = cv2.INTER_AREA if average else cv2.INTER_LINEAR
-        small = cv2.resize(image, (box.width, box.height), interpolation=way)
+        interpolation = cv2.INTER_AREA if average else cv2.INTER_LINEAR
+        small = cv2.resize(image, (box.width, box.height), interpolation=interpolation)
         planes = cv2.split(small) if small.ndim == 3 else (small,)
         for channel, position in enumerate(self._order):
             inside = target[channel, : box.height, : box.width]

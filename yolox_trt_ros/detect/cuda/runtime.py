@@ -164,7 +164,7 @@ class CudaDevice:
     def __init__(self, index: int) -> None:
         self._cupy = require_cupy()
         self._runtime = runtime = self._cupy.cuda.runtime
-        self._page_locked, self._any_way = runtime.memoryTypeHost, runtime.memcpyDefault
+        self._page_locked, self._any_direction = runtime.memoryTypeHost, runtime.memcpyDefault
         count = runtime.getDeviceCount()
         if index >= count:
             raise ConfigError(
@@ -238,7 +238,7 @@ class CudaDevice:
 
     def upload(self, target: int, source: int, size: int, stream: Any) -> None:
         """Enqueue an asynchronous copy."""
-        self._runtime.memcpyAsync(target, source, size, self._any_way, stream.ptr)
+        self._runtime.memcpyAsync(target, source, size, self._any_direction, stream.ptr)
 
     def mark(self, stage: str) -> AbstractContextManager[Any]:
         """Return an NVTX range, or nothing where CuPy was built without NVTX."""

@@ -1,4 +1,4 @@
-"""Image topics into the pipeline, by the best way that this machine offers."""
+"""Choose the input mode of the cameras: native, plain, simulated or replayed."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
     if config.ingest == 'plain':
         room = pipeline if config.lockstep else None
         return PlainIngest(node, config.cameras, pipeline, logger.warning, room=room)
-    if config.lockstep:  # the native way passes images over when newer ones wait
-        way = 'plain: lockstep needs every image'
-        return PlainIngest(node, config.cameras, pipeline, logger.warning, way, room=pipeline)
+    if config.lockstep:  # native mode skips images when newer ones wait
+        mode = 'plain: lockstep needs every image'
+        return PlainIngest(node, config.cameras, pipeline, logger.warning, mode, room=pipeline)
     try:
         return NativeIngest(
             node,
@@ -51,8 +51,8 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
         )
     except MissingDependencyError as error:
         logger.warning(f'images come in through rclpy, at several times the CPU time: {error}')
-        way = f'plain: {error}'
-        return PlainIngest(node, config.cameras, pipeline, logger.warning, way)
+        mode = f'plain: {error}'
+        return PlainIngest(node, config.cameras, pipeline, logger.warning, mode)
 
 
 def _page_locks(config: Config, warn: Callable[[str], None]) -> PageLocks | None:

@@ -1,4 +1,4 @@
-"""What every way of taking images does with a message once it has it."""
+"""Turn messages into frames, counts and notes; what all input modes share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class IngestNotes:
     """What a camera's messages were like, beyond what the pipeline counts.
 
     Attributes:
-        way: how they are taken, for people.
+        mode: the input mode, for people.
         last_stamp_ns: header stamp of the newest frame, or None.
         published_stamp_ns: header stamp of the newest published result, or None.
         stamp_jumps: stamps earlier than the one before.
@@ -46,16 +46,16 @@ class IngestNotes:
         silence: why nothing comes, as long as nothing does; empty if nothing is known.
         warnings: what is wrong around the camera at this moment, for people.
         lost: messages of the camera's publisher that never reached this node; None where the
-            way of taking them does not say.
+            input mode does not count them.
         transit_ns: from the publisher's hand-over to its middleware until the newest frame was
             ready, by the system clocks of both machines; None where nobody knows.
         results: how results are written, for people.
         image_bytes: of the newest frame; 0: none came yet.
-        publisher: why the camera's publisher will lose images on their way here; empty if nothing
+        publisher: why the camera's publisher will lose images in transit; empty if nothing
             is known.
     """
 
-    way: str = ''
+    mode: str = ''
     last_stamp_ns: int | None = None
     published_stamp_ns: int | None = None
     stamp_jumps: int = 0
@@ -128,7 +128,7 @@ def wait_for_room(pipeline: PacedSink, camera: str, stop: threading.Event) -> bo
 class Ingest(Protocol):
     """Images of all cameras into the pipeline, from construction to ``close``."""
 
-    way: str
+    mode: str
     """How images are taken, for people."""
     notes: dict[str, IngestNotes]
     """By camera."""
@@ -145,14 +145,14 @@ class Intake:
         camera: whose messages these are.
         pipeline: takes the frames and counts what never became one.
         warn: logs a problem; called for the first, tenth, hundredth … one of a kind.
-        way: how messages are taken, for the notes.
+        mode: the input mode, for the notes.
     """
 
     def __init__(
-        self, camera: CameraConfig, pipeline: FrameSink, warn: Callable[[str], None], way: str
+        self, camera: CameraConfig, pipeline: FrameSink, warn: Callable[[str], None], mode: str
     ) -> None:
         self.name = camera.name
-        self.notes = IngestNotes(way)
+        self.notes = IngestNotes(mode)
         self._levels = camera.levels
         self._pipeline = pipeline
         self._warn = warn

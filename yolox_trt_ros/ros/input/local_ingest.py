@@ -1,4 +1,4 @@
-"""Simulated cameras inside the node's process: frames without messages."""
+"""Input mode of simulated cameras inside the node: frames without messages."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class LocalIngest:
         StoppedError: the pipeline was stopped while pictures were rendered or read ahead.
     """
 
-    way = 'simulated in this process'
+    mode = 'simulated in this process'
 
     def __init__(self, node: Node, config: Config, pipeline: PacedSink) -> None:
         self._clock = node.get_clock()
         self._logger = node.get_logger()
         self._pipeline = pipeline
         self._intakes = {
-            c.name: Intake(c, pipeline, self._logger.warning, self.way) for c in config.cameras
+            c.name: Intake(c, pipeline, self._logger.warning, self.mode) for c in config.cameras
         }
         self.notes = {name: intake.notes for name, intake in self._intakes.items()}
         self._stop = threading.Event()

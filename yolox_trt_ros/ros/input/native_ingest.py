@@ -1,4 +1,4 @@
-"""Images through this package's own C++: two copies on their way in, none of them in Python.
+"""Native input mode: images through this package's own C++, with two copies, none in Python.
 
 The first copy is the middleware's, out of its transport; the second goes straight into a buffer
 of the camera's ring, which a frame's ``data`` is a view on. One thread takes the messages of all
@@ -72,10 +72,10 @@ class NativeIngest:
         middleware = get_rmw_implementation_identifier()
         self._direct = middleware in DIRECT_MIDDLEWARES if direct is None else direct
         self._taken = f'native, {"direct" if self._direct else "serialised"} ({middleware})'
-        self.way = f'{self._taken}, pinned' if page_locks else self._taken
+        self.mode = f'{self._taken}, pinned' if page_locks else self._taken
         self._node = node
         self._warn = warn
-        self._intakes = [Intake(camera, pipeline, warn, self.way) for camera in cameras]
+        self._intakes = [Intake(camera, pipeline, warn, self.mode) for camera in cameras]
         self._readers = [NATIVE_READERS[camera.transport] for camera in cameras]
         self.notes = {intake.name: intake.notes for intake in self._intakes}
         self._page_locks = page_locks
@@ -146,9 +146,9 @@ class NativeIngest:
             self._page_locks.lock(address, size)
         except Exception as error:
             self._tell(f'images are not in pinned memory: {error}')
-            self.way = f'{self._taken}, not pinned: {error}'
+            self.mode = f'{self._taken}, not pinned: {error}'
             for notes in self.notes.values():
-                notes.way = self.way
+                notes.mode = self.mode
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Images through rclpy: works with every middleware, and on every Python."""
+"""Plain input mode: images through rclpy, with every middleware and on every Python."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PlainIngest:
         cameras: what to subscribe to.
         pipeline: takes the frames and counts what never became one.
         warn: logs a problem.
-        way: what the notes say.
+        mode: what the notes say.
         room: the pipeline again, in lockstep: while it has no room for a camera's image, none is
             taken from the middleware, and the executor goes on with everything else.
     """
@@ -40,12 +40,12 @@ class PlainIngest:
         cameras: tuple[CameraConfig, ...],
         pipeline: FrameSink,
         warn: Callable[[str], None],
-        way: str = 'plain',
+        mode: str = 'plain',
         *,
         room: PacedSink | None = None,
     ) -> None:
-        self.way = way
-        intakes = [Intake(camera, pipeline, warn, way) for camera in cameras]
+        self.mode = mode
+        intakes = [Intake(camera, pipeline, warn, mode) for camera in cameras]
         self.notes = {intake.name: intake.notes for intake in intakes}
         with ExitStack() as undo:
             if room:

@@ -1,4 +1,4 @@
-"""What is known of the way that a camera's images take: whether Fast DDS can carry them here."""
+"""Check whether Fast DDS can carry a camera's images from its publisher to here."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PublisherWatch:
 
 
 def why_lossy(name: str, publisher: bytes, own: bytes, size: int) -> str:
-    """Return why a publisher's images will be lost on their way here; '' if nothing is known.
+    """Return why a publisher's images will be lost in transit; '' if nothing is known.
 
     Args:
         name: of the publisher's node.

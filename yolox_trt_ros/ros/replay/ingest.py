@@ -1,4 +1,4 @@
-"""A recorded drive inside the node's process: frames without messages."""
+"""Input mode of a recorded drive inside the node: frames without messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReplayIngest:
         BagError: it cannot be read, or lacks the images of a camera.
     """
 
-    way = 'replayed in this process'
+    mode = 'replayed in this process'
 
     def __init__(self, node: Node, config: Config, pipeline: PacedSink) -> None:
         if not config.bag:
@@ -49,7 +49,7 @@ class ReplayIngest:
         topics = {p.camera: p.recorded.name for p in played if p.camera}
         self._cameras = {
             topics[camera.name]: (
-                Intake(camera, pipeline, self._logger.warning, self.way),
+                Intake(camera, pipeline, self._logger.warning, self.mode),
                 READERS[camera.transport],
             )
             for camera in config.cameras
