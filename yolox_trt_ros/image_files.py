@@ -26,6 +26,9 @@ except ImportError as error:
 
 MOST_BYTES = 1 << 30
 
+SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+"""Names of the files in a folder that are taken for images."""
+
 
 def read_image(file: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """Return an image file's pixels, uint8 (height, width, 3) BGR.

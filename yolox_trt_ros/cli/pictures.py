@@ -21,10 +21,9 @@ from yolox_trt_ros.core.model import InputSpec
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
-from yolox_trt_ros.image_files import read_image
+from yolox_trt_ros.image_files import SUFFIXES, read_image
 
 Item = TypeVar('Item')
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,12 @@ from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.transports import TRANSPORTS
-from yolox_trt_ros.image_files import read_image
+from yolox_trt_ros.image_files import SUFFIXES, read_image
 from yolox_trt_ros.sim.world_source import WorldSource
 
 WORLD = 'world'
 """The value of a ``source`` parameter that means the rendered street, not a path."""
 
-IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 
 
@@ -66,9 +65,9 @@ class FolderSource:
     def __init__(self, folder: Path, start: float = 0.0) -> None:
         if not folder.is_dir():
             raise ConfigError(f'{folder}: expected a folder of images, there is no such folder')
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGES)
+        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
         if not files:
-            raise ConfigError(f'{folder}: no image in this folder ({", ".join(IMAGES)})')
+            raise ConfigError(f'{folder}: no image in this folder ({", ".join(SUFFIXES)})')
         self.count = len(files)
         first = int(start * self.count) % self.count
         self._files = files[first:] + files[:first]
