@@ -30,7 +30,8 @@ from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.node_process import NodeProcess
-from yolox_trt_ros.ros.output.publishers import CameraOutput, TemplateOutput, TypedOutput
+from yolox_trt_ros.ros.output.messages import detection_array
+from yolox_trt_ros.ros.output.publishers import Output, TemplateOutput, TypedOutput
 
 CAMERAS = tuple(f'cam{i}' for i in range(8))
 RECEIVER = 'benchmarks.support.edge_receiver'
@@ -58,7 +59,7 @@ FIELDS = {
 takes the frame; the age begins at the image's stamp, and the camera's own time is in it.
 """
 
-OUTPUTS: tuple[type[CameraOutput], ...] = (TypedOutput, TemplateOutput)
+OUTPUTS: tuple[type[Output], ...] = (TypedOutput, TemplateOutput)
 PACES = {'warm': 0.0, 'paced': 0.005}
 """Seconds between two results; after a pause caches and branch predictors are cold."""
 
@@ -278,22 +279,22 @@ def publication(count: int) -> dict[str, Any]:
         random.integers(0, 80, count).astype(np.int32),
     )
     frame = Frame('c', 0, 10**18, 0, 'front_optical_frame', 'mono8', 1, 1, 1, np.zeros(1, np.uint8))
-    class_ids = [str(i) for i in range(80)]
     context = rclpy.Context()
     rclpy.init(context=context)
     node = Node('edge_publisher', context=context)
-    outputs = [output(node, output.way, class_ids) for output in OUTPUTS]
+    message = detection_array([str(i) for i in range(80)])
+    outputs = [output(node, 'detections', output.encoder, message) for output in OUTPUTS]
     command = [sys.executable, '-m', RECEIVER, '--mode', 'listen', '--seconds', '600']
     listener = children.start(command, stdout=subprocess.DEVNULL, start_new_session=True)
     result: dict[str, Any] = {'detections': count}
     try:
         _wait(lambda: all(output.heard for output in outputs))
         for output in outputs:
-            output.detections(frame, found)  # makes its templates
+            output.publish(frame, found)  # makes its templates
         for output in outputs:
             for name, pause_s in PACES.items():
-                times = _times(partial(output.detections, frame, found), pause_s)
-                result[f'{output.way}_{name}_us'] = median(times) * 1e6
+                times = _times(partial(output.publish, frame, found), pause_s)
+                result[f'{output.encoder}_{name}_us'] = median(times) * 1e6
     finally:
         children.stop(listener)
         node.destroy_node()

@@ -2,7 +2,10 @@
 
 #include "box_writer.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -13,47 +16,91 @@ namespace
 
 /// Elements are aligned to eight bytes at most.
 constexpr size_t kPhases = 8;
+constexpr auto kQuantities = static_cast<size_t>(Quantity::kCount);
+constexpr std::array<const char *, kQuantities> kNames{
+  "seconds", "nanoseconds", "score", "center_x", "center_y", "width", "height", "left", "top",
+  "right", "bottom"};
+
+/// One value of each quantity.
+using Values = std::array<double, kQuantities>;
 
 uint64_t key(int32_t class_id, size_t phase)
 {
   return static_cast<uint32_t>(class_id) * kPhases + phase;
 }
 
-template<typename Number>
-void put(uint8_t * element, uint32_t place, Number number)
+template<typename Value>
+void put(uint8_t * bytes, uint32_t place, Value value)
 {
-  std::memcpy(element + place, &number, sizeof(number));
+  std::memcpy(bytes + place, &value, sizeof(value));
+}
+
+/// Rounds towards zero as Python's int() does; what has no place in 32 bits, at their limits.
+uint32_t whole(double value)
+{
+  constexpr double low = std::numeric_limits<int32_t>::min();
+  constexpr double high = std::numeric_limits<uint32_t>::max();
+  return static_cast<uint32_t>(static_cast<int64_t>(std::min(std::max(low, value), high)));
+}
+
+void fill(uint8_t * bytes, const std::vector<Number> & numbers, const Values & values)
+{
+  for (const auto & [place, quantity, code] : numbers) {
+    const double value = values[static_cast<size_t>(quantity)];
+    if (code == 'd') {
+      put(bytes, place, value);
+    } else if (code == 'f') {
+      put(bytes, place, static_cast<float>(value));
+    } else {
+      put(bytes, place, whole(value));
+    }
+  }
+}
+
+/// Sees to it that all numbers of a template can be written.
+void check(const Template & made)
+{
+  for (const auto & number : made.numbers) {
+    if (std::string("dfiI").find(number.code) == std::string::npos) {
+      throw std::invalid_argument("expected a number of type d, f, i or I");
+    }
+    const size_t size = number.code == 'd' ? sizeof(double) : sizeof(uint32_t);
+    if (number.place + size > made.bytes.size()) {
+      throw std::out_of_range("a number lies behind the end of its template");
+    }
+  }
 }
 
 }  // namespace
 
+Quantity quantity_of(const std::string & name)
+{
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) {
+    throw std::invalid_argument("no quantity is called \"" + name + "\"");
+  }
+  return static_cast<Quantity>(found - kNames.begin());
+}
+
 BoxWriter::BoxWriter(ArrayTemplate front)
 : front_(std::move(front))
 {
-  if (front_.encapsulation > front_.bytes.size()) {
-    throw std::out_of_range("the array's template is shorter than its encapsulation");
+  const size_t size = front_.head.bytes.size();
+  if (front_.encapsulation > size || front_.count + sizeof(uint32_t) > size) {
+    throw std::out_of_range("the array's template is shorter than its count of elements");
   }
-  for (const auto place : front_.places) {
-    if (place + sizeof(uint32_t) > front_.bytes.size()) {
-      throw std::out_of_range("a number lies behind the end of the array's template");
-    }
-  }
+  check(front_.head);
 }
 
-void BoxWriter::learn(int32_t class_id, size_t phase, BoxTemplate made)
+void BoxWriter::learn(int32_t class_id, size_t phase, Template made)
 {
-  for (size_t i = 0; i < made.places.size(); ++i) {
-    const size_t size = i < 2 ? sizeof(int32_t) : sizeof(double);
-    if (made.places[i] + size > made.bytes.size()) {
-      throw std::out_of_range("a number lies behind the end of its template");
-    }
-  }
+  check(made);
   templates_.insert_or_assign(key(class_id, phase), std::move(made));
 }
 
 size_t BoxWriter::arrange(const Boxes & boxes, size_t & phase)
 {
-  const size_t begin = front_.bytes.size() - front_.encapsulation;
+  const size_t begin = front_.head.bytes.size() - front_.encapsulation;
   chosen_.clear();
   size_ = 0;
   for (size_t i = 0; i < boxes.count; ++i) {
@@ -74,26 +121,24 @@ size_t BoxWriter::write(
   if (const size_t known = arrange(boxes, phase); known < boxes.count) {
     return known;
   }
-  message_.resize(front_.bytes.size() + size_);
+  const auto & head = front_.head;
+  message_.resize(head.bytes.size() + size_);
   uint8_t * to = message_.data();
-  std::memcpy(to, front_.bytes.data(), front_.bytes.size());
-  put(to, front_.places[0], seconds);
-  put(to, front_.places[1], nanoseconds);
-  put(to, front_.places[2], static_cast<uint32_t>(boxes.count));
-  to += front_.bytes.size();
+  Values values{static_cast<double>(seconds), static_cast<double>(nanoseconds)};
+  std::memcpy(to, head.bytes.data(), head.bytes.size());
+  fill(to, head.numbers, values);
+  put(to, front_.count, static_cast<uint32_t>(boxes.count));
+  to += head.bytes.size();
   for (size_t i = 0; i < chosen_.size(); ++i) {
-    const auto & [bytes, places] = *chosen_[i];
     // Computed as the typed message's numbers are: in double precision.
     const double left = boxes.xyxy[4 * i], top = boxes.xyxy[4 * i + 1];
     const double right = boxes.xyxy[4 * i + 2], bottom = boxes.xyxy[4 * i + 3];
+    values = {
+      values[0], values[1], boxes.score[i], (left + right) / 2, (top + bottom) / 2, right - left,
+      bottom - top, left, top, right, bottom};
+    const auto & [bytes, numbers] = *chosen_[i];
     std::memcpy(to, bytes.data(), bytes.size());
-    put(to, places[0], seconds);
-    put(to, places[1], nanoseconds);
-    put(to, places[2], static_cast<double>(boxes.score[i]));
-    put(to, places[3], (left + right) / 2);
-    put(to, places[4], (top + bottom) / 2);
-    put(to, places[5], right - left);
-    put(to, places[6], bottom - top);
+    fill(to, numbers, values);
     to += bytes.size();
   }
   return boxes.count;

@@ -3,7 +3,6 @@
 #ifndef YOLOX_TRT_ROS__BOX_WRITER_HPP_
 #define YOLOX_TRT_ROS__BOX_WRITER_HPP_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -13,12 +12,32 @@
 namespace yolox_trt_ros
 {
 
-/// The bytes of one detection of a class, padding in front included.
-struct BoxTemplate
+/// What a number of a message is of an image or of a detection.
+enum class Quantity : uint8_t
+{
+  kSeconds, kNanoseconds, kScore, kCenterX, kCenterY, kWidth, kHeight, kLeft, kTop, kRight, kBottom,
+  kCount
+};
+
+/// Returns the quantity of a name such as "center_x".
+/**
+ * \throws std::invalid_argument there is none.
+ */
+Quantity quantity_of(const std::string & name);
+
+/// A number in a template: where it is, what it is, and its type as Python's struct names it.
+struct Number
+{
+  uint32_t place;
+  Quantity quantity;
+  char code;
+};
+
+/// Bytes of a message, padding in front included, and the numbers to replace in them.
+struct Template
 {
   std::string bytes;
-  /// Where in them the stamp's two numbers are, then score, centre x and y, width and height.
-  std::array<uint32_t, 7> places;
+  std::vector<Number> numbers;
 };
 
 /// Boxes as they lie in a struct of arrays.
@@ -34,11 +53,11 @@ struct Boxes
 /// What stands before the elements of an array.
 struct ArrayTemplate
 {
-  std::string bytes;
+  Template head;
   /// How many of the bytes stand before the body, from which alignment is counted.
   size_t encapsulation;
-  /// Where in the bytes the stamp's two numbers are, then the count of elements.
-  std::array<uint32_t, 3> places;
+  /// Where in the bytes the count of elements is.
+  uint32_t count;
 };
 
 /// Writes serialised arrays of detections from templates, each into the memory of the one before.
@@ -50,9 +69,10 @@ class BoxWriter
 {
 public:
   /// \throws std::out_of_range a number lies behind the end of the template.
+  /// \throws std::invalid_argument a number is of a type that is not supported.
   explicit BoxWriter(ArrayTemplate front);
 
-  void learn(int32_t class_id, size_t phase, BoxTemplate made);
+  void learn(int32_t class_id, size_t phase, Template made);
 
   /// Writes a message.
   /**
@@ -69,8 +89,8 @@ private:
   size_t arrange(const Boxes & boxes, size_t & phase);
 
   ArrayTemplate front_;
-  std::unordered_map<uint64_t, BoxTemplate> templates_;
-  std::vector<const BoxTemplate *> chosen_;
+  std::unordered_map<uint64_t, Template> templates_;
+  std::vector<const Template *> chosen_;
   size_t size_ = 0;
   std::vector<uint8_t> message_;
 };

@@ -4,12 +4,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "box_writer.hpp"
 #include "rcl/error_handling.h"
@@ -56,6 +57,17 @@ void publish(const rcl_publisher_t * publisher, uint8_t * bytes, size_t size)
 }
 
 using Missing = std::pair<int32_t, size_t>;
+/// Place, quantity and type of each number.
+using Numbers = std::vector<std::tuple<uint32_t, std::string, char>>;
+
+Template made_of(const std::string & bytes, const Numbers & numbers)
+{
+  Template made{bytes, {}};
+  for (const auto & [place, quantity, code] : numbers) {
+    made.numbers.push_back({place, quantity_of(quantity), code});
+  }
+  return made;
+}
 
 /// Writes a message; if a template is missing, returns its class and phase.
 std::optional<Missing> write(
@@ -75,10 +87,11 @@ std::optional<Missing> write(
   return std::nullopt;
 }
 
-py::bytes message(BoxWriter & writer)
+/// A view that is good until the next message is written.
+py::buffer_info message(BoxWriter & writer)
 {
-  const auto & bytes = writer.message();
-  return py::bytes(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+  auto & bytes = writer.message();
+  return {bytes.data(), static_cast<py::ssize_t>(bytes.size()), true};
 }
 
 }  // namespace
@@ -87,33 +100,29 @@ py::bytes message(BoxWriter & writer)
 void bind_results(py::module_ & m)
 {
   py::class_<BoxWriter>(
-    m, "BoxWriter",
-    "Writes serialised arrays of detections from templates. Not for two threads at a time.")
+    m, "BoxWriter", py::buffer_protocol(),
+    "Writes serialised arrays of detections from templates; as a buffer, what was written last. "
+    "Not for two threads at a time.")
+  .def_buffer(message)
   .def(
     py::init(
-      [](const std::string & front, size_t encapsulation, const std::array<uint32_t, 3> & places) {
-        return std::make_unique<BoxWriter>(ArrayTemplate{front, encapsulation, places});
+      [](
+        const std::string & front, const Numbers & numbers, size_t encapsulation, uint32_t count) {
+        return std::make_unique<BoxWriter>(
+          ArrayTemplate{made_of(front, numbers), encapsulation, count});
       }),
-    py::arg("front").noconvert(), py::arg("encapsulation"), py::arg("places"))
+    py::arg("front").noconvert(), py::arg("numbers"), py::arg("encapsulation"), py::arg("count"))
   .def(
     "learn",
     [](BoxWriter & self, int32_t class_id, size_t phase, const std::string & element,
-    const std::array<uint32_t, 7> & places) {
-      self.learn(class_id, phase, {element, places});
+    const Numbers & numbers) {
+      self.learn(class_id, phase, made_of(element, numbers));
     },
-    py::arg("class_id"), py::arg("phase"), py::arg("element").noconvert(), py::arg("places"))
+    py::arg("class_id"), py::arg("phase"), py::arg("element").noconvert(), py::arg("numbers"))
   .def(
     "write", write, py::arg("seconds"), py::arg("nanoseconds"), py::arg("xyxy"), py::arg("score"),
     py::arg("class_id"),
-    "Write a message; or return class and phase of a template that is to be learnt first.")
-  .def("message", message, "Return a copy of what was written last.")
-  .def(
-    "publish",
-    [](BoxWriter & self, uintptr_t publisher) {
-      auto & bytes = self.message();
-      publish(reinterpret_cast<const rcl_publisher_t *>(publisher), bytes.data(), bytes.size());
-    },
-    py::arg("publisher"), "Publish what was written last, from where it was written.");
+    "Write a message; or return class and phase of a template that is to be learnt first.");
 
   m.def(
     "wanted",

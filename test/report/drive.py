@@ -15,7 +15,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency, CameraStatus, LaneStatus, PipelineStatus
-from yolox_trt_ros.ros.output.messages import detections_message, latency_message, time_message
+from yolox_trt_ros.ros.output.messages import LATENCY, detections_message, time_message
 
 T0 = 1_700_000_000 * 10**9
 MS, SECOND = 10**6, 10**9
@@ -34,7 +34,7 @@ def latency(camera: str, stamp_ns: int, infer_ms: int, lane: str = 'gpu') -> Cam
     """Return 2 ms in the queue, ``infer_ms`` of inference, 1 ms in every other stage."""
     steps = np.cumsum([0, 2, 1, 1, infer_ms, 1, 1]) * MS
     trace = FrameTrace(camera, 0, lane, 1, 0, *map(int, steps))
-    return latency_message(frame(camera, stamp_ns), trace, stamp_ns + int(steps[-1]) + 5 * MS)
+    return LATENCY.build(frame(camera, stamp_ns), trace, stamp_ns + int(steps[-1]) + 5 * MS)
 
 
 def found(camera: str, stamp_ns: int, *rows: tuple[Any, ...]) -> Detection2DArray:

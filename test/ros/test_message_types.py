@@ -10,7 +10,8 @@ from sensor_msgs.msg import Image
 
 from yolox_trt_ros.bags.reader import Topic
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError
-from yolox_trt_ros.ros.replay.topics import MOST_DEPTH, message_class, recorded_qos
+from yolox_trt_ros.ros.message_types import message_class
+from yolox_trt_ros.ros.replay.topics import MOST_DEPTH, recorded_qos
 
 
 def test_a_module_of_the_name_of_a_type_is_not_imported(

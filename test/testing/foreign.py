@@ -89,7 +89,7 @@ def made(msgtype: str, **fields: Any) -> bytes:
     """Return a serialised message of a type that only its header and little else matters of."""
     from rclpy.serialization import serialize_message
 
-    from yolox_trt_ros.ros.replay.topics import message_class
+    from yolox_trt_ros.ros.message_types import message_class
 
     return bytes(serialize_message(message_class(msgtype)(**fields)))
 

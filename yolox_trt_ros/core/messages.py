@@ -13,6 +13,18 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.printing import one_line, shown
 
+SECOND_NS = 1_000_000_000
+
+
+def nanoseconds_of(seconds: int, rest: int) -> int:
+    """Return a stamp of ROS, seconds and nanoseconds, as nanoseconds."""
+    return int(seconds) * SECOND_NS + int(rest)
+
+
+def seconds_and_rest(ns: int) -> tuple[int, int]:
+    """Return nanoseconds as a stamp of ROS has them: seconds, and nanoseconds of 0 or more."""
+    return divmod(ns, SECOND_NS)
+
 
 def header_stamp_ns(cdr: bytes) -> int:
     """Return the header stamp of a serialised message whose first member is the header.
@@ -23,7 +35,7 @@ def header_stamp_ns(cdr: bytes) -> int:
     if len(cdr) < 12:
         return -1
     seconds, nanoseconds = struct.unpack_from('<iI' if cdr[1] & 1 else '>iI', cdr, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return nanoseconds_of(seconds, nanoseconds)
 
 
 LARGEST_CLASS = 2**31 - 1
@@ -58,7 +70,7 @@ def stamp_ns_of(message: Any) -> int:
     """
     with fields_of('std_msgs/Header'):
         stamp = message.header.stamp
-        return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+        return nanoseconds_of(stamp.sec, stamp.nanosec)
 
 
 def names_of(message: Any) -> dict[int, str]:

@@ -1,6 +1,8 @@
-"""Names of topics as ROS resolves them."""
+"""Names of topics as ROS resolves them, and the topics that a detector publishes."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 
 def absolute(topic: str, node: str) -> str:
@@ -15,3 +17,44 @@ def absolute(topic: str, node: str) -> str:
     if topic.startswith('~'):
         return f'{node}/{topic.lstrip("~/")}'
     return f'{node.rpartition("/")[0]}/{topic}'
+
+
+@dataclass(frozen=True, slots=True)
+class ResultTopic:
+    """A topic that a detector publishes.
+
+    Attributes:
+        type: of its messages, such as ``std_msgs/msg/Header``.
+        pattern: its name as the detector gives it; with ``{camera}`` there is one per camera.
+        latched: whether those who subscribe later get the last message.
+    """
+
+    type: str
+    pattern: str
+    latched: bool = False
+
+    @property
+    def per_camera(self) -> bool:
+        """Whether each camera has a topic of its own."""
+        return '{camera}' in self.pattern
+
+    def of(self, detector: str, camera: str = '') -> str:
+        """Return the topic's name, for a detector of this fully qualified name."""
+        return absolute(self.pattern.replace('{camera}', camera), detector)
+
+
+RESULTS = {
+    'detections': ResultTopic('vision_msgs/msg/Detection2DArray', '~/{camera}/detections'),
+    'latency': ResultTopic('yolox_trt_ros/msg/CameraLatency', '~/{camera}/latency'),
+    'status': ResultTopic('yolox_trt_ros/msg/PipelineStatus', '~/status'),
+    'diagnostics': ResultTopic('diagnostic_msgs/msg/DiagnosticArray', '/diagnostics'),
+    'vision_info': ResultTopic('vision_msgs/msg/VisionInfo', '~/vision_info', latched=True),
+    'label_info': ResultTopic('vision_msgs/msg/LabelInfo', '~/label_info', latched=True),
+}
+"""What the detector publishes; who subscribes, records or replays takes types from here."""
+
+BESIDE_IMAGES = {
+    'ground_truth': 'vision_msgs/msg/Detection2DArray',
+    'camera_info': 'sensor_msgs/msg/CameraInfo',
+}
+"""Types of what is published beside a camera's images."""

@@ -94,7 +94,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
             return FAILURE
         self._notes = ingest.notes
         for notes in self._notes.values():
-            notes.results = self._results.way
+            notes.results = self._results.encoder
         self._camera_watch = (
             CameraWatch(self, self._config, self.get_logger().warning)
             if self._config.ingest in ('auto', 'plain')
@@ -104,7 +104,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         count = len(self._config.cameras)
         self.get_logger().info(
             f'active: {count} camera{"s" * (count > 1)}; images come in {ingest.mode}, '
-            f'results go out as {self._results.way}'
+            f'results go out as {self._results.encoder}'
         )
         return super().on_activate(state)
 

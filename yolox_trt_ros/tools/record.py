@@ -24,11 +24,11 @@ from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, ConfigError
 from yolox_trt_ros.core.interruption import INTERRUPTED, held_back
-from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.core.topics import BESIDE_IMAGES, RESULTS, ResultTopic, absolute
 from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
-from yolox_trt_ros.ros.replay.recorder import Recorder, Wanted
+from yolox_trt_ros.ros.replay.recorder import DEPTH, Recorder, Wanted
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 LOOK_S = 1.0
@@ -108,32 +108,30 @@ def _record(
 
 def wanted_topics(config: Config, detector: str, images: bool) -> list[Wanted]:
     """Return what is recorded of a vehicle."""
-    topics = [
-        Wanted(f'{detector}/status', 'yolox_trt_ros/msg/PipelineStatus'),
-        Wanted('/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray'),
-        Wanted(f'{detector}/vision_info', 'vision_msgs/msg/VisionInfo', _LATCHED),
-        Wanted(f'{detector}/label_info', 'vision_msgs/msg/LabelInfo', _LATCHED),
+    topics = [_result(result, detector) for result in RESULTS.values() if not result.per_camera]
+    topics += [
         Wanted('/tf', 'tf2_msgs/msg/TFMessage'),
         Wanted('/tf_static', 'tf2_msgs/msg/TFMessage', _LATCHED),
     ]
     for camera in config.cameras:
-        base = f'{detector}/{camera.name}'
-        truth, info = (
-            absolute(camera.sibling_topic(name), detector)
-            for name in ('ground_truth', 'camera_info')
-        )
         topics += [
-            Wanted(f'{base}/detections', 'vision_msgs/msg/Detection2DArray'),
-            Wanted(f'{base}/latency', 'yolox_trt_ros/msg/CameraLatency'),
-            Wanted(truth, 'vision_msgs/msg/Detection2DArray', _BEST_EFFORT),
-            Wanted(info, 'sensor_msgs/msg/CameraInfo', _BEST_EFFORT),
+            _result(result, detector, camera.name)
+            for result in RESULTS.values()
+            if result.per_camera
         ]
+        for name, kind in BESIDE_IMAGES.items():
+            topic = absolute(camera.sibling_topic(name), detector)
+            topics.append(Wanted(topic, kind, _BEST_EFFORT))
         if images:
             qos = QoSProfile(depth=camera.depth, reliability=ReliabilityPolicy.BEST_EFFORT)
             topic = absolute(camera.image_topic, detector)
             topics.append(Wanted(topic, TRANSPORTS[camera.transport].type_name, qos))
     # Cameras of one namespace share their camera_info.
     return list({topic.name: topic for topic in topics}.values())
+
+
+def _result(result: ResultTopic, detector: str, camera: str = '') -> Wanted:
+    return Wanted(result.of(detector, camera), result.type, _LATCHED if result.latched else DEPTH)
 
 
 def _watch(recorder: Recorder, end: float, keep_free_mb: float, console: Console) -> bool:

@@ -58,7 +58,7 @@ def main() -> None:
     expected = detections_message(FRAME, FOUND, ['0', '1'])
     told = {
         'from': vision_msgs.__file__,
-        'way': results.way,
+        'encoder': results.encoder,
         'scores': [item.results[0].hypothesis.score for item in message.detections],
         'same': message == expected,
         'same bytes': heard[0] == serialize_into(expected, 0),

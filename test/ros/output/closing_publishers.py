@@ -14,6 +14,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.ros.output.messages import detection_array
 from yolox_trt_ros.ros.output.publishers import TemplateOutput
 
 BOXES = 200
@@ -31,7 +32,7 @@ def main() -> int:
     refused = 0
     for number in range(ROUNDS):
         node.create_subscription(Detection2DArray, '~/a/detections', lambda _: None, 1)
-        output = TemplateOutput(node, 'a', ['car'])
+        output = TemplateOutput(node, 'detections', 'a', detection_array(['car']))
         while not output.heard:
             time.sleep(0.001)
         published = threading.Event()
@@ -40,7 +41,7 @@ def main() -> int:
             nonlocal refused
             while True:
                 try:
-                    output.detections(frame, found)
+                    output.publish(frame, found)
                 except Exception:
                     refused += 1
                     return

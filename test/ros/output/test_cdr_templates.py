@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,17 @@ from yolox_trt_ros.ros.output import cdr_templates
 from yolox_trt_ros.ros.output.cdr_templates import (
     FRAME_IDS,
     SHAPES,
-    DetectionsWriter,
-    LatencyWriter,
+    FoundWriter,
     TemplateError,
+    TraceWriter,
     check,
 )
-from yolox_trt_ros.ros.output.messages import detections_message, latency_message
+from yolox_trt_ros.ros.output.messages import LATENCY, detection_array, detections_message
 from yolox_trt_ros.ros.output.publishers import TemplateOutput
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASS_IDS = ['', '0', 'car', 'trück', 'a' * 37, 'traffic light']
+DETECTIONS = detection_array(CLASS_IDS)
 
 names = st.text(st.characters(exclude_characters='\0', exclude_categories=['Cs']), max_size=20)
 stamps = st.integers(-(2**31) * 10**9, 2**31 * 10**9 - 1)
@@ -143,10 +145,10 @@ def padding(store: Any, name: str, cdr: bytes) -> list[bool]:
 @settings(max_examples=150, deadline=None)
 @given(messages=st.lists(st.tuples(frames, detections()), min_size=1, max_size=4))
 def test_detections(rosbags: Any, messages: list[tuple[Frame, Detections]]) -> None:
-    writer = DetectionsWriter(CLASS_IDS)
+    writer = FoundWriter(DETECTIONS)
     for image, found in messages:
         expected = detections_message(image, found, CLASS_IDS)
-        written = writer.write(image, found).message()
+        written = bytes(writer.write(image, found))
         assert deserialize_message(written, Detection2DArray) == expected
         same_bytes(rosbags, written, expected)
 
@@ -169,11 +171,11 @@ def test_latency(
     times: list[int],
     now_ns: int,
 ) -> None:
-    writer = LatencyWriter()
+    writer = TraceWriter(LATENCY)
     for i in range(2):  # as a new template, and as one that is used again
         batch_size, drops = counts[0] * i, counts[1] * i
         trace = FrameTrace(camera, 1, lane, batch_size, drops, *times)
-        expected = latency_message(image, trace, now_ns + i)
+        expected = LATENCY.build(image, trace, now_ns + i)
         written = bytes(writer.write(image, trace, now_ns + i))
         assert deserialize_message(written, CameraLatency) == expected
         same_bytes(rosbags, written, expected)
@@ -186,15 +188,16 @@ def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
     node = Node('results', context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    output = TemplateOutput(node, 'a', CLASS_IDS)
-    output.detections(frame(0, ''), Detections.empty())  # nobody listens: nothing happens
+    output = TemplateOutput(node, 'detections', 'a', DETECTIONS)
+    traces = TemplateOutput(node, 'latency', 'a', LATENCY)
+    output.publish(frame(0, ''), Detections.empty())  # nobody listens: nothing happens
     heard: dict[type, list[bytes]] = {Detection2DArray: [], CameraLatency: []}
     for kind, name in ((Detection2DArray, 'detections'), (CameraLatency, 'latency')):
         node.create_subscription(kind, f'~/a/{name}', heard[kind].append, 10, raw=True)
     expected: dict[type, list[Any]] = {Detection2DArray: [], CameraLatency: []}
     random = np.random.default_rng(0)
     try:
-        wait_until(executor, lambda: output.heard and output._latency.get_subscription_count())
+        wait_until(executor, lambda: output.heard and traces.heard)
         for n in (3, 200, 0, 7):
             image = frame(n, 'f' * n)
             found = Detections(
@@ -203,10 +206,10 @@ def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
                 random.integers(0, len(CLASS_IDS), n).astype(np.int32),
             )
             trace = FrameTrace('a', n, 'gpu', 1, 0, *range(n, n + 7))
-            output.detections(image, found)
-            output.latency(image, trace, n)
+            output.publish(image, found)
+            traces.publish(image, trace, n)
             expected[Detection2DArray].append(detections_message(image, found, CLASS_IDS))
-            expected[CameraLatency].append(latency_message(image, trace, n))
+            expected[CameraLatency].append(LATENCY.build(image, trace, n))
         wait_until(executor, lambda: all(len(some) == 4 for some in heard.values()))
         for kind, messages in expected.items():
             assert [deserialize_message(cdr, kind) for cdr in heard[kind]] == messages
@@ -216,9 +219,10 @@ def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
             load_native().publish(0, b'1234')
         output.close()
         with pytest.raises(RuntimeError, match='does not tell who listens'):
-            output.detections(image, found)  # as a lane that was left behind does
+            output.publish(image, found)  # as a lane that was left behind does
     finally:
         output.close()
+        traces.close()
         executor.shutdown()
         node.destroy_node()
         rclpy.shutdown(context=context)
@@ -233,14 +237,14 @@ def wait_until(executor: SingleThreadedExecutor, done: Callable[[], Any]) -> Non
 
 def test_strings_end_where_those_of_ros_end() -> None:
     image = frame(1, 'a\0b')
-    written = DetectionsWriter(CLASS_IDS).write(image, Detections.empty()).message()
+    written = bytes(FoundWriter(DETECTIONS).write(image, Detections.empty()))
     message = deserialize_message(written, Detection2DArray)
     theirs = serialize_message(detections_message(image, Detections.empty(), CLASS_IDS))
     assert message == deserialize_message(theirs, Detection2DArray)
 
 
 def test_many_detections_make_room_for_themselves(rosbags: Any) -> None:
-    writer = DetectionsWriter(CLASS_IDS)
+    writer = FoundWriter(DETECTIONS)
     random = np.random.default_rng(0)
     for n in (1, 2000, 3):
         found = Detections(
@@ -249,7 +253,7 @@ def test_many_detections_make_room_for_themselves(rosbags: Any) -> None:
             random.integers(0, len(CLASS_IDS), n).astype(np.int32),
         )
         image = frame(n, 'optical')
-        written = writer.write(image, found).message()
+        written = bytes(writer.write(image, found))
         expected = detections_message(image, found, CLASS_IDS)
         same_bytes(rosbags, written, expected)
         assert any(padding(rosbags, 'vision_msgs/msg/Detection2DArray', written))
@@ -266,28 +270,28 @@ def test_a_camera_that_changes_lane_or_frame_id_keeps_its_templates(
             super().__init__(message, *more, **named)
 
     monkeypatch.setattr(cdr_templates, 'Template', Counted)
-    detections, latency = DetectionsWriter(CLASS_IDS), LatencyWriter()
+    detections, latency = FoundWriter(DETECTIONS), TraceWriter(LATENCY)
     box = Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
     for turn in range(30):
         image = frame(turn, 'left' if turn % 2 else 'right')
         trace = FrameTrace('c', turn, ('gpu', 'dla0', 'dla1')[turn % 3], 1, 0, *range(7))
-        expected = latency_message(image, trace, 9), detections_message(image, box, CLASS_IDS)
+        expected = LATENCY.build(image, trace, 9), detections_message(image, box, CLASS_IDS)
         same_bytes(rosbags, bytes(latency.write(image, trace, 9)), expected[0])
-        same_bytes(rosbags, detections.write(image, box).message(), expected[1])
+        same_bytes(rosbags, bytes(detections.write(image, box)), expected[1])
     assert made.count('CameraLatency') == 6
     assert made.count('Detection2DArray') == made.count('Detection2D') == 2
 
 
 def test_templates_are_given_up_when_there_are_too_many(rosbags: Any) -> None:
-    detections, latency = DetectionsWriter(CLASS_IDS), LatencyWriter()
+    detections, latency = FoundWriter(DETECTIONS), TraceWriter(LATENCY)
     for turn in (*range(3 * SHAPES), 0, 1):
         image = frame(turn, f'frame {turn}')
         trace = FrameTrace('c', turn, 'gpu', 1, 0, *range(7))
         written = bytes(latency.write(image, trace, 9))
-        same_bytes(rosbags, written, latency_message(image, trace, 9))
+        same_bytes(rosbags, written, LATENCY.build(image, trace, 9))
         found = Detections.empty()
         expected = detections_message(image, found, CLASS_IDS)
-        same_bytes(rosbags, detections.write(image, found).message(), expected)
+        same_bytes(rosbags, bytes(detections.write(image, found)), expected)
     assert latency._of_shape.cache_info().currsize == SHAPES
     assert detections._of_frame_id.cache_info().currsize == FRAME_IDS
 
@@ -295,7 +299,7 @@ def test_templates_are_given_up_when_there_are_too_many(rosbags: Any) -> None:
 def test_a_new_frame_id_with_every_image_serialises_nothing_new(
     rosbags: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detections, latency = DetectionsWriter(CLASS_IDS), LatencyWriter()
+    detections, latency = FoundWriter(DETECTIONS), TraceWriter(LATENCY)
     random = np.random.default_rng(0)
     classes = np.arange(24, dtype=np.int32) % len(CLASS_IDS)
     found = Detections(random.random((24, 4), np.float32), random.random(24, np.float32), classes)
@@ -304,9 +308,9 @@ def test_a_new_frame_id_with_every_image_serialises_nothing_new(
     def write(frame_id: str) -> None:
         image = frame(7, frame_id)
         expected = detections_message(image, found, CLASS_IDS)
-        same_bytes(rosbags, detections.write(image, found).message(), expected)
+        same_bytes(rosbags, bytes(detections.write(image, found)), expected)
         written = bytes(latency.write(image, trace, 9))
-        same_bytes(rosbags, written, latency_message(image, trace, 9))
+        same_bytes(rosbags, written, LATENCY.build(image, trace, 9))
 
     for length in range(8):
         write('f' * length)
@@ -318,7 +322,8 @@ def test_a_new_frame_id_with_every_image_serialises_nothing_new(
 
 @pytest.mark.parametrize('class_ids', [[], ['0'], CLASS_IDS])
 def test_installed_definitions_pass_the_check(class_ids: list[str]) -> None:
-    check(class_ids)
+    check(detection_array(class_ids))
+    check(LATENCY)
 
 
 def test_check_finds_messages_that_are_laid_out_otherwise(
@@ -326,13 +331,23 @@ def test_check_finds_messages_that_are_laid_out_otherwise(
 ) -> None:
     monkeypatch.setitem(cdr_templates._CODES, 'double', 'f')
     with pytest.raises(TemplateError, match='Detection2DArray as this ROS 2 has it'):
-        check(CLASS_IDS)
+        check(DETECTIONS)
 
 
-def test_check_finds_detections_of_another_vision_msgs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cdr_templates, '_BOX', (*cdr_templates._BOX, 'source_img.height'))
-    with pytest.raises(TemplateError, match=r'has no member .source_img\.height'):
-        check(CLASS_IDS)
+@pytest.mark.parametrize(
+    ('change', 'told'),
+    [
+        ({'numbers': {'source_img.height': 'height'}}, r"no member 'source_img\.height'"),
+        ({'numbers': {'bbox.size_x': 'length'}}, 'no quantity is called "length"'),
+        ({'numbers': {'results.0.pose.covariance.0': 'score'}}, 'reads other values'),
+        ({'elements': 'header.frame_id'}, 'expected the last member'),
+    ],
+)
+def test_check_finds_what_the_description_of_a_message_has_wrong(
+    change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(TemplateError, match=told):
+        check(replace(DETECTIONS, **change))
 
 
 def test_members_without_template_are_told() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,14 @@ import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from rosidl_parser import definition
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.messages import seconds_and_rest
 from yolox_trt_ros.core.trace import STAGES, FrameTrace
-from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.native import load_native
-from yolox_trt_ros.ros.output.messages import detections_message, latency_message
+from yolox_trt_ros.ros.output.messages import STAMP, FoundMessage, TraceMessage
 
 if TYPE_CHECKING:
     from yolox_trt_ros._native import BoxWriter
@@ -50,16 +49,7 @@ _CODES = {
     'double': 'd',
 }
 
-_STAMP = ('header.stamp.sec', 'header.stamp.nanosec')
-_ARRAY = (*_STAMP, 'detections')
 _FRAME_ID = 'header.frame_id'
-_BOX = (
-    'results.0.hypothesis.score',
-    'bbox.center.position.x',
-    'bbox.center.position.y',
-    'bbox.size_x',
-    'bbox.size_y',
-)
 
 
 class TemplateError(YoloxTrtRosError):
@@ -76,8 +66,8 @@ class Template:
 
     Attributes:
         data: the bytes, head and padding in front included.
-        at: position of each number in ``data`` by its dotted path, such as ``results.0.score``;
-            a sequence's own path gives the position of its count.
+        at: position in ``data`` and :mod:`struct` letter of each number by its dotted path, such as
+            ``results.0.score``; a sequence's own path gives those of its count.
 
     Raises:
         TemplateError: the message has a member of a type that is not supported.
@@ -85,7 +75,7 @@ class Template:
 
     def __init__(self, message: Any, start: int = 0, head: bytes = b'') -> None:
         self.data = bytearray(head)
-        self.at: dict[str, int] = {}
+        self.at: dict[str, tuple[int, str]] = {}
         self._start = start - len(head)
         self._message(message, '')
 
@@ -98,31 +88,39 @@ class Template:
         """
         if _FRAME_ID not in self.at:
             return self
-        length = self.at[_FRAME_ID]
-        begin = length + struct.calcsize('=I')
-        (size,) = struct.unpack_from('=I', self.data, length)
+        length, code = self.at[_FRAME_ID]
+        begin = length + struct.calcsize('=' + code)
+        (size,) = struct.unpack_from('=' + code, self.data, length)
         other = copy(self)
         other.data = self.data[:begin] + raw + self.data[begin + size :]
-        struct.pack_into('=I', other.data, length, len(raw))
         more = len(raw) - size
-        other.at = {path: at + more if at > begin else at for path, at in self.at.items()}
+        other.at = {
+            path: (at + more if at > begin else at, code) for path, (at, code) in self.at.items()
+        }
+        other.put(_FRAME_ID, len(raw))
         return other
 
     def only(self, paths: Sequence[str]) -> Template:
         """Return it with the positions of these numbers, and of the frame_id, only.
 
         Raises:
-            KeyError: it has not all of them.
+            TemplateError: it has not all of them.
         """
+        if missing := [path for path in paths if path not in self.at]:
+            raise TemplateError(f'it has no member {missing[0]!r}')
         other = copy(self)
-        other.at = {path: self.at[path] for path in paths}
-        if _FRAME_ID in self.at:
-            other.at[_FRAME_ID] = self.at[_FRAME_ID]
+        kept = {*paths, _FRAME_ID}
+        other.at = {path: place for path, place in self.at.items() if path in kept}
         return other
 
-    def put(self, path: str, code: str, value: Any) -> None:
-        """Replace a number; ``code`` is its :mod:`struct` letter."""
-        struct.pack_into('=' + code, self.data, self.at[path], value)
+    def numbers(self, names: Mapping[str, str]) -> list[tuple[int, str, str]]:
+        """Return position, name and :mod:`struct` letter of numbers, given their names by path."""
+        return [(self.at[path][0], name, self.at[path][1]) for path, name in names.items()]
+
+    def put(self, path: str, value: Any) -> None:
+        """Replace a number."""
+        at, code = self.at[path]
+        struct.pack_into('=' + code, self.data, at, value)
 
     def _message(self, message: Any, path: str) -> None:
         names = message.get_fields_and_field_types()
@@ -149,7 +147,7 @@ class Template:
     def _number(self, code: str, value: Any, path: str) -> None:
         size = struct.calcsize('=' + code)
         self.data += bytes(-(self._start + len(self.data)) % size)
-        self.at[path] = len(self.data)
+        self.at[path] = len(self.data), code
         self.data += struct.pack('=' + code, value)
 
 
@@ -166,156 +164,160 @@ FRAME_IDS = 4
 """Frame ids of a camera whose templates are kept at a time; others are made of one alike."""
 
 SHAPES = 16
-"""Strings of ``CameraLatency``, mostly lanes, whose templates are kept at a time."""
+"""Strings of a trace's message, mostly lanes, whose templates are kept at a time."""
 
 
-class DetectionsWriter:
-    """Writes one camera's ``Detection2DArray`` messages.
+class FoundWriter:
+    """Writes one camera's messages of detections.
 
-    A frame_id is in every element and moves what is behind it, so each has templates of its own.
-    Those of a new one are those of one alike with other bytes, as a driver may change it with every
-    image: messages are serialised for each class, alignment and length modulo eight once only.
+    A frame_id may be in every element and moves what is behind it, so each has templates of its
+    own. Those of a new one are those of one alike with other bytes, as a driver may change it with
+    every image: messages are serialised once for each class, alignment and length modulo eight.
 
     Args:
-        class_ids: what ``class_id`` says for each class.
+        message: how typed ones are built, and what their numbers are.
 
     Raises:
         MissingDependencyError: the C++ part, which puts the numbers in, was not built.
     """
 
-    def __init__(self, class_ids: Sequence[str]) -> None:
+    def __init__(self, message: FoundMessage) -> None:
         self._new_writer = load_native().BoxWriter
-        self._class_ids = class_ids
+        self._message = message
         self._of_frame_id = lru_cache(FRAME_IDS)(self._begin)
         self._front = lru_cache(None)(self._new_front)
         self._element = lru_cache(None)(self._new_element)
 
     def write(self, frame: Frame, found: Detections) -> BoxWriter:
-        """Write the message that :func:`messages.detections_message` builds, serialised.
+        """Return the message that ``build`` returns, serialised; valid until the next call.
 
         Args:
             frame: the image.
             found: its detections.
 
-        Returns:
-            What holds the message until the next one is written: its ``publish`` takes it from
-            there, its ``message`` copies it.
-
         Raises:
-            TemplateError: no template can be made of the installed ``Detection2D``.
+            TemplateError: no template can be made of the installed message.
         """
+        if self._message.prepare:
+            found = self._message.prepare(frame, found)
         boxes = self._of_frame_id(frame.frame_id)
-        seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
+        seconds, nanoseconds = seconds_and_rest(frame.stamp_ns)
         while missing := boxes.write(seconds, nanoseconds, found.xyxy, found.score, found.class_id):
-            self._learn(boxes, frame, *missing)
+            self._learn(boxes, frame.frame_id, *missing)
         return boxes
 
-    def _learn(self, boxes: BoxWriter, frame: Frame, class_id: int, phase: int) -> None:
+    def _learn(self, boxes: BoxWriter, frame_id: str, class_id: int, phase: int) -> None:
         """Make the template of one detection of a class that begins at ``phase`` modulo 8."""
-        alike = self._element(_alike(frame.frame_id), class_id, phase)
-        element = alike.with_frame_id(_as_bytes(frame.frame_id))
+        alike = self._element(_alike(frame_id), class_id, phase)
+        element = alike.with_frame_id(_as_bytes(frame_id))
+        numbers = element.numbers(self._message.numbers)
         try:
-            places = [element.at[path] for path in _STAMP + _BOX]
-            boxes.learn(class_id, phase, bytes(element.data), places)
-        except IndexError as error:
-            raise TemplateError(f'Detection2D: {error}') from error
+            boxes.learn(class_id, phase, bytes(element.data), numbers)
+        except (IndexError, ValueError) as error:
+            raise TemplateError(f'{self._message.elements}: {error}: {numbers}') from error
 
     def _new_element(self, frame_id: str, class_id: int, phase: int) -> Template:
         zeros = np.zeros((1, 4), np.float32)
         one = Detections(zeros, np.zeros(1, np.float32), np.array([class_id], np.int32))
-        nothing = np.zeros(1, np.uint8)
-        frame = Frame('', 0, 0, 0, frame_id, 'mono8', 1, 1, 1, nothing)
-        message = detections_message(frame, one, self._class_ids)
-        try:
-            return Template(message.detections[0], phase).only(_STAMP + _BOX)
-        except KeyError as error:
-            raise TemplateError(f'Detection2D has no member {error}') from error
+        elements = self._message.build(_example(frame_id, 0), one)
+        for name in self._message.elements.split('.'):
+            elements = getattr(elements, name)
+        return Template(elements[0], phase).only(list(self._message.numbers))
 
     def _begin(self, frame_id: str) -> BoxWriter:
-        """Return the writer of arrays that begin with this frame_id."""
+        """Return the writer of messages that begin with this frame_id."""
         front = self._front(_alike(frame_id)).with_frame_id(_as_bytes(frame_id))
-        places = [front.at[path] for path in _ARRAY]
-        return self._new_writer(bytes(front.data), len(ENCAPSULATION), places)
+        count, _ = front.at[self._message.elements]
+        return self._new_writer(bytes(front.data), front.numbers(STAMP), len(ENCAPSULATION), count)
 
     def _new_front(self, frame_id: str) -> Template:
-        message = Detection2DArray(header=Header(frame_id=frame_id))
-        try:
-            return Template(message, head=ENCAPSULATION).only(_ARRAY)
-        except KeyError as error:
-            raise TemplateError(f'Detection2DArray has no member {error}') from error
+        empty = self._message.build(_example(frame_id, 0), Detections.empty())
+        front = Template(empty, head=ENCAPSULATION).only([*STAMP, self._message.elements])
+        at, code = front.at[self._message.elements]
+        if at + struct.calcsize('=' + code) != len(front.data):
+            raise TemplateError(f'{self._message.elements}: expected the last member')
+        return front
 
 
-class LatencyWriter:
-    """Writes one camera's ``CameraLatency`` messages."""
+class TraceWriter:
+    """Writes one camera's messages of traces.
 
-    def __init__(self) -> None:
+    Args:
+        message: what is in them.
+    """
+
+    def __init__(self, message: TraceMessage) -> None:
+        self._message = message
         self._of_shape = lru_cache(SHAPES)(self._begin)
-        self._alike = lru_cache(8 * SHAPES)(_latency_template)
+        self._like = lru_cache(8 * SHAPES)(self._new)
 
     def write(self, frame: Frame, trace: FrameTrace, now_ns: int) -> bytearray:
-        """Return the message that :func:`messages.latency_message` builds, serialised.
-
-        It is good until the next one is written.
+        """Return the message that ``build`` returns, serialised; valid until the next call.
 
         Args:
             frame: the image.
             trace: its finished trace.
             now_ns: the node's clock at publication.
         """
-        template = self._of_shape(frame.frame_id, trace.camera, trace.lane)
-        put = template.put
-        seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
-        put('header.stamp.sec', 'i', seconds)
-        put('header.stamp.nanosec', 'I', nanoseconds)
-        put('batch_size', 'H', trace.batch_size)
-        put('drops', 'I', trace.drops)
-        for stage, duration in trace.stages_ns().items():
-            put(f'{stage}_ns', 'q', duration)
-        put('total_ns', 'q', trace.total_ns)
-        put('age_ns', 'q', now_ns - frame.stamp_ns)
+        strings = self._message.strings(frame, trace, now_ns)
+        template = self._of_shape(frame.frame_id, *strings.items())
+        seconds, nanoseconds = seconds_and_rest(frame.stamp_ns)
+        template.put('header.stamp.sec', seconds)
+        template.put('header.stamp.nanosec', nanoseconds)
+        for name, value in self._message.numbers(frame, trace, now_ns).items():
+            template.put(name, value)
         return template.data
 
-    def _begin(self, frame_id: str, camera: str, lane: str) -> Template:
-        alike = self._alike(_alike(frame_id), camera, lane)
-        return alike.with_frame_id(_as_bytes(frame_id))
+    def _begin(self, frame_id: str, *strings: tuple[str, str]) -> Template:
+        return self._like(_alike(frame_id), *strings).with_frame_id(_as_bytes(frame_id))
+
+    def _new(self, frame_id: str, *strings: tuple[str, str]) -> Template:
+        message = self._message.kind(header=Header(frame_id=frame_id), **dict(strings))
+        return Template(message, head=ENCAPSULATION)
 
 
-def _latency_template(frame_id: str, camera: str, lane: str) -> Template:
-    """Return that of messages with these strings."""
-    message = CameraLatency(header=Header(frame_id=frame_id), camera=camera, lane=lane)
-    return Template(message, head=ENCAPSULATION)
+def writer_of(message: FoundMessage | TraceMessage) -> FoundWriter | TraceWriter:
+    """Return a new writer of a message.
+
+    Raises:
+        MissingDependencyError: it needs the C++ part, which was not built.
+    """
+    return FoundWriter(message) if isinstance(message, FoundMessage) else TraceWriter(message)
 
 
-def check(class_ids: Sequence[str]) -> None:
-    """Have ROS read what both writers write, and compare sizes with its own serialisation.
+MOST_CHECKED = 16
+"""Classes whose elements are checked; elements differ only in the length of their strings."""
+
+
+def check(message: FoundMessage | TraceMessage) -> None:
+    """Have ROS read what a writer writes, and compare sizes with its own serialisation.
 
     Strings of all lengths modulo eight, and so elements of all alignments, are among them.
-
-    Args:
-        class_ids: what ``class_id`` says for each class.
 
     Raises:
         TemplateError: a message differs, or no template can be made of it.
         MissingDependencyError: the C++ part was not built.
     """
-    detections, latency = DetectionsWriter(class_ids), LatencyWriter()
-    random = np.random.default_rng(0)
-    lengths = {len(name.encode()): index for index, name in enumerate(class_ids)}
-    classes = np.array([*lengths.values()] * 2, np.int32)
+    writer: Any = writer_of(message)
     for length in range(8):
-        frame = _example(9 * length, 2**60 + length)  # of which templates of one alike are made
-        for n in {0, min(1, len(classes)), len(classes)}:
-            found = Detections(
-                random.random((n, 4), np.float32) * 1000,
-                random.random(n, np.float32),
-                classes[:n],
-            )
-            written = detections.write(frame, found).message()
-            _compare(written, detections_message(frame, found, class_ids))
-        steps = range(10, 10 + (len(STAGES) + 1) * (length + 1), length + 1)
-        trace = FrameTrace('c' * length, 1, 'lane', 2, length, *steps)
-        written = bytes(latency.write(frame, trace, 2**61))
-        _compare(written, latency_message(frame, trace, 2**61))
+        frame = _example('f' * 9 * length, 2**60 + length)  # made of templates of one alike
+        of_kind = _found if isinstance(message, FoundMessage) else _traces
+        for what in of_kind(message, length):
+            _compare(bytes(writer.write(frame, *what)), message.build(frame, *what))
+
+
+def _found(message: Any, seed: int) -> Iterator[tuple[Any, ...]]:
+    random = np.random.default_rng(seed)
+    step = -(-message.classes // MOST_CHECKED) or 1
+    classes = np.array([*range(0, message.classes, step)] * 2, np.int32)
+    for n in {0, min(1, len(classes)), len(classes)}:
+        corners = random.random((n, 4), np.float32) * 1000
+        yield (Detections(corners, random.random(n, np.float32), classes[:n]),)
+
+
+def _traces(_message: Any, length: int) -> Iterator[tuple[Any, ...]]:
+    steps = range(10, 10 + (len(STAGES) + 1) * (length + 1), length + 1)
+    yield FrameTrace('c' * length, 1, 'lane', 2, length, *steps), 2**61
 
 
 def _compare(written: bytes, message: Any) -> None:
@@ -333,5 +335,5 @@ def _compare(written: bytes, message: Any) -> None:
     )
 
 
-def _example(length: int, stamp_ns: int) -> Frame:
-    return Frame('c', 0, stamp_ns, 0, 'f' * length, 'mono8', 1, 1, 1, np.zeros(1, np.uint8))
+def _example(frame_id: str, stamp_ns: int) -> Frame:
+    return Frame('c', 0, stamp_ns, 0, frame_id, 'mono8', 1, 1, 1, np.zeros(1, np.uint8))

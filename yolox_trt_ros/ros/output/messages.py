@@ -1,22 +1,74 @@
-"""Build the messages this package publishes from its own data."""
+"""The messages of each frame: how they are built, and where in them the numbers are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
+from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.messages import seconds_and_rest
+from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency
+
+STAMP = {'header.stamp.sec': 'seconds', 'header.stamp.nanosec': 'nanoseconds'}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMessage:
+    """A message of a frame's detections, with one element for each of them.
+
+    Attributes:
+        build: returns the message. The header is its first member, and the elements are its last.
+        elements: path of the sequence of elements, such as ``detections``.
+        numbers: what the numbers of an element are, by path, such as ``bbox.size_x``: ``score``;
+            ``center_x``, ``center_y``, ``width``, ``height``, ``left``, ``top``, ``right`` or
+            ``bottom`` of the box, pixels of the source image; ``seconds`` or ``nanoseconds`` of the
+            image's stamp. All others depend on the class only. Fractions are cut off where the
+            message has whole numbers.
+        classes: how many classes the model has.
+        prepare: what ``build`` does to the detections before it takes numbers of them, such as
+            ending boxes at the image's border; nothing without one.
+    """
+
+    build: Callable[[Frame, Detections], Any]
+    elements: str
+    numbers: Mapping[str, str]
+    classes: int
+    prepare: Callable[[Frame, Detections], Detections] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceMessage:
+    """A message of a frame's trace: a header, and strings and numbers without a structure.
+
+    Attributes:
+        kind: class of the message.
+        strings, numbers: return the members, by name, of a frame, its trace and the node's clock at
+            publication, nanoseconds.
+    """
+
+    kind: type
+    strings: Callable[[Frame, FrameTrace, int], dict[str, str]]
+    numbers: Callable[[Frame, FrameTrace, int], dict[str, int]]
+
+    def build(self, frame: Frame, trace: FrameTrace, now_ns: int) -> Any:
+        """Return the message."""
+        strings, numbers = self.strings(frame, trace, now_ns), self.numbers(frame, trace, now_ns)
+        return self.kind(header=header_of(frame), **strings, **numbers)
 
 
 def time_message(ns: int) -> Time:
     """Return nanoseconds since the ROS clock's zero as a message."""
-    seconds, nanoseconds = divmod(ns, 1_000_000_000)
+    seconds, nanoseconds = seconds_and_rest(ns)
     return Time(sec=seconds, nanosec=nanoseconds)
 
 
@@ -52,22 +104,44 @@ def detections_message(
     return message
 
 
-def latency_message(frame: Frame, trace: FrameTrace, now_ns: int) -> CameraLatency:
-    """Return where a frame's milliseconds went.
+DETECTION = {
+    **STAMP,
+    'results.0.hypothesis.score': 'score',
+    'bbox.center.position.x': 'center_x',
+    'bbox.center.position.y': 'center_y',
+    'bbox.size_x': 'width',
+    'bbox.size_y': 'height',
+}
 
-    Args:
-        frame: the image.
-        trace: its finished trace.
-        now_ns: the node's clock at publication, for the age against the header stamp.
-    """
-    stages = {f'{name}_ns': duration for name, duration in trace.stages_ns().items()}
-    return CameraLatency(
-        header=header_of(frame),
-        camera=trace.camera,
-        lane=trace.lane,
-        batch_size=trace.batch_size,
-        drops=trace.drops,
-        total_ns=trace.total_ns,
-        age_ns=now_ns - frame.stamp_ns,
-        **stages,
-    )
+
+def detection_array(class_ids: Sequence[str]) -> FoundMessage:
+    """Return how :func:`detections_message` is published."""
+    build = partial(detections_message, class_ids=class_ids)
+    return FoundMessage(build, 'detections', DETECTION, len(class_ids))
+
+
+def _of_vehicle(config: Config, spec: ModelSpec) -> FoundMessage:
+    by_name = config.class_id_format == 'name'
+    return detection_array(spec.labels if by_name else [str(i) for i in range(len(spec.labels))])
+
+
+FOUND: dict[str, Callable[[Config, ModelSpec], FoundMessage]] = {'detections': _of_vehicle}
+"""Messages of detections for a vehicle and its model, by name in :data:`topics.RESULTS`."""
+
+
+def _latency_strings(_frame: Frame, trace: FrameTrace, _now_ns: int) -> dict[str, str]:
+    return {'camera': trace.camera, 'lane': trace.lane}
+
+
+def _latency_numbers(frame: Frame, trace: FrameTrace, now_ns: int) -> dict[str, int]:
+    return {
+        'batch_size': trace.batch_size,
+        'drops': trace.drops,
+        'total_ns': trace.total_ns,
+        'age_ns': now_ns - frame.stamp_ns,
+        **{f'{stage}_ns': duration for stage, duration in trace.stages_ns().items()},
+    }
+
+
+LATENCY = TraceMessage(CameraLatency, _latency_strings, _latency_numbers)
+"""Where a frame's milliseconds went."""

@@ -6,21 +6,29 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from vision_msgs.msg import Detection2DArray, VisionInfo
+from vision_msgs.msg import VisionInfo
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.topics import RESULTS
 from yolox_trt_ros.core.trace import FrameTrace
-from yolox_trt_ros.msg import CameraLatency
+from yolox_trt_ros.ros.message_types import message_class
 from yolox_trt_ros.ros.native import load_native
-from yolox_trt_ros.ros.output.cdr_templates import DetectionsWriter, LatencyWriter, check
-from yolox_trt_ros.ros.output.messages import detections_message, latency_message, time_message
+from yolox_trt_ros.ros.output.cdr_templates import check, writer_of
+from yolox_trt_ros.ros.output.messages import (
+    FOUND,
+    LATENCY,
+    FoundMessage,
+    TraceMessage,
+    time_message,
+)
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
@@ -33,105 +41,92 @@ _RESULT_QOS = 10
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-class CameraOutput(ABC):
-    """The two topics of one camera; a message is only built while somebody listens.
+class Output(ABC):
+    """One message of one camera on its topic; it is only built while somebody listens.
 
     Called for one result of a camera at a time.
 
     Args:
-        node: owner of the publishers.
+        node: owner of the publisher.
+        name: of the topic in ``topics.RESULTS``.
         camera: its name.
-        class_ids: what ``class_id`` says for each class.
+        message: what is published.
+
+    Raises:
+        MissingDependencyError: the message's package is not installed.
     """
 
-    way: str
+    encoder: str
 
-    def __init__(self, node: Node, camera: str, class_ids: Sequence[str]) -> None:
-        self._node = node
-        self._class_ids = class_ids
-        self._detections = node.create_publisher(
-            Detection2DArray, f'~/{camera}/detections', _RESULT_QOS
-        )
-        self._latency = node.create_publisher(CameraLatency, f'~/{camera}/latency', _RESULT_QOS)
+    def __init__(
+        self, node: Node, name: str, camera: str, message: FoundMessage | TraceMessage
+    ) -> None:
+        result = RESULTS[name]
+        kind, topic = message_class(result.type), result.pattern.replace('{camera}', camera)
+        self._node, self._message = node, message
+        self._publisher = node.create_publisher(kind, topic, _RESULT_QOS)
 
     @property
     def heard(self) -> bool:
-        """Whether somebody listens to the detections."""
-        return self._detections.get_subscription_count() > 0
+        """Whether somebody listens."""
+        return self._publisher.get_subscription_count() > 0
 
     @abstractmethod
-    def detections(self, frame: Frame, found: Detections) -> None:
-        """Publish one frame's detections."""
-
-    @abstractmethod
-    def latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
-        """Publish one frame's finished trace; ``now_ns`` is the node's clock."""
+    def publish(self, *what: Any) -> None:
+        """Publish what the message's ``build`` makes of this."""
 
     def close(self) -> None:
-        """Destroy the publishers."""
-        self._node.destroy_publisher(self._detections)
-        self._node.destroy_publisher(self._latency)
+        """Destroy the publisher."""
+        self._node.destroy_publisher(self._publisher)
 
 
-class TypedOutput(CameraOutput):
+class TypedOutput(Output):
     """Builds message objects and leaves their serialisation to ROS."""
 
-    way = 'typed'
+    encoder = 'typed'
 
-    def detections(self, frame: Frame, found: Detections) -> None:
-        """Publish one frame's detections."""
+    def publish(self, *what: Any) -> None:
+        """Publish what the message's ``build`` makes of this."""
         if self.heard:
-            self._detections.publish(detections_message(frame, found, self._class_ids))
-
-    def latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
-        """Publish one frame's finished trace; ``now_ns`` is the node's clock."""
-        if self._latency.get_subscription_count():
-            self._latency.publish(latency_message(frame, trace, now_ns))
+            self._publisher.publish(self._message.build(*what))
 
 
-class TemplateOutput(CameraOutput):
+class TemplateOutput(Output):
     """Writes serialised messages from templates, and publishes them from where they were written.
 
     :func:`cdr_templates.check` has passed. After a pause little of this is in any cache, so that
     what counts is how little it is: readers are asked for, and messages handed over, in C++.
     """
 
-    way = 'templates'
+    encoder = 'templates'
 
-    def __init__(self, node: Node, camera: str, class_ids: Sequence[str]) -> None:
-        super().__init__(node, camera, class_ids)
+    def __init__(
+        self, node: Node, name: str, camera: str, message: FoundMessage | TraceMessage
+    ) -> None:
+        super().__init__(node, name, camera, message)
         self._native = load_native()
-        self._write_detections = DetectionsWriter(class_ids).write
-        self._write_latency = LatencyWriter().write
+        self._write: Any = writer_of(message).write
         # Held, so that whoever destroys the node cannot free what is published to.
         self._held = ExitStack()
-        for publisher in (self._detections, self._latency):
-            self._held.enter_context(publisher.handle)
-        self._to_detections = self._detections.handle.pointer
-        self._to_latency = self._latency.handle.pointer
+        self._held.enter_context(self._publisher.handle)
+        self._to = self._publisher.handle.pointer
         # Costs some 0.3 µs. C++ lets go of the interpreter's lock while it publishes.
         self._publishing = threading.Lock()
 
-    def detections(self, frame: Frame, found: Detections) -> None:
-        """Publish one frame's detections."""
+    def publish(self, *what: Any) -> None:
+        """Publish what the message's ``build`` makes of this."""
         with self._publishing:
-            if self._native.wanted(self._to_detections):
-                self._write_detections(frame, found).publish(self._to_detections)
-
-    def latency(self, frame: Frame, trace: FrameTrace, now_ns: int) -> None:
-        """Publish one frame's finished trace; ``now_ns`` is the node's clock."""
-        with self._publishing:
-            if self._native.wanted(self._to_latency):
-                self._native.publish(self._to_latency, self._write_latency(frame, trace, now_ns))
+            if self._native.wanted(self._to):
+                self._native.publish(self._to, self._write(*what))
 
     def close(self) -> None:
-        """Destroy the publishers, once nobody publishes to them any more."""
+        """Destroy the publisher, once nobody publishes to it any more."""
         ended = self._publishing.acquire(timeout=CLOSE_S)
         # A lane that hung and goes on later is refused, and does not use what is gone.
-        self._to_detections = self._to_latency = 0
+        self._to = 0
         if not ended:
             self._node.get_logger().error(
-                f'{self._detections.topic_name} is left open: the middleware has not taken a '
+                f'{self._publisher.topic_name} is left open: the middleware has not taken a '
                 f'message within {CLOSE_S:g} s'
             )
             return
@@ -146,47 +141,70 @@ class ResultPublishers:
     Messages are written from templates unless the installed definitions do not allow it, which is
     logged.
 
-    Attributes:
-        way: how messages are written, for people.
+    Args:
+        node: owner of the publishers.
+        config: the vehicle.
+        spec: the model.
+        found: which messages of the detections are published, by name in ``messages.FOUND``.
+
+    Raises:
+        MissingDependencyError: a message's package is not installed.
     """
 
-    def __init__(self, node: Node, config: Config, spec: ModelSpec) -> None:
+    def __init__(
+        self, node: Node, config: Config, spec: ModelSpec, found: Sequence[str] = ('detections',)
+    ) -> None:
         self._node = node
         self._clock = node.get_clock()
-        by_name = config.class_id_format == 'name'
-        class_ids = spec.labels if by_name else [str(i) for i in range(len(spec.labels))]
-        output, self.way = self._choose_output(class_ids)
-        self._outputs = {c.name: output(node, c.name, class_ids) for c in config.cameras}
+        self._typed: dict[str, None] = {}  # why, in order
+        messages = {name: FOUND[name](config, spec) for name in found}
+        outputs = {name: self._encoder_of(message) for name, message in messages.items()}
+        self._found = {
+            c.name: [outputs[name](node, name, c.name, messages[name]) for name in found]
+            for c in config.cameras
+        }
+        output = self._encoder_of(LATENCY)
+        self._latency = {c.name: output(node, 'latency', c.name, LATENCY) for c in config.cameras}
         self._vision_info = node.create_publisher(VisionInfo, '~/vision_info', _LATCHED)
         self._label_info = LabelInfo and node.create_publisher(LabelInfo, '~/label_info', _LATCHED)
         self._labels = spec.labels
         self.publish_labels(config)
 
+    @property
+    def encoder(self) -> str:
+        """How messages are written, for people."""
+        return '; '.join(self._typed) or TemplateOutput.encoder
+
     def detections(self, frame: Frame, found: Detections) -> None:
         """Publish one frame's detections, empty ones too."""
-        self._outputs[frame.camera].detections(frame, found)
+        for output in self._found[frame.camera]:
+            output.publish(frame, found)
 
     def latency(self, frame: Frame, trace: FrameTrace) -> None:
         """Publish one frame's finished trace."""
-        self._outputs[frame.camera].latency(frame, trace, self._clock.now().nanoseconds)
+        self._latency[frame.camera].publish(frame, trace, self._clock.now().nanoseconds)
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for output in self._outputs.values():
+        for outputs in self._found.values():
+            for output in outputs:
+                output.close()
+        for output in self._latency.values():
             output.close()
         self._node.destroy_publisher(self._vision_info)
         if self._label_info:
             self._node.destroy_publisher(self._label_info)
 
-    def _choose_output(self, class_ids: Sequence[str]) -> tuple[type[CameraOutput], str]:
+    def _encoder_of(self, message: FoundMessage | TraceMessage) -> type[Output]:
         try:
-            check(class_ids)
+            check(message)
         except YoloxTrtRosError as error:
             self._node.get_logger().warning(
                 f'results are published as typed messages, at many times the CPU time: {error}'
             )
-            return TypedOutput, f'{TypedOutput.way}: {error}'
-        return TemplateOutput, TemplateOutput.way
+            self._typed[f'{TypedOutput.encoder}: {error}'] = None
+            return TypedOutput
+        return TemplateOutput
 
     def publish_labels(self, config: Config) -> None:
         """Say what class ids mean, and the threshold, to whoever listens now or later."""

@@ -14,6 +14,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.messages import seconds_and_rest
 from yolox_trt_ros.sim.encode import HEAD_ROOM, EncodedImage
 
 STAMP_AT = 4
@@ -77,7 +78,7 @@ def write_stamp(message: np.ndarray, stamp_ns: int) -> None:
         message: uint8 (n,), of a type whose first member is the header.
         stamp_ns: nanoseconds.
     """
-    struct.pack_into('=iI', message.data, STAMP_AT, *divmod(stamp_ns, 1_000_000_000))
+    struct.pack_into('=iI', message.data, STAMP_AT, *seconds_and_rest(stamp_ns))
 
 
 def camera_info(

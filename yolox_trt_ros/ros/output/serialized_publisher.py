@@ -2,57 +2,37 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.qos import DurabilityPolicy
 
 from yolox_trt_ros.core.errors import MissingDependencyError, YoloxTrtRosError
+from yolox_trt_ros.ros.native import load_native
 
 if TYPE_CHECKING:
     from rclpy.publisher import Publisher
 
 
-class _SerializedMessage(ctypes.Structure):
-    """``rcl_serialized_message_t``, that is ``rcutils_uint8_array_t``."""
-
-    _fields_ = [
-        ('buffer', ctypes.c_void_p),
-        ('buffer_length', ctypes.c_size_t),
-        ('buffer_capacity', ctypes.c_size_t),
-        ('allocator', ctypes.c_void_p * 5),
-    ]
-
-
 class SerializedPublisher:
-    """Publishes serialised messages straight from a buffer.
+    """Publishes serialised messages straight from a buffer, where the C++ part was built.
 
     ``rclpy`` takes ``bytes`` and copies them once more; of a 7 MB image that copy is a quarter of
-    the price. This calls the same ``rcl`` function with the buffer's own address, and without
-    the interpreter's lock.
+    the price.
 
     Args:
         publisher: an rclpy publisher of the message's type; stays the owner.
 
     Attributes:
         latched: whether those who come later are given the last messages.
-
-    Raises:
-        MissingDependencyError: the ``rcl`` library that rclpy uses cannot be found.
     """
 
     def __init__(self, publisher: Publisher[Any]) -> None:
-        try:
-            self._send = ctypes.CDLL('librcl.so').rcl_publish_serialized_message
-        except OSError as error:
-            raise MissingDependencyError(
-                f'librcl.so of ROS 2 is not on the library path ({error}): source the '
-                'setup file of the ROS 2 installation'
-            ) from error
-        self._send.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-        self._send.restype = ctypes.c_int
         self._publisher = publisher
+        try:
+            self._native = load_native()
+        except MissingDependencyError:
+            self._native = None
         durability = publisher.qos_profile.durability
         self.latched = durability is DurabilityPolicy.TRANSIENT_LOCAL
 
@@ -70,10 +50,12 @@ class SerializedPublisher:
         Raises:
             YoloxTrtRosError: the middleware refused it.
         """
-        size = cdr.nbytes
-        message = _SerializedMessage(cdr.ctypes.data, size, size)
-        with self._publisher.handle:
-            code = self._send(self._publisher.handle.pointer, ctypes.byref(message), None)
-        if code:
+        try:
+            if self._native is None:
+                self._publisher.publish(cdr.tobytes())
+                return
+            with self._publisher.handle:
+                self._native.publish(self._publisher.handle.pointer, cdr)
+        except RuntimeError as error:
             topic = self._publisher.topic_name
-            raise YoloxTrtRosError(f'{topic}: the middleware refused {size} bytes, rcl code {code}')
+            raise YoloxTrtRosError(f'{topic}: {cdr.nbytes} bytes: {error}') from error

@@ -16,7 +16,8 @@ from yolox_trt_ros.bags.rosbags_library import interfaces
 from yolox_trt_ros.bags.selection import matches
 from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError
-from yolox_trt_ros.ros.replay.topics import message_class
+from yolox_trt_ros.core.messages import seconds_and_rest
+from yolox_trt_ros.ros.message_types import message_class
 from yolox_trt_ros.ros.watcher import Watcher
 
 MOST_WAITING = 512 << 20
@@ -168,4 +169,4 @@ def _name(policy: object, known: type) -> str:
 
 
 def _time(duration: Duration) -> interfaces.QosTime:
-    return interfaces.QosTime(*divmod(duration.nanoseconds, 1_000_000_000))
+    return interfaces.QosTime(*seconds_and_rest(duration.nanoseconds))

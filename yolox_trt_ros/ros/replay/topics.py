@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,24 +12,18 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from yolox_trt_ros.bags.definitions import Definitions
-from yolox_trt_ros.bags.names import full_name, is_installed, is_type, plain
 from yolox_trt_ros.bags.reader import Bag, Topic, listed
 from yolox_trt_ros.bags.selection import selected
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError, did_you_mean
-from yolox_trt_ros.core.topics import absolute
+from yolox_trt_ros.core.topics import BESIDE_IMAGES, RESULTS, absolute
 from yolox_trt_ros.core.transports import TRANSPORTS
+from yolox_trt_ros.ros.message_types import message_class
 from yolox_trt_ros.ros.output.serialized_publisher import SerializedPublisher
 
 NEVER = ('/rosout', '/parameter_events')
 """What the nodes of today say themselves."""
 CLOCK = '/clock'
-BESIDE_IMAGES = ('camera_info', 'ground_truth')
-STATUS = 'yolox_trt_ros/msg/PipelineStatus'
-RESULTS = {STATUS, 'yolox_trt_ros/msg/CameraLatency', 'diagnostic_msgs/msg/DiagnosticArray'} | {
-    f'vision_msgs/msg/{name}' for name in ('Detection2DArray', 'LabelInfo', 'VisionInfo')
-}
-"""Types of what a detector publishes."""
 LEAST_DEPTH, MOST_DEPTH = 10, 1000
 """Messages in the queue of a publisher; middlewares reserve memory by it. Those of a latched topic
 wait for late listeners; there may be many publishers of it."""
@@ -98,11 +91,12 @@ def choose_topics(
 
 def results_in(bag: Bag) -> set[str]:
     """Return the topics of a bag that a detector publishes: results, overlays, diagnostics."""
-    detectors = tuple(f'{name.rpartition("/")[0]}/' for name in bag.of_type(STATUS))
+    types = {result.type for result in RESULTS.values()}
+    detectors = tuple(f'{name.rpartition("/")[0]}/' for name in bag.of_type(RESULTS['status'].type))
     return {
         topic.name
         for topic in bag.topics.values()
-        if topic.type in RESULTS or topic.name.startswith(detectors)
+        if topic.type in types or topic.name.startswith(detectors)
     }
 
 
@@ -127,32 +121,6 @@ def _near(name: str, wanted: str, named: Mapping[str, Topic]) -> str:
     """Return the topic of the wanted type that comes nearest, as a question; perhaps ''."""
     near = did_you_mean(name, [n for n, topic in named.items() if topic.type == wanted])
     return near if 'did you mean' in near else ''
-
-
-def message_class(msgtype: str) -> type:
-    """Return the installed class of a type such as ``sensor_msgs/msg/Image``.
-
-    Names come from bags: only those of installed interface packages are imported.
-
-    Raises:
-        BagError: this is no name of a message type.
-        MissingDependencyError: its package is not installed, or has no such type.
-    """
-    if not is_type(msgtype):
-        raise BagError(f'"{plain(msgtype)}" is no name of a message type')
-    package, kind, name = full_name(msgtype).split('/')
-    if not is_installed(full_name(msgtype)):
-        raise MissingDependencyError(
-            f'{msgtype} is not installed: apt install ros-<distro>-{package.replace("_", "-")}, '
-            'or build its package and source it'
-        )
-    try:
-        found: type = getattr(importlib.import_module(f'{package}.{kind}'), name)
-    except (ImportError, AttributeError) as error:
-        raise MissingDependencyError(
-            f'{msgtype} is installed, but not for Python: {error}; build its package again'
-        ) from error
-    return found
 
 
 def recorded_qos(topic: Topic, reliability: str = '') -> QoSProfile:
