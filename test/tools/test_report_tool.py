@@ -270,20 +270,19 @@ def test_a_full_disk_is_told(vehicle: Path, tmp_path: Path, live_detector) -> No
 @pytest.mark.ros
 def test_an_error_in_a_callback_is_not_lost(monkeypatch) -> None:
     """What a callback does not count itself is told when the listening ends."""
-    from yolox_trt_ros.evaluation.live_results import LiveResults
+    from yolox_trt_ros.evaluation.observer import Observer
 
     monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    judge, config = Judge(['car'], ['bus', 'car']), load_vehicle('laptop_8cam')
-    results = LiveResults(config, '/detector', judge, '')
+    results = Observer(load_vehicle('laptop_8cam'), ['car'])
 
     def take(_: object) -> None:
         raise ConfigError('not as expected')
 
     with pytest.raises(ConfigError, match='not as expected'), results:
-        results._listen('/detector/x', take, 10)
+        results._results.add('detections', take, 'x')
         results.executor.wake()
         message = found('x', T0, (BOX, 0.9, 1))
-        publisher = results.node.create_publisher(type(message), '/detector/x', 10)
+        publisher = results.node.create_publisher(type(message), '/detector/x/detections', 10)
         end = time.monotonic() + 30
         while results._error is None and time.monotonic() < end:
             publisher.publish(message)

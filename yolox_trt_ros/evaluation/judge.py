@@ -136,15 +136,23 @@ class Judge:
         """Return the cameras that have both."""
         return [camera for camera in self.found if self.pairs(camera)]
 
-    def quality(self) -> list[Quality]:
-        """Return recall and precision of each camera."""
-        classes, rows = SharedClasses(self.labels, self.truth_labels), []
+    @property
+    def classes(self) -> SharedClasses:
+        """Return the classes that both the detections and the ground truth know."""
+        return SharedClasses(self.labels, self.truth_labels)
+
+    def tallies(self) -> dict[str, Tally]:
+        """Return what was found and missed, by camera that has both."""
+        classes, tallies = self.classes, {}
         for camera in self.cameras():
-            tally = Tally()
+            tallies[camera] = tally = Tally()
             for found, truth in self.pairs(camera):
                 tally.add(classes.found(found), classes.truth(truth.boxes))
-            rows.append(tally.quality(camera))
-        return rows
+        return tallies
+
+    def quality(self) -> list[Quality]:
+        """Return recall and precision of each camera."""
+        return [tally.quality(camera) for camera, tally in self.tallies().items()]
 
     def report(self) -> dict[str, Any]:
         """Return everything as plain data.
@@ -159,7 +167,7 @@ class Judge:
             ConfigError: nothing can be compared; the message says why.
             MissingDependencyError: faster-coco-eval is not installed.
         """
-        classes = SharedClasses(self.labels, self.truth_labels)
+        classes = self.classes
         if not classes.names:
             raise ConfigError(
                 f'the detections are of {", ".join(self.labels)}; none of these is labelled: '

@@ -1,57 +1,21 @@
-"""Listen to a running detector for a while: detections and ground truth."""
+"""Listen to a running detector for a while."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rich.progress import track
-from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.cli.console import Console
-from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
-from yolox_trt_ros.core.messages import list_of, names_of
-from yolox_trt_ros.core.topics import absolute
-from yolox_trt_ros.evaluation.judge import Judge
+from yolox_trt_ros.core.messages import list_of
+from yolox_trt_ros.ros.results import ResultSubscriptions
 from yolox_trt_ros.ros.watcher import Watcher
-
-try:
-    from vision_msgs.msg import LabelInfo
-except ImportError:  # vision_msgs before 4.1
-    LabelInfo = None
 
 LABELS_S = 10.0
 """Longest time in which a running detector's labels arrive."""
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_BEST_EFFORT = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-class LiveResults(Watcher):
-    """Hands what a detector publishes, and the ground truth of its images, to a judge.
-
-    Args:
-        config: the vehicle.
-        detector: name of the detector node.
-        judge: takes them.
-        truth_topic: see :func:`_bag_results.find_topics`.
-    """
-
-    def __init__(self, config: Config, detector: str, judge: Judge, truth_topic: str) -> None:
-        super().__init__('live_results')
-        for camera in config.cameras:
-            name = camera.name
-            beside = absolute(camera.sibling_topic('ground_truth'), detector)
-            truth = truth_topic.replace('{camera}', name) or beside
-            self._listen(f'{detector}/{name}/detections', partial(judge.add_found, name), 50)
-            self._listen(truth, partial(judge.add_truth, name), _BEST_EFFORT)
-
-    def _listen(self, topic: str, take: Callable[[Any], None], qos: QoSProfile | int) -> None:
-        self.node.create_subscription(Detection2DArray, topic, take, qos)
 
 
 def live_labels(detector: str) -> tuple[str, ...]:
@@ -62,14 +26,9 @@ def live_labels(detector: str) -> tuple[str, ...]:
     """
     names: dict[int, str] = {}
 
-    def take(message: Any) -> None:
-        names.update(names_of(message))
-
     with Watcher('labels') as watcher:
-        if LabelInfo is not None:
-            topic = f'{detector}/label_info'
-            watcher.node.create_subscription(LabelInfo, topic, take, _LATCHED)
-            watcher.executor.wake()
+        ResultSubscriptions(watcher.node, detector, lambda _of, _why: None).add_names(names.update)
+        watcher.executor.wake()
         end = time.monotonic() + LABELS_S
         while not names and time.monotonic() < end:
             time.sleep(0.05)

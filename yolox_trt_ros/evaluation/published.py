@@ -72,9 +72,9 @@ def _bag(args: argparse.Namespace, labels: Any, truth_labels: Any) -> Judge:
 
 
 def _live(args: argparse.Namespace, labels: Any, truth_labels: Any) -> Judge:
-    from yolox_trt_ros.evaluation.live_results import LiveResults, label_names, listen
+    from yolox_trt_ros.evaluation.live_results import label_names, listen
+    from yolox_trt_ros.evaluation.observer import Observer
     from yolox_trt_ros.ros.dds import settings
-    from yolox_trt_ros.sim.world.bodies import CLASSES
 
     if not args.vehicle:
         raise ConfigError('--live needs --vehicle, which names the topics')
@@ -82,10 +82,16 @@ def _live(args: argparse.Namespace, labels: Any, truth_labels: Any) -> Judge:
         raise ConfigError(f'--live: expected more than 0 s, got {args.live:g}')
     config, detector = load_vehicle(args.vehicle), args.detector or '/detector'
     settings.apply()
-    judge = Judge(label_names(labels, detector), truth_labels or CLASSES)
-    with LiveResults(config, detector, judge, args.truth_topic):
+    observer = Observer(
+        config,
+        label_names(labels, detector),
+        detector,
+        truth_labels=truth_labels,
+        truth_topic=args.truth_topic,
+    )
+    with observer:
         listen(args.live, 'listening')
-    return judge
+    return observer.judge
 
 
 def add_coco(judge: Judge, annotations: Path) -> None:

@@ -24,7 +24,6 @@ from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
 from yolox_trt_ros.evaluation.bag_results import samples
-from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.evaluation.observer import Observer
 from yolox_trt_ros.report.gather import since_start
 from yolox_trt_ros.report.recording import Recording
@@ -78,13 +77,9 @@ def from_replay(args: argparse.Namespace, config: Config) -> Recording:
         ):
             _play(player, detector, logs, observer)
             time.sleep(LAST_RESULTS_S)
-        judge = Judge(labels, labels)
-        for camera, seen in observer.seen.items():
-            for stamp_ns, found in seen.detections:
-                judge.keep(judge.found, camera, stamp_ns, found)
         topics = {p.camera: p.recorded.name for p in played if p.camera}
         recording = observer.recording(
-            f'{args.replay.name}, replayed', samples(bag, config, judge, topics)
+            f'{args.replay.name}, replayed', samples(bag, config, observer.judge, topics)
         )
         return replace(since_start(recording), remarks=tuple(_lost(logs / ACCOUNT)))
 

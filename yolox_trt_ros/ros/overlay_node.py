@@ -13,15 +13,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.subscription import Subscription
 
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.threads import named_thread
@@ -31,16 +27,11 @@ from yolox_trt_ros.draw.captions import draw_caption, draw_stale, draw_table
 from yolox_trt_ros.draw.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.counted_log import CountedLog
-from yolox_trt_ros.ros.input.subscribe import subscribe_result
 from yolox_trt_ros.ros.overlay.camera import CameraOverlay, ClassNames, Parts, caption_of
 from yolox_trt_ros.ros.overlay.output import Canvas, Drawn, PictureTopic, status_lines
 from yolox_trt_ros.ros.process import run_node
+from yolox_trt_ros.ros.results import ResultSubscriptions
 from yolox_trt_ros.ros.vehicle_node import VehicleNode
-
-try:
-    from vision_msgs.msg import LabelInfo
-except ImportError:  # vision_msgs before 4.1
-    LabelInfo = None
 
 DETECTOR = 'detector'
 """Name of the detector, beside which this node runs; remap its topics where it has another."""
@@ -49,7 +40,6 @@ CHECK_S = 0.5
 MOSAIC_S = 0.1
 """Shortest time between two mosaics."""
 NICENESS = 15
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class OverlayNode(VehicleNode, Node):
@@ -100,7 +90,8 @@ class OverlayNode(VehicleNode, Node):
         self._mosaic_s = 0.0  # when it was published
         self._status_canvas = Canvas(*self._mosaic.tile[::-1])
         self._drawn = {name: Drawn() for name in self._cameras}
-        self._shared: list[Subscription] = []
+        self._shared = ResultSubscriptions(self, DETECTOR, self._unusable.log)
+        self._listening = False  # to what all pictures need
         self._mosaic_new = True
         self._todo: dict[str, Parts | str] = {}
         self._work = threading.Condition()
@@ -144,20 +135,12 @@ class OverlayNode(VehicleNode, Node):
     def _watch_shared(self, status: bool) -> None:
         """Subscribe to what all pictures need, or let it go."""
         wanted = status or any(topic.wanted for topic in self._topics.values())
-        if wanted and not self._shared:
-            if LabelInfo:
-                self._share(LabelInfo, 'label_info', self._names.learn, _LATCHED)
-            self._share(PipelineStatus, 'status', self._on_status, QoSProfile(depth=1))
-        elif self._shared and not wanted:
-            for subscription in self._shared:
-                self.destroy_subscription(subscription)
-            self._shared = []
-
-    def _share(
-        self, kind: type, name: str, callback: Callable[[Any], None], qos: QoSProfile
-    ) -> None:
-        topic, unusable = f'{DETECTOR}/{name}', partial(self._unusable.log, name)
-        self._shared.append(subscribe_result(self, kind, topic, callback, qos, unusable))
+        if wanted and not self._listening:
+            self._shared.add_names(self._names.learn)
+            self._shared.add('status', self._on_status, depth=1)
+        elif self._listening and not wanted:
+            self._shared.close()
+        self._listening = wanted
 
     def _tell_alone(self, camera: CameraOverlay) -> None:
         alone = ', '.join(f'{n} {stream}' for stream, n in camera.alone.items() if n)

@@ -25,15 +25,18 @@ from yolox_trt_ros.cli.page import write
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
+from yolox_trt_ros.core.messages import stamp_ns_of
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.draw.captions import draw_table
 from yolox_trt_ros.draw.mosaic import Mosaic
+from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.evaluation.matching import Tally
 from yolox_trt_ros.evaluation.observer import Observer
 from yolox_trt_ros.image_files import write_image
 from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.report.recording import Recording
 from yolox_trt_ros.ros.node_process import NodeProcess, isolate
 from yolox_trt_ros.ros.overlay.output import status_lines
 from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, chosen_model, load_vehicle
@@ -75,14 +78,15 @@ def run(args: argparse.Namespace) -> int:
         first, before = observer.status, _cpu_s(nodes)
         observer.begin()
         whole = _watch(observer, nodes, args.duration, console)
-        elapsed = time.monotonic() - started
-        report = make_report(observer, first, elapsed)
-        report['cpu_s'] = {name: round(s - before[name], 2) for name, s in _cpu_s(nodes).items()}
+        elapsed, last = time.monotonic() - started, observer.status
+        spent = {name: round(s - before[name], 2) for name, s in _cpu_s(nodes).items()}
         observer.watch_images()
         pairs = observer.wait_for_pairs(timeout_s=10)
         # Taken before the cameras end: that they fall silent then is no part of the show.
         title = f'demo, {vehicle.name.removesuffix(VEHICLE_SUFFIX)}'
         status, recording = observer.status, observer.recording(title, observer.samples(pairs))
+    assert first and last
+    report = {**make_report(recording, observer.judge, first, last, elapsed), 'cpu_s': spent}
     _write(args.out, report, mosaic(config, model, pairs, status), console)
     write(recording, args.out / 'report.html', console)
     silent = [name for name, camera in report['cameras'].items() if not camera['published']]
@@ -181,17 +185,19 @@ def status_table(status: PipelineStatus, left_s: float) -> Table:
 
 
 def make_report(
-    observer: Observer, first: PipelineStatus | None, elapsed_s: float
+    recording: Recording,
+    judge: Judge,
+    first: PipelineStatus,
+    last: PipelineStatus,
+    elapsed_s: float,
 ) -> dict[str, Any]:
-    """Return what happened between the first status message and the newest one."""
-    last = observer.status
-    assert first and last
+    """Return what happened between two status messages."""
     before = {c.name: c for c in first.cameras}
-    cameras = {}
+    results = {c.name: c.results for c in recording.cameras}
+    tallies, cameras = judge.tallies(), {}
     for c in last.cameras:
         b = before[c.name]
         published = c.published - b.published
-        latencies = observer.seen[c.name].latencies_ms
         cameras[c.name] = {
             'received': c.received,
             'published': c.published,
@@ -199,11 +205,11 @@ def make_report(
             'dropped_by_reason': dict(zip(c.drop_reasons, c.drop_counts, strict=True)),
             'pending': c.waiting + c.in_flight,
             'fps': round(published / _seconds(first, last, elapsed_s), 2),
-            'latency_ms': _percentiles(latencies),
+            'latency_ms': _percentiles(results[c.name].age_ns / 1e6),
             'lane': c.lane,
         }
-        if observer.seen[c.name].tally.images:
-            cameras[c.name]['ground_truth'] = observer.seen[c.name].tally.report()
+        if c.name in tallies:
+            cameras[c.name]['ground_truth'] = tallies[c.name].report()
     lanes = {
         lane.name: {
             'device': lane.device,
@@ -214,12 +220,12 @@ def make_report(
         for lane in last.lanes
     }
     total = Tally()
-    for seen in observer.seen.values():
-        total += seen.tally
+    for tally in tallies.values():
+        total += tally
     return {
         'duration_s': round(elapsed_s, 2),
-        'ground_truth': {'classes': observer.classes.names, **total.report()}
-        if total.images and observer.classes.names
+        'ground_truth': {'classes': judge.classes.names, **total.report()}
+        if total.images and judge.classes.names
         else None,
         'cameras': cameras,
         'lanes': lanes,
@@ -227,12 +233,11 @@ def make_report(
 
 
 def _seconds(first: PipelineStatus, last: PipelineStatus, otherwise: float) -> float:
-    a, b = first.header.stamp, last.header.stamp
-    return (b.sec - a.sec) + (b.nanosec - a.nanosec) / 1e9 or otherwise
+    return (stamp_ns_of(last) - stamp_ns_of(first)) / 1e9 or otherwise
 
 
-def _percentiles(values: list[float]) -> dict[str, float | None]:
-    if not values:
+def _percentiles(values: np.ndarray) -> dict[str, float | None]:
+    if not len(values):
         return {'p50': None, 'p95': None, 'p99': None}
     p50, p95, p99 = np.percentile(values, (50, 95, 99))
     return {'p50': round(p50, 2), 'p95': round(p95, 2), 'p99': round(p99, 2)}

@@ -17,8 +17,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.msg import CameraStatus, PipelineStatus
-from yolox_trt_ros.ros.input.subscribe import MOST_RESULT_BYTES, subscribe_result
 from yolox_trt_ros.ros.overlay_node import OverlayNode
+from yolox_trt_ros.ros.results import MOST_BYTES, ResultSubscriptions
 
 pytestmark = pytest.mark.ros
 NAMESPACE = 'overlaid'
@@ -145,12 +145,11 @@ def test_hostile_results_cost_only_themselves(rig: Rig) -> None:
 
 def test_a_result_that_is_too_large_or_cut_is_told_and_not_read(peer: Peer) -> None:
     good: list[Any] = []
-    told: list[str] = []
-    large = Detection2DArray(detections=array().detections * (MOST_RESULT_BYTES // 400))
-    subscription = subscribe_result(
-        peer.node, Detection2DArray, '/bounded', good.append, 10, told.append
-    )
-    publisher = peer.node.create_publisher(Detection2DArray, '/bounded', 10)
+    told: list[tuple[str, str]] = []
+    large = Detection2DArray(detections=array().detections * (MOST_BYTES // 400))
+    results = ResultSubscriptions(peer.node, '/bounded', lambda *told_of: told.append(told_of))
+    results.add('detections', good.append, 'front')
+    publisher = peer.node.create_publisher(Detection2DArray, '/bounded/front/detections', 10)
     try:
         peer.until(publisher.get_subscription_count, 'the subscription')
         publisher.publish(large)
@@ -159,8 +158,8 @@ def test_a_result_that_is_too_large_or_cut_is_told_and_not_read(peer: Peer) -> N
         peer.until(lambda: good, 'the good one')
     finally:
         peer.node.destroy_publisher(publisher)
-        peer.node.destroy_subscription(subscription)
+        results.close()
     assert len(good) == 1
-    assert len(told) == 2
-    assert f'expected at most {MOST_RESULT_BYTES}' in told[0]
-    assert 'Detection2DArray cannot be read' in told[1]
+    assert [of for of, _ in told] == ['front', 'front']
+    assert f'expected at most {MOST_BYTES}' in told[0][1]
+    assert 'Detection2DArray cannot be read' in told[1][1]

@@ -1,4 +1,4 @@
-"""Subscriptions to image topics, and to results that anybody may publish."""
+"""Subscriptions to image topics."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.transports import TRANSPORTS
-
-MOST_RESULT_BYTES = 5 << 20
-"""Of a result message: 10,000 detections. Ten times as many keep Python busy for ten seconds."""
 
 
 def message_type(transport: str) -> type:
@@ -69,36 +64,3 @@ def subscribe(
             f'{camera.name}: {topic} cannot be subscribed: {str(error).strip()}; check the '
             f'parameters qos_overrides.{topic}.subscription'
         ) from error
-
-
-def subscribe_result(
-    node: Node,
-    kind: type,
-    topic: str,
-    callback: Callable[[Any], None],
-    qos: QoSProfile | int,
-    unusable: Callable[[str], None],
-) -> Subscription:
-    """Subscribe to result messages; those that are too large or damaged cost next to nothing.
-
-    Args:
-        node: the subscription's node.
-        kind: message type.
-        topic: its name.
-        callback: gets each message that can be used.
-        qos: of the subscription, or its depth.
-        unusable: is told why a message is left out.
-    """
-
-    def take(cdr: bytes) -> None:
-        if len(cdr) > MOST_RESULT_BYTES:
-            unusable(f'{kind.__name__} of {len(cdr)} bytes: expected at most {MOST_RESULT_BYTES}')
-            return
-        try:
-            message = deserialize_message(cdr, kind)
-        except Exception as error:  # of the middleware, or of text that is none
-            unusable(f'{kind.__name__} cannot be read: {one_line(str(error))}')
-            return
-        callback(message)
-
-    return node.create_subscription(kind, topic, take, qos, raw=True)

@@ -6,12 +6,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.subscription import Subscription
-from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.detections import Detections
@@ -25,11 +22,10 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
 from yolox_trt_ros.core.pairing import StampJoin
 from yolox_trt_ros.core.printing import shown
-from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.input.intake import Ingest
 from yolox_trt_ros.ros.input.native_ingest import NativeIngest
 from yolox_trt_ros.ros.input.plain_ingest import PlainIngest
-from yolox_trt_ros.ros.input.subscribe import subscribe_result
+from yolox_trt_ros.ros.results import ResultSubscriptions
 
 KEPT_S = 0.8
 """Images kept for their detections, in seconds of the camera's rate."""
@@ -49,9 +45,9 @@ class ClassNames:
         self._names: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
 
-    def learn(self, info: Any) -> None:
-        """Take the names of a ``vision_msgs/LabelInfo``."""
-        self._names = {entry.class_id: entry.class_name for entry in info.class_map}
+    def learn(self, names: dict[int, str]) -> None:
+        """Take the names that the detector tells."""
+        self._names = dict(names)
         self._numbers = {name: number for number, name in self._names.items()}
 
     def __getitem__(self, number: int) -> str:
@@ -107,13 +103,13 @@ class CameraOverlay:
         unusable: Callable[[str, str], None],
     ) -> None:
         self.camera = camera
-        self._node, self._base, self._names = node, f'{detector}/{camera.name}', names
+        self._node, self._names = node, names
+        self._results = ResultSubscriptions(node, detector, unusable)
         self._ready, self._warn, self._unusable = ready, warn, unusable
         self._lock = threading.Lock()
         self._kept = min(MOST_KEPT, max(LEAST_KEPT, math.ceil(camera.rate_hz * KEPT_S)))
         self._join = StampJoin(STREAMS, self._kept)
         self._ingest: Ingest | None = None
-        self._subscriptions: list[Subscription] = []
         self._sequence = 0
         self.image_s = self.drawn_s = 0.0
 
@@ -131,20 +127,9 @@ class CameraOverlay:
         """Subscribe to images, detections and latencies."""
         self._join = StampJoin(STREAMS, self._kept)
         self.image_s = self.drawn_s = time.monotonic()
-        for kind, topic, callback in (
-            (Detection2DArray, 'detections', self._on_detections),
-            (CameraLatency, 'latency', self._on_latency),
-        ):
-            self._subscriptions.append(
-                subscribe_result(
-                    self._node,
-                    kind,
-                    f'{self._base}/{topic}',
-                    callback,
-                    2 * self._kept,
-                    partial(self._unusable, self.camera.name),
-                )
-            )
+        name, depth = self.camera.name, 2 * self._kept
+        self._results.add('detections', self._on_detections, name, depth=depth)
+        self._results.add('latency', self._on_latency, name, depth=depth)
         self._ingest = self._open_images()
 
     def _open_images(self) -> Ingest:
@@ -160,9 +145,7 @@ class CameraOverlay:
         ingest, self._ingest = self._ingest, None
         if ingest:
             ingest.close()
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        self._results.close()
         self._join = StampJoin(STREAMS, self._kept)
 
     def missing(self, now_s: float) -> str:

@@ -6,12 +6,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
-from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.bags.read_ahead import ReadAhead
 from yolox_trt_ros.bags.reader import Bag, Recorded
@@ -31,6 +31,7 @@ from yolox_trt_ros.ros.replay.topics import (
     other_definitions,
     results_in,
 )
+from yolox_trt_ros.ros.results import ResultSubscriptions
 
 CLOCK_PERIOD_S = 0.02
 LATE_S = 0.005
@@ -119,9 +120,11 @@ class Replay:
         self._silent: set[str] = set()
         self._look_s = 0.0
         self.arrivals = Arrivals(c.name for c in config.cameras) if config else Arrivals(())
+        self._listened = ResultSubscriptions(
+            node, options.detector, lambda of, why: warn(f'{of}: {why}')
+        )
         if config:
-            topic = f'{options.detector}/status'
-            node.create_subscription(PipelineStatus, topic, self._on_status, 5)
+            self._listened.add('status', self._on_status, depth=5)
         if options.lockstep:
             assert config
             self._listen(config)
@@ -289,15 +292,9 @@ class Replay:
     def _listen(self, config: Config) -> None:
         self.lockstep = Lockstep([c.name for c in config.cameras], self._options.timeout_s)
         self._open: dict[str, Recorded] = {}
-        detector = self._options.detector
         for camera in config.cameras:
-            self._node.create_subscription(
-                Detection2DArray,
-                f'{detector}/{camera.name}/detections',
-                lambda cdr, name=camera.name: self._on_detections(name, cdr),
-                100,
-                raw=True,
-            )
+            take = partial(self._on_detections, camera.name)
+            self._listened.add('detections', take, camera.name, depth=100, raw=True)
 
     def _on_detections(self, camera: str, cdr: bytes) -> None:
         assert self.lockstep
