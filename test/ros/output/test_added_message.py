@@ -21,8 +21,9 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.model import InputSpec, ModelSpec
 from yolox_trt_ros.core.topics import RESULTS, ResultTopic
+from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 from yolox_trt_ros.ros.native import load_native
 from yolox_trt_ros.ros.output import messages
 from yolox_trt_ros.ros.output.messages import FoundMessage, header_of
@@ -30,7 +31,9 @@ from yolox_trt_ros.ros.output.publishers import ResultPublishers, TypedOutput
 from yolox_trt_ros.tools.record import wanted_topics
 
 SPEC = ModelSpec(
-    'images', 1, 32, 32, (8, 16, 32), ('car', 'bus'), 'concatenated', ('output',), 'logit', 'grid'
+    InputSpec('images', 1, 32, 32),
+    YoloxHead(('output',), 2, (8, 16, 32), 'logit', 'grid'),
+    ('car', 'bus'),
 )
 CONFIG = Config.from_parameters({'camera_names': ['front'], 'lane_names': ['lane']})
 IMAGE = Frame('front', 0, 7 * 10**9 + 5, 0, 'optical', 'mono8', 20, 30, 30, np.zeros(600, np.uint8))
