@@ -34,7 +34,8 @@ from yolox_trt_ros.core.parameters import table
 from yolox_trt_ros.schedule.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ('numpy', 'cv2', 'onnx', 'onnxruntime', 'rclpy', 'yaml', 'cupy', 'tensorrt')
+# dataclasses brings inspect: half the time that the import would take.
+HEAVY = ('dataclasses', 'numpy', 'cv2', 'onnx', 'onnxruntime', 'rclpy', 'yaml', 'cupy', 'tensorrt')
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,6 @@ import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from yolox_trt_ros.core.errors import ConfigError, FrameError, YoloxTrtRosError
@@ -86,6 +85,8 @@ class Detector:
         antialias: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> None:
+        from dataclasses import replace
+
         from yolox_trt_ros import compose
         from yolox_trt_ros.core.config import EnginesConfig, ModelConfig
         from yolox_trt_ros.core.parameters import build
@@ -197,9 +198,12 @@ def _frame(place: str, image: Image, encoding: str) -> Frame:
 
 
 def _found(place: str, result: FrameResult, labels: Sequence[str]) -> Detections:
+    from yolox_trt_ros.core.detections import Detections
+
     if isinstance(result, FrameError):
         raise FrameError(result.reason, f'{place}{result}')
-    return replace(result.detections, labels=labels)
+    found = result.detections
+    return Detections(found.xyxy, found.score, found.class_id, labels)
 
 
 def _in_batches(lane: LaneDetector, frames: list[Frame]) -> list[FrameResult]:
@@ -234,6 +238,8 @@ def lane_of(**values: Any) -> LaneConfig:
     Raises:
         ConfigError: values are out of range, or do not go together.
     """
+    from dataclasses import replace
+
     from yolox_trt_ros.core.backends import BACKENDS
     from yolox_trt_ros.core.config import LaneConfig, lane_problems
     from yolox_trt_ros.core.parameters import build
