@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.support.gpu_timing import replayed_us, timed_us
 from yolox_trt_ros.core.model import InputSpec, ModelSpec, Thresholds
-from yolox_trt_ros.detect.cuda.batch import Batch
+from yolox_trt_ros.detect.cuda.batch import BatchTable
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
 from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
@@ -81,8 +81,10 @@ def _found(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream
     return [len(found) for found in decoder.detections(place, batch)]
 
 
-def _described(device: CudaDevice, decoder: CudaPostprocessor, batch: int, stream: Any) -> Batch:
-    described = Batch(device)
+def _described(
+    device: CudaDevice, decoder: CudaPostprocessor, batch: int, stream: Any
+) -> BatchTable:
+    described = BatchTable(device)
     described.record['images'] = batch
     described.images['letterbox'][:] = LETTERBOX
     decoder.describe(Thresholds(), described)

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from benchmarks.support.gpu_timing import timed_us
+from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import Detected
@@ -139,7 +140,7 @@ class Rig:
         locked = [self.locked(image) for image in images]
         self.detector.submit(locked).wait()
         sustained = self.sustain(self.detector, locked, seconds)
-        pageable = self.sustain(self.detector, [_frame(image) for image in images], seconds)
+        pageable = self.sustain(self.detector, [frame_of(image, 0) for image in images], seconds)
         return {
             'inference_ms': self._inference_ms(),
             'copy_ms': self._copy_ms(locked),
@@ -184,7 +185,7 @@ class Rig:
         """Return the image in pinned memory."""
         memory = self.device.page_locked(image.size, np.uint8)
         memory[:] = image.reshape(-1)
-        return _frame(memory.reshape(image.shape))
+        return frame_of(memory.reshape(image.shape), 0)
 
     def _detector(self) -> CudaDetector:
         return CudaDetector(
@@ -344,9 +345,3 @@ def _images(width: int, height: int, count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (count, 24, 36, 3), np.uint8)
     return [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in coarse]
-
-
-def _frame(image: np.ndarray) -> Frame:
-    height, width = image.shape[:2]
-    data = image.reshape(-1)
-    return Frame('bench', 0, 0, 0, '', 'bgr8', height, width, width * 3, data)

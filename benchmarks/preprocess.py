@@ -14,7 +14,7 @@ from benchmarks.support.gpu_timing import copy_bandwidth, replayed_us, timed_us
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
-from yolox_trt_ros.detect.cuda.batch import Batch, Pixels
+from yolox_trt_ros.detect.cuda.batch import BatchTable, Pixels
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor, InputFormat
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice, require_cupy
 
@@ -173,7 +173,7 @@ class Case:
             # A single image walks through all images, so that no cache holds the next one.
             for place in range(self._batch - images + 1):
                 start = images_of.data.ptr + place * size
-                batch = Batch(self._device)
+                batch = BatchTable(self._device)
                 preprocessor.describe([(pixels, start + k * size) for k in range(images)], batch)
                 calls.append((batch, output.data.ptr + place * image_bytes))
         self._cupy.cuda.Device().synchronize()

@@ -13,7 +13,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import InputSpec, Letterbox, ModelSpec, Thresholds
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
-from yolox_trt_ros.detect.cuda.batch import THRESHOLDS, Batch
+from yolox_trt_ros.detect.cuda.batch import THRESHOLDS, BatchTable
 from yolox_trt_ros.detect.cuda.postprocess import RESULT, WORK, CudaPostprocessor
 from yolox_trt_ros.detect.heads.yolox.head import HEAD, YoloxHead
 
@@ -96,8 +96,8 @@ def run(
 
 def described(
     decode: CudaPostprocessor, device: Any, boxes: list[Letterbox], thresholds: Thresholds
-) -> Batch:
-    batch = Batch(device)
+) -> BatchTable:
+    batch = BatchTable(device)
     batch.record['images'] = len(boxes)
     for image, box in zip(batch.images, boxes, strict=False):
         image['letterbox'] = box.scale

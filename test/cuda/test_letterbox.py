@@ -16,7 +16,7 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor, bgr_image
-from yolox_trt_ros.detect.cuda.batch import BATCH, IMAGE, Batch, Pixels, Source
+from yolox_trt_ros.detect.cuda.batch import BATCH, IMAGE, BatchTable, Pixels, Source
 from yolox_trt_ros.detect.cuda.preprocess import TARGET, CudaPreprocessor, InputFormat
 
 HEIGHT, WIDTH = 64, 96
@@ -60,7 +60,7 @@ def run(
     target = device.zeros(shape, form.dtype)
     target.fill(77)
     preprocessor = CudaPreprocessor(model, device, **options)
-    batch = Batch(device)
+    batch = BatchTable(device)
     preprocessor.describe(sources, batch)
     batch.upload(current_stream(device))
     preprocessor.enqueue(len(frames), batch.address, device.address(target))
@@ -196,7 +196,7 @@ def test_network_input_wider_than_a_block(device: Any) -> None:
 def test_the_same_launch_for_fewer_images(device: Any) -> None:
     """As a recorded one is replayed: places behind the last image are left alone."""
     model, form = spec(), InputFormat()
-    preprocessor, batch = CudaPreprocessor(model, device), Batch(device)
+    preprocessor, batch = CudaPreprocessor(model, device), BatchTable(device)
     target = device.zeros(form.shape(3, HEIGHT, WIDTH), form.dtype)
     for count in (3, 1):
         target.fill(77)

@@ -18,7 +18,7 @@ from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.doctor import software
-from yolox_trt_ros.doctor.finding import Level, Wanted
+from yolox_trt_ros.doctor.finding import Severity, Wanted
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 
 
@@ -95,7 +95,7 @@ def test_a_backend_from_outside_runs_a_lane_of_the_pipeline(tmp_path: Path) -> N
 def test_configuration_and_doctor_know_a_backend_from_outside(tmp_path: Path) -> None:
     config = vehicle(tmp_path / 'm.onnx', 'toy')
     judged = {finding.topic: finding.level for finding in software.backends(Wanted.of(config))}
-    assert judged['reference'] is Level.OK
+    assert judged['reference'] is Severity.OK
     with pytest.raises(ConfigError, match=r'lanes\.a\.backend: a cuda lane needs one of onnxr'):
         vehicle(tmp_path / 'm.onnx', 'toy', 'cuda:0')
 
@@ -105,6 +105,6 @@ def test_doctor_says_how_to_install_what_is_missing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(BACKENDS, 'missing', row)
     config = vehicle(Path('m.onnx'), 'missing')
     (found,) = (f for f in software.backends(Wanted.of(config)) if f.topic == 'missing')
-    assert (found.level, found.remedy) == (Level.FAIL, 'pip install this')
+    assert (found.level, found.remedy) == (Severity.FAIL, 'pip install this')
     (found,) = (f for f in software.backends(Wanted()) if f.topic == 'missing')
-    assert found.level is Level.OK
+    assert found.level is Severity.OK

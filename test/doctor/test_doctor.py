@@ -17,14 +17,14 @@ import yaml
 from yolox_trt_ros.core.config import EnginesConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.doctor import hardware, memory, software, vehicle
-from yolox_trt_ros.doctor.finding import Finding, Level, Wanted, examine
+from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted, examine
 from yolox_trt_ros.engine import cuda_devices
 from yolox_trt_ros.engine.cuda_devices import CudaDeviceInfo, CudaDriver, cuda_driver
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 from yolox_trt_ros.tools import doctor
 from yolox_trt_ros.vehicle_files import load_vehicle
 
-OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
+OK, WARN, FAIL = Severity.OK, Severity.WARN, Severity.FAIL
 NO_GPU = pytest.mark.skipif(bool(cuda_driver().devices), reason='this machine has a GPU')
 
 
@@ -130,7 +130,9 @@ def test_no_jetson(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('mode', 'level'), [('MAXN', OK), ('MODE_30W', WARN), ('', WARN)], ids=['full', 'saving', '?']
 )
-def test_power_mode(orin: Path, mode: str, level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power_mode(
+    orin: Path, mode: str, level: Severity, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hardware, 'power_mode', lambda: mode)
     board, power, gpu = hardware.jetson(Wanted(), orin)
     assert board.told == 'NVIDIA Jetson AGX Orin Developer Kit, R36 (release)'
@@ -159,7 +161,7 @@ def meminfo(folder: Path, free: int) -> Path:
 
 @pytest.mark.parametrize(('share', 'level'), [(2.1, OK), (1.1, WARN), (0.9, FAIL)])
 @pytest.mark.parametrize('name', ['', 'laptop_8cam', 'orin_8cam'])
-def test_memory(tmp_path: Path, name: str, share: float, level: Level) -> None:
+def test_memory(tmp_path: Path, name: str, share: float, level: Severity) -> None:
     asked = wanted(name) if name else Wanted()
     needed = memory.host_bytes(asked.config) if asked.config else memory.EXAMPLE
     (found,) = memory.memory(asked, meminfo(tmp_path, int(needed * share)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from yolox_trt_ros.doctor.finding import Level, Wanted
+from yolox_trt_ros.doctor.finding import Severity, Wanted
 from yolox_trt_ros.doctor.memory import shared_memory
 from yolox_trt_ros.ros.dds import segments
 
@@ -16,14 +16,14 @@ from yolox_trt_ros.ros.dds import segments
 def test_segments_nobody_uses_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, 'JUST_MADE_S', -1.0)
     (clean,) = shared_memory(Wanted(), tmp_path)
-    assert clean.level is Level.OK
+    assert clean.level is Severity.OK
     for name in ('fastdds_00000000000000aa', 'fastdds_00000000000000bb'):
         (tmp_path / name).write_bytes(b'\0' * (1 << 20))
         (tmp_path / f'{name}_el').touch()
     with (tmp_path / 'fastdds_00000000000000bb_el').open('rb') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as the process that uses it does
         (found,) = shared_memory(Wanted(), tmp_path)
-    assert found.level is Level.WARN and '1 files' in found.told and '1.0 MiB' in found.told
+    assert found.level is Severity.WARN and '1 files' in found.told and '1.0 MiB' in found.told
     assert found.remedy == 'fastdds shm clean (a starting node does that too)'
     if os.geteuid() == 0:
         os.chown(tmp_path / 'fastdds_00000000000000aa', 65534, 65534)

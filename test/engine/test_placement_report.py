@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolox_trt_ros.engine.placement_report import Placement, parse_build_log, tells_placement
+from yolox_trt_ros.engine.placement_report import LayerPlacement, parse_build_log, tells_placement
 
 # A classifier with group normalisation on Orin (README of NVIDIA-AI-IOT/jetson_dla_tutorial).
 SPLIT = """
@@ -58,14 +58,14 @@ UNTYPED = """
 LOGS = {
     'split': (
         SPLIT,
-        Placement(
+        LayerPlacement(
             ('{ForeignNode[Conv_0]}', '{ForeignNode[Relu_10...Conv_11]}'),
             ('Reshape_2 + (Unnamed Layer* 7) [Shuffle]', 'InstanceNormalization_5'),
         ),
     ),
     'GPU only': (
         GPU_ONLY,
-        Placement(
+        LayerPlacement(
             gpu=(
                 'backbone.backbone.stem:0:SLICE:GPU',
                 'stem.conv.conv:0:CONVOLUTION:GPU + act',
@@ -78,7 +78,7 @@ LOGS = {
     ),
     'fallback': (
         FALLBACK,
-        Placement(
+        LayerPlacement(
             fallbacks=(
                 ('/model.24/Constant_1_output_0', 'Unsupported on DLA'),
                 ('(Unnamed Layer* 277) [Shuffle]', 'Unsupported on DLA'),
@@ -87,21 +87,24 @@ LOGS = {
     ),
     'too many loadables': (
         TOO_MANY,
-        Placement(
+        LayerPlacement(
             fallbacks=(
                 ('conv_6', 'DLA supports only 8 subgraphs per DLA core'),
                 ('conv_8', 'DLA supports only 8 subgraphs per DLA core'),
             )
         ),
     ),
-    'default device': (DEFAULT, Placement(fallbacks=(('Embedding matrix', 'supported on DLA'),))),
-    'sample': (SAMPLE, Placement(('{ForeignNode[(Unnamed Layer* 0) [ElementWise]]}',))),
-    'untyped': (UNTYPED, Placement(gpu=('Conv_0', 'PWN(PWN(Sigmoid_1), Mul_2)'))),
+    'default device': (
+        DEFAULT,
+        LayerPlacement(fallbacks=(('Embedding matrix', 'supported on DLA'),)),
+    ),
+    'sample': (SAMPLE, LayerPlacement(('{ForeignNode[(Unnamed Layer* 0) [ElementWise]]}',))),
+    'untyped': (UNTYPED, LayerPlacement(gpu=('Conv_0', 'PWN(PWN(Sigmoid_1), Mul_2)'))),
 }
 
 
 @pytest.mark.parametrize(('log', 'expected'), LOGS.values(), ids=LOGS)
-def test_log(log: str, expected: Placement) -> None:
+def test_log(log: str, expected: LayerPlacement) -> None:
     lines = log.splitlines()
     assert parse_build_log(lines) == expected
     # What the logger keeps is enough.

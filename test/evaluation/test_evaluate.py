@@ -8,14 +8,14 @@ import pytest
 from labelled_world import write_labelled
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.evaluation.coco_metrics import Found, Labels, average_precision
+from yolox_trt_ros.evaluation.coco_metrics import Found, LabelledBoxes, average_precision
 
 CLASSES = ('car', 'bus')
 BOXES = np.array([[10, 10, 60, 50], [100, 20, 180, 90]], np.float32)
 
 
-def labels(ignored: tuple[bool, bool] = (False, False)) -> Labels:
-    return Labels(BOXES, np.array([0, 1]), np.array(ignored))
+def labels(ignored: tuple[bool, bool] = (False, False)) -> LabelledBoxes:
+    return LabelledBoxes(BOXES, np.array([0, 1]), np.array(ignored))
 
 
 def found(boxes: np.ndarray, scores: list[float], class_ids: list[int]) -> Found:

@@ -12,7 +12,7 @@ import yaml
 from yolox_trt_ros.bags.names import plain
 from yolox_trt_ros.bags.packing import DamageError
 from yolox_trt_ros.bags.rosbags_library import interfaces
-from yolox_trt_ros.bags.storage import Source
+from yolox_trt_ros.bags.storage import RegularFile
 from yolox_trt_ros.core.errors import BagError
 
 NAME = 'metadata.yaml'
@@ -61,7 +61,7 @@ def read_metadata(folder: Path) -> Metadata:
     file = folder / NAME
     if not file.exists() and not file.is_symlink():
         raise FileNotFoundError(file)
-    source = Source(file)
+    source = RegularFile(file)
     try:
         raw = source.read(MOST_BYTES + 1, 0)
     finally:

@@ -17,7 +17,7 @@ from yolox_trt_ros.bags.names import full_name, plain
 from yolox_trt_ros.bags.packing import ZSTD_MAGIC, DamageError, unpack_file
 from yolox_trt_ros.bags.ros1 import Ros1File
 from yolox_trt_ros.bags.sqlite import SqliteFile
-from yolox_trt_ros.bags.storage import Source, Storage, Warn
+from yolox_trt_ros.bags.storage import RegularFile, Storage, Warn
 from yolox_trt_ros.core.errors import BagError
 
 SUFFIXES = ('.mcap', '.db3', '.bag')
@@ -195,7 +195,7 @@ def _list(names: Sequence[str], most: int = 5) -> str:
 
 def _unpacked(file: Path, limits: Limits, warn: Warn, stack: ExitStack) -> Path:
     """Return the file, or where it is unpacked."""
-    source = Source(file)
+    source = RegularFile(file)
     try:
         begin = source.read(len(ZSTD_MAGIC), 0)
     finally:
@@ -215,7 +215,7 @@ def _open(file: Path, limits: Limits, warn: Warn) -> Storage:
     Raises:
         DamageError: it is no bag.
     """
-    source = Source(file)
+    source = RegularFile(file)
     try:
         begin = source.read(64, 0)
     finally:

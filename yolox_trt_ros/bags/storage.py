@@ -61,7 +61,7 @@ class Contents:
         self.start_ns, self.end_ns = min(self.start_ns, start_ns), max(self.end_ns, end_ns)
 
 
-class Source:
+class RegularFile:
     """A regular file that is read by position, from any thread.
 
     Raises:
@@ -224,7 +224,7 @@ class Storage(ABC):
     def __init__(self, path: Path, limits: Limits, warn: Warn) -> None:
         self.path, self.limits = path, limits
         self.losses = Losses(path, warn)
-        self.source = Source(path)
+        self.source = RegularFile(path)
         self.clock = Clock(limits, path, self.source.size)
         self.contents = Contents()
         self.chunks: list[Chunk] = []

@@ -11,7 +11,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 
 
-class Level(str, Enum):
+class Severity(str, Enum):
     """How bad it is. The value is what users see."""
 
     OK = 'OK'
@@ -32,7 +32,7 @@ class Finding:
         remedy: what to do; '' where nothing has to be done.
     """
 
-    level: Level
+    level: Severity
     topic: str
     told: str
     remedy: str = ''
@@ -62,9 +62,9 @@ class Wanted:
             any(BACKENDS[x.backend].builds for x in lanes),
         )
 
-    def lacking(self, needed: bool) -> Level:
+    def lacking(self, needed: bool) -> Severity:
         """Return how bad it is that something is missing."""
-        return Level.FAIL if needed else Level.OK
+        return Severity.FAIL if needed else Severity.OK
 
 
 Check = Callable[[Wanted], Iterable[Finding]]
@@ -77,8 +77,8 @@ def examine(checks: Iterable[Check], wanted: Wanted) -> Iterator[Finding]:
         try:
             yield from check(wanted)
         except YoloxTrtRosError as error:
-            yield Finding(Level.FAIL, topic, str(error))
+            yield Finding(Severity.FAIL, topic, str(error))
         except Exception as error:
             yield Finding(
-                Level.FAIL, topic, f'the check itself failed: {error!r}', 'report this, please'
+                Severity.FAIL, topic, f'the check itself failed: {error!r}', 'report this, please'
             )

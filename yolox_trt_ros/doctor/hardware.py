@@ -10,7 +10,7 @@ from pathlib import Path
 
 from yolox_trt_ros.compose import available_cores
 from yolox_trt_ros.core.errors import YoloxTrtRosError
-from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
+from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
 
@@ -26,11 +26,11 @@ def processor(wanted: Wanted) -> Iterator[Finding]:
     busy = os.getloadavg()[0]
     message = f'{cores} cores may be used, {busy:.1f} are busy'
     if cores < 4:
-        yield Finding(Level.WARN, 'CPU', message, 'eight raw cameras take about two cores alone')
+        yield Finding(Severity.WARN, 'CPU', message, 'eight raw cameras take about two cores alone')
     elif busy > cores / 2:
-        yield Finding(Level.WARN, 'CPU', message, 'end what else runs')
+        yield Finding(Severity.WARN, 'CPU', message, 'end what else runs')
     else:
-        yield Finding(Level.OK, 'CPU', message)
+        yield Finding(Severity.OK, 'CPU', message)
 
 
 def gpus(wanted: Wanted) -> Iterator[Finding]:
@@ -47,11 +47,11 @@ def gpus(wanted: Wanted) -> Iterator[Finding]:
             f'cuda:{device.index} {device.name}, compute capability {device.compute_capability}, '
             f'{device.memory / GIB:.0f} GiB, {kind}; driver for CUDA {driver.version}'
         )
-        yield Finding(Level.OK, 'GPU', message)
+        yield Finding(Severity.OK, 'GPU', message)
     named = {x.device for x in wanted.config.lanes} if wanted.config else set()
     there = {f'cuda:{device.index}' for device in driver.devices}
     for device_name in sorted(n for n in named - there if n.startswith('cuda:')):
-        yield Finding(Level.FAIL, 'GPU', f'there is no {device_name}', f'use {", ".join(there)}')
+        yield Finding(Severity.FAIL, 'GPU', f'there is no {device_name}', f'use {", ".join(there)}')
 
 
 def dlas(wanted: Wanted) -> Iterator[Finding]:
@@ -65,9 +65,9 @@ def dlas(wanted: Wanted) -> Iterator[Finding]:
     missing = sorted(n for n in named if n.startswith('dla:') and int(n[4:]) >= cores)
     if missing:
         remedy = 'a Jetson AGX Orin has two, with TensorRT 8.5 to 10.7 or 11.4.1'
-        yield Finding(Level.FAIL, 'DLA', f'{message}; lanes name {", ".join(missing)}', remedy)
+        yield Finding(Severity.FAIL, 'DLA', f'{message}; lanes name {", ".join(missing)}', remedy)
     else:
-        yield Finding(Level.OK, 'DLA', message)
+        yield Finding(Severity.OK, 'DLA', message)
 
 
 def jetson(wanted: Wanted, root: Path = Path('/')) -> Iterator[Finding]:
@@ -77,15 +77,15 @@ def jetson(wanted: Wanted, root: Path = Path('/')) -> Iterator[Finding]:
         return
     board = name.read_text(errors='replace').strip('\0\n ') if name.exists() else 'a Jetson'
     release = (root / 'etc/nv_tegra_release').read_text().partition(',')[0].strip('# \n')
-    yield Finding(Level.OK, 'Jetson', f'{board}, {release}')
+    yield Finding(Severity.OK, 'Jetson', f'{board}, {release}')
     mode = power_mode()
     if not mode:
         message = 'the power mode cannot be read (no jtop, no nvpmodel)'
-        yield Finding(Level.WARN, 'power mode', message, 'pip install jetson-stats')
+        yield Finding(Severity.WARN, 'power mode', message, 'pip install jetson-stats')
     elif not mode.startswith(FULL_POWER_MODE):
-        yield Finding(Level.WARN, 'power mode', mode, 'sudo nvpmodel -m 0, where heat allows')
+        yield Finding(Severity.WARN, 'power mode', mode, 'sudo nvpmodel -m 0, where heat allows')
     else:
-        yield Finding(Level.OK, 'power mode', mode)
+        yield Finding(Severity.OK, 'power mode', mode)
     yield from clocks(root)
 
 
@@ -114,6 +114,6 @@ def clocks(root: Path) -> Iterator[Finding]:
         message = f'{folder.name}: {low / 1e6:.0f} to {high / 1e6:.0f} MHz'
         if low < RUNS_AT * high:
             remedy = 'sudo jetson_clocks, so that latencies do not depend on the load before'
-            yield Finding(Level.WARN, 'clocks', message, remedy)
+            yield Finding(Severity.WARN, 'clocks', message, remedy)
         else:
-            yield Finding(Level.OK, 'clocks', message)
+            yield Finding(Severity.OK, 'clocks', message)

@@ -10,7 +10,7 @@ from yolox_trt_ros.compose import lane_model, load_model
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import Config, LaneConfig
 from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
+from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted
 from yolox_trt_ros.engine.cuda_devices import CudaDeviceInfo, cuda_driver, free_memory
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.dds.segments import SHARED_MEMORY, left_behind
@@ -44,7 +44,7 @@ def shared_memory(wanted: Wanted, folder: Path = SHARED_MEMORY) -> Iterator[Find
     del wanted
     left = left_behind(folder)
     if not left:
-        yield Finding(Level.OK, 'shared memory', 'no killed process left anything in it')
+        yield Finding(Severity.OK, 'shared memory', 'no killed process left anything in it')
         return
     message = (
         f'{len(left)} files of killed processes hold {settings.mib(sum(one.size for one in left))}'
@@ -54,7 +54,7 @@ def shared_memory(wanted: Wanted, folder: Path = SHARED_MEMORY) -> Iterator[Find
     if foreign:
         # Their lock files lie beside them: <name>_el, <name>_sl.
         remedies.append('sudo rm ' + ' '.join(shlex.quote(str(one.path)) + '*' for one in foreign))
-    yield Finding(Level.WARN, 'shared memory', message, '; '.join(remedies))
+    yield Finding(Severity.WARN, 'shared memory', message, '; '.join(remedies))
 
 
 def memory(wanted: Wanted, meminfo: Path = Path('/proc/meminfo')) -> Iterator[Finding]:
@@ -110,17 +110,17 @@ def _free_of(device: CudaDeviceInfo, needed: int) -> Finding:
     free, topic = free_memory(device), f'cuda:{device.index} memory'
     if free is None:
         message = f'of {device.memory / GIB:.1f} GiB, nobody knows how much is free'
-        return Finding(Level.OK, topic, message)
+        return Finding(Severity.OK, topic, message)
     if not needed:
-        return Finding(Level.OK, topic, f'{_of(free, device.memory)}; no lane is on it')
+        return Finding(Severity.OK, topic, f'{_of(free, device.memory)}; no lane is on it')
     return _judged(topic, free, device.memory, needed, 'its lanes need')
 
 
 def _judged(topic: str, free: int, total: int, needed: int, whose: str) -> Finding:
     message = f'{_of(free, total)}, {whose} about {needed / GIB:.1f}'
     if free >= AMPLE * needed:
-        return Finding(Level.OK, topic, message)
-    level = Level.WARN if free >= needed else Level.FAIL
+        return Finding(Severity.OK, topic, message)
+    level = Severity.WARN if free >= needed else Severity.FAIL
     remedy = f'{AMPLE * needed / GIB:.1f} GiB are ample: end other programs, or fewer lanes'
     return Finding(level, topic, message, remedy)
 

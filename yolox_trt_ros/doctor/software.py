@@ -12,7 +12,7 @@ from types import ModuleType
 from yolox_trt_ros import __version__
 from yolox_trt_ros.core.backends import BACKENDS, device_kind
 from yolox_trt_ros.core.config import LaneConfig
-from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
+from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
 from yolox_trt_ros.ros.dds import settings
@@ -26,7 +26,7 @@ def python(wanted: Wanted) -> Iterator[Finding]:
     message = f'{platform.python_version()} on {platform.machine()}, yolox_trt_ros {__version__}'
     right = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
     remedy = '' if right else 'use Python 3.10 to 3.13'
-    yield Finding(Level.OK if right else Level.FAIL, 'Python', message, remedy)
+    yield Finding(Severity.OK if right else Severity.FAIL, 'Python', message, remedy)
 
 
 def ros(wanted: Wanted) -> Iterator[Finding]:
@@ -36,22 +36,22 @@ def ros(wanted: Wanted) -> Iterator[Finding]:
     found, problem = _import('rclpy')
     if found is None:
         message = f'no rclpy: {problem}'
-        yield Finding(Level.FAIL, 'ROS 2', message, 'source a ROS 2 installation, or make setup')
+        yield Finding(Severity.FAIL, 'ROS 2', message, 'source a ROS 2 installation, or make setup')
         return
-    yield Finding(Level.OK, 'ROS 2', where)
+    yield Finding(Severity.OK, 'ROS 2', where)
     for name, remedy in (
         ('vision_msgs.msg', f'apt install ros-{distro or "<distro>"}-vision-msgs, or make setup'),
         ('yolox_trt_ros.msg', 'build the package with colcon, or make setup'),
     ):
         found, problem = _import(name)
         if found is None:
-            yield Finding(Level.FAIL, 'messages', f'{name}: {problem}', remedy)
+            yield Finding(Severity.FAIL, 'messages', f'{name}: {problem}', remedy)
     found, problem = _import('yolox_trt_ros._native')
     if found is None:
         message = f'the C++ part is not built: images come in by rclpy, slower ({problem})'
-        yield Finding(Level.WARN, 'image intake', message, 'build the package with colcon')
+        yield Finding(Severity.WARN, 'image intake', message, 'build the package with colcon')
     else:
-        yield Finding(Level.OK, 'image intake', 'C++, without extra copies')
+        yield Finding(Severity.OK, 'image intake', 'C++, without extra copies')
 
 
 def middleware(wanted: Wanted) -> Iterator[Finding]:
@@ -62,12 +62,12 @@ def middleware(wanted: Wanted) -> Iterator[Finding]:
     if rmw not in (*settings.FAST_DDS, settings.CYCLONE):
         message = f'{rmw}: nothing is known about eight cameras over it'
         yield Finding(
-            Level.WARN, 'middleware', message, f'RMW_IMPLEMENTATION={settings.DEFAULT_RMW}'
+            Severity.WARN, 'middleware', message, f'RMW_IMPLEMENTATION={settings.DEFAULT_RMW}'
         )
     elif found is None and not os.environ.get('ROS_DISTRO'):
-        yield Finding(Level.FAIL, 'middleware', f'{rmw}: {problem}', 'make setup')
+        yield Finding(Severity.FAIL, 'middleware', f'{rmw}: {problem}', 'make setup')
     else:
-        yield Finding(Level.OK, 'middleware', f'{rmw}; {profile}')
+        yield Finding(Severity.OK, 'middleware', f'{rmw}; {profile}')
 
 
 def packages(wanted: Wanted) -> Iterator[Finding]:
@@ -78,10 +78,10 @@ def packages(wanted: Wanted) -> Iterator[Finding]:
     ):  # fmt: skip
         found, problem = _import(name)
         if found is None:
-            yield Finding(Level.FAIL, name, problem, f'pip install {package}')
+            yield Finding(Severity.FAIL, name, problem, f'pip install {package}')
         else:
             versions.append(f'{name} {_version(found)}')
-    yield Finding(Level.OK, 'packages', ', '.join(versions))
+    yield Finding(Severity.OK, 'packages', ', '.join(versions))
 
 
 def backends(wanted: Wanted) -> Iterator[Finding]:
@@ -103,11 +103,11 @@ def _backend(name: str, kinds: list[str]) -> Finding:
     if module is not None:
         message, fits = _FITS.get(name, _there)(module, kinds)
         if fits or not kinds:
-            return Finding(Level.OK, info.title, message)
-        return Finding(Level.FAIL, info.title, message, remedy)
+            return Finding(Severity.OK, info.title, message)
+        return Finding(Severity.FAIL, info.title, message, remedy)
     if not kinds and name != LaneConfig('').backend:
-        return Finding(Level.OK, info.title, f'not installed; only {name} lanes need it')
-    return Finding(Level.FAIL if kinds else Level.WARN, info.title, found[0][1], remedy)
+        return Finding(Severity.OK, info.title, f'not installed; only {name} lanes need it')
+    return Finding(Severity.FAIL if kinds else Severity.WARN, info.title, found[0][1], remedy)
 
 
 def _there(module: ModuleType, kinds: list[str]) -> tuple[str, bool]:
@@ -159,7 +159,7 @@ def cupy(wanted: Wanted) -> Iterator[Finding]:
         remedy = f'pip install cupy-cuda{major}x instead, or a newer driver'
         yield Finding(wanted.lacking(wanted.gpu), 'CuPy', message, remedy)
     else:
-        yield Finding(Level.OK, 'CuPy', message)
+        yield Finding(Severity.OK, 'CuPy', message)
 
 
 def _import(name: str) -> tuple[ModuleType | None, str]:

@@ -13,7 +13,7 @@ from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.core.parameters import build
-from yolox_trt_ros.doctor.finding import Finding, Level, Wanted
+from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted
 from yolox_trt_ros.engine.lanes import lane_engine
 from yolox_trt_ros.engine.provide import default_folder
 from yolox_trt_ros.ros.dds import settings
@@ -32,7 +32,7 @@ def cameras(wanted: Wanted) -> Iterator[Finding]:
     lanes = [f'{x.name} ({x.backend} on {x.device})' for x in wanted.config.lanes]
     rate = sum(camera.rate_hz for camera in wanted.config.cameras)
     message = f'{len(wanted.config.cameras)} cameras, {rate:g} images/s, on {", ".join(lanes)}'
-    yield Finding(Level.OK, 'vehicle', message)
+    yield Finding(Severity.OK, 'vehicle', message)
 
 
 def model(wanted: Wanted) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def model(wanted: Wanted) -> Iterator[Finding]:
     message = (
         f'{loaded.path.name}: {spec.input.width}x{spec.input.height}, {len(spec.labels)} labels'
     )
-    yield Finding(Level.OK, 'model', message)
+    yield Finding(Severity.OK, 'model', message)
 
 
 def engines(wanted: Wanted) -> Iterator[Finding]:
@@ -55,7 +55,7 @@ def engines(wanted: Wanted) -> Iterator[Finding]:
     free = shutil.disk_usage(existing).free
     if free < ENGINE_SPACE or not os.access(existing, os.W_OK):
         message = f'{folder}: {free >> 20} MiB free, writable: {os.access(existing, os.W_OK)}'
-        yield Finding(Level.FAIL, 'engine cache', message, 'make room, or set engines.folder')
+        yield Finding(Severity.FAIL, 'engine cache', message, 'make room, or set engines.folder')
     never = replace(settings, build='never')
     loaded = load_model(wanted.config.model)
     for lane in wanted.config.lanes:
@@ -63,11 +63,11 @@ def engines(wanted: Wanted) -> Iterator[Finding]:
             continue
         try:
             lane_engine(lane, lane_model(lane, loaded), never)
-            yield Finding(Level.OK, f'engine of {lane.name}', 'built and undamaged')
+            yield Finding(Severity.OK, f'engine of {lane.name}', 'built and undamaged')
         except MissingDependencyError:
             return  # told elsewhere
         except EngineError as error:
-            level = Level.FAIL if settings.build == 'never' else Level.WARN
+            level = Severity.FAIL if settings.build == 'never' else Severity.WARN
             remedy = 'the first start builds it, or now: python -m yolox_trt_ros build --vehicle'
             yield Finding(level, f'engine of {lane.name}', str(error).partition(';')[0], remedy)
 
@@ -81,11 +81,11 @@ def transport(wanted: Wanted) -> Iterator[Finding]:
     shortcomings = settings.shortcomings(config, environ)
     for shortcoming in shortcomings:
         message, _, remedy = shortcoming.partition(': ')
-        yield Finding(Level.WARN, 'images', message, remedy)
+        yield Finding(Severity.WARN, 'images', message, remedy)
     if unsized := settings.unsized(config):
         message = f'nobody says how large the images of {", ".join(unsized)} are'
         yield Finding(
-            Level.WARN, 'images', message, 'set cameras.<name>.encoding, width and height'
+            Severity.WARN, 'images', message, 'set cameras.<name>.encoding, width and height'
         )
     elif not shortcomings:
-        yield Finding(Level.OK, 'images', f'{whose} cameras, {size:.0f} MB at a time, fit')
+        yield Finding(Severity.OK, 'images', f'{whose} cameras, {size:.0f} MB at a time, fit')

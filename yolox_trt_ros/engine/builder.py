@@ -20,7 +20,7 @@ from yolox_trt_ros.engine.network import (
     set_shapes,
 )
 from yolox_trt_ros.engine.options import BuildOptions, strongly_typed
-from yolox_trt_ros.engine.placement_report import Placement, parse_build_log
+from yolox_trt_ros.engine.placement_report import LayerPlacement, parse_build_log
 from yolox_trt_ros.engine.progress import Phases, Progress
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
@@ -44,7 +44,7 @@ class Built:
 
     engine: bytes
     tensors: tuple[TensorFacts, ...]
-    placement: Placement
+    placement: LayerPlacement
     seconds: float
     strongly_typed: bool
     timing_cache: bytes
@@ -220,7 +220,7 @@ def _set_timing_cache(config: Any, content: bytes) -> Any | None:
     return None
 
 
-def _check_strict(options: BuildOptions, placement: Placement) -> None:
+def _check_strict(options: BuildOptions, placement: LayerPlacement) -> None:
     if options.strict_dla:
         _refuse_gpu(placement.off_dla(), options)
 

@@ -28,7 +28,7 @@ _TELLING = ('[DlaLayer]', '[GpuLayer]', 'DLA')
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class LayerPlacement:
     """Where the layers of an engine run.
 
     Attributes:
@@ -64,7 +64,7 @@ def tells_placement(message: str) -> bool:
     return any(word in message for word in _TELLING)
 
 
-def parse_build_log(lines: Iterable[str]) -> Placement:
+def parse_build_log(lines: Iterable[str]) -> LayerPlacement:
     """Return what a build log says; lines of any other kind are passed over.
 
     Args:
@@ -82,7 +82,7 @@ def parse_build_log(lines: Iterable[str]) -> Placement:
             (reformats if reformat else gpu).append(match[2])
         else:
             fallbacks += _fallback(line)
-    return Placement(tuple(loadables), tuple(gpu), tuple(reformats), tuple(fallbacks))
+    return LayerPlacement(tuple(loadables), tuple(gpu), tuple(reformats), tuple(fallbacks))
 
 
 def _fallback(line: str) -> Sequence[tuple[str, str]]:

@@ -14,7 +14,7 @@ from yolox_trt_ros.core.errors import MissingDependencyError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labels:
+class LabelledBoxes:
     """The labelled boxes of one picture.
 
     Attributes:
@@ -27,10 +27,10 @@ class Labels:
     class_id: np.ndarray
     ignored: np.ndarray
 
-    def ignoring_below(self, height: float) -> Labels:
+    def ignoring_below(self, height: float) -> LabelledBoxes:
         """Return the same labels, those less than this many pixels high ignored."""
         low = self.xyxy[:, 3] - self.xyxy[:, 1] < height
-        return Labels(self.xyxy, self.class_id, self.ignored | low)
+        return LabelledBoxes(self.xyxy, self.class_id, self.ignored | low)
 
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -38,7 +38,7 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def average_precision(
-    labels: Sequence[Labels], found: Sequence[Found], classes: Sequence[str]
+    labels: Sequence[LabelledBoxes], found: Sequence[Found], classes: Sequence[str]
 ) -> dict[str, Any]:
     """Return COCO's average precision.
 
@@ -83,7 +83,7 @@ def _known(value: float) -> float | None:
     return None if value < 0 else round(float(value), 4)
 
 
-def _coco(labels: Sequence[Labels], classes: Sequence[str]) -> dict[str, Any]:
+def _coco(labels: Sequence[LabelledBoxes], classes: Sequence[str]) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
     for image_id, one in enumerate(labels, 1):
         for box, class_id, ignored in zip(one.xyxy, one.class_id, one.ignored, strict=True):
@@ -120,7 +120,7 @@ def _results(found: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def _per_class(
-    precision: np.ndarray | None, labels: Sequence[Labels], classes: Sequence[str]
+    precision: np.ndarray | None, labels: Sequence[LabelledBoxes], classes: Sequence[str]
 ) -> dict[str, dict[str, float | int | None]]:
     """``precision`` is COCO's (thresholds, recalls, classes, areas, max detections)."""
     out: dict[str, dict[str, float | int | None]] = {}

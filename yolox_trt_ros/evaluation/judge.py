@@ -15,7 +15,7 @@ import numpy as np
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.messages import detections_of, fields_of, stamp_ns_of
-from yolox_trt_ros.evaluation.coco_metrics import Labels, average_precision
+from yolox_trt_ros.evaluation.coco_metrics import LabelledBoxes, average_precision
 from yolox_trt_ros.evaluation.matching import SharedClasses, Tally, match
 from yolox_trt_ros.report.recording import Quality
 
@@ -181,7 +181,7 @@ class Judge:
             known, boxes = classes.found(found), classes.truth(truth.boxes)
             kept = boxes.class_id >= 0
             ignored = boxes.score[kept] <= 0
-            labels.append(Labels(boxes.xyxy[kept], boxes.class_id[kept], ignored))
+            labels.append(LabelledBoxes(boxes.xyxy[kept], boxes.class_id[kept], ignored))
             results.append((known.xyxy, known.score, known.class_id))
         return {
             **average_precision(labels, results, classes.names),

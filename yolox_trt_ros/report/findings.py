@@ -33,7 +33,7 @@ STRANGE_AGE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Statement:
     """One sentence of the summary; ``level`` is ok, warn or error."""
 
     level: str
@@ -50,10 +50,10 @@ class Figure:
     level: str = ''
 
 
-def findings(recording: Recording) -> list[Finding]:
+def findings(recording: Recording) -> list[Statement]:
     """Return what there is to say, worst first."""
     found = [
-        *(Finding('error', remark) for remark in recording.remarks),
+        *(Statement('error', remark) for remark in recording.remarks),
         *_results(recording),
         *_latency(recording),
         *_ages(recording),
@@ -68,7 +68,7 @@ def findings(recording: Recording) -> list[Finding]:
     return sorted(found, key=lambda finding: order[finding.level])
 
 
-def headline(found: list[Finding]) -> tuple[str, str]:
+def headline(found: list[Statement]) -> tuple[str, str]:
     """Return the level of the whole, and it in words."""
     counts = Counter(finding.level for finding in found)
     bad = counts['error'] + counts['warn']
@@ -119,18 +119,18 @@ def oldest_ms(recording: Recording, camera: CameraRecord) -> float | None:
     return float(np.nanmax(high)) / 1e6 if np.isfinite(high).any() else None
 
 
-def _results(recording: Recording) -> Iterator[Finding]:
+def _results(recording: Recording) -> Iterator[Statement]:
     silent = [c.name for c in recording.cameras if not len(c.results)]
     if silent:
-        yield Finding('error', f'No result from {_names(silent)}.')
+        yield Statement('error', f'No result from {_names(silent)}.')
     elif recording.cameras:
-        yield Finding('ok', f'Every camera gave results: {len(recording.cameras)} of them.')
+        yield Statement('ok', f'Every camera gave results: {len(recording.cameras)} of them.')
     blind = [c.name for c in recording.cameras if c.arrays and not c.classes]
     if blind:
-        yield Finding('warn', f'No object was detected by {_names(blind)}.')
+        yield Statement('warn', f'No object was detected by {_names(blind)}.')
 
 
-def _latency(recording: Recording) -> Iterator[Finding]:
+def _latency(recording: Recording) -> Iterator[Statement]:
     slow, worst = [], (0.0, '')
     for camera in recording.cameras:
         limit = camera.setting.deadline_ms or recording.limits.latency_warn_ms
@@ -140,9 +140,9 @@ def _latency(recording: Recording) -> Iterator[Finding]:
             what = 'deadline_ms' if camera.setting.deadline_ms else 'limits.latency_warn_ms'
             slow.append(f'{camera.name} {p95:.0f} ms (limit {limit:g}, {what})')
     if slow:
-        yield Finding('warn', f'The slowest 5% of the results take too long: {", ".join(slow)}.')
+        yield Statement('warn', f'The slowest 5% of the results take too long: {", ".join(slow)}.')
     elif worst[0]:
-        yield Finding(
+        yield Statement(
             'ok',
             f'95% of each camera’s results are published within {worst[0]:.0f} ms of arrival '
             f'(slowest: {worst[1]}), within the limits.',
@@ -150,15 +150,15 @@ def _latency(recording: Recording) -> Iterator[Finding]:
     late = {c.name: counted(recording, c.name)[3] for c in recording.cameras}
     if any(late.values()):
         per_camera = ', '.join(f'{name} {n}' for name, n in late.items() if n)
-        yield Finding('warn', f'Results published after their deadline: {per_camera}.')
+        yield Statement('warn', f'Results published after their deadline: {per_camera}.')
 
 
-def _ages(recording: Recording) -> Iterator[Finding]:
+def _ages(recording: Recording) -> Iterator[Statement]:
     for camera in recording.cameras:
         if len(camera.results):
             median_s = float(np.median(camera.results.age_ns)) / 1e9
             if not 0 <= median_s < STRANGE_AGE_S:
-                yield Finding(
+                yield Statement(
                     'error',
                     f'The stamps of {camera.name} and the node’s clock differ by {median_s:,.0f} s:'
                     ' ages are wrong; set use_sim_time, or look at the driver’s clock.',
@@ -169,15 +169,15 @@ def _ages(recording: Recording) -> Iterator[Finding]:
         if oldest is not None and limit and oldest > limit:
             old.append(f'{camera.name} {oldest:,.0f} ms (timeout {limit:g} ms)')
     if old:
-        yield Finding('warn', f'The newest result was at times very old: {", ".join(old)}.')
+        yield Statement('warn', f'The newest result was at times very old: {", ".join(old)}.')
 
 
-def _stamps(recording: Recording) -> Iterator[Finding]:
+def _stamps(recording: Recording) -> Iterator[Statement]:
     for camera in recording.cameras:
         stamps, times = np.unique(camera.results.stamp_ns, return_counts=True)
         shared = int(times[times > 1].sum())
         if shared:
-            yield Finding(
+            yield Statement(
                 'warn',
                 f'Header stamps of {camera.name} repeat: {shared:,} of {len(camera.results):,} '
                 f'results share {int((times > 1).sum()):,} of its {len(stamps):,} stamps. All are '
@@ -185,7 +185,7 @@ def _stamps(recording: Recording) -> Iterator[Finding]:
             )
 
 
-def _arrivals(recording: Recording) -> Iterator[Finding]:
+def _arrivals(recording: Recording) -> Iterator[Statement]:
     few = []
     for camera in recording.cameras:
         wanted = camera.setting.rate_hz * recording.limits.rate_ratio_warn
@@ -194,12 +194,12 @@ def _arrivals(recording: Recording) -> Iterator[Finding]:
             rate = f'{received / seconds:.1f} of {camera.setting.rate_hz:g} Hz'
             few.append(f'{camera.name} {rate}')
     if few:
-        yield Finding('warn', f'Images arrive at a lower rate than rate_hz: {", ".join(few)}.')
+        yield Statement('warn', f'Images arrive at a lower rate than rate_hz: {", ".join(few)}.')
     elif _status_seconds(recording) >= 3 and any(c.setting.rate_hz for c in recording.cameras):
-        yield Finding('ok', 'Every camera delivers images at its rate_hz.')
+        yield Statement('ok', 'Every camera delivers images at its rate_hz.')
 
 
-def _drops(recording: Recording) -> Iterator[Finding]:
+def _drops(recording: Recording) -> Iterator[Statement]:
     every = Counter[str]()
     many, received_in_all = [], 0
     for camera in recording.cameras:
@@ -212,29 +212,29 @@ def _drops(recording: Recording) -> Iterator[Finding]:
             many.append(f'{camera.name} {share:.0%}')
     for reason, why in DAMAGED.items():
         if every[reason.value]:
-            yield Finding('error', f'{every[reason.value]:,} images {why}.')
+            yield Statement('error', f'{every[reason.value]:,} images {why}.')
     if many:
-        yield Finding(
+        yield Statement(
             'warn',
             f'More is dropped than the limit of {recording.limits.drop_ratio_warn:.0%} '
             f'(limits.drop_ratio_warn): {", ".join(many)}.',
         )
     passed = every['replaced'] + every['overtaken'] + every['hopeless']
     if passed and received_in_all:
-        yield Finding(
+        yield Statement(
             'ok',
             f'{passed:,} of {received_in_all:,} images were passed over for newer ones: lanes were '
             f'{"busy at times" if passed < FEW * received_in_all else "too busy for all of them"}, '
             'and what is published stays current.',
         )
     elif received_in_all and not every:
-        yield Finding('ok', f'None of {received_in_all:,} images was dropped.')
+        yield Statement('ok', f'None of {received_in_all:,} images was dropped.')
 
 
-def _lanes(recording: Recording) -> Iterator[Finding]:
+def _lanes(recording: Recording) -> Iterator[Statement]:
     statuses = recording.statuses
     if len(statuses) < 2:
-        yield Finding('warn', 'Without status messages, drops and faults have no known reasons.')
+        yield Statement('warn', 'Without status messages, drops and faults have no known reasons.')
         return
     full = []
     for name in statuses[-1].lanes:
@@ -244,18 +244,18 @@ def _lanes(recording: Recording) -> Iterator[Finding]:
             note = next((lane.note for lane in reversed(seen) if lane.note), 'no note')
             now = 'runs again' if seen[-1].state == 'running' else f'is {seen[-1].state}'
             often = f'{failed} times' if failed > 1 else 'once'
-            yield Finding('error', f'Lane {name} failed {often} and {now}: {note}.')
+            yield Statement('error', f'Lane {name} failed {often} and {now}: {note}.')
         if np.median([lane.utilisation for lane in seen]) > FULL:
             full.append(name)
     if full:
-        yield Finding(
+        yield Statement(
             'warn', f'Busy nearly all the time: {_names(full)}, without reserve for peaks.'
         )
     if not any(s.lanes[n].failures for s in statuses for n in s.lanes):
-        yield Finding('ok', 'No lane failed.')
+        yield Statement('ok', 'No lane failed.')
     stale = [c.name for c in recording.cameras if any(_stale(s, c.name) for s in statuses)]
     if stale:
-        yield Finding('warn', f'Silent for longer than its timeout: {_names(stale)}.')
+        yield Statement('warn', f'Silent for longer than its timeout: {_names(stale)}.')
 
 
 def _stale(status: StatusRecord, camera: str) -> bool:
@@ -264,21 +264,21 @@ def _stale(status: StatusRecord, camera: str) -> bool:
     return state is not None and LEVELS[state.level] == 'stale' and state.received > 0
 
 
-def _quality(recording: Recording) -> Iterator[Finding]:
+def _quality(recording: Recording) -> Iterator[Statement]:
     labelled = sum(q.labelled for q in recording.quality)
     found = sum((q.recall or 0.0) * q.labelled for q in recording.quality)
     if labelled:
         images = sum(q.images for q in recording.quality)
-        yield Finding(
+        yield Statement(
             'ok',
             f'{found / labelled:.0%} of {labelled:,} labelled objects in {images:,} images were '
             'found, at an overlap of a half or more.',
         )
 
 
-def _unusable(recording: Recording) -> Iterator[Finding]:
+def _unusable(recording: Recording) -> Iterator[Statement]:
     for what, count in recording.unusable.items():
-        yield Finding('warn', f'{count:,} messages could not be used and are left out: {what}.')
+        yield Statement('warn', f'{count:,} messages could not be used and are left out: {what}.')
 
 
 def _status_seconds(recording: Recording) -> float:

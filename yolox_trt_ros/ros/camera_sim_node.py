@@ -44,7 +44,7 @@ SHORT_OF_TIME_S = 5.0
 """Shortest time between two warnings that the machine cannot keep the rates."""
 
 
-class CameraOutput:
+class SimulatedOutput:
     """The topics of one camera.
 
     A benchmark's camera sends best effort, as camera drivers do: a slow reader then loses
@@ -131,7 +131,7 @@ class CameraSim(VehicleNode, Node):
         sent = replace(config, cameras=tuple(played(config, c) for c in config.cameras))
         for shortcoming in shortcomings(sent):
             self.get_logger().warning(shortcoming)
-        self._outputs = {c.name: CameraOutput(self, c, config) for c in config.cameras}
+        self._outputs = {c.name: SimulatedOutput(self, c, config) for c in config.cameras}
         self.streams = CameraStreams(
             config, self._publish, on_progress=self.get_logger().info, stopping=stopping
         )

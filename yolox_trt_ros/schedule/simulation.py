@@ -39,7 +39,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SimulatedResult:
     """One published frame, virtual nanoseconds."""
 
     camera: str
@@ -70,7 +70,7 @@ class Record:
     """
 
     duration_ns: int
-    results: list[Result] = field(default_factory=list)
+    results: list[SimulatedResult] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     settled: PipelineSnapshot | None = None
     final: PipelineSnapshot | None = None
@@ -232,7 +232,7 @@ class Simulation:
                 self._dispatcher.published(frame, now_ns)
                 if self._keep:
                     self._record.results.append(
-                        Result(frame.camera, frame.received_ns, batch.taken_ns, now_ns)
+                        SimulatedResult(frame.camera, frame.received_ns, batch.taken_ns, now_ns)
                     )
         self._dispatcher.release(batch.lane)
         self._dispatcher.lanes[batch.lane].accepts = True

@@ -35,7 +35,7 @@ from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.flops import gflops
 from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
-from yolox_trt_ros.engine.placement_report import Placement
+from yolox_trt_ros.engine.placement_report import LayerPlacement
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
@@ -221,7 +221,7 @@ def show(console: Console, tensorrt: TensorRT, facts: dict[str, Any]) -> None:
         kind = 'output' if tensor['output'] else 'input'
         layout = facts.get('borders', {}).get(tensor['name'], tensor['layout'])
         add(kind, f'{tensor["name"]} {tensor["dtype"]} {shape} {layout}{step}')
-    for line in placement_lines(Placement(**facts['placement'])):
+    for line in placement_lines(LayerPlacement(**facts['placement'])):
         add('placement', line)
     add('work', f'{facts["gflops"]:g} GFLOPs a call')
     if 'time' in facts:
@@ -240,7 +240,7 @@ def show(console: Console, tensorrt: TensorRT, facts: dict[str, Any]) -> None:
     console.print(table, highlight=False)
 
 
-def placement_lines(placement: Placement) -> list[str]:
+def placement_lines(placement: LayerPlacement) -> list[str]:
     """Return the placement in words, the reasons of fallbacks included."""
     if not placement.known:
         return ['the build log does not say where layers run (an engine for a GPU only)']

@@ -18,7 +18,7 @@ from yolox_trt_ros.cli.console import Console, Text
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.printing import printable
 from yolox_trt_ros.doctor import hardware, memory, software, vehicle
-from yolox_trt_ros.doctor.finding import Check, Finding, Level, Wanted, examine
+from yolox_trt_ros.doctor.finding import Check, Finding, Severity, Wanted, examine
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 CHECKS: tuple[Check, ...] = (
@@ -40,7 +40,7 @@ CHECKS: tuple[Check, ...] = (
     vehicle.engines,
     vehicle.transport,
 )
-COLOURS = {Level.OK: 'green', Level.WARN: 'yellow', Level.FAIL: 'bold red'}
+COLOURS = {Severity.OK: 'green', Severity.WARN: 'yellow', Severity.FAIL: 'bold red'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> int:
         try:
             config = load_vehicle(args.vehicle)
         except ConfigError as error:
-            found.append(Finding(Level.FAIL, 'vehicle', str(error), 'correct the file'))
+            found.append(Finding(Severity.FAIL, 'vehicle', str(error), 'correct the file'))
     with Console(stderr=True).status('looking …'):
         found += examine(CHECKS, Wanted.of(config))
-    failing = (Level.FAIL, Level.WARN) if args.strict else (Level.FAIL,)
+    failing = (Severity.FAIL, Severity.WARN) if args.strict else (Severity.FAIL,)
     fit = not any(finding.level in failing for finding in found)
     if args.json:
         print(json.dumps({'fit': fit, 'findings': [asdict(f) for f in found]}, indent=1))
@@ -79,7 +79,7 @@ def show(console: Console, found: list[Finding], name: str | None) -> None:
         message = Text.assemble(printable(finding.told), (remedy, 'italic'))
         table.add_row(Text(finding.level.value, style), finding.topic, message)
     console.print(table, highlight=False)
-    counts = [sum(f.level is level for f in found) for level in (Level.FAIL, Level.WARN)]
+    counts = [sum(f.level is level for f in found) for level in (Severity.FAIL, Severity.WARN)]
     verdict = 'cannot do the job' if counts[0] else 'can do the job'
     job = f' ({name})' if name else ''
     console.print(f'\nthis machine {verdict}{job}: {counts[0]} FAIL, {counts[1]} WARN')

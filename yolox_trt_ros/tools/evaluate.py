@@ -30,7 +30,7 @@ from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.evaluation import published
 from yolox_trt_ros.evaluation.coco_file import read_coco
-from yolox_trt_ros.evaluation.coco_metrics import Found, Labels, average_precision
+from yolox_trt_ros.evaluation.coco_metrics import Found, LabelledBoxes, average_precision
 from yolox_trt_ros.evaluation.matching import numbering
 from yolox_trt_ros.image_files import read_image
 
@@ -41,7 +41,7 @@ OF_MODEL = 'model worlds min_height device backend precision ranges score nms_io
 OF_RESULTS = 'vehicle detector truth truth_topic truth_labels'
 """Options, by what is evaluated."""
 
-Sample = tuple[np.ndarray, Labels]
+Sample = tuple[np.ndarray, LabelledBoxes]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +149,7 @@ def world_samples(split: str, worlds: int) -> tuple[list[str], int, Iterator[Sam
     def images() -> Iterator[Sample]:
         for index in range(worlds):
             for _, bgr, truth in render_world(split, index):
-                yield bgr, Labels(truth.xyxy, truth.class_id, truth.ignored)
+                yield bgr, LabelledBoxes(truth.xyxy, truth.class_id, truth.ignored)
 
     return list(CLASSES), worlds * PER_WORLD, images()
 
@@ -170,7 +170,7 @@ def coco_samples(folder: Path, annotations: Path) -> tuple[list[str], int, Itera
             except FrameError as error:
                 near = did_you_mean(file.name, (f.name for f in folder.glob(f'*{file.suffix}')))
                 raise ConfigError(f'{one_line(file)}: {error}{near}') from error
-            yield bgr, Labels(image.xyxy, image.category, image.crowd)
+            yield bgr, LabelledBoxes(image.xyxy, image.category, image.crowd)
 
     return names, len(labelled), images()
 
@@ -181,7 +181,7 @@ def detect(
     classes: list[str],
     samples: Iterator[Sample],
     count: int,
-) -> tuple[list[Labels], list[list[Found]]]:
+) -> tuple[list[LabelledBoxes], list[list[Found]]]:
     """Return each image's labels, and for each model what it finds; classes as in ``shared``.
 
     All models see the same images.
@@ -192,13 +192,13 @@ def detect(
 
     of_label = numbering(classes, shared)
     of_model = [numbering(detector.labels, shared) for detector in detectors]
-    labels: list[Labels] = []
+    labels: list[LabelledBoxes] = []
     found: list[list[Found]] = [[] for _ in detectors]
     console = Console(stderr=True)
     for image, truth in track(samples, 'measuring', count, console=console, transient=True):
         ours = of_label[truth.class_id]
         kept = ours >= 0
-        labels.append(Labels(truth.xyxy[kept], ours[kept], truth.ignored[kept]))
+        labels.append(LabelledBoxes(truth.xyxy[kept], ours[kept], truth.ignored[kept]))
         for detector, of_class, results in zip(detectors, of_model, found, strict=True):
             boxes = detector(image)
             theirs = of_class[boxes.class_id]

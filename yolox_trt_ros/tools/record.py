@@ -28,7 +28,7 @@ from yolox_trt_ros.core.topics import BESIDE_IMAGES, RESULTS, ResultTopic, absol
 from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
-from yolox_trt_ros.ros.replay.recorder import DEPTH, Recorder, Wanted
+from yolox_trt_ros.ros.replay.recorder import DEPTH, Recorder, WantedTopic
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 LOOK_S = 1.0
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(
-    bag: BagWriter, topics: list[Wanted], args: argparse.Namespace, console: Console
+    bag: BagWriter, topics: list[WantedTopic], args: argparse.Namespace, console: Console
 ) -> tuple[Recorder, str]:
     """Record until the time is over, somebody ends it or the disk is nearly full; return which."""
     end, ended = time.monotonic() + args.duration, 'interrupted'
@@ -106,12 +106,12 @@ def _record(
     return recorder, ended
 
 
-def wanted_topics(config: Config, detector: str, images: bool) -> list[Wanted]:
+def wanted_topics(config: Config, detector: str, images: bool) -> list[WantedTopic]:
     """Return what is recorded of a vehicle."""
     topics = [_result(result, detector) for result in RESULTS.values() if not result.per_camera]
     topics += [
-        Wanted('/tf', 'tf2_msgs/msg/TFMessage'),
-        Wanted('/tf_static', 'tf2_msgs/msg/TFMessage', _LATCHED),
+        WantedTopic('/tf', 'tf2_msgs/msg/TFMessage'),
+        WantedTopic('/tf_static', 'tf2_msgs/msg/TFMessage', _LATCHED),
     ]
     for camera in config.cameras:
         topics += [
@@ -121,17 +121,19 @@ def wanted_topics(config: Config, detector: str, images: bool) -> list[Wanted]:
         ]
         for name, kind in BESIDE_IMAGES.items():
             topic = absolute(camera.sibling_topic(name), detector)
-            topics.append(Wanted(topic, kind, _BEST_EFFORT))
+            topics.append(WantedTopic(topic, kind, _BEST_EFFORT))
         if images:
             qos = QoSProfile(depth=camera.depth, reliability=ReliabilityPolicy.BEST_EFFORT)
             topic = absolute(camera.image_topic, detector)
-            topics.append(Wanted(topic, TRANSPORTS[camera.transport].type_name, qos))
+            topics.append(WantedTopic(topic, TRANSPORTS[camera.transport].type_name, qos))
     # Cameras of one namespace share their camera_info.
     return list({topic.name: topic for topic in topics}.values())
 
 
-def _result(result: ResultTopic, detector: str, camera: str = '') -> Wanted:
-    return Wanted(result.of(detector, camera), result.type, _LATCHED if result.latched else DEPTH)
+def _result(result: ResultTopic, detector: str, camera: str = '') -> WantedTopic:
+    return WantedTopic(
+        result.of(detector, camera), result.type, _LATCHED if result.latched else DEPTH
+    )
 
 
 def _watch(recorder: Recorder, end: float, keep_free_mb: float, console: Console) -> bool:

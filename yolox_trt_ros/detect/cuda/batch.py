@@ -59,7 +59,7 @@ Source = tuple[Pixels, int]
 """An image and the address at which kernels find it."""
 
 
-class Batch:
+class BatchTable:
     """One batch's images and thresholds, in memory that recorded launches read again and again.
 
     The preprocessor and the postprocessor describe a batch, :meth:`upload` takes that to where

@@ -16,7 +16,7 @@ from yolox_trt_ros.core.errors import LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.detect.backends.protocol import GpuBackend
-from yolox_trt_ros.detect.cuda.batch import Batch
+from yolox_trt_ros.detect.cuda.batch import BatchTable
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor
@@ -179,7 +179,7 @@ class CudaDetector:
 
     def _new_slot(self, jpeg: GpuJpeg | None) -> Slot:
         device, backend = self._device, self._backend
-        batch, result = Batch(device), self._postprocessor.new_result()
+        batch, result = BatchTable(device), self._postprocessor.new_result()
         times = device.page_locked(4, np.uint64)
         work = partial(self._enqueue, batch.address, device.address(result), device.address(times))
         step = Step(self._stream, backend.sizes, work, backend.recordable)
@@ -227,7 +227,7 @@ class Slot:
     """
 
     staging: Staging
-    batch: Batch
+    batch: BatchTable
     step: Step
     result: np.ndarray
     times: np.ndarray

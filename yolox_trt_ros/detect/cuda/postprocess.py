@@ -11,7 +11,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.head import CudaReader
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.detect.cuda.batch import MAX_IMAGES, THRESHOLDS, Batch
+from yolox_trt_ros.detect.cuda.batch import MAX_IMAGES, THRESHOLDS, BatchTable
 from yolox_trt_ros.detect.cuda.runtime import Device
 
 MAX_CANDIDATES = 1024
@@ -91,7 +91,7 @@ class CudaPostprocessor:
         """Return a place for the results of one batch, in host memory."""
         return self._device.page_locked(self._max_batch, RESULT)
 
-    def describe(self, thresholds: Thresholds, batch: Batch) -> None:
+    def describe(self, thresholds: Thresholds, batch: BatchTable) -> None:
         """Write down what counts as a detection in a batch."""
         if thresholds != self._thresholds:
             self._thresholds, self._limits = thresholds, _limits(thresholds, self._reader)

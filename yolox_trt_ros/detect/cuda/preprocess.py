@@ -11,7 +11,7 @@ import numpy as np
 
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import InputSpec, Letterbox
-from yolox_trt_ros.detect.cuda.batch import IMAGE, Batch, Pixels, Source
+from yolox_trt_ros.detect.cuda.batch import IMAGE, BatchTable, Pixels, Source
 from yolox_trt_ros.detect.cuda.runtime import KERNELS, Device
 from yolox_trt_ros.pixel_formats import FORMATS
 
@@ -50,7 +50,7 @@ _LAYOUTS = {
 _TYPES = {'float32': 'float', 'float16': 'Half', 'int8': 'signed char'}
 
 
-class Template(NamedTuple):
+class ImageTemplate(NamedTuple):
     """What images of one size and encoding share.
 
     Attributes:
@@ -113,8 +113,8 @@ class CudaPreprocessor:
             )
         self._spec = spec
         self._device = device
-        self._templates: dict[Pixels, Template] = {}
-        self._nothing = Template(np.zeros((), IMAGE)[()], [])
+        self._templates: dict[Pixels, ImageTemplate] = {}
+        self._nothing = ImageTemplate(np.zeros((), IMAGE)[()], [])
         self._nothing.image['letterbox'] = 1
         kind, layout = _TYPES[dtype.name], _LAYOUTS[form.layout][0]
         name = f'letterbox<{kind}, {layout}, {str(spec.antialias).lower()}>'
@@ -126,7 +126,7 @@ class CudaPreprocessor:
         multiply, add = spec.normalisation()
         self._target['multiply'], self._target['add'] = multiply / quantum, add / quantum
 
-    def describe(self, sources: Sequence[Source | None], batch: Batch) -> None:
+    def describe(self, sources: Sequence[Source | None], batch: BatchTable) -> None:
         """Write down which images a batch has.
 
         Args:
@@ -166,7 +166,7 @@ class CudaPreprocessor:
         """Free its tables, but for those of batches that still exist."""
         self._templates.clear()
 
-    def _template(self, pixels: Pixels) -> Template:
+    def _template(self, pixels: Pixels) -> ImageTemplate:
         found = self._templates.get(pixels)
         if found is None:
             if len(self._templates) == MAX_TEMPLATES:  # batches keep those that they point to
@@ -174,7 +174,7 @@ class CudaPreprocessor:
             found = self._templates[pixels] = self._new_template(pixels)
         return found
 
-    def _new_template(self, pixels: Pixels) -> Template:
+    def _new_template(self, pixels: Pixels) -> ImageTemplate:
         encoding, height, width, step = pixels
         box = Letterbox.fit(height, width, self._spec)
         image = np.zeros((), IMAGE)
@@ -189,7 +189,7 @@ class CudaPreprocessor:
         across, down = (taps(size, out) for size, out in sizes)
         tables = [self._device.array(table) for table in (pairs(across, width), down)]
         image['across'], image['down'] = map(self._device.address, tables)
-        return Template(image[()], tables)
+        return ImageTemplate(image[()], tables)
 
 
 def taps(size: int, out: int) -> np.ndarray:

@@ -19,7 +19,7 @@ PARTS = ('reg', 'obj', 'cls')
 
 
 @dataclass(frozen=True, slots=True)
-class HeadMap:
+class CutMap:
     """One prediction map of the head.
 
     Attributes:
@@ -33,7 +33,7 @@ class HeadMap:
     stride: int
 
 
-def find_head(model: ir.Model, named: Sequence[str] = ()) -> list[HeadMap]:
+def find_head(model: ir.Model, named: Sequence[str] = ()) -> list[CutMap]:
     """Return the head's maps, finest level first, box, objectness and class of each in turn.
 
     They are the convolutions first met on the way back from the outputs. Channels tell box,
@@ -60,7 +60,7 @@ def find_head(model: ir.Model, named: Sequence[str] = ()) -> list[HeadMap]:
         if parts is None:
             raise ModelError(_describe(levels))
         maps += [
-            HeadMap(f'{part}_{stride}', str(value.name), stride)
+            CutMap(f'{part}_{stride}', str(value.name), stride)
             for part, value in zip(PARTS, parts, strict=True)
         ]
     classes = {channels for v in levels.values() for channels in (_shape(v[-1])[1],)}
@@ -69,7 +69,7 @@ def find_head(model: ir.Model, named: Sequence[str] = ()) -> list[HeadMap]:
     return maps
 
 
-def cut_head(model: ir.Model, maps: list[HeadMap]) -> None:
+def cut_head(model: ir.Model, maps: list[CutMap]) -> None:
     """Make the maps the graph's outputs; what followed them falls away."""
     graph = model.graph
     values = {value.name: value for node in graph for value in node.outputs}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
 from yolox_trt_ros.engine.surgery import RENAMED_KEY
-from yolox_trt_ros.engine.surgery.head import HeadMap, cut_head, find_head
+from yolox_trt_ros.engine.surgery.head import CutMap, cut_head, find_head
 from yolox_trt_ros.engine.surgery.rules import (
     FocusToConv,
     SiluToRelu6,
@@ -53,7 +53,7 @@ class Surgery:
     shape: tuple[int, int, int, int]
     same: ModelProto
     final: ModelProto
-    maps: tuple[HeadMap, ...]
+    maps: tuple[CutMap, ...]
     counts: Mapping[str, int]
     asked: tuple[int, int, int, int]
 
@@ -127,7 +127,7 @@ def _close_dimensions(
     return (known[0], known[1], known[2], known[3])
 
 
-def _check_size(asked: tuple[int, ...], maps: list[HeadMap]) -> None:
+def _check_size(asked: tuple[int, ...], maps: list[CutMap]) -> None:
     coarsest = max(m.stride for m in maps)
     if any(side < coarsest or side % coarsest for side in asked[2:]):
         raise ModelError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.engine.onnx_run import OnnxRun
-from yolox_trt_ros.engine.surgery.head import HeadMap
+from yolox_trt_ros.engine.surgery.head import CutMap
 from yolox_trt_ros.engine.surgery.optimize import Surgery
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _resized(original: ModelProto, surgery: Surgery) -> OnnxRun:
 
 
 def _add_errors(
-    maps: Sequence[HeadMap],
+    maps: Sequence[CutMap],
     old: Mapping[str, np.ndarray],
     new: Mapping[str, np.ndarray],
     largest: np.ndarray,
@@ -153,7 +153,7 @@ def _add_errors(
 
 
 def _accepted(
-    maps: Sequence[HeadMap], largest: np.ndarray, worst: np.ndarray
+    maps: Sequence[CutMap], largest: np.ndarray, worst: np.ndarray
 ) -> tuple[MapError, ...]:
     rows = zip(maps, largest.tolist(), worst.tolist(), strict=True)
     errors = tuple(MapError(m.name, size, difference) for m, size, difference in rows)
@@ -175,7 +175,7 @@ def _finite(value: float, name: str) -> float:
 def _follows(
     outputs: Sequence[np.ndarray],
     tensors: Mapping[str, np.ndarray],
-    maps: Sequence[HeadMap],
+    maps: Sequence[CutMap],
     scores: str,
     boxes: str,
 ) -> bool:
@@ -190,7 +190,7 @@ def _follows(
     return all(any(_close(part, output) for part in parts) for output in outputs)
 
 
-def _part(value: np.ndarray, m: HeadMap, scores: str, boxes: str) -> np.ndarray:
+def _part(value: np.ndarray, m: CutMap, scores: str, boxes: str) -> np.ndarray:
     """Return a map as it stands in the output, by ``decode_outputs`` of YOLOX's head."""
     value = value.astype(np.float64)
     with np.errstate(over='ignore'):

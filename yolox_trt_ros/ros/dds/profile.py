@@ -23,7 +23,7 @@ _UNITS |= {'KIB': 1 << 10, 'MIB': 1 << 20, 'GIB': 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
-class Transport:
+class DdsTransport:
     """How a participant sends and receives.
 
     Attributes:
@@ -36,7 +36,7 @@ class Transport:
     socket_buffer: int = 0
 
 
-def read_transport(profile: str, environ: Mapping[str, str]) -> Transport:
+def read_transport(profile: str, environ: Mapping[str, str]) -> DdsTransport:
     """Return what participants of a process get.
 
     Only a participant's profile with ``is_default_profile="true"`` counts: ROS asks for no other.
@@ -63,7 +63,7 @@ def read_transport(profile: str, environ: Mapping[str, str]) -> Transport:
         raise ConfigError(f'cannot read the Fast DDS profile {profile}: {error}') from error
 
 
-def _of_participant(root: Element, participant: Element, builtin: Transport) -> Transport:
+def _of_participant(root: Element, participant: Element, builtin: DdsTransport) -> DdsTransport:
     for element in _all(participant, 'builtinTransports'):
         options = '&'.join(f'{name}={value}' for name, value in element.attrib.items())
         builtin = _builtin(f'{(element.text or "").strip()}?{options}')
@@ -79,10 +79,10 @@ def _of_participant(root: Element, participant: Element, builtin: Transport) -> 
     if _text(participant, 'useBuiltinTransports') not in ('false', '0'):
         segments.append(builtin.segment)
         buffers.append(builtin.socket_buffer)
-    return Transport(max(segments, default=0), max(buffers, default=0))
+    return DdsTransport(max(segments, default=0), max(buffers, default=0))
 
 
-def _builtin(value: str) -> Transport:
+def _builtin(value: str) -> DdsTransport:
     """Return what the builtin transports are, as ``LARGE_DATA?sockets_size=4MB`` says.
 
     As ``RTPSParticipantAttributes.cpp`` of Fast DDS has it: a segment is twice the sockets' size.
@@ -92,9 +92,9 @@ def _builtin(value: str) -> Transport:
     if found := re.search(r'sockets_size=(\d+)(\w*)', options):
         sockets = int(found[1]) * _UNITS.get(found[2].upper(), 1)
     if mode in ('NONE', 'UDPv4', 'UDPv6'):
-        return Transport(0, sockets)
+        return DdsTransport(0, sockets)
     large = mode.startswith('LARGE_DATA') or mode == 'P2P'
-    return Transport(2 * sockets or (LARGE_DATA_SEGMENT if large else DEFAULT_SEGMENT), sockets)
+    return DdsTransport(2 * sockets or (LARGE_DATA_SEGMENT if large else DEFAULT_SEGMENT), sockets)
 
 
 def _all(parent: Element, tag: str) -> list[Element]:

@@ -13,7 +13,7 @@ from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource, resource_names
-from yolox_trt_ros.ros.dds.profile import BUILTIN_VARIABLE, Transport, read_transport
+from yolox_trt_ros.ros.dds.profile import BUILTIN_VARIABLE, DdsTransport, read_transport
 from yolox_trt_ros.ros.dds.segments import SHARED_MEMORY, segments
 
 DEFAULT_RMW = 'rmw_fastrtps_cpp'
@@ -165,7 +165,7 @@ def unsized(config: Config) -> list[str]:
     return [c.name for c in config.cameras if c.transport == 'raw' and not image_bytes(c)]
 
 
-def transport(environ: Mapping[str, str] = os.environ) -> Transport:
+def transport(environ: Mapping[str, str] = os.environ) -> DdsTransport:
     """Return what this process's Fast DDS participants send and receive by.
 
     Raises:

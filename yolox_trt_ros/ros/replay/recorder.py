@@ -26,7 +26,7 @@ DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedTopic:
     """One topic to record: its name, the name of its type, and the QoS to ask for."""
 
     name: str
@@ -53,10 +53,10 @@ class Recorder(Watcher):
     """
 
     def __init__(
-        self, topics: Sequence[Wanted], bag: BagWriter, patterns: Sequence[str] = ()
+        self, topics: Sequence[WantedTopic], bag: BagWriter, patterns: Sequence[str] = ()
     ) -> None:
         super().__init__('recorder')
-        self.topics: list[Wanted] = []
+        self.topics: list[WantedTopic] = []
         self.counts: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.left_out: dict[str, str] = {}
@@ -75,7 +75,7 @@ class Recorder(Watcher):
         known = {topic.name for topic in self.topics} | self.left_out.keys()
         for name, types in self.node.get_topic_names_and_types():
             if name not in known and matches(name, self._patterns):
-                self._subscribe(Wanted(name, types[0], self._fitting_qos(name)))
+                self._subscribe(WantedTopic(name, types[0], self._fitting_qos(name)))
                 self.executor.wake()
 
     def _fitting_qos(self, topic: str) -> QoSProfile:
@@ -91,7 +91,7 @@ class Recorder(Watcher):
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
 
-    def _subscribe(self, topic: Wanted) -> None:
+    def _subscribe(self, topic: WantedTopic) -> None:
         try:
             kind = message_class(topic.type_name)
             self.bag.definitions.text_and_hash(topic.type_name)

@@ -60,7 +60,7 @@ class Item:
 
 
 @dataclass
-class Street:
+class RoadSection:
     """Cross-section of the road in metres and what lines it."""
 
     lanes: int
@@ -86,7 +86,7 @@ class Scene:
 
     seed: int
     conditions: Conditions
-    street: Street
+    street: RoadSection
     ego_y: float
     ego_speed: float
     bodies: list[Body] = field(default_factory=list)
@@ -117,7 +117,7 @@ def build(seed: int, light: str | None = None, weather: str | None = None) -> Sc
         # Drawn from a source of its own, so that the street stays that of the seed.
         conditions = draw(np.random.default_rng([seed, 3]), light, weather)
     lanes = int(rng.choice([1, 2], p=[0.45, 0.55]))
-    street = Street(
+    street = RoadSection(
         lanes,
         bool(rng.random() < 0.65),
         bool(rng.random() < 0.45),

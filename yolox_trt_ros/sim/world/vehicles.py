@@ -16,7 +16,7 @@ from yolox_trt_ros.sim.world.bodies import (
     shade,
     vivid,
 )
-from yolox_trt_ros.sim.world.mesh import Mesh
+from yolox_trt_ros.sim.world.mesh import Colour, Mesh
 
 
 def _ring(x: float, half: float, low: float, high: float, shoulder: float = 0.9) -> np.ndarray:
@@ -81,10 +81,41 @@ def car(rng: np.random.Generator) -> Body:
     lower = shade(body_colour, 0.82)
     row = [lower, body_colour, body_colour, body_colour, lower, BLACK]
     mesh.loft(rings, [row] * 5, lower)
-    # The greenhouse: windscreen, roof, rear window; side windows between the pillars.
     screen, back = hood - rng.uniform(0.55, 0.85), tail + (0.5 if kind == 'saloon' else 0.22)
-    wide, top = half * 0.88, half * 0.7
     glass = shade(GLASS, rng.uniform(0.7, 1.6))
+    _greenhouse(mesh, (hood, screen, back, tail), half, belt, roof, glass, body_colour)
+    radius = 0.36 if kind in ('suv', 'pickup') else 0.31
+    _wheels(mesh, [f - 0.82, r + 0.8], half, radius)
+    for side in (1, -1):
+        mesh.box((screen + 0.25, side * (half + 0.08), belt + 0.1), (0.12, 0.2, 0.14), body_colour)
+    mesh.box((f + 0.01, 0, low + 0.22), (0.06, half * 1.1, 0.16), BLACK)
+    for x in (f + 0.03, r - 0.02):
+        mesh.box((x, 0, low + 0.3), (0.03, 0.5, 0.11), (0.85, 0.85, 0.8))
+    body = Body(0, mesh, (length, half * 2, roof))
+    _lamps(body, f - 0.03, r + 0.03, half * 0.68, nose * 0.68, nose * 0.86)
+    return body
+
+
+def _greenhouse(
+    mesh: Mesh,
+    along: tuple[float, float, float, float],
+    half: float,
+    belt: float,
+    roof: float,
+    glass: Colour,
+    colour: Colour,
+) -> None:
+    """Add a car's windows and roof.
+
+    Args:
+        mesh: of the car.
+        along: where bonnet, windscreen, roof and rear window end, metres forward.
+        half: half the car's width.
+        belt, roof: heights of the windows' lower edge and of the roof.
+        glass, colour: of the windows and of what is between them.
+    """
+    hood, screen, back, tail = along
+    wide, top = half * 0.88, half * 0.7
 
     def house(x: float, w: float, z: float) -> np.ndarray:
         return np.array([[x, wide, belt], [x, w, z], [x, -w, z], [x, -wide, belt]])
@@ -99,10 +130,10 @@ def car(rng: np.random.Generator) -> Body:
         sides,
         [
             [glass, glass, glass, BLACK],
-            [glass, body_colour, glass, BLACK],
+            [glass, colour, glass, BLACK],
             [glass, glass, glass, BLACK],
         ],
-        body_colour,
+        colour,
     )
     for x in (screen - 0.03, (screen + back) / 2, back + 0.05):
         for side in (1, -1):
@@ -113,17 +144,7 @@ def car(rng: np.random.Generator) -> Body:
                 (x - w, side * (top + 0.012), roof),
                 (x + w, side * (top + 0.012), roof),
             ]
-            mesh.face(quad if side > 0 else quad[::-1], body_colour)
-    radius = 0.36 if kind in ('suv', 'pickup') else 0.31
-    _wheels(mesh, [f - 0.82, r + 0.8], half, radius)
-    for side in (1, -1):
-        mesh.box((screen + 0.25, side * (half + 0.08), belt + 0.1), (0.12, 0.2, 0.14), body_colour)
-    mesh.box((f + 0.01, 0, low + 0.22), (0.06, half * 1.1, 0.16), BLACK)
-    for x in (f + 0.03, r - 0.02):
-        mesh.box((x, 0, low + 0.3), (0.03, 0.5, 0.11), (0.85, 0.85, 0.8))
-    body = Body(0, mesh, (length, half * 2, roof))
-    _lamps(body, f - 0.03, r + 0.03, half * 0.68, nose * 0.68, nose * 0.86)
-    return body
+            mesh.face(quad if side > 0 else quad[::-1], colour)
 
 
 def truck(rng: np.random.Generator) -> Body:
