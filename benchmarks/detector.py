@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 
 from benchmarks.support.gpu_timing import timed_us
-from yolox_trt_ros.cli.pictures import frame_of
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import Detected
@@ -140,7 +139,7 @@ class Rig:
         locked = [self.locked(image) for image in images]
         self.detector.submit(locked).wait()
         sustained = self.sustain(self.detector, locked, seconds)
-        pageable = self.sustain(self.detector, [frame_of(image, 0) for image in images], seconds)
+        pageable = self.sustain(self.detector, [Frame.of(image) for image in images], seconds)
         return {
             'inference_ms': self._inference_ms(),
             'copy_ms': self._copy_ms(locked),
@@ -185,7 +184,7 @@ class Rig:
         """Return the image in pinned memory."""
         memory = self.device.page_locked(image.size, np.uint8)
         memory[:] = image.reshape(-1)
-        return frame_of(memory.reshape(image.shape), 0)
+        return Frame.of(memory.reshape(image.shape))
 
     def _detector(self) -> CudaDetector:
         return CudaDetector(

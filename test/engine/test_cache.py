@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny_models import write_yolox
 
 from yolox_trt_ros.core.errors import EngineError
@@ -32,19 +30,6 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = EngineKey(
     'm.onnx', 'aa', 'tensorrt 10.3.0', 'Orin', '8.7', -1, 'fp16', '', 4, True, {'sparsity': False}
 )  # fmt: skip
-OTHERS: dict[str, Any] = {
-    'model': 'n.onnx',
-    'model_sha256': 'bb',
-    'tensorrt': 'tensorrt 10.7.0',
-    'device_name': 'NVIDIA GeForce RTX 4090',
-    'compute_capability': '8.9',
-    'dla_core': 1,
-    'precision': 'int8',
-    'calibration_sha256': 'cc',
-    'batch': 1,
-    'dynamic': False,
-    'flags': {'sparsity': True},
-}
 
 
 @pytest.fixture
@@ -89,20 +74,6 @@ def test_no_file_for_two_settings(
     engines = [provide(request_of(**o), cache) for o in options]
     assert len({e.path for e in engines}) == len(options)
     assert all(e.fresh for e in engines)
-
-
-@pytest.mark.parametrize('name', OTHERS)
-def test_every_field_of_the_key_counts(name: str) -> None:
-    other = replace(KEY, **{name: OTHERS[name]})
-    assert other.stem() != KEY.stem()
-    (difference,) = KEY.differences(asdict(other))
-    assert difference.startswith(f'{name} is ') and repr(OTHERS[name]) in difference
-
-
-@given(st.text(max_size=20), st.text(max_size=20))
-def test_names_are_file_names(model: str, device: str) -> None:
-    stem = replace(KEY, model=f'{model}.onnx', device_name=device).stem()
-    assert '/' not in stem and '\0' not in stem and len(stem) < 200
 
 
 def damage(path: Path, how: str) -> None:
@@ -353,91 +324,3 @@ def test_readers_see_whole_engines_only(tmp_path: Path) -> None:
     finally:
         stop.set()
         writer.join()
-
-
-@pytest.fixture
-def stored(tmp_path: Path) -> EngineCache:
-    """Return a cache that holds the engine of ``KEY``."""
-    cache = EngineCache(tmp_path / 'a' / 'engines')
-    cache.obtain(KEY, lambda: (b'engine', {}))
-    return cache
-
-
-def test_folder_is_made_for_its_user_alone(stored: EngineCache) -> None:
-    for folder in (stored.folder, stored.folder.parent):
-        assert folder.stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.parametrize('mode', [0o770, 0o707, 0o777])
-def test_folder_that_others_may_write_is_refused(stored: EngineCache, mode: int) -> None:
-    stored.folder.chmod(mode)
-    never_built = pytest.fail
-    for call in (lambda: stored.load(KEY), lambda: stored.obtain(KEY, never_built)):  # type: ignore[arg-type]
-        with pytest.raises(EngineError, match=rf'mode {mode:o}.*code.*chmod 700.*trust_folder'):
-            call()
-    assert EngineCache(stored.folder, trusted=True).load(KEY).engine == b'engine'
-    stored.folder.chmod(mode | 0o1000)  # as /tmp: files are looked at one by one
-    assert stored.load(KEY).engine == b'engine'
-
-
-@pytest.mark.parametrize('suffix', ['.engine', '.json'])
-def test_file_that_others_may_write_is_refused(stored: EngineCache, suffix: str) -> None:
-    file = stored.path(KEY).with_suffix(suffix)
-    file.chmod(0o666)
-    with pytest.raises(EngineError, match=rf'{suffix} may be written by others \(mode 666\)'):
-        stored.load(KEY)
-    assert EngineCache(stored.folder, trusted=True).load(KEY).engine == b'engine'
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason='only root may give files away')
-@pytest.mark.parametrize('what', ['folder', '.engine', '.json'])
-def test_what_another_user_owns_is_refused(stored: EngineCache, what: str) -> None:
-    file = stored.folder if what == 'folder' else stored.path(KEY).with_suffix(what)
-    os.chown(file, 65534, 65534)
-    with pytest.raises(EngineError, match=r'belongs to user 65534, expected 0 or root'):
-        stored.obtain(KEY, pytest.fail)  # type: ignore[arg-type]
-    assert EngineCache(stored.folder, trusted=True).load(KEY).engine == b'engine'
-
-
-def test_lock_behind_a_link_is_not_opened(tmp_path: Path) -> None:
-    cache = EngineCache(tmp_path)
-    victim = tmp_path / 'victim'
-    cache.path(KEY).with_suffix('.lock').symlink_to(victim)
-    with pytest.raises(EngineError, match=r'\.lock is no regular file: remove it'):
-        cache.obtain(KEY, lambda: (b'', {}))
-    assert not victim.exists()
-
-
-@pytest.mark.parametrize('suffix', ['.engine', '.json', '.lock'])
-def test_pipes_hang_nobody(stored: EngineCache, suffix: str) -> None:
-    file = stored.path(KEY).with_suffix(suffix)
-    file.unlink(missing_ok=True)
-    os.mkfifo(file)
-    if suffix == '.lock':
-        stored.path(KEY).unlink()
-    with pytest.raises(EngineError, match=rf'\{suffix} is no regular file'):
-        stored.obtain(KEY, lambda: (b'engine', {}))
-
-
-def test_folder_that_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / 'engines').touch()
-    with pytest.raises(EngineError, match='Not a directory: make it writable'):
-        EngineCache(tmp_path / 'engines').obtain(KEY, lambda: (b'', {}))
-
-
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        (b'{"key": ' + b'[' * 100_000, 'nested too deeply|not JSON'),
-        (b'{"bytes": ' + b'9' * 5000 + b'}', 'too large'),
-        (b'\xff\xfe', 'expected UTF-8'),
-        (b'{"format": 1, "format": 1}', 'given twice'),
-        (b'{"format": NaN}', 'finite'),
-        (b' ' * (17 << 20), 'expected at most 16777216 bytes'),
-    ],
-)
-def test_hostile_sidecars(stored: EngineCache, content: bytes, message: str) -> None:
-    file = stored.path(KEY).with_suffix('.json')
-    file.write_bytes(content)
-    with pytest.raises(EngineError, match=message):
-        stored.load(KEY)

@@ -194,6 +194,8 @@ class SqliteFile(Storage):
         if self.contents.count:
             ((first,),) = self._all(f'SELECT min(timestamp) FROM messages WHERE {right}')
             ((last,),) = self._all(f'SELECT max(timestamp) FROM messages WHERE {right}')
+            if first is None or last is None:  # an index that has fewer rows than its table
+                raise DamageError('has a damaged index of times')
             self.contents.span(int(first), int(last))
 
     def _all(self, query: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pictures import mosaic
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
@@ -304,74 +302,6 @@ def test_levels_go_with_the_frame() -> None:
     assert (frame.levels, frame.big_endian) == ((100, 4095), True)
     message = CompressedImage(format='mono16; png compressed ', data=encode('.png', WIDE))
     assert read_compressed_image(serialize_message(message), arrival).levels == (100, 4095)
-
-
-def read_or_refuse(cdr: bytes) -> list[Frame]:
-    frames = []
-    for read in (read_image, read_compressed_image):
-        try:
-            frames.append(read(cdr, ARRIVAL))
-        except FrameError as error:
-            assert str(error)
-    return frames
-
-
-@given(st.binary(max_size=300), st.sampled_from([b'', b'\0\0\0\0', b'\0\1\0\0']))
-def test_any_bytes(body: bytes, start: bytes) -> None:
-    read_or_refuse(start + body)
-
-
-@given(st.sampled_from(['\xff\xd8\xff', '\x89PNG\r\n\x1a\n']), st.binary(max_size=100))
-def test_any_bytes_after_a_magic_number(magic: str, rest: bytes) -> None:
-    message = compressed_message(magic.encode('latin-1') + rest)
-    for frame in read_or_refuse(serialize_message(message)):
-        try:
-            bgr_image(frame)
-        except FrameError as error:
-            assert error.reason is DropReason.UNDECODABLE
-
-
-WHOLE = [
-    serialize_message(m)
-    for m in (
-        raw_message(),
-        raw_message(encoding='nv12', width=18, data=bytes(6 * 18)),
-        compressed_message(JPEG),
-        compressed_message(PNG),
-    )
-]
-
-
-@given(st.sampled_from(WHOLE[:2]), st.data())
-def test_every_truncation_is_malformed(cdr: bytes, data: st.DataObject) -> None:
-    cut = data.draw(st.integers(0, len(cdr) - 1))
-    with pytest.raises(FrameError) as error:
-        read_image(cdr[:cut], ARRIVAL)
-    assert error.value.reason is DropReason.MALFORMED
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from(WHOLE), st.data())
-def test_what_is_read_from_a_damaged_message_is_safe_to_use(
-    cdr: bytes, data: st.DataObject
-) -> None:
-    # Four bytes at a time, because a length, a side or a step has four; of a file its first header.
-    damaged = bytearray(cdr)
-    place = data.draw(st.integers(0, 84))
-    damaged[place : place + 4] = data.draw(
-        st.binary(min_size=4, max_size=4)
-        | st.integers(0, 2**32 - 1).map(lambda n: struct.pack('<I', n))
-    )
-    for frame in read_or_refuse(bytes(damaged)):
-        header_of(frame)
-        if frame.height * frame.width > 10**6:
-            continue  # a damaged size; OpenCV takes long to find that the rest is missing
-        try:
-            image = bgr_image(frame)
-        except FrameError as error:
-            assert error.reason is DropReason.UNDECODABLE
-        else:
-            assert image.shape == (frame.height, frame.width, 3)
 
 
 def test_every_raw_encoding_is_read() -> None:

@@ -69,21 +69,7 @@ def test_qos_is_kept_and_latched_topics_play_as_such(
     assert tool.returncode == 0, message
     assert 'not recorded: /nowhere/*: no such topic came' in message and str(output) in message
     with Bag(output) as bag:
-        assert '/elsewhere' not in bag.topics
-        assert (
-            bag.topics[f'{name}/label_info'].count == 1
-            and bag.topics[f'{name}/lidar/map'].count == 12
-        )
-        assert (
-            bag.topics['/front/camera_info'].count > 5
-            and bag.topics[f'{name}/lidar/words'].count > 5
-        )
-        (latched,) = bag.topics[f'{name}/label_info'].qos
-        assert latched.durability == QosDurability.TRANSIENT_LOCAL
-        assert latched.reliability == QosReliability.RELIABLE
-        (best_effort,) = bag.topics[f'{name}/lidar/words'].qos
-        assert best_effort.reliability == QosReliability.BEST_EFFORT
-        assert best_effort.durability == QosDurability.VOLATILE
+        check_qos(bag, name)
         late = ReplayOptions(topics=(f'{name}/label_info', f'{name}/lidar/map'))
         assert len(list(Replay(node, bag, late).play())) == 13
     names: list[LabelInfo] = []
@@ -93,6 +79,19 @@ def test_qos_is_kept_and_latched_topics_play_as_such(
     node.create_subscription(String, f'{name}/lidar/map', heard.append, all_of_them)
     peer.until(lambda: names and len(heard) == 12, 'what is latched')
     assert names[0].class_map[0].class_name == 'car'
+
+
+def check_qos(bag: Bag, name: str) -> None:
+    topics = bag.topics
+    assert '/elsewhere' not in topics
+    assert (topics[f'{name}/label_info'].count, topics[f'{name}/lidar/map'].count) == (1, 12)
+    assert topics['/front/camera_info'].count > 5 and topics[f'{name}/lidar/words'].count > 5
+    (latched,) = topics[f'{name}/label_info'].qos
+    assert latched.durability == QosDurability.TRANSIENT_LOCAL
+    assert latched.reliability == QosReliability.RELIABLE
+    (best_effort,) = topics[f'{name}/lidar/words'].qos
+    assert best_effort.reliability == QosReliability.BEST_EFFORT
+    assert best_effort.durability == QosDurability.VOLATILE
 
 
 def test_what_is_recorded_of_a_vehicle() -> None:
