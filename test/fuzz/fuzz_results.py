@@ -28,7 +28,7 @@ from yolox_trt_ros.report.findings import figures, findings
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.page import html
 from yolox_trt_ros.report.picture import png
-from yolox_trt_ros.ros.overlay.camera import ClassNames, caption_of
+from yolox_trt_ros.ros.overlay.camera import OverlayNames, caption_of
 from yolox_trt_ros.ros.overlay.output import status_lines
 
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e308, -1e308, float('inf'), float('-inf'), float('nan'))
@@ -129,7 +129,7 @@ def make_any(source: random.Random) -> Messages:
 
 def draw(made: Messages) -> None:
     """Do with messages what the overlay does."""
-    names, image = ClassNames(), np.zeros((48, 64, 3), np.uint8)
+    names, image = OverlayNames(), np.zeros((48, 64, 3), np.uint8)
     for kind, found in made:
         try:
             if kind == 'labels':
@@ -198,7 +198,7 @@ def make_boxes(source: random.Random) -> tuple[Detections, tuple[int, int]]:
 def draw_boxes(made: tuple[Detections, tuple[int, int]]) -> None:
     """Draw them."""
     found, size = made
-    draw_on(np.zeros((*size, 3), np.uint8), found, ClassNames())
+    draw_on(np.zeros((*size, 3), np.uint8), found, OverlayNames())
 
 
 def targets() -> list[Target]:

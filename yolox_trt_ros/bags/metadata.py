@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -16,14 +16,12 @@ from yolox_trt_ros.bags.storage import RegularFile
 from yolox_trt_ros.core.errors import BagError
 
 NAME = 'metadata.yaml'
-NEWEST_VERSION = 9
 MOST_BYTES = 8 << 20
 DEEPEST = 30
 MOST_DEPTH = 2**31 - 1
 """Of a queue in QoS."""
 LONGEST_S = 2**63 - 1
 SafeLoader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-Choice = TypeVar('Choice')
 
 
 class Loader(SafeLoader):

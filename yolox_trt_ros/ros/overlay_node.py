@@ -27,7 +27,7 @@ from yolox_trt_ros.draw.captions import draw_caption, draw_stale, draw_table
 from yolox_trt_ros.draw.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.counted_log import CountedLog
-from yolox_trt_ros.ros.overlay.camera import CameraOverlay, ClassNames, Parts, caption_of
+from yolox_trt_ros.ros.overlay.camera import CameraOverlay, OverlayNames, Parts, caption_of
 from yolox_trt_ros.ros.overlay.output import Canvas, Drawn, PictureTopic, status_lines
 from yolox_trt_ros.ros.process import run_node
 from yolox_trt_ros.ros.results import ResultSubscriptions
@@ -66,7 +66,7 @@ class OverlayNode(VehicleNode, Node):
                 'ingest is "simulated": the cameras play inside the detector, without messages to '
                 'draw on; set it to "auto" and start camera_sim'
             )
-        self._names = ClassNames()
+        self._names = OverlayNames()
         self._unusable = CountedLog(self.get_logger().warning)
         self._cameras = {
             c.name: CameraOverlay(

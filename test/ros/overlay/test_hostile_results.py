@@ -17,21 +17,21 @@ from yolox_trt_ros.core.messages import detections_of
 from yolox_trt_ros.draw.boxes import draw_on
 from yolox_trt_ros.draw.captions import Line, draw_caption, draw_table
 from yolox_trt_ros.draw.mosaic import fit_into
-from yolox_trt_ros.ros.overlay.camera import LONGEST_NAME, MOST_CLASSES, ClassNames
+from yolox_trt_ros.ros.overlay.camera import LONGEST_NAME, MOST_CLASSES, OverlayNames
 from yolox_trt_ros.ros.overlay.output import status_lines
 
 
 @pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('name', HOSTILE)
 def test_a_hostile_message_is_refused_in_a_sentence(name: str) -> None:
-    for read in (ClassNames().read, detections_of, lambda m: detections_of(m, {'1': 1})):
+    for read in (OverlayNames().read, detections_of, lambda m: detections_of(m, {'1': 1})):
         with pytest.raises(ConfigError) as caught:
             read(HOSTILE[name])
         assert len(str(caught.value)) < 400 and '\n' not in str(caught.value)
 
 
 def test_names_do_not_pile_up() -> None:
-    names = ClassNames()
+    names = OverlayNames()
     for i in range(MOST_CLASSES + 50):
         try:
             names.read(array(class_id=f'name {i}'))
@@ -39,7 +39,7 @@ def test_names_do_not_pile_up() -> None:
             assert i >= MOST_CLASSES
     assert len(names._names) == MOST_CLASSES
     with pytest.raises(ConfigError):
-        ClassNames().read(array(class_id='x' * (LONGEST_NAME + 1)))
+        OverlayNames().read(array(class_id='x' * (LONGEST_NAME + 1)))
 
 
 COORDINATE = st.floats(width=32, allow_nan=True, allow_infinity=True)

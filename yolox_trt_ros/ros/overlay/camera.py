@@ -38,7 +38,7 @@ STREAMS = ('image', 'detections', 'latency')
 Parts = Mapping[str, Any]
 
 
-class ClassNames:
+class OverlayNames:
     """Names of classes by number; ``class_id`` may be either."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class CameraOverlay:
         node: Node,
         camera: CameraConfig,
         detector: str,
-        names: ClassNames,
+        names: OverlayNames,
         ready: Callable[[str, Parts], None],
         warn: Callable[[str], None],
         unusable: Callable[[str, str], None],
