@@ -42,8 +42,22 @@ def to_half(model: Any, *, float32_borders: bool = False) -> Any:
             'converting a model to float16 needs ONNX Runtime: pip install onnxruntime'
         ) from error
     half = convert_float_to_float16(model, keep_io_types=float32_borders)
+    _drop_repeated_nodes(half.graph)
     OnnxModel.graph_topological_sort(half.graph)  # the Casts come last, ONNX asks for them in place
     return half
+
+
+def _drop_repeated_nodes(graph: Any) -> None:
+    """Keep one of several nodes that write the same output.
+
+    The converter adds a Cast for each reader of a constant that has to stay in float32, all of them
+    under one name: two Resize nodes with one scale make an invalid graph.
+    """
+    seen: dict[str, Any] = {}
+    for node in list(graph.node):
+        first = seen.setdefault(node.output[0], node)
+        if first is not node and first == node:
+            graph.node.remove(node)
 
 
 def widen_weights(model: Any) -> None:
