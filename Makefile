@@ -3,6 +3,7 @@
 PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 DURATION ?= 20
 MODEL ?=
+JOBS ?= 2
 
 # A sourced ROS 2 needs the path of the messages; with wheels .venv knows it.
 VENV_PYTHON = $(if $(ROS_DISTRO),. .venv/local_setup.sh &&) . .venv/bin/activate && python
@@ -18,8 +19,9 @@ setup:  ## Create or update .venv: ROS 2 (or use the sourced one), dependencies,
 demo: setup  ## Eight simulated cameras through the node, live table and report (DURATION=20 MODEL=m.onnx ARGS='--labels l.txt --source DIR')
 	@$(VENV_PYTHON) -m yolox_trt_ros demo --duration $(DURATION) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
-test: setup  ## Run the tests (ARGS='-k name')
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+test: setup  ## Run the tests, two processes at a time (ARGS='-k name', JOBS=1 for one)
+	@$(VENV_PYTHON) -m pytest --numprocesses $(JOBS) --dist loadgroup --max-worker-restart 0 \
+		$(ARGS)
 
 bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)

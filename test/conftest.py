@@ -22,6 +22,26 @@ hypothesis.settings.register_profile('untimed', deadline=None)
 hypothesis.settings.load_profile('untimed')
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Divide the tests between the processes of ``make test``.
+
+    One process runs the tests with ROS nodes, so that they share fixtures and never meet; the other
+    takes the rest file by file. What runs longest begins first.
+    """
+    for item in items:
+        if not item.get_closest_marker('xdist_group'):
+            alone = item.get_closest_marker('ros')
+            item.add_marker(pytest.mark.xdist_group('ros' if alone else item.path.name))
+    first = {'ros': 0, 'soak': 1}
+    items.sort(key=lambda item: first.get(_group(item), 2))
+
+
+def _group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker('xdist_group')
+    return str(marker.args[0]) if marker else ''
+
+
 @pytest.fixture(scope='session')
 def real() -> Path:
     """Return the folder with a trained model, photographs and what is to be found in them."""
