@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from yolox_trt_ros.core.head import HeadCut
+from yolox_trt_ros.detect.model import head_cut
 from yolox_trt_ros.engine.onnx_run import OnnxRun
 
 SIZES = {'nano': (0.33, 0.25), 'tiny': (0.33, 0.375), 's': (0.33, 0.5), 'm': (0.67, 0.75)}
@@ -221,3 +223,8 @@ def _joined(
     centre = b.add('Mul', b.add('Add', part['xy'], cell), scale)
     extent = b.add('Mul', b.add('Exp', part['wh']), scale)
     return b.add('Concat', centre, extent, part['rest'], axis=2)
+
+
+def cut(model: onnx.ModelProto) -> HeadCut:
+    """Return the head's maps of a model of which nothing else is said."""
+    return head_cut(Path('m.onnx'), model, {})

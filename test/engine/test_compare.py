@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from generated_yolox import write_yolox
+from generated_yolox import cut, write_yolox
 from host_tensorrt import engine_of, host_tensorrt
 from onnx import numpy_helper
 from test_runtime import HostMemory, Stream
@@ -64,7 +64,7 @@ def test_the_layer_that_changed_comes_first(pictures: list[np.ndarray]):
 
 def test_names_that_optimize_changed_are_found(tmp_path: Path):
     original = read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64))
-    final = operate(original).final
+    final = operate(original, cut).final
     picture = np.random.default_rng(0).uniform(0, 255, (3, 64, 64)).astype(np.float32)
     for a, b in ((original, final), (final, original)):
         found, _ = compare_models(a, b, [picture])
@@ -109,7 +109,7 @@ def test_an_engine_is_compared_in_the_form_that_it_takes(
     tmp_path: Path, kind: tuple[str, str], least_db: float
 ):
     path = write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=96)
-    model = operate(read_onnx(path)).final
+    model = operate(read_onnx(path), cut).final
     marked = inner_tensors(model, model, 'layers')
     opened = tmp_path / 'marked.onnx'
     write_onnx(with_outputs(model, marked), opened)
@@ -143,7 +143,9 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 
 def test_what_a_layer_gives_out(tmp_path: Path):
-    silu = operate(read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64))).final
+    silu = operate(
+        read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)), cut
+    ).final
     for model, count in ((silu, None), (read_onnx(CUT), 145 - 9)):
         kinds = {n.output[0]: n.op_type for n in model.graph.node}
         outputs = {o.name for o in model.graph.output}

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from generated_yolox import PATCHES, write_yolox
+from generated_yolox import PATCHES, cut, write_yolox
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matching import differences
@@ -127,12 +127,12 @@ def test_exports_of_every_kind(tmp_path, resize, decoded):
         height=96, width=64,
     )  # fmt: skip
     original = read_onnx(path)
-    surgery = operate(original)
-    proof = prove(original, surgery, random_pictures(surgery.shape))
+    surgery = operate(original, cut)
+    prove(original, surgery, random_pictures(surgery.shape))
     assert not forces_gpu(judge(surgery.final))
-    assert proof.boxes == ('pixel' if decoded else 'grid')
-    assert proof.scores == ('logit' if decoded else 'probability')
     assert list(surgery.counts.values()) == [1, 2, 0 if resize == 'scales' else 2]
+    scores, boxes = ('logit', 'pixel') if decoded else ('probability', 'grid')
+    assert f'ends in {scores} scores and {boxes} boxes' in surgery.cut.summary
 
 
 @settings(max_examples=3, deadline=None)
@@ -141,7 +141,7 @@ def test_the_order_of_the_focus_patches_is_read_from_the_graph(tmp_path_factory,
     folder = tmp_path_factory.mktemp('order')
     path = write_yolox(folder / 'm.onnx', 'nano', order=order, height=64, width=64)
     original = read_onnx(path)
-    surgery = operate(original)
+    surgery = operate(original, cut)
     assert surgery.counts['Focus and convolution → one convolution'] == 1
     prove(original, surgery, random_pictures(surgery.shape, 1))
 
@@ -149,7 +149,7 @@ def test_the_order_of_the_focus_patches_is_read_from_the_graph(tmp_path_factory,
 def test_patches_that_are_not_focus_stay(tmp_path):
     order = ((0, 0), (0, 0), (1, 0), (1, 1))
     original = read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', order=order, height=64, width=64))
-    surgery = operate(original)
+    surgery = operate(original, cut)
     assert surgery.counts['Focus and convolution → one convolution'] == 0
     assert {v.op for v in forces_gpu(judge(surgery.final))} == {'Slice'}
 
@@ -202,7 +202,7 @@ def test_at_the_size_asked_for_it_is_the_original_at_that_size(tmp_path, capsys,
     assert 'at 2 x 128x192: largest error' in told
     # The proof can fail: a weight of the new model moved, at that size alone.
     original = read_onnx(path)
-    surgery = operate(original, 2, (192, 128))
+    surgery = operate(original, cut, 2, (192, 128))
     pictures = random_pictures(surgery.asked, 1)
     (bias,) = (w for w in surgery.final.graph.initializer if w.name == last_bias(surgery.final))
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
@@ -219,8 +219,8 @@ def last_bias(model: onnx.ModelProto) -> str:
 def test_an_open_size_has_to_be_given(tmp_path):
     path = write_yolox(tmp_path / 'm.onnx', 'nano', dims=['n', 3, 'h', 'w'])
     with pytest.raises(ModelError, match='--size 640x640'):
-        operate(read_onnx(path))
-    surgery = operate(read_onnx(path), size=(160, 192))
+        operate(read_onnx(path), cut)
+    surgery = operate(read_onnx(path), cut, size=(160, 192))
     prove(read_onnx(path), surgery, random_pictures(surgery.shape, 1))
     assert not forces_gpu(judge(surgery.final))
 
@@ -236,7 +236,7 @@ def test_relu6_only_when_asked_and_loudly(tmp_path, capsys):
 
 def test_the_original_names_of_the_maps_are_kept(tmp_path):
     original = read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64))
-    props = {e.key: e.value for e in operate(original).final.metadata_props}
+    props = {e.key: e.value for e in operate(original, cut).final.metadata_props}
     renamed = json.loads(props[RENAMED_KEY])
     produced = {name for node in original.graph.node for name in node.output}
     assert list(renamed) == MAPS and set(renamed.values()) <= produced
@@ -244,7 +244,7 @@ def test_the_original_names_of_the_maps_are_kept(tmp_path):
 
 def test_a_difference_is_refused(tmp_path):
     original = read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64))
-    surgery = operate(original)
+    surgery = operate(original, cut)
     (kernel,) = (w for w in surgery.same.graph.initializer if list(w.dims[1:]) == [3, 6, 6])
     # The patches' rows and columns exchanged: what reading YOLOX's order wrongly would give.
     wrong = numpy_helper.to_array(kernel).reshape(-1, 3, 3, 2, 3, 2).transpose(0, 1, 2, 5, 4, 3)
@@ -260,9 +260,8 @@ def test_another_tail_is_refused(tmp_path):
     last.output[0] = 'before'
     original.graph.node.append(helper.make_node('Tanh', ['before'], ['after']))
     original.graph.output[0].name = 'after'
-    surgery = operate(original)
-    with pytest.raises(ModelError, match='not the concatenated maps'):
-        prove(original, surgery, random_pictures(surgery.shape, 1))
+    with pytest.raises(ModelError, match='is not what YOLOX makes of its head'):
+        operate(original, cut)
 
 
 def test_the_verdict_needs_neither_onnxruntime_nor_tensorrt(tmp_path):

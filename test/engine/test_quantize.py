@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from generated_yolox import write_yolox
+from generated_yolox import cut, write_yolox
 from labelled_world import write_labelled
 from onnx import TensorProto, helper, numpy_helper
 
@@ -128,8 +128,8 @@ def test_kept_layers_have_no_pair(written: Path):
 
 def test_the_box_branch_is_what_only_boxes_depend_on():
     model = read_onnx(CUT)
-    maps = {o.name: o.name for o in model.graph.output}
-    kept = kept_layers(model, ['box'], maps)
+    maps = [o.name for o in model.graph.output]
+    kept = kept_layers(model, ['box'], load_model_spec(CUT).head.branches())
     assert {k for k in kept if k in maps} == {m for m in maps if not m.startswith('cls')}
     rest = [k for k in kept if k not in maps]
     assert len(rest) == 3 and all('reg_convs' in k for k in rest)
@@ -141,7 +141,8 @@ def test_a_model_that_is_not_cut(rtx, tmp_path: Path):
     assert main(['quantize', whole, '--output', str(tmp_path), *options]) == 0
     table = read_ranges(tmp_path / 'edge_n.fixed-6.ranges.json')
     assert len(table.keep_fp16) == 9 + 3
-    before, after = load_model_spec(Path(whole)), load_model_spec(tmp_path / 'edge_n.fixed-6.onnx')
+    before = load_model_spec(Path(whole)).head
+    after = load_model_spec(tmp_path / 'edge_n.fixed-6.onnx').head
     assert (after.scores, after.boxes) == (before.scores, before.boxes) == ('probability', 'grid')
     facts = model_facts(tmp_path / 'edge_n.fixed-6.onnx')
     built = build_engine(rtx, facts, BuildOptions(precision='int8'))
@@ -182,7 +183,7 @@ def test_tensorrt_builds_an_engine_of_it(rtx, written: Path, tmp_path: Path):
     path = written / 'edge_n_cut.percentile-99.99.onnx'
     built = build_engine(rtx, model_facts(path), BuildOptions(precision='int8'))
     assert sum(t.output for t in built.tensors) == 9
-    old = operate(read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)))
+    old = operate(read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)), cut)
     model = prepared(old.final)
     ranges = Statistics(
         model, lambda: iter([np.full((3, 64, 64), 9, np.float32)]), False, silent
@@ -239,7 +240,7 @@ def test_a_bag_is_read_raw_and_compressed(tmp_path: Path, capsys):
             small = make('sensor_msgs/msg/CompressedImage', header=header, format='png', data=data)
             bag.write('/raw', 10 + i, write(raw))
             bag.write('/small', 10 + i, write(small))
-    inputs = list(bag_pictures(tmp_path / 'bag', None, 100).inputs(SPEC))
+    inputs = list(bag_pictures(tmp_path / 'bag', None, 100).inputs(SPEC.input))
     assert len(inputs) == 5 and 'left out' in capsys.readouterr().err
     for image in inputs:
         np.testing.assert_array_equal(image, picture.transpose(2, 0, 1))

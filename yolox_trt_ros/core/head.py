@@ -53,6 +53,38 @@ class CudaReader:
 
 
 @dataclass(frozen=True, slots=True)
+class CutMap:
+    """An output of a model that ends before its head's decoding.
+
+    Attributes:
+        name: of the output.
+        original: of the tensor in the model that it comes from.
+    """
+
+    name: str
+    original: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCut:
+    """Where a graph may end, so that what follows is computed by the detector.
+
+    Attributes:
+        maps: its new outputs, in order.
+        classes: how many.
+        about: what the YAML beside the new model would say of its head.
+        multiple: what both sides of the input have to be multiples of.
+        summary: what the cut changes, for people.
+    """
+
+    maps: tuple[CutMap, ...]
+    classes: int
+    about: dict[str, Any]
+    multiple: int
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeadSpec(ABC):
     """What the outputs of one model mean: the conventions of its family, and its own numbers.
 
@@ -88,6 +120,14 @@ class HeadSpec(ABC):
             ConfigError: no kernel reads this head.
         """
         raise ConfigError(f'no CUDA kernel reads a {self.family} head yet: use a lane on cpu')
+
+    def branches(self) -> list[tuple[str, str]]:
+        """Return the head's last convolutions, to keep them in higher precision.
+
+        Returns:
+            Pairs of tensors in the graph, one of boxes and one of classes; [] where none is known.
+        """
+        return []
 
     def about(self) -> dict[str, Any]:
         """Return what the YAML beside the model would say of its head."""

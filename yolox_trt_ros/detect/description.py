@@ -19,6 +19,7 @@ METADATA_KEY = 'yolox_trt_ros'
 """Name of the ONNX metadata entry that holds the same keys as the sidecar, as JSON."""
 
 SIDECAR_KEYS = {
+    'head': str,
     'labels': list,
     'strides': list,
     'outputs': list,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
-from yolox_trt_ros.core.model_file import check_external_data, check_model_file, unparsable
-from yolox_trt_ros.core.model_limits import check_repeats
 from yolox_trt_ros.core.output_files import write_whole
+from yolox_trt_ros.onnx_files import open_onnx
 
 try:
     import onnx
@@ -28,15 +27,7 @@ def read_onnx(path: Path) -> ModelProto:
         ModelError: the file is missing, not ONNX, cut off, without its external data, or a graph
             that may run for ever.
     """
-    check_model_file(path)
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except Exception as error:
-        raise unparsable(path, error) from error
-    if not model.graph.node:
-        raise unparsable(path, 'it holds no graph')
-    check_external_data(path, model)
-    check_repeats(path, model)
+    model = open_onnx(path)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:

@@ -54,26 +54,31 @@ def prepared(model: ModelProto) -> ModelProto:
     return copy
 
 
-def kept_layers(model: ModelProto, parts: Sequence[str], maps: Mapping[str, str]) -> list[str]:
+def kept_layers(
+    model: ModelProto, parts: Sequence[str], branches: Sequence[tuple[str, str]]
+) -> list[str]:
     """Return the convolutions, by their outputs, that stay in higher precision.
 
     Args:
-        model: a YOLOX.
-        parts: of ``first`` (what reads the image), ``last`` (the head's maps) and ``box`` (the box
-            branch: what boxes and objectness depend on and classes do not).
-        maps: of the head: ``reg_8``, ``obj_8``, … → tensor.
+        model: any detector.
+        parts: of ``first`` (what reads the image), ``last`` (the head's last convolutions) and
+            ``box`` (the box branch: what boxes depend on and classes do not).
+        branches: of the head, see :meth:`core.head.HeadSpec.branches`.
+
+    Raises:
+        ModelError: the head's convolutions are asked for and not known.
     """
+    if not branches and set(parts) - {'first'}:
+        raise ModelError(f'--keep {" ".join(parts)}: its head’s last convolutions are not known')
     graph = Graph(model)
     kept: set[str] = set()
     if 'first' in parts:
         kept |= {n.output[0] for n in graph.convolutions() if n.input[0] == graph.image}
-    if 'last' in parts:
-        kept |= set(maps.values())
-    if 'box' in parts:
-        for name, tensor in maps.items():
-            kind, _, stride = name.partition('_')
-            if kind != 'cls':
-                kept |= graph.ancestors(tensor) - graph.ancestors(maps[f'cls_{stride}'])
+    for boxes, classes in branches:
+        if 'last' in parts:
+            kept |= {boxes, classes}
+        if 'box' in parts:
+            kept |= graph.ancestors(boxes) - graph.ancestors(classes)
     return [n.output[0] for n in graph.convolutions() if n.output[0] in kept]
 
 

@@ -29,7 +29,7 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.description import description_of
-from yolox_trt_ros.detect.onnx_graph import input_spec
+from yolox_trt_ros.detect.graph.tensors import input_spec
 from yolox_trt_ros.detector import lane_of
 from yolox_trt_ros.engine.compare import (
     INNER,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from onnx import ModelProto
 
+    from yolox_trt_ros.core.head import HeadCut
     from yolox_trt_ros.engine.surgery.optimize import Surgery
     from yolox_trt_ros.engine.surgery.proof import Proof
 
@@ -82,15 +83,20 @@ def _rewrite(
     args: argparse.Namespace, original: ModelProto
 ) -> tuple[ModelProto, dict[str, int], list[dict[str, Any]]]:
     """Write the rewritten model; return it, what was changed, and how far its maps are off."""
-    from yolox_trt_ros.detect.description import describe
-    from yolox_trt_ros.detect.model import description
+    from yolox_trt_ros.detect.description import describe, description_of
+    from yolox_trt_ros.detect.model import head_cut
     from yolox_trt_ros.engine.surgery.optimize import operate
 
     sidecar = args.output.with_suffix('.yaml')
     if sidecar.is_file() and args.output.resolve() != args.model.resolve():
         raise ConfigError(f'{sidecar} lies beside the output and would overrule it: remove it')
-    about = description(args.model)
-    surgery = operate(original, args.batch, _size(args.size), args.relu6, about.pop('outputs', ()))
+    about = description_of(args.model, original)
+
+    def cut(model: ModelProto) -> HeadCut:
+        return head_cut(args.model, model, about)
+
+    surgery = operate(original, cut, args.batch, _size(args.size), args.relu6)
+    about.pop('outputs', None)
     proof = _compare(args, original, surgery, about)
     _print_changes(surgery, proof)
     _compare_resized(args, original, surgery, about)
@@ -127,15 +133,10 @@ def _compare(
     from yolox_trt_ros.detect.labels import labels_of
     from yolox_trt_ros.engine.surgery.proof import prove
 
-    classes = _shape(surgery.final, surgery.maps[2].name)[1]
     if args.labels or 'labels' in about or (args.model.parent / 'labels.txt').is_file():
-        names = labels_of(args.model, args.labels, about.get('labels'), classes)
+        names = labels_of(args.model, args.labels, about.get('labels'), surgery.cut.classes)
         about['labels'] = list(names)
-    about |= {
-        'strides': list(dict.fromkeys(m.stride for m in surgery.maps)),
-        'scores': 'logit',
-        'boxes': 'grid',
-    }
+    about |= surgery.cut.about
     return prove(original, surgery, _pictures(args, surgery.same, about))
 
 
@@ -162,17 +163,12 @@ def _pictures(
     args: argparse.Namespace, model: ModelProto, about: dict[str, Any]
 ) -> Iterator[np.ndarray]:
     from yolox_trt_ros.cli.pictures import folder_pictures, random_inputs
-    from yolox_trt_ros.detect.onnx_graph import input_spec
+    from yolox_trt_ros.detect.graph.tensors import input_spec
 
     spec = input_spec(args.model, model, about)
     yield from random_inputs(spec, RANDOM_PICTURES)
     if args.images:
         yield from folder_pictures(args.images, 1000).inputs(spec)
-
-
-def _shape(model: ModelProto, output: str) -> list[int]:
-    (found,) = (o for o in model.graph.output if o.name == output)
-    return [d.dim_value for d in found.type.tensor_type.shape.dim]
 
 
 def _print_changes(surgery: Surgery, proof: Proof) -> None:
@@ -181,8 +177,7 @@ def _print_changes(surgery: Surgery, proof: Proof) -> None:
     worst = max(proof.maps, key=lambda m: m.relative)
     print(
         f'compared on {proof.pictures} pictures: largest error {worst.absolute:.3g}, '
-        f'{worst.relative:.2g} of the largest magnitude ({worst.name}); the original ends in '
-        f'{proof.scores} scores and {proof.boxes} boxes, the new one in logits and grid boxes'
+        f'{worst.relative:.2g} of the largest magnitude ({worst.name}); {surgery.cut.summary}'
     )
 
 

@@ -157,7 +157,7 @@ def _write_variants(
     """Write FP16 and INT8 models; return their files by name."""
     original = read_onnx(fp32.path)
     model, about = prepared(original), _about(fp32.spec)
-    kept = kept_layers(model, args.keep, _head_maps(original)) if args.keep else []
+    kept = kept_layers(model, args.keep, fp32.spec.head.branches())
     half = args.output / f'{fp32.path.stem}.fp16.onnx'
     _write_model(to_half(prepared(original), float32_borders=True), half, about)
     written = {FP16: half}
@@ -211,16 +211,6 @@ class _Progress:
 
         count = len(items) if isinstance(items, list) else self._pictures
         return track(items, title, count, console=Console(stderr=True), transient=True)
-
-
-def _head_maps(model: ModelProto) -> dict[str, str]:
-    from onnx import shape_inference
-    from onnxscript import ir
-
-    from yolox_trt_ros.engine.surgery.head import find_head
-
-    shaped = shape_inference.infer_shapes(model, data_prop=True)
-    return {m.name: m.original for m in find_head(ir.from_proto(shaped))}
 
 
 def _about(spec: ModelSpec) -> dict[str, Any]:

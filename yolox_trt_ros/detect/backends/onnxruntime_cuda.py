@@ -12,7 +12,7 @@ from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
-from yolox_trt_ros.detect.free_batch import with_free_batch
+from yolox_trt_ros.detect.graph.free_batch import with_free_batch
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
 _PROVIDER, _CPU = 'CUDAExecutionProvider', 'CPUExecutionProvider'

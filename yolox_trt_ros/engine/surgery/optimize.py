@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
+from yolox_trt_ros.core.head import HeadCut
 from yolox_trt_ros.engine.surgery import RENAMED_KEY
-from yolox_trt_ros.engine.surgery.head import CutMap, cut_head, find_head
 from yolox_trt_ros.engine.surgery.rules import (
     FocusToConv,
     SiluToRelu6,
@@ -45,7 +45,7 @@ class Surgery:
         shape: of the input at which ``same`` computes what the original computes.
         same: all exact rewrites, head cut.
         final: ``same`` at the batch, size and activation that were asked for.
-        maps: of the head.
+        cut: where the graph ends now.
         counts: how often each rewrite was made.
         asked: shape of ``final``'s input.
     """
@@ -53,29 +53,29 @@ class Surgery:
     shape: tuple[int, int, int, int]
     same: ModelProto
     final: ModelProto
-    maps: tuple[CutMap, ...]
+    cut: HeadCut
     counts: Mapping[str, int]
     asked: tuple[int, int, int, int]
 
 
 def operate(
     original: ModelProto,
+    cut: Callable[[ModelProto], HeadCut],
     batch: int = 0,
     size: tuple[int, int] | None = None,
     relu6: bool = False,
-    named: Sequence[str] = (),
 ) -> Surgery:
-    """Return a YOLOX whose layers a DLA runs, with what proves that it is the same network.
+    """Return a model whose layers a DLA runs, with what proves that it is the same network.
 
     Args:
-        original: any YOLOX of opset 11 or later; not changed.
+        original: of opset 11 or later; not changed.
+        cut: returns where a graph may end, see :func:`detect.model.head_cut`.
         batch: images of one inference; 0: what the model says, 1 if it leaves that open.
         size: (height, width) of the input; None: the model's own.
         relu6: replace SiLU by ReLU6, which is another function.
-        named: outputs that are known to be box, objectness and class of each level in turn.
 
     Raises:
-        ModelError: not a YOLOX, too old an opset, or dimensions are open and not given.
+        ModelError: no head that can be cut, too old an opset, or dimensions are open and not given.
     """
     model = ir.from_proto(original)
     opset = model.opset_imports.get('', 0)
@@ -88,9 +88,9 @@ def operate(
     _set_input(model, own)
     _tidy(model)
     counts = {what: rule.rule().apply_to_model(model) for what, rule in EXACT.items()}
-    maps = find_head(model, named)
-    cut_head(model, maps)
-    model.metadata_props[RENAMED_KEY] = json.dumps({m.name: m.original for m in maps})
+    head = cut(ir.to_proto(model))
+    _end_in(model, head)
+    model.metadata_props[RENAMED_KEY] = json.dumps({m.name: m.original for m in head.maps})
     _tidy(model)
     same = ir.to_proto(model)
     if relu6:
@@ -99,10 +99,10 @@ def operate(
     height, width = size or own[2:]
     asked = (batch or own[0], own[1], height, width)
     if asked != own:
-        _check_size(asked, maps)
+        _check_size(asked, head.multiple)
         _set_input(model, asked)
     _tidy(model)
-    return Surgery(own, same, ir.to_proto(model), tuple(maps), counts, asked)
+    return Surgery(own, same, ir.to_proto(model), head, counts, asked)
 
 
 def _image(model: ir.Model) -> ir.Value:
@@ -127,12 +127,24 @@ def _close_dimensions(
     return (known[0], known[1], known[2], known[3])
 
 
-def _check_size(asked: tuple[int, ...], maps: list[CutMap]) -> None:
-    coarsest = max(m.stride for m in maps)
-    if any(side < coarsest or side % coarsest for side in asked[2:]):
+def _check_size(asked: tuple[int, ...], multiple: int) -> None:
+    if any(side < multiple or side % multiple for side in asked[2:]):
         raise ModelError(
-            f'size {asked[2]}x{asked[3]}: expected multiples of {coarsest}, the coarsest stride'
+            f'size {asked[2]}x{asked[3]}: expected multiples of {multiple}, the coarsest stride'
         )
+
+
+def _end_in(model: ir.Model, cut: HeadCut) -> None:
+    """Make the maps the graph's outputs; what followed them falls away."""
+    graph = model.graph
+    values = {value.name: value for node in graph for value in node.outputs}
+    for name in {m.name for m in cut.maps} & set(values) - {m.original for m in cut.maps}:
+        values[name].name = f'{name}_before'
+    outputs = [values[m.original] for m in cut.maps]
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+    for value, m in zip(outputs, cut.maps, strict=True):
+        value.name = m.name
 
 
 def _set_input(model: ir.Model, shape: tuple[int, ...]) -> None:

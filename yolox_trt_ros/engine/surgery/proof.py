@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.core.head import CutMap
 from yolox_trt_ros.engine.onnx_run import OnnxRun
-from yolox_trt_ros.engine.surgery.head import CutMap
 from yolox_trt_ros.engine.surgery.optimize import Surgery
 
 if TYPE_CHECKING:
@@ -46,24 +45,16 @@ class Proof:
     """What was compared.
 
     Attributes:
-        maps: of the head, finest level first.
+        maps: of the head.
         pictures: how many both models were run on.
-        scores, boxes: how the original's outputs follow from the maps; see ``YoloxHead``. The maps
-            themselves are logits and grid boxes.
     """
 
     maps: tuple[MapError, ...]
     pictures: int
-    scores: str
-    boxes: str
 
 
 def prove(original: ModelProto, surgery: Surgery, pictures: Iterable[np.ndarray]) -> Proof:
     """Run the original and the rewritten model, and compare every map of the head.
-
-    What the cut takes away is proven too: the original's outputs must follow from its maps by
-    YOLOX's own concatenation, with or without sigmoid and decoding; that is what the detector does
-    with the maps.
 
     Args:
         original: as it was read.
@@ -71,26 +62,18 @@ def prove(original: ModelProto, surgery: Surgery, pictures: Iterable[np.ndarray]
         pictures: float32 (3, height, width), at least one, of ``surgery.shape``.
 
     Raises:
-        ModelError: a map differs by more than :data:`TOLERANCE`, or the outputs do not follow.
+        ModelError: a map differs by more than :data:`TOLERANCE`.
     """
-    maps = surgery.maps
+    maps = surgery.cut.maps
     before = OnnxRun(original, [m.original for m in maps])
     after = OnnxRun(surgery.same)
     largest, worst = np.zeros(len(maps)), np.zeros(len(maps))
-    possible = list(product(('probability', 'logit'), ('grid', 'pixel')))
     count = 0
     for count, picture in enumerate(pictures, 1):  # noqa: B007
         batch = np.repeat(picture[None], surgery.shape[0], axis=0)
         old, new = before(batch), after(batch)
         _add_errors(maps, old, new, largest, worst)
-        outputs = [old[o.name] for o in original.graph.output]
-        possible = [p for p in possible if _follows(outputs, old, maps, *p)]
-    if not possible:
-        raise ModelError(
-            'what follows the head is not YOLOX: its outputs are not the concatenated maps, with '
-            'or without sigmoid and decoding; export the model without post-processing'
-        )
-    return Proof(_accepted(maps, largest, worst), count, *possible[0])
+    return Proof(_accepted(maps, largest, worst), count)
 
 
 def prove_resized(
@@ -110,7 +93,7 @@ def prove_resized(
     Raises:
         ModelError: a map differs by more than :data:`TOLERANCE`.
     """
-    maps = surgery.maps
+    maps = surgery.cut.maps
     after = OnnxRun(surgery.final)
     largest, worst = np.zeros(len(maps)), np.zeros(len(maps))
     before: OnnxRun | None = None
@@ -136,7 +119,7 @@ def _resized(original: ModelProto, surgery: Surgery) -> OnnxRun:
     # What was inferred for the former size, and what follows the maps.
     del model.graph.value_info[:]
     del model.graph.output[:]
-    return OnnxRun(model, [m.original for m in surgery.maps])
+    return OnnxRun(model, [m.original for m in surgery.cut.maps])
 
 
 def _add_errors(
@@ -170,41 +153,3 @@ def _finite(value: float, name: str) -> float:
     if not np.isfinite(value):
         raise ModelError(f'{name}: one of the two models gives numbers that are not finite')
     return float(value)
-
-
-def _follows(
-    outputs: Sequence[np.ndarray],
-    tensors: Mapping[str, np.ndarray],
-    maps: Sequence[CutMap],
-    scores: str,
-    boxes: str,
-) -> bool:
-    parts = [_part(tensors[m.original], m, scores, boxes) for m in maps]
-    levels = [np.concatenate(parts[i : i + 3], axis=1) for i in range(0, len(parts), 3)]
-    flat = [level.reshape(*level.shape[:2], -1) for level in levels]
-    joined = [np.concatenate(order, axis=2) for order in (flat, flat[::-1])]
-    if len(outputs) == 1:
-        parts = [*joined, *(whole.transpose(0, 2, 1) for whole in joined)]
-    elif len(outputs) == len(levels):
-        parts = levels
-    return all(any(_close(part, output) for part in parts) for output in outputs)
-
-
-def _part(value: np.ndarray, m: CutMap, scores: str, boxes: str) -> np.ndarray:
-    """Return a map as it stands in the output, by ``decode_outputs`` of YOLOX's head."""
-    value = value.astype(np.float64)
-    with np.errstate(over='ignore'):
-        if not m.name.startswith('reg'):
-            return 1 / (1 + np.exp(-value)) if scores == 'probability' else value
-        if boxes == 'grid':
-            return value
-        y, x = np.mgrid[: value.shape[2], : value.shape[3]]
-        centre = (value[:, :2] + np.stack((x, y))) * m.stride
-        return np.concatenate((centre, np.exp(value[:, 2:]) * m.stride), axis=1)
-
-
-def _close(expected: np.ndarray, got: np.ndarray) -> bool:
-    if expected.shape != got.shape:
-        return False
-    allowed = TOLERANCE * max(1.0, float(np.abs(got).max()))
-    return bool(np.abs(expected - got).max() <= allowed)

@@ -62,6 +62,8 @@ class YoloxHead(HeadSpec):
         scores: ``probability`` if the model ends in sigmoids, ``logit`` if not.
         boxes: ``grid``: centre offset in cells and log size in strides; ``pixel``: centre and size
             in input pixels, decoded by the model itself.
+        maps: tensors in the graph: box, objectness and class map of each level in turn; () where
+            that is not known.
     """
 
     family: ClassVar[str] = 'yolox'
@@ -69,6 +71,7 @@ class YoloxHead(HeadSpec):
     strides: tuple[int, ...]
     scores: Scores
     boxes: Boxes
+    maps: tuple[str, ...] = ()
 
     @property
     def per_level(self) -> bool:
@@ -113,6 +116,11 @@ class YoloxHead(HeadSpec):
             'scores': self.scores,
             'boxes': self.boxes,
         }
+
+    def branches(self) -> list[tuple[str, str]]:
+        """Return box and objectness maps, each with the class map of its level."""
+        maps = self.maps
+        return [(maps[i], maps[i - i % 3 + 2]) for i in range(len(maps)) if i % 3 < 2]
 
     def bound(self, score: float) -> float:
         """Return the smallest objectness, as it stands in the output, that may reach a score.

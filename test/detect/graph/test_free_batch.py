@@ -8,9 +8,9 @@ import pytest
 from tiny_models import Graph, write_model
 
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.detect.free_batch import with_free_batch
+from yolox_trt_ros.detect.graph.free_batch import with_free_batch
 
-MODELS = Path(__file__).parents[2] / 'models'
+MODELS = Path(__file__).parents[3] / 'models'
 
 
 @pytest.mark.parametrize('name', ['edge_n', 'edge_n_cut'])

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
 
 import numpy as np
 
-from yolox_trt_ros.core.head_maps import box_objectness_class
-from yolox_trt_ros.detect.dequantise import EXPORT, NotFollowedError, OtherEndError
-from yolox_trt_ros.detect.graph_end import GraphEnd, HeadMap
+from yolox_trt_ros.detect.graph.dequantise import EXPORT, NotFollowedError, OtherEndError
+from yolox_trt_ros.detect.graph.end import GraphEnd, HeadMap
 from yolox_trt_ros.detect.heads.yolox.head import Boxes, Scores
+from yolox_trt_ros.detect.heads.yolox.levels import (
+    Level,
+    decoded_boxes,
+    head_levels,
+    map_rows,
+    possible_parts,
+    stride_of,
+)
+from yolox_trt_ros.detect.heads.yolox.roles import box_objectness_class
 
 TOLERANCE = 5e-3
 """Float16 keeps three digits; what is told apart differs in the first."""
@@ -37,6 +44,7 @@ class Match:
         cells: (rows, columns) of each level, in the output's order.
         classes: how many.
         scores, boxes: see ``YoloxHead``.
+        maps: box, objectness and class map of each level in turn; () if one convolution gives all.
     """
 
     outputs: tuple[str, ...]
@@ -44,20 +52,7 @@ class Match:
     classes: int
     scores: Scores
     boxes: Boxes
-
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """One level's values: each map as rows (batch, cells, channels)."""
-
-    cells: tuple[int, int]
-    stride: tuple[float, float]
-    maps: tuple[HeadMap, ...]
-    rows: tuple[np.ndarray, ...]
-
-    @property
-    def classes(self) -> int:
-        return sum(part.shape[2] for part in self.rows) - 5
+    maps: tuple[HeadMap, ...] = ()
 
 
 def random_maps(maps: Sequence[HeadMap]) -> dict[str, np.ndarray]:
@@ -87,7 +82,7 @@ def match_concatenated(
     """
     if got.dtype.kind != 'f':
         raise OtherEndError(f'its output {output} holds {got.dtype}, expected float: {EXPORT}')
-    levels = _levels(end.maps, values, size)
+    levels = head_levels(end.maps, values, size)
     classes = levels[0].classes
     anchors = sum(rows * columns for rows, columns in (level.cells for level in levels))
     wanted = (anchors, 5 + classes)
@@ -136,11 +131,13 @@ def match_maps(
     for one in found:
         by_cells.setdefault(one.map.shape[2:], []).append(one)
     names: list[str] = []
+    maps: list[HeadMap] = []
     kinds: set[tuple[str, str, str]] = set()
     classes: set[int] = set()
     for cells in sorted(by_cells, reverse=True):
         box, objectness, scores = _roles(by_cells[cells], ordered)
         names += [box.name, objectness.name, scores.name]
+        maps += [box.map, objectness.map, scores.map]
         kinds.add((box.kind, objectness.kind, scores.kind))
         classes.add(scores.map.shape[1])
     if len(kinds) != 1 or len(classes) != 1:
@@ -148,7 +145,8 @@ def match_maps(
     ((box_kind, objectness_kind, class_kind),) = kinds
     cells_of = tuple((c[0], c[1]) for c in sorted(by_cells, reverse=True))
     boxes = _boxes(box_kind)
-    return Match(tuple(names), cells_of, classes.pop(), _scores(objectness_kind, class_kind), boxes)
+    kind = _scores(objectness_kind, class_kind)
+    return Match(tuple(names), cells_of, classes.pop(), kind, boxes, tuple(maps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +168,13 @@ def _one_map(
     for m in maps:
         if m.shape != got.shape:
             continue
-        rows = _rows(values[m.name])
-        level = _Level(m.shape[2:], _stride(m, size), (m,), (rows,))  # type: ignore[arg-type]
+        rows = map_rows(values[m.name])
+        level = Level(m.shape[2:], stride_of(m, size), (m,), (rows,))  # type: ignore[arg-type]
         kinds = {'logit': rows, 'probability': _sigmoid(rows)}
         if m.shape[1] == 4:
-            kinds |= _box_kinds(rows, level)
+            kinds |= decoded_boxes(rows, level)
         for kind, expected in kinds.items():
-            if _same(_rows(got), expected):
+            if _same(map_rows(got), expected):
                 return _Output(name, kind, m)
     raise NotFollowedError(f'its output {name} {list(got.shape)} is none of its head’s maps')
 
@@ -202,53 +200,17 @@ def _roles(found: Sequence[_Output], ordered: bool) -> list[_Output]:
     return [found[i] for i in places]
 
 
-def _levels(
-    maps: Sequence[HeadMap], values: Mapping[str, np.ndarray], size: tuple[int, int]
-) -> list[_Level]:
-    """Return a head's levels, finest first."""
-    by_cells: dict[tuple[int, int], list[HeadMap]] = {}
-    for m in maps:
-        if len(m.shape) != 4:
-            raise NotFollowedError(f'{m.name} {list(m.shape)} comes before it, which is no map')
-        by_cells.setdefault((m.shape[2], m.shape[3]), []).append(m)
-    levels = [
-        _Level(
-            cells,
-            _stride(by_cells[cells][0], size),
-            tuple(by_cells[cells]),
-            tuple(_rows(values[m.name]) for m in by_cells[cells]),
-        )
-        for cells in sorted(by_cells, reverse=True)
-    ]
-    good = levels and all(
-        len(level.maps) == 1 or sorted(_places(level)) == [0, 1, 2] for level in levels
-    )
-    if not good or len({level.classes for level in levels}) != 1 or levels[0].classes < 1:
-        listed = ', '.join(f'{m.name} {list(m.shape)}' for m in maps)
-        raise NotFollowedError(
-            'no YOLOX head comes before it: expected per stride three convolutions with 4, 1 and '
-            f'one channel per class, got {listed or "none"}'
-        )
-    return levels
-
-
-def _places(level: _Level) -> list[int]:
-    channels = [rows.shape[2] for rows in level.rows]
-    if len(channels) != 3 or 4 not in channels or 1 not in channels:
-        return []
-    return [0, 1, 2]
-
-
-def _in_order(output: str, got: np.ndarray, levels: list[_Level], classes: int) -> Match:
+def _in_order(output: str, got: np.ndarray, levels: list[Level], classes: int) -> Match:
     """Match an output's rows level by level, in whatever order the levels are."""
     first, cells = 0, []
+    maps: list[HeadMap] = []
     kinds: set[tuple[str, str, str]] = set()
     waiting = list(levels)
     while waiting:
         for level in waiting:
             count = level.cells[0] * level.cells[1]
-            kind = _level_kind(got[:, first : first + count], level)
-            if kind:
+            found = _level_kind(got[:, first : first + count], level)
+            if found:
                 break
         else:
             raise NotFollowedError(
@@ -257,63 +219,34 @@ def _in_order(output: str, got: np.ndarray, levels: list[_Level], classes: int) 
         waiting.remove(level)
         first += count
         cells.append(level.cells)
-        kinds.add(kind)
+        kinds.add(found[0])
+        maps += found[1]
     if len(kinds) != 1:
         raise NotFollowedError('its levels differ in what they hold')
     ((box, objectness, scores),) = kinds
-    return Match((output,), tuple(cells), classes, _scores(objectness, scores), _boxes(box))
+    kind = _scores(objectness, scores)
+    return Match((output,), tuple(cells), classes, kind, _boxes(box), tuple(maps))
 
 
-def _level_kind(block: np.ndarray, level: _Level) -> tuple[str, str, str] | None:
-    """Return how boxes, objectness and classes of one level stand in these rows."""
-    for box, objectness, scores in _splits(level):
+def _level_kind(
+    block: np.ndarray, level: Level
+) -> tuple[tuple[str, str, str], Sequence[HeadMap]] | None:
+    """Return how boxes, objectness and classes of one level stand in these rows; and its maps."""
+    for (box, objectness, scores), maps in possible_parts(level):
         kinds = (
-            _kind(block[:, :, :4], {'logit': box, **_box_kinds(box, level)}),
+            _kind(block[:, :, :4], {'logit': box, **decoded_boxes(box, level)}),
             _kind(block[:, :, 4:5], {'logit': objectness, 'probability': _sigmoid(objectness)}),
             _kind(block[:, :, 5:], {'logit': scores, 'probability': _sigmoid(scores)}),
         )
         if kinds[0] and kinds[1] and kinds[2]:
-            return kinds[0], kinds[1], kinds[2]
+            return kinds, maps
     return None
-
-
-def _splits(level: _Level) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return the ways to read a level's maps as boxes, objectness and classes."""
-    if len(level.rows) == 1:
-        (rows,) = level.rows
-        return [(rows[:, :, :4], rows[:, :, 4:5], rows[:, :, 5:])]
-    known = box_objectness_class([replace(m.facts, squashed=None) for m in level.maps])
-    orders = [known] if known else list(permutations(range(3)))
-    return [
-        (level.rows[b], level.rows[o], level.rows[c])
-        for b, o, c in orders
-        if level.rows[b].shape[2] == 4 and level.rows[o].shape[2] == 1
-    ]
 
 
 def _kind(block: np.ndarray, kinds: Mapping[str, np.ndarray]) -> str:
     if block.shape[2] == 0:
         return ''
     return next((kind for kind, expected in kinds.items() if _same(block, expected)), '')
-
-
-def _box_kinds(rows: np.ndarray, level: _Level) -> dict[str, np.ndarray]:
-    """Return the boxes of a map, decoded in the ways that are known."""
-    y, x = np.mgrid[: level.cells[0], : level.cells[1]]
-    centre = rows[:, :, :2] + np.stack((x.ravel(), y.ravel()), axis=1)
-    size = np.exp(rows[:, :, 2:])
-    down, across = level.stride
-    both = np.array([across, down])
-    pixel = np.concatenate((centre * both, size * both), axis=2)
-    half = pixel[:, :, 2:] / 2
-    corners = np.concatenate((pixel[:, :, :2] - half, pixel[:, :, :2] + half), axis=2)
-    image = np.tile((level.cells[1] * across, level.cells[0] * down), 2)
-    return {
-        'pixel': pixel,
-        'corners': corners,
-        'fractions': pixel / image,
-        'cells': np.concatenate((centre, size), axis=2),
-    }
 
 
 def _boxes(kind: str) -> Boxes:
@@ -330,16 +263,6 @@ def _scores(objectness: str, classes: str) -> Scores:
             f'alike: {EXPORT}'
         )
     return 'probability' if objectness == 'probability' else 'logit'
-
-
-def _stride(m: HeadMap, size: tuple[int, int]) -> tuple[float, float]:
-    return size[0] / m.shape[2], size[1] / m.shape[3]
-
-
-def _rows(values: np.ndarray) -> np.ndarray:
-    """Return a map (batch, channels, height, width) as float64 (batch, cells, channels)."""
-    flat = values.reshape(*values.shape[:2], -1)
-    return flat.transpose(0, 2, 1).astype(np.float64)
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:

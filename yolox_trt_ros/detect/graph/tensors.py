@@ -8,25 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
+from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.core.model import InputSpec, InputType
-from yolox_trt_ros.core.model_file import (
-    check_external_data,
-    check_model_file,
-    first_line,
-    unparsable,
-)
+from yolox_trt_ros.core.model_file import first_line
 from yolox_trt_ros.core.model_limits import (
     SUPPRESSING,
     all_nodes,
     check_input_size,
-    check_repeats,
     largest_tensor_bytes,
 )
 from yolox_trt_ros.detect.description import feeding
-from yolox_trt_ros.detect.external_constants import load_constants
-from yolox_trt_ros.detect.shape_values import fold_shapes
-from yolox_trt_ros.detect.trial import TrialError, measured_shapes
+from yolox_trt_ros.detect.graph.external_constants import load_constants
+from yolox_trt_ros.detect.graph.shape_values import fold_shapes
+from yolox_trt_ros.detect.graph.trial import TrialError, measured_shapes
+from yolox_trt_ros.onnx_files import open_onnx
 
 SMALL = 4096
 """Bytes of a constant that may be a shape; larger ones are weights, whose values do not matter."""
@@ -60,24 +55,12 @@ def read_model(path: Path) -> Any:
         ModelError: it is no ONNX file that can be run safely; says what it is instead.
         MissingDependencyError: the ``onnx`` package is not installed.
     """
+    model = open_onnx(path)
+    load_constants(path, model)
+    check_suppression(path, model)
     try:
         import onnx
-    except ImportError as error:
-        raise MissingDependencyError(
-            'reading a model needs the package "onnx": pip install onnx'
-        ) from error
-    check_model_file(path)
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except Exception as error:
-        raise unparsable(path, error) from error
-    if not model.graph.node:
-        raise unparsable(path, 'it holds no graph')
-    check_external_data(path, model)
-    load_constants(path, model)
-    check_repeats(path, model)
-    _check_suppression(path, model)
-    try:
+
         onnx.checker.check_model(_without_weights(model))
     except Exception as error:
         raise ModelError(
@@ -216,7 +199,8 @@ def read_by(node: Any) -> list[str]:
     return names
 
 
-def _check_suppression(path: Path, model: Any) -> None:
+def check_suppression(path: Path, model: Any) -> None:
+    """Refuse a model that suppresses boxes itself."""
     for node in all_nodes(path, model):
         if node.op_type in SUPPRESSING:
             raise ModelError(

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_models import write_yolox
 
 from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.detect.graph.trial import TrialError, measured_shapes
 from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.detect.trial import TrialError, measured_shapes
 
 
 def test_shapes_of_inner_tensors(tmp_path: Path) -> None:
@@ -77,5 +77,5 @@ def test_shapes_that_are_computed_from_the_inputs_need_no_trial(
     for node in reversed(made):
         graph.node.insert(0, node)
     onnx.save(model, str(path))
-    monkeypatch.setattr('yolox_trt_ros.detect.onnx_graph.measured_shapes', pytest.fail)
+    monkeypatch.setattr('yolox_trt_ros.detect.graph.tensors.measured_shapes', pytest.fail)
     assert load_model_spec(path).head.boxes == 'grid'

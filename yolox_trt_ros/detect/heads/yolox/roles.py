@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from yolox_trt_ros.detect.graph.end import MapFacts
 
 _BOX = {'reg', 'box', 'boxes', 'bbox', 'loc', 'xywh', 'regression'}
 _CLASS = {'cls', 'class', 'classes', 'classification', 'scores'}
-
-
-@dataclass(frozen=True, slots=True)
-class MapFacts:
-    """What a graph tells of one map.
-
-    Attributes:
-        channels: how many it has.
-        source: the tensor that its convolution reads.
-        names: of its tensor, its convolution and its weights.
-        squashed: whether a sigmoid stands between it and the outputs; None: not known.
-    """
-
-    channels: int
-    source: str
-    names: tuple[str, ...]
-    squashed: bool | None = None
 
 
 def box_objectness_class(maps: Sequence[MapFacts]) -> tuple[int, int, int] | None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from yolox_trt_ros.core.head_maps import MapFacts, box_objectness_class
+from yolox_trt_ros.detect.graph.end import MapFacts
+from yolox_trt_ros.detect.heads.yolox.roles import box_objectness_class
 
 
 def facts(channels: int, source: str = 'x', name: str = '', squashed: bool | None = None):

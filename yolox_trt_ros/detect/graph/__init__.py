@@ -1,0 +1,1 @@
+"""ONNX graphs: their tensors, and what their ends compute."""

@@ -1,0 +1,39 @@
+"""Open an ONNX file: what no model of this package's may be is refused with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yolox_trt_ros.core.errors import MissingDependencyError
+from yolox_trt_ros.core.model_file import check_external_data, check_model_file, unparsable
+from yolox_trt_ros.core.model_limits import check_repeats
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def open_onnx(path: Path) -> ModelProto:
+    """Return the model in a file; what lies in files beside it is not read yet.
+
+    Raises:
+        ModelError: the file is missing, not ONNX, cut off, without its external data, or a graph
+            that may run for ever.
+        MissingDependencyError: the ``onnx`` package is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependencyError(
+            'reading a model needs the package "onnx": pip install onnx'
+        ) from error
+    check_model_file(path)
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except Exception as error:
+        raise unparsable(path, error) from error
+    if not model.graph.node:
+        raise unparsable(path, 'it holds no graph')
+    check_external_data(path, model)
+    check_repeats(path, model)
+    return model
