@@ -203,7 +203,7 @@ def write_vehicle(path: Path, pictures: Path, rate: float, **more: Any) -> Path:
 
 
 def middle(values: list[Any]) -> Any:
-    """Return the median; None if nobody tells."""
+    """Return the median; None if nobody knows."""
     return None if None in values else median(values)
 
 

@@ -4,7 +4,7 @@ The detector and its one lane are kept on one core (--detector-core), where they
 than they can process; cameras, overlay and viewer have the others. Results are counted in turn
 without an overlay node, with one that nobody looks at, and with a viewer of the mosaic's compressed
 twin (or of everything, raw); detections and latencies have a reader throughout. That the other
-cores have time left is part of the measurement, and told. States are compared within a round, since
+cores have time left is measured, too. States are compared within a round, since
 a machine's speed drifts, by results per second and per second of the detector's CPU time.
 """
 

@@ -88,7 +88,7 @@ def make_detector(
         lane: which one.
         model: what it runs.
         engine: of a lane whose backend builds; None: taken from the default cache, or built.
-        on_event: told what decodes JPEG images on a GPU's lane; None: no JPEG images will come.
+        on_event: called with what decodes JPEG images on a GPU's lane; None: there are none.
         machine: of a simulated lane.
 
     Raises:
@@ -147,8 +147,8 @@ def engine_of_lane(
 
     Args:
         lane, model, engines: what is built for which device, and where engines are kept.
-        report: told how far the build is: fraction, and the lane's name.
-        on_event: told what is worth a line in the log.
+        report: called with how far the build is: fraction, and the lane's name.
+        on_event: called with what is worth a line in the log.
 
     Raises:
         MissingDependencyError, ConfigError, ModelError, EngineError: see
@@ -200,8 +200,8 @@ def lane_specs(
     Args:
         config: the vehicle.
         model: what the lanes run.
-        report: told how far the build of an engine is: fraction, and which lane's it is.
-        on_event: told what is worth a line in the log.
+        report: called with how far the build of an engine is: fraction, and which lane's it is.
+        on_event: called with what is worth a line in the log.
     """
     cpu_lanes = sum(lane.device == 'cpu' for lane in config.lanes)
     share = max(1, available_cores() // max(1, cpu_lanes))

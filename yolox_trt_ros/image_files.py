@@ -1,4 +1,4 @@
-"""Image files: names need not be UTF-8, what is damaged is an error, and none is half written."""
+"""Read and write image files: any name, damaged files are errors, no half files."""
 
 from __future__ import annotations
 

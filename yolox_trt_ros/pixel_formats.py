@@ -1,4 +1,4 @@
-"""How each raw encoding is read on the CPU, read by CUDA kernels, and written by the simulator.
+"""The table of raw encodings: how CPU and CUDA kernels read them and the simulator writes them.
 
 One row of :data:`FORMATS` for each row of :data:`core.encodings.RAW` that has 8 bits a sample; one
 with 16 bits is brought to 8 first. A row that is missing, or lacks a part, ends the import.

@@ -1,4 +1,4 @@
-"""Vehicle files and engine profiles: from a path or a packaged name to what is in them."""
+"""Find and read vehicle files and engine profiles, by path or packaged name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The detector of a tool that needs no vehicle: where, by what, how precisely."""
+"""Options for the detector of a tool: device, backend, precision, ranges."""
 
 from __future__ import annotations
 

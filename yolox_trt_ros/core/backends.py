@@ -1,4 +1,4 @@
-"""What can run a network: one row for each backend; docs/extending.md says how to add one."""
+"""The table of backends; docs/extending.md says how to add one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LaneSetup:
         thresholds: asked for at every batch, for they may change at run time.
         engine: for a backend that builds: returns what :func:`compose.tensorrt_engine` does.
         machine: for a simulated backend: the :class:`SimulatedMachine` of all lanes.
-        on_event: told what decodes JPEG images on a GPU's lane; None: no JPEG images will come.
+        on_event: called with what decodes JPEG images on a GPU's lane; None: there are none.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What a vehicle's YAML says of one camera."""
+"""The parameters of one camera: the stream, its position, its simulation."""
 
 from __future__ import annotations
 
@@ -214,8 +214,8 @@ def camera_problems(camera: CameraConfig, lanes: Sequence[str]) -> list[str]:
 def _image_problems(camera: CameraConfig, where: str) -> list[str]:
     """Return what contradicts itself in what a camera's images are said to be."""
     problems = []
-    if camera.encoding and (told := TRANSPORTS[camera.transport].refusal(camera.encoding)):
-        problems.append(f'{where}.encoding: {told}')
+    if camera.encoding and (message := TRANSPORTS[camera.transport].refusal(camera.encoding)):
+        problems.append(f'{where}.encoding: {message}')
     if bool(camera.width) != bool(camera.height):
         problems.append(
             f'{where}.width: expected width and height, or none of them, got '

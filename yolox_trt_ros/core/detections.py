@@ -1,4 +1,4 @@
-"""What a detector found in one image."""
+"""Detections: the boxes, scores and classes found in one image."""
 
 from __future__ import annotations
 

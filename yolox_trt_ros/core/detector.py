@@ -1,4 +1,4 @@
-"""What the scheduler asks of a detector; ``detect/`` and ``sim``-ulated lanes answer it."""
+"""The interface between the scheduler and a lane's detector."""
 
 from __future__ import annotations
 

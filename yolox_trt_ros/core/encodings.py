@@ -1,4 +1,4 @@
-"""The image encodings this package reads, and the memory layout each one promises.
+"""The table of image encodings and the memory layout of each.
 
 Names are those of ``sensor_msgs/image_encodings``; ``jpeg``, ``png`` and ``webp`` stand for a
 ``CompressedImage`` payload that a detector decodes when, and only when, it takes the frame.

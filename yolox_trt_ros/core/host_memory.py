@@ -1,4 +1,4 @@
-"""Host memory that a device reads where it lies."""
+"""The interface to pin host memory, so that a GPU reads it in place."""
 
 from __future__ import annotations
 

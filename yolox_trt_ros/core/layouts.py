@@ -1,4 +1,4 @@
-"""Whether what comes as an image is one: sizes, steps and heads that agree with the bytes."""
+"""Check that sizes, steps and headers of an image agree with its bytes."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ def raw_layout(
 def _of_first_plane(height: int, width: int, step: int, size: int) -> tuple[int, int]:
     """Return height and step of the luma plane of 4:2:0 planes.
 
-    Some drivers give the rows or the bytes of all planes instead: the payload tells, which then is
-    just rows times bytes, too small for an image of that many luma rows.
+    Some drivers give the rows or the bytes of all planes instead. Then the payload is just rows times bytes, too small for an image of that many luma rows.
     """
     if size == height * step:
         if 2 * step == 3 * width:

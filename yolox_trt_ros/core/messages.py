@@ -1,4 +1,4 @@
-"""Result messages as plain data, whichever library made the objects: rclpy or rosbags."""
+"""Result messages as plain data, whether rclpy or rosbags made the objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be known of a model to feed it and to read its answer."""
+"""The specification of a model: its input, its head, its labels."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Thresholds:
             each other. ``False``: each class is decided on its own, so an anchor may count for two.
         max_detections: most detections of one image.
         clip_boxes: whether boxes end at the image's border. They do not by default: a box that
-            reaches beyond says how far the object does, which nobody can tell afterwards.
+            reaches beyond says how far the object does, which nobody knows afterwards.
     """
 
     score: float = 0.3

@@ -1,4 +1,4 @@
-"""Join what several topics say of one image, by its exact header stamp."""
+"""Match messages of several topics by their exact header stamp."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of messages that carry images, named as image_transport names them."""
+"""The table of message types that carry images, by their names in image_transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One frame's part of a batch: whatever goes wrong in it is the frame's and not the lane's."""
+"""Confine the failure of one frame to that frame of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check found, and what the machine is wanted for."""
+"""The result of a check, and what a vehicle requires of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processor, GPUs, DLAs and clocks."""
+"""Check processor, GPUs, DLAs and clocks."""
 
 from __future__ import annotations
 

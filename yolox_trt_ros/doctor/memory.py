@@ -1,4 +1,4 @@
-"""Free memory of the host and of the GPUs, against what a vehicle's lanes and cameras take."""
+"""Check free memory of host and GPUs against what a vehicle's lanes and cameras take."""
 
 from __future__ import annotations
 

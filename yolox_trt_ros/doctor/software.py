@@ -1,4 +1,4 @@
-"""Python, ROS 2 and the packages, and whether they fit together."""
+"""Check Python, ROS 2 and the packages, and whether they fit together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vehicle: its file, model, engines, and the way of its images."""
+"""Check the vehicle: its file, model, engines and image transport."""
 
 from __future__ import annotations
 

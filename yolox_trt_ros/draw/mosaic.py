@@ -1,4 +1,4 @@
-"""All cameras in one picture, each where it looks: ahead on top, the sides at the sides."""
+"""All cameras in one picture, arranged by their viewing direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an ONNX file to a serialised TensorRT engine."""
+"""Build a serialised TensorRT engine from an ONNX file."""
 
 from __future__ import annotations
 

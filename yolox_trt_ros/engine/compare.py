@@ -1,4 +1,4 @@
-"""Two models tensor by tensor on the same pictures, to see where accuracy goes."""
+"""Compare two models tensor by tensor on the same pictures, to see where accuracy goes."""
 
 from __future__ import annotations
 

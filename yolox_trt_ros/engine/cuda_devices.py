@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine, asked of the driver itself, without any package."""
+"""List the NVIDIA GPUs of this machine through the driver, without any package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers of a model a DLA runs: a static verdict on any ONNX, without TensorRT.
+"""Decide statically, without TensorRT, which layers of an ONNX model a DLA runs.
 
 The rules are those of NVIDIA's "DLA Supported Layers and Restrictions" for Orin with TensorRT 8.5
 to 10.7; where that page is silent, a layer counts as the GPU's. Whether DLA compiles a whole graph

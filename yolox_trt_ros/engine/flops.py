@@ -1,4 +1,4 @@
-"""How much arithmetic a network is."""
+"""Count the multiply-adds of a network."""
 
 from __future__ import annotations
 

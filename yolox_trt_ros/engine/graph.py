@@ -1,4 +1,4 @@
-"""What calibration and comparison have to know of a graph: its tensors, and who follows whom."""
+"""Tensors of a graph and the nodes that read them, for calibration and comparison."""
 
 from __future__ import annotations
 

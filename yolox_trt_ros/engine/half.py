@@ -1,4 +1,4 @@
-"""A float32 model in float16, for a TensorRT that takes its types from the file."""
+"""Convert a float32 model to float16, for a strongly typed TensorRT."""
 
 from __future__ import annotations
 

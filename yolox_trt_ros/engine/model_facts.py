@@ -1,4 +1,4 @@
-"""What decides about the build of an engine and stands in the ONNX file."""
+"""Read from an ONNX file what the build of an engine depends on."""
 
 from __future__ import annotations
 

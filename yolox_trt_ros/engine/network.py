@@ -1,4 +1,4 @@
-"""The network as TensorRT sees it: read from the ONNX, with shapes, ranges and formats set."""
+"""Parse an ONNX file into a TensorRT network, with shapes, ranges and formats set."""
 
 from __future__ import annotations
 

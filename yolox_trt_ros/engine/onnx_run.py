@@ -1,4 +1,4 @@
-"""Run a model in ONNX Runtime on the CPU, and look at any of its tensors."""
+"""Run a model in ONNX Runtime on the CPU, and return any of its tensors."""
 
 from __future__ import annotations
 

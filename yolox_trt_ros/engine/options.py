@@ -1,4 +1,4 @@
-"""What is asked of an engine, and whether a TensorRT, a model and the options go together."""
+"""Options of an engine, and checks whether TensorRT, model and options go together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine that a lane needs: taken from the cache, or built."""
+"""Provide the engine that a lane needs, from the cache or by building it."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def provide(
         request: which engine.
         cache: where it is kept.
         policy: ``never``: raise instead of building.
-        report: told how far a build is.
-        on_event: told what is worth a line in the log.
+        report: called with how far a build is.
+        on_event: called with what is worth a line in the log.
 
     Raises:
         ConfigError, ModelError, EngineError: see :func:`build_engine` and

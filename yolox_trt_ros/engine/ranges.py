@@ -1,4 +1,4 @@
-"""The range table: between which values every tensor of a model lies, for engines without Q/DQ.
+"""The range table: one symmetric range for each tensor of a model, for engines without Q/DQ.
 
 TensorRT 8.5 to 10 builds INT8 engines, and all engines for DLA, from one symmetric range for each
 tensor. ``quantize`` writes the table as JSON; the builder sets it tensor by tensor, or hands it

@@ -1,4 +1,4 @@
-"""The installed TensorRT, asked for what it can do instead of for its version.
+"""The installed TensorRT and its capabilities.
 
 One class covers TensorRT 8.5 to 11 and TensorRT-RTX. What differs among them is decided here by
 the names a module has; everything else in the package may rely on the names that all of them share.

@@ -1,4 +1,4 @@
-"""Whose files an engine may come from: a TensorRT engine is code, whoever wrote it.
+"""Check the owner and mode of engine files, because a TensorRT engine is code.
 
 Files and their folder have to belong to this user or to root, and nobody else may write them. What
 is checked is the opened file, not its name.

@@ -1,1 +1,1 @@
-"""Results against truth: who reads results, the join by stamp, matching, metrics."""
+"""Results against truth: reading results, joining by stamp, matching, metrics."""

@@ -120,10 +120,10 @@ def _truth_topic(camera: str, config: Config | None, pattern: str, detector: str
 
 
 def labels_in(bag: Bag, topics: ResultTopics) -> tuple[str, ...]:
-    """Return the class names that the recorded detector told; empty if it did not.
+    """Return the class names that the recorded detector published; empty if it did not.
 
     Raises:
-        ConfigError: what it told are none.
+        ConfigError: they are invalid.
     """
     name = f'{topics.detector}/label_info'
     names: dict[int, str] = {}
@@ -152,7 +152,7 @@ def judge_bag(
     Args:
         bag: the bag.
         topics: where they are.
-        labels: names of the detections' classes; empty: as the recorded detector told.
+        labels: names of the detections' classes; empty: as the recorded detector published them.
         truth_labels: those of the ground truth's; empty: those of the rendered world.
 
     Raises:

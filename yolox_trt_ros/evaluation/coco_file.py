@@ -1,4 +1,4 @@
-"""COCO's format of labels: images, categories and boxes that refer to each other."""
+"""Read COCO label files: images, categories and boxes that refer to each other."""
 
 from __future__ import annotations
 

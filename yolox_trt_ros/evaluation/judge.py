@@ -20,11 +20,11 @@ from yolox_trt_ros.evaluation.matching import SharedClasses, Tally, match
 from yolox_trt_ros.report.recording import Quality
 
 DISTANCES_M = (0.0, 10.0, 20.0, 30.0, 50.0, 80.0, np.inf)
-"""Edges of the bins that recall is told for."""
+"""Edges of the bins that recall is reported for."""
 
 
 KINDS = 20
-"""Reasons for which messages cannot be used that are told apart."""
+"""Reasons for which messages cannot be used that are distinguished."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,7 @@ class Truth:
 
     Attributes:
         boxes: classes numbered as in the names of the ground truth; score 0: not asked for.
-        distance_m: float64 (n,) from the camera; NaN where the ground truth does not tell.
+        distance_m: float64 (n,) from the camera; NaN where the ground truth does not say.
     """
 
     boxes: Detections
@@ -113,7 +113,7 @@ class Judge:
         side[camera][stamp] = part
 
     def stamps(self, camera: str) -> list[int]:
-        """Return the stamps of a camera's detections that tell one image from the others."""
+        """Return the stamps of a camera's detections that distinguish one image from the others."""
         return sorted(self.found[camera].keys() - self.repeated[camera].keys())
 
     def ambiguous(self) -> list[str]:
@@ -161,7 +161,7 @@ class Judge:
             The keys of :func:`_coco_metrics.average_precision` over all cameras; ``images``;
             ``cameras``: for each ``images``, ``labelled``, ``recall``, ``precision``; and
             ``by_distance``: rows of ``from_m``, ``to_m`` (None: no end), ``labelled``, ``recall``;
-            empty where the ground truth tells no distances; ``left_out``: sentences.
+            empty where the ground truth has no distances; ``left_out``: sentences.
 
         Raises:
             ConfigError: nothing can be compared; the message says why.
@@ -223,7 +223,7 @@ def read(message: Any, labels: Sequence[str]) -> Detections:
 
 
 def distances_m(message: Any) -> np.ndarray:
-    """Return how far labelled objects are from the camera: float64 (n,), NaN where not told.
+    """Return how far labelled objects are from the camera: float64 (n,), NaN where unknown.
 
     Raises:
         ConfigError: the message has no positions.

@@ -19,7 +19,7 @@ LABELS_S = 10.0
 
 
 def live_labels(detector: str) -> tuple[str, ...]:
-    """Return the class names that a running detector tells.
+    """Return the class names that a running detector publishes.
 
     Raises:
         YoloxTrtRosError: it does not answer.
@@ -54,5 +54,5 @@ def listen(seconds: float, what: str) -> None:
 
 
 def label_names(given: Sequence[str], detector: str) -> Sequence[str]:
-    """Return the given names, or those that the running detector tells."""
+    """Return the given names, or those that the running detector publishes."""
     return given or live_labels(detector)

@@ -1,4 +1,4 @@
-"""A ROS node that watches a detector from outside, as any user's program would."""
+"""A ROS node that watches a detector from outside, as a user's program would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Play a bag's images to a detector of one's own, and watch it, for a report."""
+"""Play a bag's images to a detector of its own, and watch it, for a report."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def from_replay(args: argparse.Namespace, config: Config) -> Recording:
     with Bag(args.replay) as bag, tempfile.TemporaryDirectory() as folder:
         vehicle, config = _chosen_cameras(args, config, bag, remap, Path(folder))
         _check(bag, config, remap)
-        played = choose_topics(bag, remap=remap, config=config)  # tells at once what is missing
+        played = choose_topics(
+            bag, remap=remap, config=config
+        )  # raises at once if something is missing
         isolate()
         logs = Path(folder)
         player = ['replay', str(args.replay), '--vehicle', str(vehicle), '--clock']
@@ -119,13 +121,13 @@ def _lost(account: Path) -> Iterator[str]:
     """Yield what is lost of the bag, and of which camera images did not reach the detector."""
     content = json.loads(account.read_text(encoding='utf-8'))
     yield from content['bag']
-    for camera, told in content['cameras'].items():
-        if told['received'] is None:
+    for camera, counts in content['cameras'].items():
+        if counts['received'] is None:
             yield f'How many images of {camera} reached the detector is not known.'
-        elif told['received'] < told['sent']:
-            lost = told['sent'] - told['received']
+        elif counts['received'] < counts['sent']:
+            lost = counts['sent'] - counts['received']
             yield (
-                f'{lost:,} of {told["sent"]:,} images of {camera} were lost between player and '
+                f'{lost:,} of {counts["sent"]:,} images of {camera} were lost between player and '
                 'detector: the machine is too busy, or /dev/shm too small (docs/dds.md).'
             )
 

@@ -1,4 +1,4 @@
-"""Numbers that several parts of the report need, computed from a recording."""
+"""Figures that several parts of the report need, computed from a recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns messages into a recording; from a bag or from live topics, whose classes differ."""
+"""Turn messages of a bag or of live topics into a recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was seen of a node over some time: plain data that the report is made of."""
+"""The recording of a node over some time: plain data that the report is made of."""
 
 from __future__ import annotations
 

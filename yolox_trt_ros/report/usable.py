@@ -1,4 +1,4 @@
-"""What of somebody's messages a report can use: numbers in range, texts of a length, few names."""
+"""Limits on messages that a report uses: numbers in range, short texts, few names."""
 
 from __future__ import annotations
 

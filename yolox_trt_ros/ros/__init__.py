@@ -1,1 +1,1 @@
-"""The ROS 2 shell: parameters, codecs and nodes."""
+"""The ROS 2 part: nodes, parameters, status, input and output."""

@@ -1,4 +1,4 @@
-"""A node's log, fit for terminals whatever topics, encodings and frame ids somebody sends."""
+"""A node's log that is safe for terminals, whatever strings somebody sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws what the detector found, for people: in a process of its own, and only while they look."""
+"""The overlay node: draws detections for people, in a process of its own."""
 
 from __future__ import annotations
 
@@ -220,16 +220,16 @@ class OverlayNode(VehicleNode, Node):
         camera.drawn_s = time.monotonic()
 
     def _draw_stale(self, name: str, text: str) -> None:
-        told, drawn, tile_shape = f'STALE: {text}', self._drawn[name], self._mosaic.tile[::-1]
+        message, drawn, tile_shape = f'STALE: {text}', self._drawn[name], self._mosaic.tile[::-1]
         if self._topics[name].wanted:
             old = drawn.canvas.image if drawn.canvas else np.zeros((*tile_shape, 3), np.uint8)
             canvas = Canvas(*old.shape[:2])
             np.copyto(canvas.image, old)
-            draw_stale(canvas.image, told)
+            draw_stale(canvas.image, message)
             self._topics[name].publish(canvas, drawn.frame_id, drawn.stamp_ns)
         if self._mosaic_topic.wanted:
             tile = np.zeros((*tile_shape, 3), np.uint8) if drawn.tile is None else drawn.tile.copy()
-            draw_stale(tile, told)
+            draw_stale(tile, message)
             self._put_tile(name, tile, name)
 
     def _draw_status(self, message: PipelineStatus) -> None:

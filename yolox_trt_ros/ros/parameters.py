@@ -1,4 +1,4 @@
-"""ROS parameters to the configuration and back."""
+"""Convert ROS parameters to the configuration and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node's process: allocator, signals, and the loop from start to a clean end."""
+"""The process of a node: allocator, signals, and the loop from start to a clean end."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ResultSubscriptions:
     Args:
         node: the subscriptions' node.
         detector: the detector's name, as topics of this node write it.
-        unusable: is told the camera (or what it is, if it is of no camera) and why a message is
+        unusable: called with the camera (or what it is, if it is of no camera) and why a message is
             left out.
     """
 
@@ -113,8 +113,8 @@ class ResultSubscriptions:
 
         def take(cdr: bytes) -> None:
             if len(cdr) > MOST_BYTES:
-                told = f'{kind.__name__} of {len(cdr)} bytes: expected at most {MOST_BYTES}'
-                self._unusable(key, told)
+                text = f'{kind.__name__} of {len(cdr)} bytes: expected at most {MOST_BYTES}'
+                self._unusable(key, text)
                 return
             try:
                 message = deserialize_message(cdr, kind)

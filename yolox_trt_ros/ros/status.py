@@ -1,4 +1,4 @@
-"""Reports of the pipeline as messages: ``~/status`` and ``/diagnostics``."""
+"""Publish reports of the pipeline as ``~/status`` and ``/diagnostics``."""
 
 from __future__ import annotations
 

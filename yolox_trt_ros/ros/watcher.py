@@ -1,4 +1,4 @@
-"""A ROS node of a tool's own, spun by a thread beside the tool's work."""
+"""A ROS node for a tool, spun by a thread beside the tool's work."""
 
 from __future__ import annotations
 

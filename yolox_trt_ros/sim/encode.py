@@ -1,4 +1,4 @@
-"""BGR pictures into everything a camera driver may publish."""
+"""Encode BGR pictures as any camera driver may publish them."""
 
 from __future__ import annotations
 

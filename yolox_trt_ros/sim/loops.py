@@ -1,4 +1,4 @@
-"""A camera's pictures, encoded as its driver would, in memory where there is room."""
+"""Loops of a camera's pictures, encoded as its driver would, in memory where there is room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Header stamps of another clock than the node's."""
+"""Recognise header stamps of another clock than the node's."""
 
 from __future__ import annotations
 

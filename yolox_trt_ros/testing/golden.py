@@ -1,4 +1,4 @@
-"""Compare a replay with its golden, or make it the golden."""
+"""Compare a replay with its golden, or write the golden."""
 
 from __future__ import annotations
 

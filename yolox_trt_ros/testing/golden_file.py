@@ -1,4 +1,4 @@
-"""Golden detections as readable JSON, with the tolerances they are compared with."""
+"""Golden detections as readable JSON, with their tolerances."""
 
 from __future__ import annotations
 

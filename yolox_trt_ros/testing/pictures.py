@@ -1,4 +1,4 @@
-"""A picture of what changed: the images that differ most, golden boxes beside found ones."""
+"""Draw the images that differ most, golden boxes beside found ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replay found."""
+"""The results of a replay, camera by camera."""
 
 from __future__ import annotations
 

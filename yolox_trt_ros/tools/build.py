@@ -1,8 +1,8 @@
-"""Build TensorRT engines for a GPU or a DLA, keep them in the cache, and say what became of them.
+"""Build TensorRT engines for a GPU or a DLA, keep them in the cache, and report on them.
 
 The engines are those that the node would build when it is configured: same cache, same keys.
 `--vehicle` builds what the tensorrt lanes of a vehicle file need, MODEL a single engine. Afterwards
-the placement report tells which layers run where; with a GPU the engine is also run and timed.
+the placement report shows which layers run where; with a GPU the engine is also run and timed.
 """
 
 from __future__ import annotations

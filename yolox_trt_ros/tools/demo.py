@@ -1,7 +1,7 @@
 """Show eight simulated cameras going through the node: live table, report and mosaic.
 
 camera_sim and the detector node run as processes of their own, as on a vehicle. At the end
-OUT/report.html (and .png) tells what each camera and lane did, OUT/report.json has the same as
+OUT/report.html (and .png) shows what each camera and lane did, OUT/report.json has the same as
 numbers, and OUT/mosaic.png is one picture of every camera with its boxes.
 """
 
@@ -121,14 +121,14 @@ def _nodes(vehicle: Path, chosen: dict[str, Any], out: Path) -> Iterator[list[No
 
 
 def _wait_until_running(observer: Observer, nodes: list[NodeProcess], console: Console) -> None:
-    told, end = '', time.monotonic() + START_S
+    message, end = '', time.monotonic() + START_S
     with console.status('starting …') as status:
         while not (observer.status and all(c.published for c in observer.status.cameras)):
             for node in nodes:
                 node.check()
             logs = '\n'.join(node.tail() for node in nodes)
-            if logs != told:  # rendering the world for the first time takes a while
-                told, end = logs, time.monotonic() + START_S
+            if logs != message:  # rendering the world for the first time takes a while
+                message, end = logs, time.monotonic() + START_S
                 status.update(f'starting: {_last_words(nodes)}')
             if time.monotonic() > end:
                 raise YoloxTrtRosError(

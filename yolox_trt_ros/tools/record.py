@@ -192,8 +192,8 @@ def _tell(recorder: Recorder, output: Path, ended: str, console: Console) -> int
     for name, why in recorder.left_out.items():
         console.print(f'not recorded: {name}: {why}', highlight=False)
     if recorder.lost:
-        told = ', '.join(f'{name} {count}' for name, count in recorder.lost.items())
-        console.print(f'lost, because the disk is too slow: {told}')
+        message = ', '.join(f'{name} {count}' for name, count in recorder.lost.items())
+        console.print(f'lost, because the disk is too slow: {message}')
     if not total:
         domain = os.environ.get('ROS_DOMAIN_ID', '0')
         console.print(

@@ -1,1 +1,1 @@
-"""What runs a network: one module per inference library."""
+"""Backends: one module for each library that runs a network."""

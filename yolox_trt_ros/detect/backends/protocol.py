@@ -1,4 +1,4 @@
-"""What a detector asks of a backend, on the CPU and on a GPU."""
+"""The interfaces of a backend, on the CPU and on a GPU."""
 
 from __future__ import annotations
 

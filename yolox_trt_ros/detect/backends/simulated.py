@@ -1,4 +1,4 @@
-"""A detector without a network: it takes the time that an engine profile says and finds nothing.
+"""A detector without a network: it takes the time of an engine profile and finds nothing.
 
 All simulated lanes of a process share one :class:`SimulatedMachine`, so that they slow each other
 down as the profile's lanes do. What is real is everything around them: topics, threads, copies.

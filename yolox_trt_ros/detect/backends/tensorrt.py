@@ -1,4 +1,4 @@
-"""TensorRT engines on a GPU or a DLA, on a stream of ours, with buffers that never move."""
+"""TensorRT engines on a GPU or DLA, on the detector's stream, with buffers at fixed addresses."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def load_engine(engine: Engine, dla_core: int | None) -> tuple[Any, Any]:
     loaded = runtime.deserialize_cuda_engine(engine.content)
     if loaded is None:
         raise EngineError(
-            f'{engine.name}: TensorRT {engine.module.__version__} does not load it; the log tells '
+            f'{engine.name}: TensorRT {engine.module.__version__} does not load it; the log says '
             'why. It fits one TensorRT version and one kind of GPU: delete it and it is built anew'
         )
     return runtime, loaded

@@ -1,4 +1,4 @@
-"""Feed an engine what a model was fed, and read what it answers, inner tensors included."""
+"""Run an engine on given inputs and return its outputs, inner tensors included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a TensorRT engine lays out its inputs and outputs, and how to read them as rows."""
+"""Layouts of a TensorRT engine's inputs and outputs, and how to read them as rows."""
 
 from __future__ import annotations
 

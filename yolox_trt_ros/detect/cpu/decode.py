@@ -1,4 +1,4 @@
-"""Frames of any kind to raw ones with 8 bits a sample: files decoded, 16 bits scaled.
+"""Decode compressed frames, and scale 16-bit frames to 8 bits a sample.
 
 OpenCV decodes; what is no whole picture is refused.
 """

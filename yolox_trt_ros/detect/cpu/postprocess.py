@@ -1,4 +1,4 @@
-"""Candidates of a head to detections on the CPU, with NumPy.
+"""Turn a head's candidates into detections on the CPU, with NumPy.
 
 Overlap is the plain continuous IoU, without the pixel that YOLOX's demo adds to widths and heights;
 that changes the verdict only for pairs of boxes a few pixels large. Boxes are clipped to the image

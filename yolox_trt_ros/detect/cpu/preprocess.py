@@ -1,4 +1,4 @@
-"""Frames to the network's input on the CPU, with OpenCV."""
+"""Turn frames into the network's input on the CPU, with OpenCV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the host tells the kernels of one batch: ``batch.cuh`` as NumPy types."""
+"""The record that describes a batch to the kernels: ``batch.cuh`` as NumPy types."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ class Slot:
 
     Attributes:
         staging: its images.
-        batch: what the kernels are told of them.
+        batch: the record that the kernels read.
         step: what is computed.
         result: ``RESULT`` (max_batch,).
         times: uint64 (4,), the device's clock before preprocessing and after preprocessing,

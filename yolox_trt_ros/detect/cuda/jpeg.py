@@ -1,4 +1,4 @@
-"""JPEG images to pixels on a CUDA device: nvJPEG, through NVIDIA's nvImageCodec."""
+"""Decode JPEG images on a CUDA device by nvJPEG, through NVIDIA's nvImageCodec."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class GpuJpeg:
     def open(self, frame: Frame) -> Any | FrameError | None:
         """Return a JPEG's stream for :meth:`decode`, or what is wrong with it.
 
-        ``None``: it lacks its end marker, and only the CPU's decoder can tell if it is whole.
+        ``None``: it lacks its end marker, and only the CPU's decoder can decide if it is whole.
         """
         found, _ = attempt(self._open, frame)
         return found

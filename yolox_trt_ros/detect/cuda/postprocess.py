@@ -1,4 +1,4 @@
-"""Head outputs to detections on a CUDA device; rules are those of the CPU postprocessor."""
+"""Turn head outputs into detections on a CUDA device, by the rules of the CPU postprocessor."""
 
 from __future__ import annotations
 
@@ -108,17 +108,17 @@ class CudaPostprocessor:
             result: address of a :meth:`new_result`; holds the detections once the stream has got
                 there.
         """
-        head, work, told = self._reader.head, self._work, np.uint64(batch)
+        head, work, record = self._reader.head, self._work, np.uint64(batch)
         sift, candidates, trim, rank, overlap, keep = self._kernels
         anchors = self._reader.anchors
-        sift((-(-anchors // BLOCK), images), (BLOCK,), (head, told, work))
+        sift((-(-anchors // BLOCK), images), (BLOCK,), (head, record, work))
         grid: tuple[int, ...] = (-(-min(anchors, LIKELY) * 32 // BLOCK), images)
-        candidates(grid, (BLOCK,), (head, told, work))
+        candidates(grid, (BLOCK,), (head, record, work))
         trim((images,), (MAX_CANDIDATES,), (head, work))
         rank((MAX_CANDIDATES // RANKED, images), (RANKED * HELPERS,), (head, work))
         grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, images)
-        overlap(grid, (BLOCK,), (told, work))
-        keep((images,), (MAX_CANDIDATES,), (told, work, np.uint64(result)))
+        overlap(grid, (BLOCK,), (record, work))
+        keep((images,), (MAX_CANDIDATES,), (record, work, np.uint64(result)))
 
     def close(self) -> None:
         """Free its memory; nothing may be enqueued any more."""

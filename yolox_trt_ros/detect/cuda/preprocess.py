@@ -1,4 +1,4 @@
-"""Camera images to the network's input on a CUDA device, a batch in one launch."""
+"""Turn camera images into the network's input on a CUDA device, a batch in one launch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One CUDA device, as far as the detector needs it.
+"""The CUDA device: memory, streams, events and compiled kernels.
 
 Only :class:`CudaDevice` and the backends touch CuPy. Tests without a GPU put another
 :class:`Device` in its place that runs the same kernels on the CPU.

@@ -1,4 +1,4 @@
-"""Work that is repeated for every batch, as one CUDA graph."""
+"""Capture the work of a batch as one CUDA graph, and launch it."""
 
 from __future__ import annotations
 

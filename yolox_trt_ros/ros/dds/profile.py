@@ -1,4 +1,4 @@
-"""What a process's Fast DDS participants get: from its XML profile and from its environment."""
+"""Read what a process's Fast DDS participants get from XML profile and environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared memory of Fast DDS on this machine: how large, whose, whether in use; and its removal.
+"""List Fast DDS's shared-memory segments on this machine, and remove unused ones.
 
 A participant makes a segment, which holds its messages, and for each of its ports a queue, which
 others write to. Beside each lies a lock file, on which the kernel keeps the participant's lock

@@ -1,4 +1,4 @@
-"""Middleware settings that eight raw camera streams need, and what the machine lacks for them.
+"""Choose middleware settings for eight raw camera streams, and check the machine for them.
 
 Nothing here imports ROS: launch files and tools use it before any node exists.
 """

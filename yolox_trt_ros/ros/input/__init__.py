@@ -1,1 +1,1 @@
-"""Messages in: subscriptions, serialised images to frames, what is wrong around a camera."""
+"""Messages in: subscriptions, input modes, serialised images to frames, problems of cameras."""

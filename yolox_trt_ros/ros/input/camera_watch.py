@@ -1,4 +1,4 @@
-"""What is wrong around a camera, beyond what its images say: topic, publishers, clock, silence."""
+"""Watch a camera's topic, publishers and clock for problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of images to frames, whether Python or this package's C++ took them.
+"""Decode serialised image messages into frames, for all input modes.
 
 Images are read straight from the CDR bytes (OMG DDS-XTypes 7.4, plain CDR version 1) that a raw
 subscription delivers: the pixels of a 7 MB image are never copied into Python objects.

@@ -1,4 +1,4 @@
-"""Subscriptions to image topics."""
+"""Subscribe to image topics, and to results that anybody may publish."""
 
 from __future__ import annotations
 

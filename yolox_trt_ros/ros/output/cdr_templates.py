@@ -1,4 +1,4 @@
-"""The messages of every frame as CDR bytes, many times cheaper than through typed objects.
+"""Write the messages of every frame as CDR bytes from templates.
 
 A message is serialised once, field by field as its installed definition says, and the place of
 every number is noted. The next message of the same shape is those bytes with other numbers. Plain

@@ -1,4 +1,4 @@
-"""Results out: detections and latency per camera, labels for whoever joins late."""
+"""Publish results: detections and latency per camera, and latched labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serialised image messages whose pixels never move: only what stands before them is written.
+"""Serialise image messages in place: only the bytes before the pixels are written.
 
 The bytes before the pixels come from the installed message definitions themselves: ROS serialises
 the message once without pixels, and only the stamp and the payload's length are then replaced.

@@ -1,4 +1,4 @@
-"""Publishing CDR bytes out of a buffer of our own, without rclpy's copy of them."""
+"""Publish CDR bytes from a buffer of this package, without rclpy's copy."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Drawn pictures of the cameras, made while somebody looks."""
+"""Overlays: drawn pictures of the cameras, made while somebody looks."""

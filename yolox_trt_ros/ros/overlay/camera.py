@@ -46,7 +46,7 @@ class OverlayNames:
         self._numbers: dict[str, int] = {}
 
     def learn(self, names: dict[int, str]) -> None:
-        """Take the names that the detector tells."""
+        """Take the names that the detector publishes."""
         self._names = dict(names)
         self._numbers = {name: number for number, name in self._names.items()}
 
@@ -173,7 +173,7 @@ class CameraOverlay:
         self._add('image', frame.stamp_ns, frame)
 
     def reject(self, camera: str, reason: DropReason, n: int = 1) -> None:
-        """Images that cannot be used; the detector counts and tells them."""
+        """Images that cannot be used; the detector counts and reports them."""
 
     # -- results -------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Drawn pictures out: an image topic and its compressed twin, each made only while it is read."""
+"""Publish drawn pictures, raw and compressed, each only while it has subscribers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Did the images that went out arrive? The detector's status knows. Nothing here imports ROS."""
+"""Count the sent images that the detector's status reports as received; no ROS in here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Arrivals:
 
     @property
     def begun(self) -> bool:
-        """Whether the detector has told of every camera."""
+        """Whether the detector has reported every camera."""
         return self._first.keys() >= set(self._cameras)
 
     def account(self, received: Mapping[str, int], sending: bool) -> None:

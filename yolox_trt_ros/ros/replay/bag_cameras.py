@@ -1,4 +1,4 @@
-"""Which topics of a recording are cameras, how fast they are, and why the others are left out."""
+"""Find the camera topics of a recording and their rates, and say why others are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When may a camera's next recorded image go out? When the detector has answered the last one.
+"""Decide when a camera's next recorded image may be sent: when the last one is settled.
 
 Nothing here imports ROS.
 """

@@ -1,4 +1,4 @@
-"""How a bag is played, and what came of it."""
+"""Options and outcome of a replay."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ LATE_S = 0.005
 LOOK_S = 1.0
 """Time between two looks for other publishers of what is played."""
 DISCOVERY_S = 1.0
-"""Time that subscribers get to find the publishers: that these have found them tells only half."""
+"""Time that subscribers get to find the publishers: that these have found them shows only half."""
 ACCOUNT_S = 4.0
 """Longest wait for the detector's account of what it received; it accounts once a second."""
 SOMEBODY_S = 3.0
@@ -55,7 +55,7 @@ class Replay:
         bag: open for reading.
         options: see :class:`ReplayOptions`.
         config: the vehicle whose cameras are played; lockstep needs one.
-        warn: told in words what is wrong.
+        warn: called with what is wrong.
         answer: in lockstep given the camera, the number of the image among all of that camera
             that were sent, from 0, and its detections as bytes; on the thread that spins the node.
         check: called while it waits; what it raises ends the replay.
@@ -208,7 +208,7 @@ class Replay:
     def _look_for_others(self) -> None:
         """Find topics that somebody else publishes now.
 
-        What is recorded would mix with what is live, and nobody could tell them apart: that is
+        What is recorded would mix with what is live, and nobody could distinguish them: that is
         said, and recorded results of a detector are not played onto those of a live one.
         """
         self._look_s = time.monotonic() + LOOK_S
@@ -220,12 +220,12 @@ class Replay:
             if recorded in self._others or self._node.count_publishers(played.name) < 2:
                 continue
             self._others.add(recorded)
-            told = f'{played.name} is published by somebody else now'
+            message = f'{played.name} is published by somebody else now'
             if recorded in self._results and not self._options.topics:
                 self._silent.add(recorded)
-                self._warn(f'{told}: these results are not played, unless --topics names them')
+                self._warn(f'{message}: these results are not played, unless --topics names them')
             else:
-                self._warn(f'{told}: recorded and live messages mix')
+                self._warn(f'{message}: recorded and live messages mix')
 
     def _wait_for_account(self, enough: Callable[[], bool]) -> None:
         end = time.monotonic() + ACCOUNT_S
@@ -236,7 +236,7 @@ class Replay:
     def lost(self) -> dict[str, tuple[int, int]]:
         """Return images sent and received, of each camera of which not all arrived.
 
-        Waits for the detector's account of the last ones. Cameras of which it tells nothing, and a
+        Waits for the detector's account of the last ones. Cameras of which it says nothing, and a
         lockstep, which has its own account, are left out.
         """
         if self.lockstep or not self.arrivals.begun:

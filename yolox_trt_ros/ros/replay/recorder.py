@@ -1,4 +1,4 @@
-"""Take messages of topics as they come, and write them with the QoS that their publishers offer."""
+"""Record messages of topics as they arrive, with the QoS that their publishers offer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which recorded topics are played, under which names, and with which QoS."""
+"""Choose the recorded topics to play, their names and their QoS."""
 
 from __future__ import annotations
 
