@@ -118,7 +118,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 for _ in range(args.rounds)
             ]
             result[f'{rate:g} Hz {trigger}'] = {
-                mode: {field: middle([turn[mode][field] for turn in rounds]) for field in FIELDS}
+                mode: {field: middle([one[mode][field] for one in rounds]) for field in FIELDS}
                 for mode in INGEST_MODES
             }
         if args.detections:

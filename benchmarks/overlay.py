@@ -78,7 +78,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         viewer = stack.enter_context(Viewer(load_vehicle(str(vehicle)), args.look))
         wait_for(lambda: viewer.working, [detector, cameras], START_S, 'results of every camera')
         overlay, running = None, stack.enter_context(contextlib.ExitStack())
-        for state in _turns(args.rounds):
+        for state in _states(args.rounds):
             if (state == 'off') == (overlay is not None):
                 running.close()
                 overlay = None if state == 'off' else running.enter_context(_overlay(vehicle))
@@ -245,7 +245,7 @@ def _nodes(
     return detector, start('camera_sim_node')
 
 
-def _turns(rounds: int) -> Iterator[str]:
+def _states(rounds: int) -> Iterator[str]:
     """Yield the states there and back, so that neither is always the first of a round."""
     for number in range(rounds):
         yield from STATES if number % 2 == 0 else STATES[::-1]

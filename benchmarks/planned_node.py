@@ -167,7 +167,7 @@ def _arrivals(camera: CameraConfig, latencies: list[CameraLatency]) -> tuple[flo
 
     The jitter is half of what 68 % of them deviate by, so that a few late ones do not set it.
     """
-    turns = np.array(
+    phases = np.array(
         [
             (message.header.stamp.sec % 1000 + message.header.stamp.nanosec / 1e9
              + (message.age_ns - message.total_ns) / 1e9) * camera.rate_hz
@@ -175,8 +175,8 @@ def _arrivals(camera: CameraConfig, latencies: list[CameraLatency]) -> tuple[flo
             if message.camera == camera.name
         ]
     )  # fmt: skip
-    phase = float(np.angle(np.exp(2j * np.pi * turns).mean()) / (2 * np.pi)) % 1.0
-    low, high = np.percentile((turns - phase + 0.5) % 1.0, (16, 84))
+    phase = float(np.angle(np.exp(2j * np.pi * phases).mean()) / (2 * np.pi)) % 1.0
+    low, high = np.percentile((phases - phase + 0.5) % 1.0, (16, 84))
     return phase, float(high - low) / 2 * 1e3 / camera.rate_hz
 
 

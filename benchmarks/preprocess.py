@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return microseconds of one batch of bgr8 images to float16 NCHW by each way."""
+    """Return microseconds of one batch of bgr8 images to float16 NCHW by each implementation."""
     device = CudaDevice(args.device)
     cupy = require_cupy()
     stream = cupy.cuda.Stream(non_blocking=True)
@@ -133,7 +133,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 class Case:
-    """One batch size, image size and input size, and every way to convert it."""
+    """One batch size, image size and input size, and every implementation."""
 
     def __init__(
         self,

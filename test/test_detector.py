@@ -59,8 +59,8 @@ def test_importing_it_loads_nothing_heavy() -> None:
         'import sys, yolox_trt_ros; from yolox_trt_ros import Detector, YoloxTrtRosError; '
         f'print(sorted(sys.modules.keys() & {set(HEAVY)}))'
     )
-    told = subprocess.check_output([sys.executable, '-c', code], cwd=ROOT, text=True)
-    assert told.strip() == '[]'
+    message = subprocess.check_output([sys.executable, '-c', code], cwd=ROOT, text=True)
+    assert message.strip() == '[]'
 
 
 def test_what_the_package_offers() -> None:

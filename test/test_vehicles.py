@@ -80,7 +80,7 @@ def test_file_says_nothing_twice_and_floats_as_floats(name: str) -> None:
     yaml.load((VEHICLES / f'{name}.param.yaml').read_text(), Strict)
     kinds = {p.name.rpartition('.')[2]: p.kind for p in table(Config)}
     for key, value in parameters(name).items():
-        # ROS tells integers from floats, and `ros2 param set` then insists on the type.
+        # ROS distinguishes integers from floats, and `ros2 param set` then insists on the type.
         assert not (kinds.get(key.rpartition('.')[2]) is float and isinstance(value, int)), key
 
 

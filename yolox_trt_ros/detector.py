@@ -118,8 +118,8 @@ class Detector:
         engine = _engine(lane, self.model, engines, progress)
         # A GPU is current only for the thread on which its detector is made.
         self._thread = ThreadPoolExecutor(1, 'detector')
-        making = self._thread.submit(compose.make_detector, lane, self.model, engine, _log.info)
-        self._lane: LaneDetector = making.result()
+        pending = self._thread.submit(compose.make_detector, lane, self.model, engine, _log.info)
+        self._lane: LaneDetector = pending.result()
         self._lock, self._open = threading.Lock(), True
 
     @overload

@@ -1,4 +1,4 @@
-"""Bags of every kind are read alike, and a bad one is told with what it holds."""
+"""Bags of every kind are read alike, and a bad one is reported with what it holds."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def detections(bag: BagWriter) -> object:
     return make('vision_msgs/msg/Detection2DArray', header=header, detections=[one])
 
 
-# -- what is wrong with a bag is told ------------------------------------------------------------
+# -- what is wrong with a bag is reported -----------------------------------------------------
 
 
 def problem(path: Path) -> str:
@@ -258,7 +258,7 @@ def test_damage_anywhere_is_a_bag_error_or_harmless(
     share: float,
     flip: bool,
 ) -> None:
-    """A file cut off, or a byte turned over: no other exception; what is lost is told."""
+    """A file cut off, or a byte turned over: no other exception; what is lost is reported."""
     path = tmp_path_factory.mktemp('damaged') / whole[kind].name
     shutil.copytree(whole[kind], path)
     (file,) = (f for f in path.iterdir() if f.suffix != '.yaml')

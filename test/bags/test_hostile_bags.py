@@ -60,9 +60,9 @@ def test_a_view_in_place_of_topics_is_not_asked(db3: Path, view: str) -> None:
     with database(db3) as opened:
         opened.execute('ALTER TABLE topics RENAME TO old')
         opened.execute(view)
-    found, told = read(db3, SMALL)  # the rows of the old table are there
+    found, message = read(db3, SMALL)  # the rows of the old table are there
     assert found == MESSAGES
-    assert 'view in place of the table "topics"' in told
+    assert 'view in place of the table "topics"' in message
 
 
 def test_a_view_in_place_of_messages_is_not_asked(db3: Path) -> None:
@@ -84,8 +84,8 @@ def test_computed_columns_are_not_computed(db3: Path) -> None:
             'data BLOB AS (zeroblob(900000000)))'
         )
         opened.execute('INSERT INTO messages(topic_id, timestamp) VALUES (1, 5)')
-    found, told = read(db3, SMALL)
-    assert found == MESSAGES and 'computed columns' in told
+    found, message = read(db3, SMALL)
+    assert found == MESSAGES and 'computed columns' in message
 
 
 def test_values_of_wrong_types_are_counted(db3: Path) -> None:
@@ -98,9 +98,9 @@ def test_values_of_wrong_types_are_counted(db3: Path) -> None:
         opened.execute('UPDATE messages SET data = 7 WHERE id = 2')
         opened.execute('UPDATE messages SET data = "text" WHERE id = 3')
         opened.execute('UPDATE messages SET topic_id = 99 WHERE id = 4')
-    found, told = read(db3)
+    found, message = read(db3)
     assert found == MESSAGES[4:]
-    assert '3 rows have no bytes' in told and '1 messages with no topic' in told
+    assert '3 rows have no bytes' in message and '1 messages with no topic' in message
 
 
 @pytest.mark.parametrize('value', [-5, 2**62, 1e300, 'soon', None, b'x'])
@@ -112,19 +112,19 @@ def test_times_that_are_none_cost_their_messages(db3: Path, value: object) -> No
         opened.execute('INSERT INTO messages SELECT * FROM m')
         opened.execute('DROP TABLE m')
         opened.execute('UPDATE messages SET timestamp = ? WHERE id = 7', (value,))
-    found, told = read(db3)
+    found, message = read(db3)
     assert found == MESSAGES[:6] + MESSAGES[7:]
-    assert '1 messages with invalid times' in told
+    assert '1 messages with invalid times' in message
 
 
 @pytest.mark.parametrize('name', ['/a\x1b[2J', '/a\n/b', '', ' ', '/' + 'x' * 300, b'/\xff\xfe'])
 def test_topics_of_odd_names_are_left_out(db3: Path, name: str | bytes) -> None:
     with database(db3) as opened:
         opened.execute('UPDATE topics SET name = CAST(? AS TEXT) WHERE id = 1', (name,))
-    found, told = read(db3)
+    found, message = read(db3)
     assert found == [m for m in MESSAGES if m[0] == '/b']
-    assert 'is left out: its name' in told
-    assert all(c.isprintable() or c == '\n' for c in told)
+    assert 'is left out: its name' in message
+    assert all(c.isprintable() or c == '\n' for c in message)
 
 
 @pytest.mark.parametrize('kind', ['this/msg/Zen', '../../x/y', 'os', 'a/b/c/d', '', 'X/msg/y'])
@@ -197,8 +197,8 @@ def test_a_chunk_that_fills_the_memory_is_refused(tmp_path: Path, codec: str) ->
             Bag(path, SMALL)
     lies = mcap.chunk(b'', 0, 1, codec, 1000, 0, packed)
     path.write_bytes(mcap.header() + b''.join(mcap.chunks(MESSAGES)) + lies + mcap.end())
-    found, told = read(path, SMALL)
-    assert found == MESSAGES and 'more than the 1000 bytes that it declares' in told
+    found, message = read(path, SMALL)
+    assert found == MESSAGES and 'more than the 1000 bytes that it declares' in message
 
 
 def test_a_message_that_fills_the_memory_is_refused(tmp_path: Path) -> None:
@@ -229,9 +229,9 @@ def test_pipes_sockets_and_devices_are_refused_at_once(tmp_path: Path) -> None:
     (path / 'metadata.yaml').unlink()
     os.mkfifo(path / 'metadata.yaml')
     os.mkfifo(path / 'other.db3')
-    found, told = read(path)
+    found, message = read(path)
     assert found == MESSAGES
-    assert told.count('got a pipe') == 2
+    assert message.count('got a pipe') == 2
 
 
 # -- metadata ------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_metadata_that_is_none_costs_nothing(tmp_path: Path, content: bytes) -> 
 
 
 @pytest.mark.parametrize('depth', [10**20, -1, 'many', None, 1.5, [1]])
-def test_a_quality_of_service_that_is_none_is_told(tmp_path: Path, depth: object) -> None:
+def test_a_quality_of_service_that_is_none_is_reported(tmp_path: Path, depth: object) -> None:
     path = rosbags_bag(tmp_path / 'bag')
     topic = {
         'topic_metadata': {
@@ -267,8 +267,8 @@ def test_a_quality_of_service_that_is_none_is_told(tmp_path: Path, depth: object
         'message_count': 20,
     }
     edit_metadata(path, topics_with_message_count=[topic])
-    found, told = read(path)
-    assert found == MESSAGES and '/a: quality of service is not read' in told
+    found, message = read(path)
+    assert found == MESSAGES and '/a: quality of service is not read' in message
 
 
 # -- definitions ---------------------------------------------------------------------------------

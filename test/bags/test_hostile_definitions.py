@@ -71,15 +71,15 @@ def test_names_of_definitions_do_not_become_code(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_schemas_of_one_name_and_two_texts_are_told(tmp_path: Path) -> None:
+def test_schemas_of_one_name_and_two_texts_are_reported(tmp_path: Path) -> None:
     inside = mcap.schema(1, STRING, 'ros2msg', 'string data\n')
     inside += mcap.schema(2, STRING, 'ros2msg', 'int32 data\n')
     inside += mcap.channel(1, 1, '/a') + mcap.channel(2, 2, '/b')
     inside += mcap.message(1, T0, text('one')) + mcap.message(2, T0, text('two'))
     path = tmp_path / 'a.mcap'
     path.write_bytes(mcap.header() + mcap.chunk(inside, T0, T0) + mcap.end())
-    found, told = read(path)
-    assert len(found) == 2 and 'std_msgs/msg/String has several definitions' in told
+    found, message = read(path)
+    assert len(found) == 2 and 'std_msgs/msg/String has several definitions' in message
 
 
 def test_messages_that_are_not_ros_are_named(tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ def test_messages_that_are_not_ros_are_named(tmp_path: Path) -> None:
     inside += mcap.message(1, T0, text('one')) + mcap.message(2, T0, b'two')
     path = tmp_path / 'a.mcap'
     path.write_bytes(mcap.header('') + mcap.chunk(inside, T0, T0) + mcap.end())
-    found, told = read(path)
+    found, message = read(path)
     assert found == [('/a', T0, text('one'))]
-    assert '/b (1 messages) is left out: its messages are protobuf (foxglove.Image)' in told
+    assert '/b (1 messages) is left out: its messages are protobuf (foxglove.Image)' in message
 
 
 @pytest.mark.parametrize('t_ns', [2**31 * 10**9, 2**63 - 1, 2**64 - 1])
@@ -100,16 +100,16 @@ def test_times_after_2038_are_counted(tmp_path: Path, t_ns: int) -> None:
     made = mcap.chunks([*MESSAGES, ('/a', t_ns, text('late'))])
     path = tmp_path / 'a.mcap'
     path.write_bytes(mcap.header() + b''.join(made) + mcap.end())
-    found, told = read(path)
-    assert found == MESSAGES and '1 messages with times after 2038' in told
+    found, message = read(path)
+    assert found == MESSAGES and '1 messages with times after 2038' in message
 
 
-def test_a_clock_that_jumped_is_told(tmp_path: Path) -> None:
+def test_a_clock_that_jumped_is_reported(tmp_path: Path) -> None:
     made = mcap.chunks([('/a', 5, text('early')), *MESSAGES])
     path = tmp_path / 'a.mcap'
     path.write_bytes(mcap.header() + b''.join(made) + mcap.end())
-    found, told = read(path)
-    assert len(found) == 61 and 'days apart' in told
+    found, message = read(path)
+    assert len(found) == 61 and 'days apart' in message
 
 
 def test_damaged_results_are_counted_and_the_others_come(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a damaged file everything whole is read, and the rest is told: where, how much."""
+"""From a damaged file everything whole is read, and the rest is reported: where, how much."""
 
 from __future__ import annotations
 

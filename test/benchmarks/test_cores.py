@@ -1,4 +1,4 @@
-"""Cores are divided as asked, and what cannot be divided is told."""
+"""Cores are divided as asked, and what cannot be divided is reported."""
 
 from __future__ import annotations
 

@@ -202,6 +202,6 @@ def test_a_small_file_takes_little_memory_whatever_may_be_read(tmp_path: Path) -
             assert tracemalloc.get_traced_memory()[1] < 1 << 20
         finally:
             tracemalloc.stop()
-    assert read_bytes(Path('/proc/self/status')), 'which tells no size'
+    assert read_bytes(Path('/proc/self/status')), 'which shows no size'
     with pytest.raises(ConfigError, match=r'at most 0\.0'):
         read_bytes(file, most_bytes=99_999 // 2)

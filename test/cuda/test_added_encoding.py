@@ -52,7 +52,7 @@ def test_the_cpu_reads_what_the_simulator_writes() -> None:
     frame = Frame('front', 0, 0, 0, '', NAME, 16, 24, image.step, image.data)
     assert np.abs(bgr_image(frame).astype(int) - picture).max() <= 3
     swapped = bgr_image(replace(frame, encoding='nv24'))
-    assert np.abs(swapped.astype(int) - picture).max() > 100, 'U and V are told apart'
+    assert np.abs(swapped.astype(int) - picture).max() > 100, 'U and V are distinguished'
 
 
 @pytest.mark.parametrize(('height', 'width', 'padding'), [(64, 96, 0), (41, 57, 3)])

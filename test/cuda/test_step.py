@@ -1,4 +1,4 @@
-"""How work is recorded, with a stream that notes what CUDA would be told."""
+"""How work is recorded, with a stream that notes what CUDA would get."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ def test_orin_is_more_than_this_machine(capsys: pytest.CaptureFixture[str]) -> N
     assert code == 1 and not found['fit']
     failed = {f['topic']: f for f in found['findings'] if f['level'] == 'FAIL'}
     assert {'GPU', 'DLA'} <= set(failed)
-    assert 'lanes name dla:0, dla:1' in failed['DLA']['told']
-    assert all(f['remedy'] or 'pip install' in f['told'] for f in failed.values())
+    assert 'lanes name dla:0, dla:1' in failed['DLA']['message']
+    assert all(f['remedy'] or 'pip install' in f['message'] for f in failed.values())
 
 
 def test_broken_vehicle_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +67,7 @@ def test_broken_vehicle_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     code, found = report(capsys, '--vehicle', str(file))
     assert code == 1
     assert found['findings'][0]['level'] == 'FAIL'
-    assert 'lane_names: expected at least one lane' in found['findings'][0]['told']
+    assert 'lane_names: expected at least one lane' in found['findings'][0]['message']
 
 
 def test_screen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,12 +96,12 @@ def test_check_that_breaks_down_is_a_finding() -> None:
         raise ZeroDivisionError('oops')
 
     def wrong(_: Wanted) -> Iterator[Finding]:
-        raise ConfigError('as it should be told')
+        raise ConfigError('as it should be shown')
         yield
 
     found = list(examine([broken, wrong], Wanted()))
     assert [f.level for f in found] == [OK, FAIL, FAIL]
-    assert 'oops' in found[1].told and found[2].told == 'as it should be told'
+    assert 'oops' in found[1].message and found[2].message == 'as it should be shown'
 
 
 # -- a Jetson's files --------------------------------------------------------------------------
@@ -135,9 +135,9 @@ def test_power_mode(
 ) -> None:
     monkeypatch.setattr(hardware, 'power_mode', lambda: mode)
     board, power, gpu = hardware.jetson(Wanted(), orin)
-    assert board.told == 'NVIDIA Jetson AGX Orin Developer Kit, R36 (release)'
+    assert board.message == 'NVIDIA Jetson AGX Orin Developer Kit, R36 (release)'
     assert power.level is level and bool(power.remedy) is (level is WARN)
-    assert gpu.level is WARN and '17000000.gpu: 306 to 1300 MHz' in gpu.told
+    assert gpu.level is WARN and '17000000.gpu: 306 to 1300 MHz' in gpu.message
     (orin / 'sys/class/devfreq/17000000.gpu/min_freq').write_text('1300500000\n')
     assert [f.level for f in hardware.clocks(orin)] == [OK]
 
@@ -166,7 +166,7 @@ def test_memory(tmp_path: Path, name: str, share: float, level: Severity) -> Non
     needed = memory.host_bytes(asked.config) if asked.config else memory.EXAMPLE
     (found,) = memory.memory(asked, meminfo(tmp_path, int(needed * share)))
     assert found.level is level and bool(found.remedy) is (level is not OK)
-    assert f' about {needed / memory.GIB:.1f}' in found.told
+    assert f' about {needed / memory.GIB:.1f}' in found.message
 
 
 RTX_CARD = CudaDeviceInfo(0, 'NVIDIA GeForce RTX 4090', '8.9', 24 << 30, False)
@@ -182,14 +182,16 @@ def with_driver(monkeypatch: pytest.MonkeyPatch, *devices: CudaDeviceInfo, versi
 def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     with_driver(monkeypatch, RTX_CARD, version='12.8')
     (found,) = hardware.gpus(wanted('desktop_8cam'))
-    assert found.level is OK and 'cuda:0 NVIDIA GeForce RTX 4090' in found.told
+    assert found.level is OK and 'cuda:0 NVIDIA GeForce RTX 4090' in found.message
     config = load_vehicle('desktop_8cam')
     two = replace(config, lanes=(replace(config.lanes[0], device='cuda:1'),))
     _, missing = hardware.gpus(Wanted.of(two))
-    assert missing.level is FAIL and missing.told == 'there is no cuda:1'
+    assert missing.level is FAIL and missing.message == 'there is no cuda:1'
 
 
-def told_free(monkeypatch: pytest.MonkeyPatch, free: int | None, *devices: CudaDeviceInfo) -> None:
+def report_free(
+    monkeypatch: pytest.MonkeyPatch, free: int | None, *devices: CudaDeviceInfo
+) -> None:
     monkeypatch.setattr(memory, 'cuda_driver', lambda: CudaDriver('12.8', devices))
     monkeypatch.setattr(memory, 'free_memory', lambda device: free)
 
@@ -201,25 +203,25 @@ def test_memory_of_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     # A context, a network and two batches of eight images: more than one GiB, less than the card.
     assert 1 << 30 < needed < 8 << 30
     for share, level in ((2.1, OK), (1.1, WARN), (0.9, FAIL)):
-        told_free(monkeypatch, int(needed * share), RTX_CARD)
+        report_free(monkeypatch, int(needed * share), RTX_CARD)
         (found,) = memory.gpu_memory(vehicle_of)
         assert found.level is level and bool(found.remedy) is (level is not OK), found
-    told_free(monkeypatch, 1 << 20, replace(RTX_CARD, index=1))
+    report_free(monkeypatch, 1 << 20, replace(RTX_CARD, index=1))
     (unused,) = memory.gpu_memory(vehicle_of)
-    assert unused.level is OK and 'no lane is on it' in unused.told
-    told_free(monkeypatch, None, RTX_CARD)
+    assert unused.level is OK and 'no lane is on it' in unused.message
+    report_free(monkeypatch, None, RTX_CARD)
     (unknown,) = memory.gpu_memory(vehicle_of)
-    assert unknown.level is OK and 'nobody knows' in unknown.told
+    assert unknown.level is OK and 'nobody knows' in unknown.message
 
 
 def test_a_jetson_has_one_memory_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     orin = wanted('orin_8cam')
     assert orin.config
-    told_free(monkeypatch, None, replace(RTX_CARD, integrated=True))
+    report_free(monkeypatch, None, replace(RTX_CARD, integrated=True))
     assert not list(memory.gpu_memory(orin))
     both = memory.host_bytes(orin.config) + memory.gpu_bytes(orin.config, 0)
     (found,) = memory.memory(orin, meminfo(tmp_path, int(both * 0.9)))
-    assert found.level is FAIL and f' about {both / memory.GIB:.1f}' in found.told
+    assert found.level is FAIL and f' about {both / memory.GIB:.1f}' in found.message
 
 
 def test_more_lanes_larger_batches_and_builds_need_more() -> None:
@@ -316,5 +318,5 @@ def test_engines(rtx: TensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         lane = replace(config.lanes[0], name='gpu')
         found = list(vehicle.engines(Wanted.of(replace(config, engines=settings, lanes=(lane,)))))
         assert [f.level for f in found] == [level]
-        assert found[0].topic == 'engine of gpu' and 'there is no engine' in found[0].told
+        assert found[0].topic == 'engine of gpu' and 'there is no engine' in found[0].message
     assert not (tmp_path / 'engines').exists(), 'looking must not leave anything'

@@ -1,4 +1,4 @@
-"""What killed processes left in shared memory is told with the command that frees it."""
+"""What killed processes left in shared memory is reported with the command that frees it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def test_segments_nobody_uses_are_reported(tmp_path: Path, monkeypatch: pytest.M
     with (tmp_path / 'fastdds_00000000000000bb_el').open('rb') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as the process that uses it does
         (found,) = shared_memory(Wanted(), tmp_path)
-    assert found.level is Severity.WARN and '1 files' in found.told and '1.0 MiB' in found.told
+    assert (
+        found.level is Severity.WARN and '1 files' in found.message and '1.0 MiB' in found.message
+    )
     assert found.remedy == 'fastdds shm clean (a starting node does that too)'
     if os.geteuid() == 0:
         os.chown(tmp_path / 'fastdds_00000000000000aa', 65534, 65534)

@@ -49,9 +49,9 @@ def missing(name):
 
 tensorrt = TensorRT(module)
 try:
-    told = str(tensorrt.builder())
+    answer = str(tensorrt.builder())
 except EngineError as error:
-    told = str(error)
+    answer = str(error)
 monitor = tensorrt.reports_progress and tensorrt.monitor(Phases(print), lambda: True)
 calibrator = tensorrt.calibrator(b'cache') if hasattr(module, 'IInt8EntropyCalibrator2') else None
 print(json.dumps({
@@ -60,7 +60,7 @@ print(json.dumps({
     'shares_profiles': tensorrt.shares_profiles,
     'monitor': bool(monitor) and not monitor.step_complete('x', 0),
     'cache': calibrator and calibrator.read_calibration_cache().decode(),
-    'builder': told,
+    'builder': answer,
     'missing': [name for name in json.loads(sys.stdin.read()) if missing(name)],
 }))
 """

@@ -91,7 +91,7 @@ def noise(count: int) -> list[np.ndarray]:
     return [rng.integers(0, 256, (3, 320, 480)).astype(np.float32) for _ in range(count)]
 
 
-def test_every_way_to_build_answers_as_the_model(
+def test_every_mode_of_building_answers_as_the_model(
     trt: TensorRT, int8: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for model, precision, ranges in modes(int8, trt):
@@ -104,8 +104,8 @@ def test_every_way_to_build_answers_as_the_model(
         reference = read_onnx(WHOLE if 'cut' not in model.name else CUT)
         found = compare_engine(reference, read_onnx(model), run, run.names, noise(2))
         with capsys.disabled():
-            told = f'{found[0].name} {found[0].sqnr_db:.1f} dB'
-            print(f'\n{model.name} {precision} {Path(ranges).suffix}: worst {told}', end='')
+            message = f'{found[0].name} {found[0].sqnr_db:.1f} dB'
+            print(f'\n{model.name} {precision} {Path(ranges).suffix}: worst {message}', end='')
         assert found[0].sqnr_db > LEAST_DB[precision], (model.name, precision, ranges)
 
 
@@ -136,8 +136,8 @@ def test_the_tool_compares_an_engine(
     out = tmp_path / 'd.json'
     options = ['--device', 'cuda:0', '--precision', 'int8', '--pictures', '2', '--json', str(out)]
     assert main(['compare', str(CUT), quantised, *options]) == 0
-    told = capsys.readouterr().out
-    assert 'tensors inside it are marked' in told
+    message = capsys.readouterr().out
+    assert 'tensors inside it are marked' in message
     rows = [row['sqnr_db'] for row in json.loads(out.read_text())]
     assert len(rows) > 50 and rows == sorted(rows) and rows[0] > 5
 
@@ -212,9 +212,9 @@ def test_the_cache(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
     file.write_bytes(content[:-1000])
     with pytest.raises(EngineError, match='cut off'):
         lane_engine(lane, path, never)
-    told: list[str] = []
-    lane_engine(lane, path, auto, on_event=told.append)
-    assert len(told) == 1 and told[0].endswith(': building it')
+    messages: list[str] = []
+    lane_engine(lane, path, auto, on_event=messages.append)
+    assert len(messages) == 1 and messages[0].endswith(': building it')
     # Of another machine: its name is another, and what differs is named.
     sidecar = json.loads(file.with_suffix('.json').read_text())
     sidecar['key']['device_name'] = 'Orin'

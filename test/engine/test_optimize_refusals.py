@@ -20,18 +20,18 @@ def test_models_that_are_no_yolox(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ('damage', 'told'),
+    ('damage', 'message'),
     [
         (lambda b: b'', 'expected an ONNX model'),
         (lambda b: b'\x89PNG' + b[:500], 'expected an ONNX model'),
         (lambda b: b[: len(b) // 2], 'expected an ONNX model'),
     ],
 )
-def test_damaged_files(tmp_path, capsys, damage, told):
+def test_damaged_files(tmp_path, capsys, damage, message):
     path = write_tiny(tmp_path / 'm.onnx')
     path.write_bytes(damage(path.read_bytes()))
     assert main(['optimize', str(path), '--check-dla']) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_missing_files_are_named(tmp_path, capsys):
@@ -65,7 +65,7 @@ def test_operators_nobody_knows(tmp_path, capsys):
     assert 'EfficientNMS_TRT' in capsys.readouterr().err
 
 
-def test_a_sidecar_that_would_overrule_the_output_is_told_of(tmp_path, capsys):
+def test_a_sidecar_that_would_overrule_the_output_is_reported(tmp_path, capsys):
     path = write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)
     (tmp_path / 'o.yaml').write_text('scores: probability\n')
     assert main(['optimize', str(path), '--output', str(tmp_path / 'o.onnx')]) == 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolox_trt_ros.engine.placement_report import LayerPlacement, parse_build_log, tells_placement
+from yolox_trt_ros.engine.placement_report import LayerPlacement, logs_placement, parse_build_log
 
 # A classifier with group normalisation on Orin (README of NVIDIA-AI-IOT/jetson_dla_tutorial).
 SPLIT = """
@@ -108,7 +108,7 @@ def test_log(log: str, expected: LayerPlacement) -> None:
     lines = log.splitlines()
     assert parse_build_log(lines) == expected
     # What the logger keeps is enough.
-    assert parse_build_log(filter(tells_placement, lines)) == expected
+    assert parse_build_log(filter(logs_placement, lines)) == expected
 
 
 def test_what_is_off_the_dla() -> None:

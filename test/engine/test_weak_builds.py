@@ -1,4 +1,4 @@
-"""Builds for DLAs and for TensorRT 8 and 10: what is asked of the builder, and what it tells."""
+"""Builds for DLAs and for TensorRT 8 and 10: what is asked of the builder, and what it logs."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def make_layout(source: random.Random) -> tuple[str, int, int, int, int]:
 def quiet() -> None:
     """Keep OpenCV's threads out of forked processes, and what its codecs say out of the table."""
     cv2.setNumThreads(0)
-    sys.stderr = os.fdopen(os.dup(2), 'w')  # a broken target still tells
+    sys.stderr = os.fdopen(os.dup(2), 'w')  # a broken target still shows
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 

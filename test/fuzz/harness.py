@@ -140,7 +140,7 @@ class _Process:
                 os._exit(status)
         os.close(write)
         os.set_blocking(self._read, False)
-        self._told = b''
+        self._rest = b''
 
     def _run(self, seed: int, numbers: Iterable[int], message: Any) -> None:
         target = self.target
@@ -180,7 +180,7 @@ class _Process:
         self._shown[:] = CURRENT.pack(number, since, done, found)
 
     def findings(self) -> list[dict[str, Any]]:
-        """Return what was told since the last call."""
+        """Return what was reported since the last call."""
         while True:
             try:
                 part = os.read(self._read, 1 << 16)
@@ -188,8 +188,8 @@ class _Process:
                 break
             if not part:
                 break
-            self._told += part
-        *lines, self._told = self._told.split(b'\n')
+            self._rest += part
+        *lines, self._rest = self._rest.split(b'\n')
         return [json.loads(line) for line in lines]
 
     def ended(self) -> int | None:

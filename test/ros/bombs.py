@@ -53,7 +53,7 @@ SETTLE_S = 40.0
 
 @dataclass
 class Driver:
-    """One camera: a process that publishes at a rate while it is told to.
+    """One camera: a process that publishes at a rate while it is asked to.
 
     Attributes:
         name: the camera's.
@@ -136,7 +136,7 @@ class Arena:
         self.phase.value = IDLE
         self._peer.spin(1.0)
 
-        def told() -> Moment | None:
+        def settled() -> Moment | None:
             self._statuses.clear()
             status = self._peer.until(lambda: self._statuses and self._statuses[-1], 'status')
             cameras = {c.name: c for c in status.cameras}
@@ -145,7 +145,7 @@ class Arena:
             missing = any(cameras[name].received < n for name, n in sent.items())
             return None if open_ or missing else Moment(sent, cameras, list(status.lanes))
 
-        moment: Moment = self._peer.until(told, 'every image accounted for', SETTLE_S)
+        moment: Moment = self._peer.until(settled, 'every image accounted for', SETTLE_S)
         return moment
 
     def run(self, phase: int, seconds: float) -> None:

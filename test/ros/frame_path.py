@@ -1,4 +1,4 @@
-"""Takes an image through a detector node in this process, and tells which files its way passes."""
+"""Takes an image through a detector node in this process, and prints which files its path passes."""
 
 from __future__ import annotations
 

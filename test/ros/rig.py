@@ -120,7 +120,7 @@ def dropped(status: CameraStatus) -> Counter[str]:
     return Counter(dict(zip(status.drop_reasons, status.drop_counts, strict=True)))
 
 
-def told_of(rig: Rig, name: str) -> dict[str, str]:
+def diagnostics_of(rig: Rig, name: str) -> dict[str, str]:
     """Return the numbers behind a camera's diagnostics."""
     return {v.key: v.value for v in rig.peer.diagnostics[name].values}
 
@@ -146,7 +146,7 @@ def check_bad_messages(rig: Rig, cases: Iterable[tuple[Any, str, str]]) -> None:
         answered = after[name].published - before[name].published
         assert answered == (name == 'front')
         assert after[name].received - before[name].received == sent[name].total() + answered
-        messages = told_of(rig, name)
+        messages = diagnostics_of(rig, name)
         for reason, count in dropped(after[name]).items():
             assert messages[f'dropped, {reason}'] == str(count)
-    assert 'ends early' in told_of(rig, 'front')['last problem']
+    assert 'ends early' in diagnostics_of(rig, 'front')['last problem']

@@ -243,7 +243,7 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def tell(outcome: Outcome) -> None:
+def describe(outcome: Outcome) -> None:
     """Print one start."""
     print(
         f'{outcome.subject}: {outcome.signals} after {outcome.after_s:.2f} s ({outcome.phase}): '
@@ -268,7 +268,7 @@ def main() -> int:
         chosen = subjects(Path(folder))
         for _ in range(arguments.starts):
             outcomes.append(attack(chosen, chance, Path(folder)))
-            tell(outcomes[-1])
+            describe(outcomes[-1])
     print('\n'.join(table(outcomes)))
     return any(outcome.problems for outcome in outcomes)
 

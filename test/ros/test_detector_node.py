@@ -140,12 +140,12 @@ def test_stamp_and_age_are_those_of_the_newest_result(rig: Rig) -> None:
     assert after.last_stamp == good.header.stamp
     assert after.age_ns > SECOND, 'the stamp is years old'
 
-    def told() -> bool:
+    def shown() -> bool:
         status = rig.peer.diagnostics.get('packed')
         values = {v.key: v.value for v in status.values} if status else {}
         return 'JPEG' in values.get('last problem', '') and 'cpu0' in values['ran on']
 
-    rig.peer.until(told, 'the damaged image as the last problem')
+    rig.peer.until(shown, 'the damaged image as the last problem')
 
 
 def test_stamps_that_jump_back_are_counted_and_kept(rig: Rig) -> None:

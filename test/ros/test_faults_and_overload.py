@@ -137,7 +137,7 @@ def test_four_times_too_much(peer: Peer, tmp_path: Path) -> None:
             peer.until(lambda t=topic: peer.node.count_publishers(t), topic)
 
         # For each result an image of every camera: four times too much, however fast this is.
-        # Both ways as bytes, so that this process is not what is too slow.
+        # Both as bytes, so that this process is not what is too slow.
         pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
         image = bytearray(serialize_message(image_message(pixels, 0)))
         while rounds < ROUNDS:

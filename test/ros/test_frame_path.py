@@ -44,8 +44,8 @@ def test_an_image_passes_the_files_of_the_table(tmp_path: Path) -> None:
     environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, env=environ)
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told['answered'] == 2
-    passed = {file for file in told['files'] if not file.startswith(('core/', 'msg/'))}
+    messages = json.loads(done.stdout.splitlines()[-1])
+    assert messages['answered'] == 2
+    passed = {file for file in messages['files'] if not file.startswith(('core/', 'msg/'))}
     assert set(named()) <= passed
     assert len(passed) <= MOST_PASSED, sorted(passed - set(named()))

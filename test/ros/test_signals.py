@@ -68,7 +68,7 @@ def made(folder: Path) -> Iterator[dict[str, Subject]]:
         yield {subject.name: subject for subject in signals.subjects(folder)}
 
 
-def told(outcome: Outcome) -> str:
+def outcome_text(outcome: Outcome) -> str:
     return f'{outcome}\n{outcome.log}'
 
 
@@ -76,7 +76,7 @@ def told(outcome: Outcome) -> str:
 def test_signals_at_random_moments(made: dict[str, Subject], folder: Path, number: int) -> None:
     seed = STARTS * os.getpid() + number
     outcome = signals.attack(list(made.values()), random.Random(seed), folder)
-    assert outcome.problems == [], f'seed {seed}: {told(outcome)}'
+    assert outcome.problems == [], f'seed {seed}: {outcome_text(outcome)}'
 
 
 @pytest.mark.parametrize('after_s', [0.0, 0.3])
@@ -87,7 +87,7 @@ def test_a_detector_that_configures_itself_ends(
     moment = Moment(after_s, 'model ')
     ending = [signal.SIGTERM, signal.SIGINT]
     outcome = signals.start_and_signal(subject, moment, ending, 0.1, folder)
-    assert (outcome.code, outcome.problems) == (0, []), told(outcome)
+    assert (outcome.code, outcome.problems) == (0, []), outcome_text(outcome)
 
 
 @pytest.mark.parametrize('name', ['camera_sim, rendering', 'detector, rendering in it'])
@@ -97,8 +97,8 @@ def test_rendering_the_world_is_given_up(made: dict[str, Subject], folder: Path,
     outcome = signals.start_and_signal(
         made[name], Moment(0.3, 'rendering'), [signal.SIGTERM], 0.0, folder
     )
-    assert outcome.phase == 'rendering', told(outcome)
-    assert (outcome.code, outcome.problems) == (0, []), told(outcome)
+    assert outcome.phase == 'rendering', outcome_text(outcome)
+    assert (outcome.code, outcome.problems) == (0, []), outcome_text(outcome)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_what_a_killed_detector_left_is_removed_by_the_next_start(
     outcome = signals.start_and_signal(subject, moment, [signal.SIGINT], 0.0, folder)
     assert 'bytes of shared memory that killed processes had left' in outcome.log
     assert not signals.shared_memory() & left
-    assert outcome.problems == [], told(outcome)
+    assert outcome.problems == [], outcome_text(outcome)
 
 
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])

@@ -167,7 +167,7 @@ def test_cameras_play_as_they_are_unless_sim_says_otherwise(
     assert (camera.encoding, camera.width, camera.height) == look
 
 
-def test_folder_starts_where_it_is_told(folder: Path) -> None:
+def test_folder_starts_where_it_is_asked_to(folder: Path) -> None:
     source = FolderSource(folder, start=0.5)
     assert source.count == 4
     assert [int(source.picture(i)[0, 0, 0]) for i in range(4)] == [100, 150, 0, 50]
@@ -194,7 +194,7 @@ def test_video_plays_in_any_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('source', 'told'),
+    ('source', 'message'),
     [
         ('nowhere', 'sim.source: "nowhere" does not exist'),
         ('{folder}/notes.txt', 'is no video file'),
@@ -202,11 +202,11 @@ def test_video_plays_in_any_order(tmp_path: Path) -> None:
         ('{folder}/fake.mp4', 'not a video'),
     ],
 )
-def test_bad_sources_are_named(folder: Path, source: str, told: str) -> None:
+def test_bad_sources_are_named(folder: Path, source: str, message: str) -> None:
     (folder / 'empty').mkdir()
     (folder / 'fake.mp4').write_text('no video')
     cameras = config({'a': {}}, source=source.format(folder=folder))
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         open_source(cameras, cameras.cameras[0])
 
 
@@ -311,7 +311,7 @@ def test_slow_receiver_is_counted_not_hidden(folder: Path) -> None:
     assert taken[-1].tick + 1 <= count.sent + count.skipped
 
 
-def test_failing_receiver_ends_the_streams_and_is_told(folder: Path) -> None:
+def test_failing_receiver_ends_the_streams_and_is_reported(folder: Path) -> None:
     def fail(shot: Shot) -> None:
         raise OSError('no disk')
 

@@ -40,7 +40,7 @@ def test_a_point_on_a_pixels_ray_projects_into_that_pixel(yaw, pitch, u, v, dist
     assert np.isclose(depth[0], distance, rtol=1e-4)
 
 
-def test_yaw_turns_left_and_pitch_looks_down():
+def test_yaw_is_positive_to_the_left_and_pitch_looks_down():
     assert np.allclose(camera(yaw_deg=90, pitch_deg=0).rotation()[:, 0], (0, 1, 0))
     assert camera(pitch_deg=10).rotation()[2, 0] < 0
 

@@ -30,9 +30,9 @@ SMALL = {'rate_hz': 1.0, 'rig.width': 96, 'rig.height': 64}
 def test_world_is_rendered_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cameras = config({'a': SMALL, 'b': SMALL | {'rig.yaw_deg': 180.0}}, source='world')
     sources = [WorldSource(0, c) for c in cameras.cameras]
-    told: list[str] = []
-    prerender(sources, told.append)
-    assert told[-1] == 'rendered 10 of 10 pictures'
+    messages: list[str] = []
+    prerender(sources, messages.append)
+    assert messages[-1] == 'rendered 10 of 10 pictures'
     assert not any(source.missing() for source in sources)
     pictures = [source.picture(2) for source in sources]
     assert pictures[0].shape == (64, 96, 3)
@@ -74,7 +74,7 @@ def test_rendering_is_given_up_and_leaves_no_process(cache: Path) -> None:
     sources = [WorldSource(seed, config({'a': SMALL}).cameras[0]) for seed in range(20)]
     begun = time.monotonic()
     with pytest.raises(StoppedError):
-        prerender(sources, lambda told: None, lambda: time.monotonic() > begun + 0.5)
+        prerender(sources, lambda message: None, lambda: time.monotonic() > begun + 0.5)
     assert any(source.missing() for source in sources)
     children = Path(f'/proc/self/task/{threading.get_native_id()}/children').read_text()
     commands = [Path(f'/proc/{pid}/cmdline').read_bytes() for pid in children.split()]
@@ -88,4 +88,4 @@ def test_cache_folder_that_cannot_be_written(cache: Path, monkeypatch: pytest.Mo
     with pytest.raises(ConfigError, match='XDG_CACHE_HOME'):
         source.picture(0)
     with pytest.raises(YoloxTrtRosError, match='XDG_CACHE_HOME'):
-        prerender([source], lambda told: None)
+        prerender([source], lambda message: None)

@@ -66,7 +66,7 @@ class Memory(NamedTuple):
 
 
 class Instant:
-    """A detector that finds nothing, at once, and may be told to hold what it was shown."""
+    """A detector that finds nothing, at once, and may be asked to hold what it was shown."""
 
     max_batch = 4
 

@@ -1,4 +1,4 @@
-"""Header stamps of another clock are told, those of the node's are not."""
+"""Header stamps of another clock are reported, those of the node's are not."""
 
 from __future__ import annotations
 

@@ -174,14 +174,14 @@ def shared_stamps(path: Path, seconds: float = 2.0) -> Path:
     """Record a camera whose stamps stay zero, and one that sends three images under each."""
     rows: list[Row] = []
     for n, stamp in stamps(10, seconds):
-        for name, told in (('zero', 0), ('three', stamp - n % 3 * SECOND // 10)):
+        for name, message in (('zero', 0), ('three', stamp - n % 3 * SECOND // 10)):
             topic = f'/{name}/image_raw'
-            rows.append((stamp, topic, IMAGE, image(picture(n), 'bgr8', told)))
+            rows.append((stamp, topic, IMAGE, image(picture(n), 'bgr8', message)))
     return write(path, rows)
 
 
 WHOLE = jpeg(picture(7))
-TEN_WAYS: tuple[tuple[str, Callable[[int], bytes]], ...] = (
+TEN_DAMAGES: tuple[tuple[str, Callable[[int], bytes]], ...] = (
     ('cut JPEG', lambda t: compressed(WHOLE[: len(WHOLE) // 2], 'jpeg', t)),
     ('JPEG without a picture', lambda t: compressed(WHOLE[:20], 'jpeg', t)),
     ('JPEG of no size', lambda t: compressed(WHOLE[:2] + bytes(500), 'jpeg', t)),
@@ -200,7 +200,7 @@ def damaged(path: Path, images: int = 30) -> Path:
     """Record one camera that is whole, and one with every third image damaged in another way."""
     rows: list[Row] = []
     for n, stamp in stamps(10, images / 10):
-        bad = TEN_WAYS[n // 3 % len(TEN_WAYS)][1](stamp) if n % 3 == 0 else None
+        bad = TEN_DAMAGES[n // 3 % len(TEN_DAMAGES)][1](stamp) if n % 3 == 0 else None
         cdr = bad or compressed(WHOLE, 'jpeg', stamp)
         rows.append((stamp, '/worn/image_raw/compressed', COMPRESSED, cdr))
         rows.append((stamp, '/good/image_raw', IMAGE, image(picture(n), 'bgr8', stamp)))

@@ -20,7 +20,7 @@ from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.testing import replay
 from yolox_trt_ros.vehicle_files import load_vehicle
 
-Told = Callable[..., str]
+Refusal = Callable[..., str]
 
 
 @pytest.fixture(scope='module')
@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], model: Path) -> Told:
+def refusal(capsys: pytest.CaptureFixture[str], model: Path) -> Refusal:
     """Return what ``parameters --from-bag`` prints, or the error that it ends with."""
 
     def run(bag: Path, *more: str) -> str:
@@ -50,7 +50,7 @@ def topics(config: Config) -> dict[str, tuple[str, float]]:
     return {c.name: (c.image_topic, c.rate_hz) for c in config.cameras}
 
 
-def test_of_a_realsense_colour_and_infrared_are_cameras(tmp_path: Path, message: Told) -> None:
+def test_of_a_realsense_colour_and_infrared_are_cameras(tmp_path: Path, message: Refusal) -> None:
     text = message(foreign.realsense(tmp_path / 'bag'))
     assert topics(vehicle(text, tmp_path)) == {
         'color': ('/camera/camera/color/image_raw', 10.0),
@@ -70,7 +70,7 @@ def test_of_a_realsense_colour_and_infrared_are_cameras(tmp_path: Path, message:
     assert 'imu' not in text and 'metadata' not in text
 
 
-def test_of_a_zed_floats_and_clouds_are_none(tmp_path: Path, message: Told) -> None:
+def test_of_a_zed_floats_and_clouds_are_none(tmp_path: Path, message: Refusal) -> None:
     rule = '/zed/zed_node/rgb/image_rect_color:=/zed/zed_node/x/image'
     text = message(foreign.zed(tmp_path / 'bag'), '--remap', rule)
     config = vehicle(text, tmp_path)
@@ -80,7 +80,7 @@ def test_of_a_zed_floats_and_clouds_are_none(tmp_path: Path, message: Told) -> N
 
 
 def test_eight_compressed_cameras_have_their_topics_as_they_stand(
-    tmp_path: Path, message: Told
+    tmp_path: Path, message: Refusal
 ) -> None:
     bag = foreign.eight(tmp_path / 'bag')
     config = vehicle(message(bag), tmp_path)
@@ -92,14 +92,14 @@ def test_eight_compressed_cameras_have_their_topics_as_they_stand(
     assert 'no topic /CAM_FRON — did you mean "/CAM_FRONT/' in message(bag, '--topics', '/CAM_FRON')
 
 
-def test_more_than_eight_are_chosen_from(tmp_path: Path, message: Told) -> None:
+def test_more_than_eight_are_chosen_from(tmp_path: Path, message: Refusal) -> None:
     rows = [(T0 + n, f'/c{n}/image', IMAGE, image(picture(n), 'bgr8', T0)) for n in range(9)]
     bag = write(tmp_path / 'bag', rows)
     assert "got 9: choose with --topics, by names or patterns such as '/c0/*': /c0/" in message(bag)
     assert len(vehicle(message(bag, '--topics', '/c[0-4]/image'), tmp_path).cameras) == 5
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path, message: Told) -> None:
+def test_what_cannot_be_read_is_named(tmp_path: Path, message: Refusal) -> None:
     video = {
         'foxglove_msgs/msg/CompressedVideo': 'string frame_id\nuint8[] data\nstring format\n',
         'ffmpeg_image_transport_msgs/msg/FFMPEGPacket': 'string encoding\nuint8[] data\n',
@@ -130,7 +130,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, message: Told) -> None:
 
 
 def test_sixteen_bits_are_a_camera_unless_the_name_says_depth(
-    tmp_path: Path, message: Told
+    tmp_path: Path, message: Refusal
 ) -> None:
     warm = np.random.default_rng(1).integers(7000, 9000, foreign.SIZE).astype(np.uint16)
     names = {'/flir/image_raw': 'mono16', '/cam/depth/image': '16UC1', '/lidar/range': '32FC1'}
@@ -146,7 +146,7 @@ def test_sixteen_bits_are_a_camera_unless_the_name_says_depth(
     assert 'depth or disparity (32FC1)' in message(bag, '--topics', '/lidar/range')
 
 
-def test_the_twin_with_clearly_more_images_is_taken(tmp_path: Path, message: Told) -> None:
+def test_the_twin_with_clearly_more_images_is_taken(tmp_path: Path, message: Refusal) -> None:
     packed = jpeg(picture(1))
     rows = [
         (T0 + n, '/cam/image_rect_compressed', COMPRESSED, compressed(packed, 'jpeg', T0 + n))
@@ -160,7 +160,7 @@ def test_the_twin_with_clearly_more_images_is_taken(tmp_path: Path, message: Tol
     assert [c.image_topic for c in named.cameras] == ['/cam/image_rect']
 
 
-def test_a_model_that_is_none_is_reported_at_once(tmp_path: Path, message: Told) -> None:
+def test_a_model_that_is_none_is_reported_at_once(tmp_path: Path, message: Refusal) -> None:
     bag = foreign.eight(tmp_path / 'bag', 1.0)
     assert 'nope.onnx' in message(bag, '--model', 'nope.onnx')
     wrong = tmp_path / 'wrong.onnx'
@@ -169,7 +169,7 @@ def test_a_model_that_is_none_is_reported_at_once(tmp_path: Path, message: Told)
 
 
 def test_ten_kinds_of_damage_cost_these_images_and_no_other(
-    tmp_path: Path, message: Told, model: Path
+    tmp_path: Path, message: Refusal, model: Path
 ) -> None:
     bag, car = foreign.damaged(tmp_path / 'bag'), tmp_path / 'car.param.yaml'
     car.write_text(message(bag))
@@ -201,7 +201,7 @@ def test_ten_kinds_of_damage_cost_these_images_and_no_other(
 )  # fmt: skip
 def test_from_bag_to_report(
     record: Callable[[Path], Path], cameras: int, images: int, samples: int,
-    said: tuple[str, ...], tmp_path: Path, message: Told,
+    said: tuple[str, ...], tmp_path: Path, message: Refusal,
 ) -> None:  # fmt: skip
     bag, car, page = record(tmp_path / 'bag'), tmp_path / 'car.param.yaml', tmp_path / 'r.html'
     car.write_text(message(bag))
@@ -221,7 +221,7 @@ def test_from_bag_to_report(
 
 
 @pytest.mark.ros
-def test_a_report_of_some_cameras_under_other_names(tmp_path: Path, message: Told) -> None:
+def test_a_report_of_some_cameras_under_other_names(tmp_path: Path, message: Refusal) -> None:
     bag, car, page = foreign.eight(tmp_path / 'bag', 1.0), tmp_path / 'c.yaml', tmp_path / 'r.html'
     rules = ['--remap', '/CAM_LEFT/image_rect_compressed:=/left/image/compressed']
     car.write_text(message(bag, *rules))
@@ -234,7 +234,7 @@ def test_a_report_of_some_cameras_under_other_names(tmp_path: Path, message: Tol
 
 
 @pytest.mark.ros
-def test_what_the_node_refuses_is_reported_at_once(tmp_path: Path, message: Told) -> None:
+def test_what_the_node_refuses_is_reported_at_once(tmp_path: Path, message: Refusal) -> None:
     """It stays, so that it can be configured again: nobody waits two minutes for its results."""
     bag, car = foreign.eight(tmp_path / 'bag', 1.0), tmp_path / 'car.param.yaml'
     car.write_text(message(bag).replace('device: cpu', 'device: cuda:77'))

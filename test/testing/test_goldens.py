@@ -1,4 +1,4 @@
-"""Goldens: what counts as the same, what is told, and how they are changed."""
+"""Goldens: what counts as the same, what is reported, and how they are changed."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_report_and_mosaic(tmp_path: Path) -> None:
     page = (out / 'report.html').read_text()
     assert 'Every camera gave results: 8 of them.' in page
     assert page.count('data:image/jpeg;base64,') == 8 and cv2.imread(str(out / 'report.png')).any()
-    assert f'report {out / "report.html"}' in done.stdout, 'its path is told'
+    assert f'report {out / "report.html"}' in done.stdout, 'its path is reported'
 
 
 @pytest.mark.parametrize(

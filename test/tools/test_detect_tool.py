@@ -110,9 +110,9 @@ def test_one_image_that_cannot_be_read_does_not_stop_the_others(
     (folder / 'images' / 'cut.jpg').write_bytes(jpeg[:-500])
     arguments = ['detect', '--model', f'{folder}/m.onnx', '--images', f'{folder}/images']
     assert main([*arguments, '--json', f'{folder}/out.json']) == 1
-    told = capfd.readouterr().err
-    assert 'aa.jpg: not an image' in told
-    assert 'cut.jpg: JPEG of' in told and 'no end marker: truncated' in told
+    message = capfd.readouterr().err
+    assert 'aa.jpg: not an image' in message
+    assert 'cut.jpg: JPEG of' in message and 'no end marker: truncated' in message
     assert len(json.loads((folder / 'out.json').read_text())['images']) == 2
 
 
@@ -156,9 +156,9 @@ def test_an_interruption_ends_it_without_a_traceback(folder: Path, how: signal.S
     while process.poll() is None and not list(folder.glob('d/*')):
         time.sleep(0.05)
     process.send_signal(how)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    assert 'interrupted' in told and 'Traceback' not in told
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130, message
+    assert 'interrupted' in message and 'Traceback' not in message
 
 
 def test_help_lists_every_tool() -> None:

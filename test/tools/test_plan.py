@@ -54,7 +54,7 @@ def test_the_gantt_can_be_svg_and_marks_deadlines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'told'),
+    ('arguments', 'message'),
     [
         (['--profile', 'orin'], 'engine profile "orin" does not exist'),
         ([], 'names no engine profile'),
@@ -63,9 +63,9 @@ def test_the_gantt_can_be_svg_and_marks_deadlines(tmp_path):
         (['--profile', 'orin_agx_maxn', '--gantt', 'x.bmp', '--duration', '2'], '.png or .svg'),
     ],
 )
-def test_wrong_arguments_are_told(arguments, told, capsys):
+def test_wrong_arguments_are_reported(arguments, message, capsys):
     assert main(['plan', '--vehicle', 'orin_8cam', *arguments]) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_the_packaged_profile_is_readable():

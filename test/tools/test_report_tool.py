@@ -42,18 +42,18 @@ def vehicle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_report_of_a_bag(bag: Path, vehicle: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'new' / 'drive.html'
     assert main(['report', str(bag), '--vehicle', str(vehicle), '--out', str(out)]) == 0
-    page, told = out.read_text(), ' '.join(capsys.readouterr().out.split())
+    page, message = out.read_text(), ' '.join(capsys.readouterr().out.split())
     assert out.with_suffix('.png').read_bytes().startswith(b'\x89PNG')
     assert page.count('data:image/jpeg;base64,') == 2, 'a sample of each camera'
-    assert 'rear 306 ms (limit 50, deadline_ms)' in told and 'Lane gpu failed once' in told
-    assert '75% of 80 labelled objects in 80 images were found' in told
-    assert f'report {out}, picture' in told
+    assert 'rear 306 ms (limit 50, deadline_ms)' in message and 'Lane gpu failed once' in message
+    assert '75% of 80 labelled objects in 80 images were found' in message
+    assert f'report {out}, picture' in message
 
 
 def test_report_finds_the_cameras_without_a_vehicle(bag: Path, tmp_path: Path, capsys) -> None:
     assert main(['report', str(bag), '--out', str(tmp_path / 'r.html')]) == 0
-    told = ' '.join(capsys.readouterr().out.split())
-    assert 'rear 306 ms (limit 200, limits.latency_warn_ms)' in told
+    message = ' '.join(capsys.readouterr().out.split())
+    assert 'rear 306 ms (limit 200, limits.latency_warn_ms)' in message
 
 
 def test_what_is_lost_of_a_bag_stands_in_the_report(bag: Path, tmp_path: Path, capsys) -> None:
@@ -62,8 +62,8 @@ def test_what_is_lost_of_a_bag_stands_in_the_report(bag: Path, tmp_path: Path, c
     cut.write_bytes(content[: len(content) - 5000])
     assert main(['report', str(cut), '--out', str(tmp_path / 'r.html')]) == 0
     page = (tmp_path / 'r.html').read_text()
-    told = ' '.join(capsys.readouterr().out.split())
-    for text in (page, told):
+    message = ' '.join(capsys.readouterr().out.split())
+    for text in (page, message):
         assert 'has no end: the recording was interrupted, or the file is cut off' in text
 
 
@@ -85,19 +85,19 @@ def test_images_may_be_in_another_bag(vehicle: Path, tmp_path: Path) -> None:
 def test_a_bag_without_results_lists_its_topics(tmp_path: Path, capsys) -> None:
     images = write_bag(tmp_path / 'images', [m for m in drive() if m[1].endswith('image_raw')])
     assert main(['report', str(images), '--out', str(tmp_path / 'r.html')]) == 1
-    told = capsys.readouterr().err
-    assert 'has no results' in told and '/front/image_raw (sensor_msgs/msg/Image)' in told
+    message = capsys.readouterr().err
+    assert 'has no results' in message and '/front/image_raw (sensor_msgs/msg/Image)' in message
 
 
-def test_the_cameras_of_another_vehicle_are_told(bag: Path, tmp_path: Path, capsys) -> None:
+def test_the_cameras_of_another_vehicle_are_reported(bag: Path, tmp_path: Path, capsys) -> None:
     other = tmp_path / 'other.yaml'
     names = {'camera_names': ['left', 'right'], 'lane_names': ['cpu0']}
     other.write_text(yaml.safe_dump({'/**': {'ros__parameters': names}}))
     page = tmp_path / 'page.html'
     assert main(['report', str(bag), '--vehicle', str(other), '--out', str(page)]) == 1
-    told = capsys.readouterr().err
-    assert 'no results of a camera of the vehicle (left, right)' in told
-    assert 'but of front, rear: give the vehicle file' in told
+    message = capsys.readouterr().err
+    assert 'no results of a camera of the vehicle (left, right)' in message
+    assert 'but of front, rear: give the vehicle file' in message
 
 
 def test_two_detectors_have_to_be_chosen_from(tmp_path: Path, capsys) -> None:
@@ -111,7 +111,7 @@ def test_two_detectors_have_to_be_chosen_from(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'told'),
+    ('arguments', 'message'),
     [
         (['report', 'x', '--out', 'page.pdf'], 'ends in .html'),
         (['report', '--live', '5'], 'need --vehicle'),
@@ -122,10 +122,10 @@ def test_two_detectors_have_to_be_chosen_from(tmp_path: Path, capsys) -> None:
         (['evaluate', '--live', '5'], '--live needs --vehicle'),
     ],
 )
-def test_wrong_arguments_are_told(arguments, told, capsys, tmp_path, monkeypatch) -> None:
+def test_wrong_arguments_are_reported(arguments, message, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.suffix != '.html']
 
 
@@ -174,7 +174,7 @@ def test_coco_labels_of_no_camera_are_refused(bag: Path, tmp_path: Path, capsys)
     assert 'CAMERA/STAMP_NS.jpg' in capsys.readouterr().err
 
 
-def test_what_cannot_be_compared_is_told() -> None:
+def test_what_cannot_be_compared_is_reported() -> None:
     judge = Judge(['car'], ['car'])
     judge.add_found('front', found('front', 1))
     with pytest.raises(ConfigError, match='no ground truth'):
@@ -209,11 +209,11 @@ def test_record_report_and_evaluate_live(vehicle: Path, tmp_path: Path, live_det
         ending = [running['report'], running['evaluate']]
         live_detector.publish_until(lambda: all(p.poll() is not None for p in ending))
         running['record'].send_signal(signal.SIGINT)
-        told = {tool: process.communicate(timeout=30)[0] for tool, process in running.items()}
+        messages = {tool: process.communicate(timeout=30)[0] for tool, process in running.items()}
     finally:
         for process in running.values():
             process.kill()
-    assert {tool: p.returncode for tool, p in running.items()} == dict.fromkeys(tools, 0), told
+    assert {tool: p.returncode for tool, p in running.items()} == dict.fromkeys(tools, 0), messages
     with Bag(output) as recorded:
         sent = live_detector.sent
         for topic in (f'/detector/{c}/{k}' for c in CAMERAS for k in ('latency', 'detections')):
@@ -225,7 +225,7 @@ def test_record_report_and_evaluate_live(vehicle: Path, tmp_path: Path, live_det
         assert recorded.topics['/front/image_raw'].count > 10
         assert recorded.topics['/detector/label_info'].count == 1
     assert page.read_text().count('data:image/jpeg;base64,') == 2
-    assert 'Every camera gave results: 2 of them.' in ' '.join(told['report'].split())
+    assert 'Every camera gave results: 2 of them.' in ' '.join(messages['report'].split())
     cameras = json.loads(figures.read_text())['cameras']
     assert cameras['front']['recall'] == 1.0 and cameras['rear']['recall'] == pytest.approx(
         0.5, abs=0.1
@@ -243,9 +243,9 @@ def test_a_foreign_bag_and_an_own_model_become_a_report(bag: Path, tmp_path: Pat
     command += ['--vehicle', vehicle, '--out', page]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = ' '.join(done.stdout.split())
-    assert 'Every camera gave results: 2 of them.' in told
-    assert 'clock differ' not in told, 'ages are in the time of the recording'
+    message = ' '.join(done.stdout.split())
+    assert 'Every camera gave results: 2 of them.' in message
+    assert 'clock differ' not in message, 'ages are in the time of the recording'
     assert page.read_text().count('data:image/jpeg;base64,') == 2
     images = write_bag(tmp_path / 'other', [m for m in drive() if 'image_raw' not in m[1]])
     assert main(['report', '--replay', str(images), '--vehicle', str(vehicle)]) == 1
@@ -253,7 +253,7 @@ def test_a_foreign_bag_and_an_own_model_become_a_report(bag: Path, tmp_path: Pat
 
 
 @pytest.mark.ros
-def test_a_full_disk_is_told(vehicle: Path, tmp_path: Path, live_detector) -> None:
+def test_a_full_disk_is_reported(vehicle: Path, tmp_path: Path, live_detector) -> None:
     """The limit on the size of a file is the system's own, and comes as the same error."""
     output = tmp_path / 'recorded'
     command = f'ulimit -f 64; exec {sys.executable} -m yolox_trt_ros record --images'
@@ -262,14 +262,14 @@ def test_a_full_disk_is_told(vehicle: Path, tmp_path: Path, live_detector) -> No
         ['bash', '-c', command], stderr=subprocess.PIPE, text=True, env=live_detector.env
     ) as process:
         live_detector.publish_until(lambda: process.poll() is not None)
-        told = process.communicate()[1]
+        message = process.communicate()[1]
     assert process.returncode == 1
-    assert 'File too large' in told and str(output) in told and 'Traceback' not in told
+    assert 'File too large' in message and str(output) in message and 'Traceback' not in message
 
 
 @pytest.mark.ros
 def test_an_error_in_a_callback_is_not_lost(monkeypatch) -> None:
-    """What a callback does not count itself is told when the listening ends."""
+    """What a callback does not count itself is reported when the listening ends."""
     from yolox_trt_ros.evaluation.observer import Observer
 
     monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))

@@ -66,7 +66,8 @@ def raw_layout(
 def _of_first_plane(height: int, width: int, step: int, size: int) -> tuple[int, int]:
     """Return height and step of the luma plane of 4:2:0 planes.
 
-    Some drivers give the rows or the bytes of all planes instead. Then the payload is just rows times bytes, too small for an image of that many luma rows.
+    Some drivers give the rows or the bytes of all planes instead. Then the payload is just rows
+    times bytes, too small for an image of that many luma rows.
     """
     if size == height * step:
         if 2 * step == 3 * width:

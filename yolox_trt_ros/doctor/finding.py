@@ -28,13 +28,13 @@ class Finding:
     Attributes:
         level: how bad it is.
         topic: what was looked at, a word or two.
-        told: what was found.
+        message: what was found.
         remedy: what to do; '' where nothing has to be done.
     """
 
     level: Severity
     topic: str
-    told: str
+    message: str
     remedy: str = ''
 
 

@@ -59,7 +59,7 @@ class LayerPlacement:
         return list(dict.fromkeys([*named, *self.gpu]))
 
 
-def tells_placement(message: str) -> bool:
+def logs_placement(message: str) -> bool:
     """Return whether a log line may say where a layer runs."""
     return any(word in message for word in _TELLING)
 

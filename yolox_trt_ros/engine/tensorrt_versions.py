@@ -17,7 +17,7 @@ from typing import Any, Literal
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
-from yolox_trt_ros.engine.placement_report import tells_placement
+from yolox_trt_ros.engine.placement_report import logs_placement
 from yolox_trt_ros.engine.progress import Phases
 
 StrongTyping = Literal['never', 'option', 'always']
@@ -172,7 +172,7 @@ class TensorRT:
                 for listener in tensorrt._listeners:
                     if serious:
                         listener.problems.append(message)
-                    if serious or tells_placement(message):
+                    if serious or logs_placement(message):
                         listener.lines.append(message)
                 _log.log(logging.WARNING if level in errors else logging.DEBUG, '%s', message)
 

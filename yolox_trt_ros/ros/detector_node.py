@@ -43,7 +43,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
     With ``autostart`` it configures and activates itself once somebody spins it. Transitions run
     on a thread of their own, see :class:`Transitions`; the executor answers meanwhile.
 
-    A frame's way: :class:`Ingest` → :class:`Pipeline` (mailbox, policy, lane, detector) →
+    The path of a frame: :class:`Ingest` → :class:`Pipeline` (mailbox, policy, lane, detector) →
     :class:`ResultPublishers`.
     """
 

@@ -127,7 +127,7 @@ class OverlayNode(VehicleNode, Node):
             if wanted and not camera.watching:
                 camera.watch()
             elif camera.watching and not wanted:
-                self._tell_alone(camera)
+                self._log_unmatched(camera)
                 camera.ignore()
             elif wanted and (missing := camera.missing(now_s)):
                 self._put(name, missing)
@@ -142,7 +142,7 @@ class OverlayNode(VehicleNode, Node):
             self._shared.close()
         self._listening = wanted
 
-    def _tell_alone(self, camera: CameraOverlay) -> None:
+    def _log_unmatched(self, camera: CameraOverlay) -> None:
         alone = ', '.join(f'{n} {stream}' for stream, n in camera.alone.items() if n)
         if alone:
             self.get_logger().debug(f'{camera.camera.name}: without partners: {alone}')

@@ -76,7 +76,7 @@ def show(console: Console, found: list[Finding], name: str | None) -> None:
     for finding in found:
         style = COLOURS[finding.level]
         remedy = f'\n→ {printable(finding.remedy)}' if finding.remedy else ''
-        message = Text.assemble(printable(finding.told), (remedy, 'italic'))
+        message = Text.assemble(printable(finding.message), (remedy, 'italic'))
         table.add_row(Text(finding.level.value, style), finding.topic, message)
     console.print(table, highlight=False)
     counts = [sum(f.level is level for f in found) for level in (Severity.FAIL, Severity.WARN)]

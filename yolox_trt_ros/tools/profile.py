@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             with console.status(f'measuring {name} …'):
                 others = [other for other in workers if other is not worker]
                 lanes[name] = measure_lane(worker, others, args.runs)
-            console.print(f'{name}: {_told(lanes[name])}')
+            console.print(f'{name}: {_cost_text(lanes[name])}')
     profile = Profile(
         args.name or args.out.stem,
         f'{model.path.name} on images of {args.size[0]}x{args.size[1]}.',
@@ -115,7 +115,7 @@ def _spread(samples_ns: Sequence[int]) -> float:
     return min(1.0, round(float((high - low) / 2 / middle), 4))
 
 
-def _told(lane: LaneProfile) -> str:
+def _cost_text(lane: LaneProfile) -> str:
     costs = ', '.join(f'{size}: {cost_ms:.2f} ms' for size, cost_ms in lane.cost_ms.items())
     factors = ', '.join(f'{factor:.2f}' for factor in lane.slowdown)
     return f'batch {costs}; with 0, 1 … others busy x {factors}'

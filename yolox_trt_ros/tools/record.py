@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             f'{output}: the disk takes no more ({error}), so the bag has no end: "mcap recover" '
             'saves what is in it'
         ) from error
-    return _tell(recorder, output, ended, console)
+    return _report(recorder, output, ended, console)
 
 
 def _record(
@@ -183,7 +183,7 @@ def _table(recorder: Recorder, seconds: float) -> Table:
     return table
 
 
-def _tell(recorder: Recorder, output: Path, ended: str, console: Console) -> int:
+def _report(recorder: Recorder, output: Path, ended: str, console: Console) -> int:
     total = recorder.counts.total()
     for topic in recorder.topics:
         if count := recorder.counts[topic.name]:

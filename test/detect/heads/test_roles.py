@@ -1,4 +1,4 @@
-"""Which of a level's maps is which, by what a graph tells."""
+"""Which of a level's maps is which, by what a graph shows."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def facts(channels: int, source: str = 'x', name: str = '', squashed: bool | Non
         ([facts(4, squashed=True), facts(4, squashed=False), facts(1)], (1, 2, 0)),
         ([facts(4, name='head.cls_preds.0.weight'), facts(4), facts(1)], (1, 2, 0)),
         ([facts(4), facts(1), facts(4, name='multi_level_conv_reg.0')], (2, 1, 0)),
-        # Nothing tells, or two signs contradict each other.
+        # Nothing shows, or two signs contradict each other.
         ([facts(4), facts(4), facts(1)], None),
         ([facts(4, 'cls', 'reg'), facts(4, 'reg'), facts(1, 'reg')], None),
         ([facts(4), facts(4), facts(4)], None),

@@ -35,7 +35,7 @@ BUFFERS = 6
 
 
 class Keeper:
-    """A detector that finds nothing and keeps what it is shown; it may be told to wait."""
+    """A detector that finds nothing and keeps what it is shown; it may be asked to wait."""
 
     max_batch = 1
 

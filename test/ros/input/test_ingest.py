@@ -97,7 +97,7 @@ def test_at_most_one_image_is_lost_to_messages_that_the_middleware_rejects(
     for number in range(1, pairs + 1):
         rig.front.publish(b'\1\1' + sound[2:])
         rig.front.publish(sound)
-        rig.until(lambda n=number: told(rig) == 1 + 2 * n)
+        rig.until(lambda n=number: accounted(rig) == 1 + 2 * n)
         rig.until(lambda: rig.account().waiting + rig.account().in_flight == 0)
         rig.keeper.frames.clear()
     refused = rig.account().dropped[DropReason.MALFORMED]  # where the mode hands them to us
@@ -118,7 +118,7 @@ def test_losses_of_two_publishers_are_counted(native_rig: Rig) -> None:
         sent += 1
     time.sleep(0.2)
     rig.keeper.frames.clear()
-    rig.until(lambda: told(rig) == sent)
+    rig.until(lambda: accounted(rig) == sent)
     assert rig.ingest.notes['a'].lost == 15
     rig.until(lambda: rig.keeper.frames)
     rig.until(lambda: header_of(rig.keeper.frames[-1]).stamp.sec == sent - 1)
@@ -131,10 +131,10 @@ def test_every_message_is_accounted_for_when_the_lane_is_stuck(native_rig: Rig) 
     for number in range(sent):
         rig.front.publish(image(number))
         time.sleep(0.002)
-    rig.until(lambda: told(rig) == sent - 5 or told(rig) == sent)
+    rig.until(lambda: accounted(rig) == sent - 5 or accounted(rig) == sent)
     rig.keeper.go.set()
     rig.front.publish(image(sent))
-    rig.until(lambda: told(rig) == sent + 1)
+    rig.until(lambda: accounted(rig) == sent + 1)
     rig.until(lambda: in_work(rig) == 0)
     assert header_of(rig.keeper.frames[-1]).stamp.sec == sent, 'the newest was not the last'
 
@@ -155,7 +155,7 @@ def test_without_a_buffer_images_wait_in_the_middleware(native_rig: Rig) -> None
         assert frame.data.tobytes() == bytes(image(number).data)
     del frame
     rig.keeper.frames.clear()
-    rig.until(lambda: told(rig) == sent)
+    rig.until(lambda: accounted(rig) == sent)
     newest = lambda: rig.keeper.frames and header_of(rig.keeper.frames[-1]).stamp.sec  # noqa: E731
     rig.until(lambda: newest() == sent - 1)
     assert rig.account().dropped[DropReason.REPLACED] + (rig.ingest.notes['a'].lost or 0) >= 15
@@ -259,7 +259,7 @@ def in_work(rig: Rig) -> int:
     return account.received - account.published - sum(account.dropped.values())
 
 
-def told(rig: Rig) -> int:
+def accounted(rig: Rig) -> int:
     """Return how many messages of camera ``a`` are accounted for: taken, or known to be lost."""
     return rig.account().received + (rig.ingest.notes['a'].lost or 0)
 

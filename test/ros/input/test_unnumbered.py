@@ -11,7 +11,7 @@ from fuzz.fuzz import include_options
 
 HERE = Path(__file__).parent
 
-# What rmw_cyclonedds_cpp tells of a message: its publisher, times, and no numbers.
+# What rmw_cyclonedds_cpp gives of a message: its publisher, times, and no numbers.
 SHIM = """
 #include <dlfcn.h>
 #include <rcl/subscription.h>

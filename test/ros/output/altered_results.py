@@ -1,4 +1,4 @@
-"""Publish results with whatever vision_msgs this process finds, and tell what a reader gets."""
+"""Publish results with whatever vision_msgs this process finds, and report what a reader gets."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def main() -> None:
         rclpy.spin_once(node, timeout_sec=0.05)
     message: Any = rclpy.serialization.deserialize_message(heard[0], Detection2DArray)
     expected = detections_message(FRAME, FOUND, ['0', '1'])
-    told = {
+    text = {
         'from': vision_msgs.__file__,
         'encoder': results.encoder,
         'scores': [item.results[0].hypothesis.score for item in message.detections],
         'same': message == expected,
         'same bytes': heard[0] == serialize_into(expected, 0),
     }
-    print(json.dumps(told))
+    print(json.dumps(text))
     results.close()
     node.destroy_node()
     rclpy.shutdown()

@@ -77,20 +77,20 @@ def publish(environ: dict[str, str], which: str) -> tuple[dict[str, Any], str]:
     command = [sys.executable, str(Path(__file__).with_name('altered_results.py')), which]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told['from'].startswith(environ['PYTHONPATH'].partition(os.pathsep)[0])
-    return told, done.stderr
+    messages = json.loads(done.stdout.splitlines()[-1])
+    assert messages['from'].startswith(environ['PYTHONPATH'].partition(os.pathsep)[0])
+    return messages, done.stderr
 
 
-def test_what_templates_do_not_fit_is_published_typed_and_told(altered: dict[str, str]) -> None:
-    told, log = publish(altered, 'as they are')
-    assert told['encoder'] == 'typed: detections: expected the last member'
+def test_what_templates_do_not_fit_is_published_typed_and_reported(altered: dict[str, str]) -> None:
+    messages, log = publish(altered, 'as they are')
+    assert messages['encoder'] == 'typed: detections: expected the last member'
     assert 'results are published as typed messages' in log
-    assert told['scores'] == [0.5, 0.25] and told['same']
+    assert messages['scores'] == [0.5, 0.25] and messages['same']
 
 
 def test_moved_and_added_members_are_where_they_belong(altered: dict[str, str]) -> None:
-    told, log = publish(altered, 'moved')
-    assert told['encoder'] == 'templates'
+    messages, log = publish(altered, 'moved')
+    assert messages['encoder'] == 'templates'
     assert 'typed' not in log
-    assert told['scores'] == [0.5, 0.25] and told['same'] and told['same bytes']
+    assert messages['scores'] == [0.5, 0.25] and messages['same'] and messages['same bytes']

@@ -213,12 +213,12 @@ def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
         wait_until(executor, lambda: all(len(some) == 4 for some in heard.values()))
         for kind, messages in expected.items():
             assert [deserialize_message(cdr, kind) for cdr in heard[kind]] == messages
-        with pytest.raises(RuntimeError, match='does not tell who listens'):
+        with pytest.raises(RuntimeError, match='does not say who listens'):
             load_native().wanted(0)
         with pytest.raises(RuntimeError, match='refused a message'):
             load_native().publish(0, b'1234')
         output.close()
-        with pytest.raises(RuntimeError, match='does not tell who listens'):
+        with pytest.raises(RuntimeError, match='does not say who listens'):
             output.publish(image, found)  # as a lane that was left behind does
     finally:
         output.close()
@@ -272,9 +272,9 @@ def test_a_camera_that_changes_lane_or_frame_id_keeps_its_templates(
     monkeypatch.setattr(cdr_templates, 'Template', Counted)
     detections, latency = FoundWriter(DETECTIONS), TraceWriter(LATENCY)
     box = Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
-    for turn in range(30):
-        image = frame(turn, 'left' if turn % 2 else 'right')
-        trace = FrameTrace('c', turn, ('gpu', 'dla0', 'dla1')[turn % 3], 1, 0, *range(7))
+    for number in range(30):
+        image = frame(number, 'left' if number % 2 else 'right')
+        trace = FrameTrace('c', number, ('gpu', 'dla0', 'dla1')[number % 3], 1, 0, *range(7))
         expected = LATENCY.build(image, trace, 9), detections_message(image, box, CLASS_IDS)
         same_bytes(rosbags, bytes(latency.write(image, trace, 9)), expected[0])
         same_bytes(rosbags, bytes(detections.write(image, box)), expected[1])
@@ -284,9 +284,9 @@ def test_a_camera_that_changes_lane_or_frame_id_keeps_its_templates(
 
 def test_templates_are_given_up_when_there_are_too_many(rosbags: Any) -> None:
     detections, latency = FoundWriter(DETECTIONS), TraceWriter(LATENCY)
-    for turn in (*range(3 * SHAPES), 0, 1):
-        image = frame(turn, f'frame {turn}')
-        trace = FrameTrace('c', turn, 'gpu', 1, 0, *range(7))
+    for number in (*range(3 * SHAPES), 0, 1):
+        image = frame(number, f'frame {number}')
+        trace = FrameTrace('c', number, 'gpu', 1, 0, *range(7))
         written = bytes(latency.write(image, trace, 9))
         same_bytes(rosbags, written, LATENCY.build(image, trace, 9))
         found = Detections.empty()
@@ -335,7 +335,7 @@ def test_check_finds_messages_that_are_laid_out_otherwise(
 
 
 @pytest.mark.parametrize(
-    ('change', 'told'),
+    ('change', 'message'),
     [
         ({'numbers': {'source_img.height': 'height'}}, r"no member 'source_img\.height'"),
         ({'numbers': {'bbox.size_x': 'length'}}, 'no quantity is called "length"'),
@@ -344,13 +344,13 @@ def test_check_finds_messages_that_are_laid_out_otherwise(
     ],
 )
 def test_check_finds_what_the_description_of_a_message_has_wrong(
-    change: dict[str, Any], told: str
+    change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(TemplateError, match=told):
+    with pytest.raises(TemplateError, match=message):
         check(replace(DETECTIONS, **change))
 
 
-def test_members_without_template_are_told() -> None:
+def test_members_without_template_are_reported() -> None:
     class Odd(Header):  # type: ignore[misc]
         SLOT_TYPES = ('no such type', 'neither')
 

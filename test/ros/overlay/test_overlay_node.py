@@ -143,11 +143,13 @@ def test_hostile_results_cost_only_themselves(rig: Rig) -> None:
         rig.peer.node.destroy_publisher(states)
 
 
-def test_a_result_that_is_too_large_or_cut_is_told_and_not_read(peer: Peer) -> None:
+def test_a_result_that_is_too_large_or_cut_is_reported_and_not_read(peer: Peer) -> None:
     good: list[Any] = []
-    told: list[tuple[str, str]] = []
+    refusals: list[tuple[str, str]] = []
     large = Detection2DArray(detections=array().detections * (MOST_BYTES // 400))
-    results = ResultSubscriptions(peer.node, '/bounded', lambda *told_of: told.append(told_of))
+    results = ResultSubscriptions(
+        peer.node, '/bounded', lambda *reported: refusals.append(reported)
+    )
     results.add('detections', good.append, 'front')
     publisher = peer.node.create_publisher(Detection2DArray, '/bounded/front/detections', 10)
     try:
@@ -160,6 +162,6 @@ def test_a_result_that_is_too_large_or_cut_is_told_and_not_read(peer: Peer) -> N
         peer.node.destroy_publisher(publisher)
         results.close()
     assert len(good) == 1
-    assert [of for of, _ in told] == ['front', 'front']
-    assert f'expected at most {MOST_BYTES}' in told[0][1]
-    assert 'Detection2DArray cannot be read' in told[1][1]
+    assert [of for of, _ in refusals] == ['front', 'front']
+    assert f'expected at most {MOST_BYTES}' in refusals[0][1]
+    assert 'Detection2DArray cannot be read' in refusals[1][1]

@@ -79,7 +79,7 @@ def test_a_golden_knows_each_of_them(drive: Path, tmp_path: Path) -> None:
     with pytest.raises(GoldenMismatchError) as message:
         check(broken, golden, pictures=tmp_path)
     assert 'front_wide at 0.000, image 3 of this stamp: no result' in str(message.value)
-    assert str(message.value).count('no result') == 1, 'the images behind it are told apart'
+    assert str(message.value).count('no result') == 1, 'the images behind it are distinguished'
 
 
 def test_a_message_without_a_header_has_no_stamp() -> None:

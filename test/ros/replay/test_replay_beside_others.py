@@ -1,4 +1,4 @@
-"""A replay beside a running robot: what is lost is told, and what is live is left alone."""
+"""A replay beside a running robot: what is lost is reported, and what is live is left alone."""
 
 from __future__ import annotations
 

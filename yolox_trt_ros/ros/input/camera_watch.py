@@ -55,7 +55,7 @@ class CameraWatch:
             if not stale and self._stamps_are_live:
                 warnings.append(self._stamp(report.now_ns, now, about))
             about.warnings = tuple(filter(None, warnings))
-            self._tell_new(camera.name, (about.silence, *about.warnings))
+            self._log_new(camera.name, (about.silence, *about.warnings))
 
     def _crowd(self, camera: CameraConfig) -> str:
         """Return who publishes the camera's topic, if more than one does."""
@@ -92,7 +92,7 @@ class CameraWatch:
             system_ns=time.time_ns() - since_ns,
         )
 
-    def _tell_new(self, camera: str, problems: tuple[str, ...]) -> None:
+    def _log_new(self, camera: str, problems: tuple[str, ...]) -> None:
         kinds = {_NUMBER.sub('#', problem): problem for problem in problems if problem}
         before = self._present.get(camera, frozenset())
         self._present[camera] = frozenset(kinds)

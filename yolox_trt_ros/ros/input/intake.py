@@ -157,7 +157,7 @@ class Intake:
         self._pipeline = pipeline
         self._warn = warn
         self._received = 0
-        self._told = False
+        self._warned = False
         self._refused: Counter[str] = Counter()
 
     def receive(
@@ -211,8 +211,8 @@ class Intake:
     def lost(self, count: int) -> None:
         """Note messages that were published and never came; say so if they are the most."""
         lost = self.notes.lost = (self.notes.lost or 0) + count
-        if count and lost >= MANY and lost > self._received and not self._told:
-            self._told = True
+        if count and lost >= MANY and lost > self._received and not self._warned:
+            self._warned = True
             self._warn(
                 f'{self.name}: {lost} images were lost in transit, {self._received} arrived: a '
                 'camera driver on this machine needs the DDS settings of this package too, or a '

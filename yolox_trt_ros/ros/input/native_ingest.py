@@ -83,7 +83,7 @@ class NativeIngest:
         self._receiver = self._native.Receiver(buffers, locks)
         self._thread = named_thread(self._run, 'ingest')
         self._stopping = threading.Event()
-        self._told = ''
+        self._last_warning = ''
         with ExitStack() as undo:
             # It holds our functions for pages: a circle that the garbage collector cannot see.
             undo.callback(setattr, self, '_receiver', None)
@@ -145,7 +145,7 @@ class NativeIngest:
         try:
             self._page_locks.lock(address, size)
         except Exception as error:
-            self._tell(f'images are not in pinned memory: {error}')
+            self._warn_once(f'images are not in pinned memory: {error}')
             self.mode = f'{self._taken}, not pinned: {error}'
             for notes in self.notes.values():
                 notes.mode = self.mode
@@ -158,20 +158,22 @@ class NativeIngest:
         try:
             self._page_locks.unlock(address)
         except Exception as error:
-            self._tell(f"images' memory was freed without being unregistered from CUDA: {error}")
+            self._warn_once(
+                f"images' memory was freed without being unregistered from CUDA: {error}"
+            )
 
-    def _tell(self, problem: str) -> None:
+    def _warn_once(self, problem: str) -> None:
         """Warn, once of each problem in a row."""
-        if problem != self._told:
+        if problem != self._last_warning:
             self._warn(problem)
-        self._told = problem
+        self._last_warning = problem
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._take()
             except Exception:
-                self._tell(f'an image was lost: {traceback.format_exc()}')
+                self._warn_once(f'an image was lost: {traceback.format_exc()}')
                 self._stopping.wait(PAUSE_S)
 
     def _take(self) -> None:

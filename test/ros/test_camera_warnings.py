@@ -18,7 +18,7 @@ HOUR_NS = 3600 * 10**9
 
 @pytest.fixture(scope='module')
 def node(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
-    folder = tmp_path_factory.mktemp('told')
+    folder = tmp_path_factory.mktemp('warned')
     write_yolox(folder / 'tiny.onnx')
     parameters = {
         'camera_names': ['front', 'left', 'rear'],
@@ -27,7 +27,7 @@ def node(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detec
         'limits.window_s': 0.5,
         'cameras.front.topic': 'front/image_raw',  # relative: to the node's namespace
     }
-    with detector(peer, folder, 'told', parameters) as started:
+    with detector(peer, folder, 'warned', parameters) as started:
         yield started
 
 
@@ -40,14 +40,14 @@ def test_names_are_those_of_the_node_and_hardware_that_of_the_device(
     tasks = ('front', 'left', 'rear', 'lane cpu0')
     assert own.keys() >= {f'{node.name}: {task}' for task in tasks}
     assert own[f'{node.name}: lane cpu0'].hardware_id == 'cpu'
-    assert own[f'{node.name}: front'].hardware_id == '/told/front/image_raw'
+    assert own[f'{node.name}: front'].hardware_id == '/warned/front/image_raw'
 
 
 def test_stale_says_why_with_the_topic_resolved_and_the_near_one(
     peer: Peer, node: Detector
 ) -> None:
-    near = peer.node.create_publisher(Image, '/told/front/image', 1)
-    message = 'nobody publishes /told/front/image_raw — did you mean "/told/front/image"?'
+    near = peer.node.create_publisher(Image, '/warned/front/image', 1)
+    message = 'nobody publishes /warned/front/image_raw — did you mean "/warned/front/image"?'
     try:
         status = peer.diagnosis('front', DiagnosticStatus.STALE, message)
         assert {v.key: v.value for v in status.values}['last problem'] == message
@@ -107,7 +107,7 @@ def feeding(
     message: str,
     without: str = '\0',
 ) -> DiagnosticStatus:
-    """Publish images until the camera's message has ``told`` in it and not ``without``."""
+    """Publish images until the camera's message has ``message`` in it and not ``without``."""
     peer.diagnostics.clear()
 
     def found() -> DiagnosticStatus | None:
