@@ -2,8 +2,8 @@
 
 TensorRT runs no engine without a GPU. What this package does around it (names, batches, layouts,
 order of calls) is tried with engines that are an ONNX file and a description of how inputs and
-outputs lie in memory; ONNX Runtime computes. Memory is read and written at the given
-addresses, in the layout that the engine has, as TensorRT documents it. Misuse that TensorRT would answer
+outputs lie in memory; ONNX Runtime computes. Memory is read and written at the given addresses,
+in the layout that the engine has, as TensorRT documents it. Misuse that TensorRT would answer
 with a crash is an assertion here.
 """
 

@@ -1,4 +1,4 @@
-"""Takes an image through a detector node in this process, and prints which files its path passes."""
+"""Takes an image through a detector node in this process, and prints the files on its path."""
 
 from __future__ import annotations
 
