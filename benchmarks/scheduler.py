@@ -17,20 +17,20 @@ from benchmarks.support.baselines import (
     fixed,
     one_node_per_camera,
 )
-from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, LaneConfig, RigConfig
-from yolox_trt_ros.core.errors import DropReason
-from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.profile import Profile
-from yolox_trt_ros.core.snapshot import CameraSnapshot
-from yolox_trt_ros.core.trace import FrameTrace
-from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
-from yolox_trt_ros.schedule.analysis import (
+from benchmarks.support.scheduler_search import broken_promises, exact, random_scenario
+from yolox_trt_ros.cli.plan_figures import (
     all_sustained,
     at_rate,
     camera_stats,
     fluid_bound_hz,
     highest_sustained_hz,
 )
+from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, LaneConfig, RigConfig
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.profile import Profile
+from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
 from yolox_trt_ros.schedule.capacity import Demand, fair_rates
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.lane import LaneSpec
@@ -68,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--first-seed', type=int, default=0, help='seed of the first one')
     parser.add_argument('--seconds', type=float, default=3.0, help='simulated time of one run')
     parser.add_argument(
-        '--decisions', type=int, default=100_000, help='decisions searched for broken invariants'
+        '--decisions',
+        type=int,
+        default=100_000,
+        help='decisions for random vehicles searched for broken promises',
     )
     parser.add_argument(
         '--real-seconds', type=float, default=10.0, help='time on real threads with simulated lanes'
@@ -86,7 +89,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         'outage': _outage(profile),
         'real_threads': _real_threads(profile, args.real_seconds),
         'decision_us': _decision_times(profile),
-        'decisions': _search(profile, args.decisions),
+        'decisions': _search(args.decisions, args.first_seed),
     }
 
 
@@ -114,7 +117,8 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
         table.append((f'{level}, planned, ms', f'{real["planned_ms"][level]:.2f}'))
         table.append(('  on real threads', f'{real["measured_ms"][level]:.2f}'))
     table.append(('decisions searched', f'{search["decisions"]:,}'))
-    table.append(('  broken invariants', f'{search["broken"]}'))
+    table.append(('  for random vehicles', f'{search["vehicles"]}'))
+    table.append(('  broken promises', f'{len(search["broken"])}'))
     for lanes, us in result['decision_us'].items():
         table.append(
             (f'time of one, p50 p99, {lanes} lanes', f'{us["p50"]:.0f} {us["p99"]:.0f} µs')
@@ -208,12 +212,6 @@ def _overload(profile: Profile, times: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def exact(camera: CameraSnapshot) -> bool:
-    """Return whether every received frame is in exactly one place."""
-    dropped = sum(camera.dropped.values())
-    return camera.received == camera.published + dropped + camera.waiting + camera.in_flight
-
-
 def _outage(profile: Profile) -> dict[str, Any]:
     """Return what the death of the busiest lane for ten seconds costs."""
     scenario = orin_scenario(profile, 20.0, 20.0)
@@ -264,27 +262,15 @@ def _decision_times(profile: Profile) -> dict[int, dict[str, float]]:
     return result
 
 
-def _search(profile: Profile, decisions: int) -> dict[str, int]:
-    """Return how many invariants broke over many decisions."""
-    broken = done = 0
-
-    def watch(dispatcher: Dispatcher, _now_ns: int) -> None:
-        nonlocal broken
-        for camera in dispatcher.cameras.values():
-            on_its_way = len(camera.mailbox) + camera.in_flight
-            dropped = sum(camera.dropped.values())
-            broken += camera.received != camera.published + dropped + on_its_way
-            broken += camera.published_sequence > camera.taken_sequence
-
-    seed = 0
+def _search(decisions: int, first_seed: int) -> dict[str, Any]:
+    """Return which promises were broken over many decisions for random vehicles."""
+    done, seed, broken = 0, first_seed, []
     while done < decisions:
-        rate_hz = (20.0, 45.0, 120.0)[seed % 3]
-        scenario = orin_scenario(profile, rate_hz, 20.0, seed=seed)
-        outages = [Outage(scenario.lanes[seed % len(scenario.lanes)].name, 4.0, 9.0)]
-        scenario = replace(scenario, outages=outages)
-        done += Simulation(scenario, watch=watch, keep=False).run().decisions
+        found, record = broken_promises(random_scenario(seed))
+        broken += [f'seed {seed}: {promise}' for promise in found[:3]]
+        done += record.decisions
         seed += 1
-    return {'decisions': done, 'broken': broken}
+    return {'decisions': done, 'vehicles': seed - first_seed, 'broken': broken}
 
 
 def _real_threads(profile: Profile, seconds: float) -> dict[str, Any]:

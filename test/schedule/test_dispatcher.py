@@ -10,7 +10,8 @@ from schedule_helpers import accounted, camera, frame, lane
 
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.snapshot import LaneState
-from yolox_trt_ros.schedule.dispatcher import UNUSED_NS, Dispatcher
+from yolox_trt_ros.schedule.accounts import UNUSED_NS
+from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.state import BACKOFF_NS, CIRCUIT_FAILURES, CIRCUIT_NS, HEALED_NS
 
 MS = 1_000_000

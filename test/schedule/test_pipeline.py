@@ -15,8 +15,8 @@ from schedule_helpers import SleepingDetector, accounted, camera, frame, lane
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneSpec
+from yolox_trt_ros.schedule.order import LOSING
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
-from yolox_trt_ros.schedule.state import LOSING
 
 
 def test_every_frame_is_accounted_for_while_threads_race():
@@ -218,6 +218,8 @@ def test_a_lane_kept_for_a_frame_that_does_not_come_is_used_after_a_moment():
         with pipeline.lock:
             owed = pipeline.dispatcher.cameras['owed']
             owed.losing, owed.arrived_ns, owed.gap_ns = LOSING, pipeline.clock(), (0, 40_000_000)
+            everyone = list(pipeline.dispatcher.cameras.values())
+            pipeline.dispatcher.queue.line(everyone, pipeline.clock())  # shares count from now on
             pipeline.dispatcher.cameras['other'].served = 5.0
             pipeline.offer(frame('other', 0))
             kept = pipeline.snapshot().cameras[1].waiting

@@ -15,10 +15,7 @@ from benchmarks.support.baselines import (
     fixed,
     one_node_per_camera,
 )
-from yolox_trt_ros.core.config import CameraSimConfig
-from yolox_trt_ros.core.errors import DropReason
-from yolox_trt_ros.core.profile import LaneProfile, Profile
-from yolox_trt_ros.schedule.analysis import (
+from yolox_trt_ros.cli.plan_figures import (
     all_sustained,
     camera_stats,
     drop_ratio,
@@ -26,6 +23,9 @@ from yolox_trt_ros.schedule.analysis import (
     highest_sustained_hz,
     lane_utilisation,
 )
+from yolox_trt_ros.core.config import CameraSimConfig
+from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule.capacity import Demand, fair_rates
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.simulation import Outage, Scenario, Simulation

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from yolox_trt_ros.core.errors import DropReason
-from yolox_trt_ros.schedule.state import Batch, Camera, Lane
+from yolox_trt_ros.schedule.camera import Camera
+from yolox_trt_ros.schedule.state import Batch, Lane
 
 STRIKES = 2
 """Failures in a row that are needed to hold them against a camera."""

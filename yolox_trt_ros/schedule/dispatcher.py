@@ -15,20 +15,21 @@ from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
+from yolox_trt_ros.schedule.accounts import missing, snapshot
 from yolox_trt_ros.schedule.blame import Blame
-from yolox_trt_ros.schedule.capacity import Capacity, Demand, shortfalls
+from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.costs import CostModel
 from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
 from yolox_trt_ros.schedule.order import FairQueue, by_stamp
 from yolox_trt_ros.schedule.policy import LanePlan, decide
-from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Camera, Lane
+from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane
 
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
+EXPLORE = 32
+"""One batch in so many has another size than the best known one, so that no cost grows stale."""
 SHORT = 0.7
 """Lanes are short of time, and throughput counts, when each of them is used more than this."""
-UNUSED_NS = 5_000_000_000
-"""A lane that has run nothing for this long is unused, and it is said why."""
 
 
 class Dispatcher:
@@ -76,7 +77,7 @@ class Dispatcher:
                 bound=lockstep,
             )
         self.costs = CostModel()
-        self._queue = FairQueue()
+        self.queue = FairQueue()
         self._blame = Blame(self.cameras, self.lanes)
 
     # ------------------------------------------------------------------ frames
@@ -95,7 +96,7 @@ class Dispatcher:
         if refusal is not None:
             camera.refused(frame, refusal.reason)
         elif camera.pace.passes(frame.received_ns):
-            self._queue.offered(camera.arrived(frame))
+            self.queue.offered(camera.arrived(frame))
         else:
             camera.refused(frame, DropReason.THINNED)
         return refusal
@@ -116,15 +117,18 @@ class Dispatcher:
         if not waiting or True not in free:
             return []
         busy = len([lane for lane in lanes if lane.running])
-        short = self._queue.overloaded or min([lane.utilisation for lane in lanes]) > SHORT
+        short = self.queue.overloaded or min([lane.utilisation for lane in lanes]) > SHORT
         plans = [
             self._plan(lane, is_free, busy - lane.busy, waiting, short, now_ns)
             for lane, is_free in zip(lanes, free, strict=True)
         ]
-        line = by_stamp(cameras) if self._lockstep else self._queue.line(cameras, now_ns)
+        line = by_stamp(cameras) if self._lockstep else self.queue.line(cameras, now_ns)
         decision = decide(now_ns, line, plans)
         for camera, to_others in decision.hopeless:
-            camera.lost(to_others)
+            camera.mailbox.take()
+            camera.drop(DropReason.HOPELESS)
+            if to_others:
+                self.queue.lost(camera)
         return [
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]
@@ -134,6 +138,10 @@ class Dispatcher:
     ) -> LanePlan:
         quote = self.costs.quote(lane.config.name, load, lane.config.max_batch)
         size = quote.economical if lane.running else quote.size(waiting, short)
+        rounds, left = divmod(lane.batches, EXPLORE)
+        if rounds and not left and not lane.running:
+            most = min(waiting, lane.config.max_batch)
+            size = most if rounds % 2 else 1 + rounds // 2 % most
         proven = lane.measured_ns > now_ns - PROVEN_NS
         return LanePlan(lane, free, now_ns, quote, proven, size, short)
 
@@ -308,58 +316,11 @@ class Dispatcher:
 
     def missing(self) -> dict[str, str]:
         """Return what each camera cannot get from the running lanes, in words."""
-        running = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
-        capacities = []
-        for lane in running:
-            config = lane.config
-            quote = self.costs.quote(config.name, len(running) - 1, config.max_batch)
-            frame_ns = quote.call_ns(quote.economical) / quote.economical
-            capacities.append(Capacity(config.name, quote.single_ns, frame_ns))
-        demands = [
-            Demand(name, c.processed_hz, c.priority, c.deadline_ns, c.pin_name)
-            for name, c in self.cameras.items()
-        ]
-        return shortfalls(demands, capacities) if running else {}
-
-    def _account(self, now_ns: int) -> str:
-        """Return who runs where, why, and what cannot be met, in words."""
-        running = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
-        if not running:
-            return 'no lane is running'
-        if self._lockstep:
-            return 'lockstep: cameras on their pinned lanes, or on the lanes in turn'
-        words = ['each frame goes to the lane that is done with it first']
-        for lane in running:
-            if not lane.running and now_ns - lane.measured_ns > UNUSED_NS:
-                call_ms = self.costs.expect(lane.config.name, 1, len(running) - 1) / 1e6
-                words.append(
-                    f'{lane.config.name} is unused, others are done before its {call_ms:.1f} ms'
-                )
-        missing = self.missing()
-        if missing:
-            lacks = ', '.join(f'{name}: {lack}' for name, lack in missing.items())
-            words.append(f'not met: {lacks}')
-        return '; '.join(words)
-
-    def _lane_of(self, camera: Camera) -> str:
-        """Return the lane that runs most of a camera's frames; empty while none runs."""
-        running = [n for n, lane in self.lanes.items() if lane.state is LaneState.RUNNING]
-        if camera.pin_name in running:
-            return camera.pin_name
-        ran = camera.ran
-        by_use = [(-ran.get(name, 0), self.costs.expect(name, 1), name) for name in running]
-        return min(by_use)[2] if by_use else ''
+        return missing(self.cameras, self.lanes, self.costs)
 
     def snapshot(self, now_ns: int) -> PipelineSnapshot:
         """Return all accounts at one moment."""
-        busy = sum(lane.busy for lane in self.lanes.values())
-        places = {name: self._lane_of(camera) for name, camera in self.cameras.items()}
-        lanes = []
-        for name, lane in self.lanes.items():
-            here = [camera for camera, place in places.items() if place == name]
-            lanes.append(lane.snapshot(here, self.costs.table(name, busy - lane.busy), now_ns))
-        accounts = tuple(c.snapshot(places[name], now_ns) for name, c in self.cameras.items())
-        return PipelineSnapshot(now_ns, accounts, tuple(lanes), self._account(now_ns))
+        return snapshot(self.cameras, self.lanes, self.costs, now_ns)
 
 
 def _check(cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> None:

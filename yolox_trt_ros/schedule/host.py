@@ -1,6 +1,6 @@
 """The half of the pipeline that its lanes, their measuring and their supervisor see.
 
-They report here, and here alone their reports move the dispatcher.
+They report here, and nothing but these reports and the pipeline's own face moves the dispatcher.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.failures import Failures
 from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
 from yolox_trt_ros.schedule.state import Batch
-from yolox_trt_ros.schedule.warmup import WarmUp
 
 Sink = Callable[[Frame, Detections], None]
 TraceCallback = Callable[[Frame, FrameTrace], None]
@@ -43,7 +42,7 @@ class Publishing:
 
 
 class Host:
-    """Implements what lanes (``LaneHost``), ``WarmUp`` and ``Supervisor`` ask for.
+    """What lanes (``LaneHost``), ``WarmUp`` and ``Supervisor`` ask for and report.
 
     Args:
         dispatcher: whose state it moves, under its lock.
@@ -57,8 +56,6 @@ class Host:
         workers: the present one of each lane.
         stopping: whether the pipeline ends.
     """
-
-    _warm_up: WarmUp
 
     def __init__(
         self,
@@ -134,7 +131,7 @@ class Host:
 
     def warm_up(self, worker: LaneWorker, detector: LaneDetector) -> None:
         """Measure a new detector and let its lane take frames."""
-        self._warm_up.run(worker, detector)
+        self._measure(worker, detector)
         with self.lock:
             if self.wants(worker):
                 failures = self.dispatcher.lanes[worker.name].failures
@@ -142,6 +139,10 @@ class Host:
                 if failures:
                     self.event('info', f'lane {worker.name} is back after {failures} failures')
                 self.changed.notify_all()
+
+    def _measure(self, worker: LaneWorker, detector: LaneDetector) -> None:
+        """Measure a new detector."""
+        raise NotImplementedError
 
     def next_batch(self, worker: LaneWorker, *, may_sleep: bool, may_take: bool) -> Batch | None:
         """Return the next batch to submit, or None: collect what runs, or end if nothing does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
-from yolox_trt_ros.schedule.state import Camera
+from yolox_trt_ros.schedule.camera import Camera
 
 NEVER_NS = 1 << 62
 Entry = tuple[Camera, int]
@@ -18,7 +18,9 @@ OVERLOAD_MEMORY = 128
 AHEAD = 1.5
 """Frames that a camera may be ahead of its share under overload, for a fresher image."""
 CREDIT = 3.0
-"""Frames that a camera may claim later because it had none to offer at its turn."""
+"""Frames that count of what a camera did not want, or had because nobody else wanted it."""
+LOSING = 16
+"""So many frames must be taken in time before a camera no longer counts as losing them."""
 _FIRST = itemgetter(0)
 
 
@@ -47,7 +49,10 @@ class FairQueue:
     less than its share is *owed* one. It goes first, and even before its next frame arrives it
     keeps a lane from what would make it lose again; see :mod:`schedule.policy`.
 
-    A camera that has less to offer than its share stays at most :data:`CREDIT` frames behind.
+    Fair queueing begins when frames are replaced or lost; what was taken before does not count. A
+    camera that lacks nothing is at most :data:`CREDIT` frames behind the one that has been served
+    least of those that lack some, and one that begins to lose frames at most as many ahead:
+    neither what it did not want nor what nobody else wanted counts for long.
 
     Attributes:
         overloaded: whether lanes are overloaded now.
@@ -56,11 +61,19 @@ class FairQueue:
     def __init__(self) -> None:
         self.overloaded = False
         self._replaced = 0.0
+        self._counts = False
+        self._least = 0.0
 
     def offered(self, replaced: bool) -> None:
         """Take in whether a frame that has just arrived has replaced another one."""
         self._replaced += (replaced - self._replaced) / OVERLOAD_MEMORY
         self.overloaded = self._replaced > OVERLOAD
+
+    def lost(self, camera: Camera) -> None:
+        """Take in that a camera's frame was hopeless only because lanes were busy."""
+        if not camera.losing and self._counts:
+            camera.served = min(camera.served, self._least + CREDIT / camera.priority)
+        camera.losing = LOSING
 
     def line(self, cameras: Sequence[Camera], now_ns: int) -> list[Entry]:
         """Return the waiting frames, and those that owed cameras will send, the first one first."""
@@ -70,20 +83,40 @@ class FairQueue:
             if (frame := camera.mailbox.head) is not None
         ]
         losers = [camera for camera in cameras if camera.losing]
-        if losers or self.overloaded:
-            leader = _limit_credit(cameras)
+        lacking = [camera for camera, _ in waiting] + losers if self.overloaded else losers
+        self._level(cameras, lacking)
         line = _by_share(waiting) if self.overloaded else _by_age(waiting, now_ns)
         if not losers:
             return line
-        owed = [camera for camera in losers if camera.share_after <= leader.served]
-        first: list[tuple[tuple[float, bool], Entry]] = []
-        for camera in owed:
-            frame = camera.mailbox.head
-            arrival_ns = camera.due_ns(now_ns) if frame is None else min(now_ns, frame.received_ns)
-            if arrival_ns is not None:
-                first.append(((camera.share_after, frame is None), (camera, arrival_ns)))
-        first.sort(key=_FIRST)
-        return [entry for _, entry in first] + [entry for entry in line if entry[0] not in owed]
+        most = max([camera.served for camera in cameras])
+        owed = [camera for camera in losers if camera.share_after <= most]
+        return _owed_first(owed, now_ns) + [entry for entry in line if entry[0] not in owed]
+
+    def _level(self, cameras: Sequence[Camera], lacking: Sequence[Camera]) -> None:
+        """Keep the others' ``served`` near that of the least served camera that lacks frames."""
+        if not lacking:
+            self._counts = False
+            return
+        if not self._counts:
+            self._counts = True
+            for camera in cameras:
+                camera.served = 0.0
+        self._least = min([camera.served for camera in lacking])
+        for camera in cameras:
+            if camera not in lacking:
+                camera.served = max(camera.served, self._least - CREDIT / camera.priority)
+
+
+def _owed_first(owed: Sequence[Camera], now_ns: int) -> list[Entry]:
+    """Return the frames of cameras that are owed one, waiting or not, in the order of shares."""
+    keyed: list[tuple[tuple[float, bool], Entry]] = []
+    for camera in owed:
+        frame = camera.mailbox.head
+        arrival_ns = camera.due_ns(now_ns) if frame is None else min(now_ns, frame.received_ns)
+        if arrival_ns is not None:
+            keyed.append(((camera.share_after, frame is None), (camera, arrival_ns)))
+    keyed.sort(key=_FIRST)
+    return [entry for _, entry in keyed]
 
 
 def _by_age(waiting: Sequence[Entry], now_ns: int) -> list[Entry]:
@@ -100,12 +133,3 @@ def _by_share(waiting: Sequence[Entry]) -> list[Entry]:
     ]
     keyed.sort(key=_FIRST)
     return [entry for _, entry in keyed]
-
-
-def _limit_credit(cameras: Sequence[Camera]) -> Camera:
-    """Return the camera that has been served most, for its priority; raise who is far behind it."""
-    leader = max(cameras, key=lambda camera: camera.served)
-    for camera in cameras:
-        behind = CREDIT * (1 / camera.priority + 1 / leader.priority)
-        camera.served = max(camera.served, leader.served - behind)
-    return leader

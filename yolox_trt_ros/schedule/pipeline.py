@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import DropReason, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.host import EventCallback, Host, Publishing, Sink, TraceCallback
-from yolox_trt_ros.schedule.lane import LaneSpec
+from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
 from yolox_trt_ros.schedule.supervisor import WATCH_NS, Supervisor
 from yolox_trt_ros.schedule.warmup import WarmUp
 
@@ -220,6 +221,9 @@ class Pipeline(Host):
         """
         with self.lock:
             self.dispatcher.update_camera(name, priority, deadline_ms, limits, max_rate_hz)
+
+    def _measure(self, worker: LaneWorker, detector: LaneDetector) -> None:
+        self._warm_up.run(worker, detector)
 
     def snapshot(self) -> PipelineSnapshot:
         """Return all accounts at one moment."""

@@ -23,9 +23,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.costs import Quote
 from yolox_trt_ros.schedule.order import NEVER_NS, Entry
-from yolox_trt_ros.schedule.state import Camera, Lane
+from yolox_trt_ros.schedule.state import Lane
 
 BACKLOG = 2
 """Where lanes are short of time a backlog takes so many times as long: newer frames go ahead."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from yolox_trt_ros.core.threads import named_thread
+from yolox_trt_ros.schedule.host import Host
 
 WATCH_NS = 100_000_000
 """How often the lanes are looked after."""
@@ -19,36 +18,6 @@ QUIET_NS = 60_000_000_000
 """Shortest time between two lines about rates and deadlines that cannot be met."""
 
 
-class Supervised(Protocol):
-    """The pipeline as its supervisor sees it. Each method takes the lock that it needs."""
-
-    clock: Callable[[], int]
-
-    def time_lost(self, from_ns: int, to_ns: int) -> None:
-        """Count a time in which nothing could run for none of the lanes."""
-        ...
-
-    def give_up_hung(self) -> None:
-        """Give up the lanes whose calls hang, and let the others have the frames."""
-        ...
-
-    def lanes_at_work(self) -> list[tuple[str, str, int]]:
-        """Return what lanes do before they take frames: (lane, what, since when)."""
-        ...
-
-    def give_up(self, lane: str, error: Exception) -> None:
-        """Give up a lane that does not get ready."""
-        ...
-
-    def missing(self) -> Mapping[str, str]:
-        """Return what cameras cannot get from the lanes, in words."""
-        ...
-
-    def event(self, level: str, message: str) -> None:
-        """Log a line."""
-        ...
-
-
 class Supervisor:
     """The pipeline's watchdog, on a thread of its own.
 
@@ -57,7 +26,7 @@ class Supervisor:
         build_timeout_ns: longest time for building, and for measuring, a detector.
     """
 
-    def __init__(self, host: Supervised, build_timeout_ns: int) -> None:
+    def __init__(self, host: Host, build_timeout_ns: int) -> None:
         self._host = host
         self._build_timeout_ns = build_timeout_ns
         self._reported_ns: dict[str, int] = {}

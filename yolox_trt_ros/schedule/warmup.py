@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import numpy as np
 
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.schedule.host import Host
 from yolox_trt_ros.schedule.lane import LaneWorker, check_results
 from yolox_trt_ros.schedule.state import Batch
 
 UNTIMED_RUNS, TIMED_RUNS = 2, 5
 MEASURE_NS = 1_500_000_000
 """A batch size is measured no longer than this once it has one sample."""
-
-
-class WarmUpHost(Protocol):
-    """What measuring needs of the pipeline. Its lock is held when a method is called."""
-
-    lock: threading.RLock
-    changed: threading.Condition
-    clock: Callable[[], int]
-
-    def wants(self, worker: LaneWorker) -> bool:
-        """Return whether this worker is still its lane's and the pipeline still runs."""
-        ...
-
-    def lanes_in(self, state: LaneState) -> set[str]:
-        """Return the lanes that are in a state."""
-        ...
-
-    def learn(self, worker: LaneWorker, batch: int, load: int, cost_ns: int) -> None:
-        """Take in what a call took."""
-        ...
 
 
 class WarmUp:
@@ -51,7 +30,7 @@ class WarmUp:
         height, width: size of the image that is used, pixels.
     """
 
-    def __init__(self, host: WarmUpHost, height: int, width: int) -> None:
+    def __init__(self, host: Host, height: int, width: int) -> None:
         self._host = host
         self._frame = warmup_frame(height, width)
         self._alone_now: LaneWorker | None = None

@@ -23,12 +23,7 @@ from rich.table import Table
 from yolox_trt_ros.cli.console import Console, Text
 from yolox_trt_ros.cli.gantt import draw_gantt
 from yolox_trt_ros.cli.numbers import number
-from yolox_trt_ros.core.config import CameraConfig, Config
-from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.core.printing import one_line
-from yolox_trt_ros.core.profile import Profile
-from yolox_trt_ros.schedule.analysis import (
+from yolox_trt_ros.cli.plan_figures import (
     CameraStats,
     all_sustained,
     at_rate,
@@ -38,6 +33,11 @@ from yolox_trt_ros.schedule.analysis import (
     highest_sustained_hz,
     lane_utilisation,
 )
+from yolox_trt_ros.core.config import CameraConfig, Config
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.output_files import write_whole
+from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 

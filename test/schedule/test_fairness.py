@@ -1,0 +1,103 @@
+"""Nobody starves, and batches are worth it: in simulation, for random vehicles, on threads."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from pipeline_helpers import Published, make_pipeline
+from schedule_helpers import SleepingDetector, camera, frame, lane
+
+from benchmarks.support.scheduler_search import broken_promises, random_scenario
+from yolox_trt_ros.cli.plan_figures import camera_stats
+from yolox_trt_ros.core.profile import LaneProfile, Profile
+from yolox_trt_ros.schedule.simulation import Scenario, Simulation
+
+NOT_CONVEX = {1: 3.4, 2: 5.1, 4: 11.8, 8: 13.5}
+CONVEX = {1: 1.2, 2: 1.6, 4: 2.1, 8: 3.42}
+
+
+class Batching(SleepingDetector):
+    """A device that runs one call after the other: 17 ms, and 1 ms more for each further frame."""
+
+    def __init__(self, max_batch: int) -> None:
+        super().__init__(0.0, max_batch)
+        self._free_s = 0.0
+
+    def submit(self, frames):
+        now_s = time.monotonic()
+        self._free_s = max(now_s, self._free_s) + 0.016 + 0.001 * len(frames)
+        self._cost_s = self._free_s - now_s
+        return super().submit(frames)
+
+
+def one_lane(costs_ms: dict[int, float], **values) -> dict:
+    profile = Profile('one', '', (), {'gpu': LaneProfile('cuda:0', costs_ms, jitter=0.02)})
+    return {'lanes': [lane('gpu', device='cuda:0', **values)], 'profile': profile}
+
+
+@pytest.mark.parametrize('in_flight', [1, 2])
+@pytest.mark.parametrize(
+    ('priorities', 'expected_hz'),
+    [((1, 1), (15, 15)), ((1, 10), (30 / 11, 300 / 11)), ((4, 2, 1), (120 / 7, 60 / 7, 30 / 7))],
+)
+def test_cameras_whose_deadlines_collide_share_by_priority(priorities, expected_hz, in_flight):
+    """A lane of 10 ms meets one deadline of 15 ms in each period, whoever comes first."""
+    cameras = [
+        camera(f'c{i}', rate_hz=30.0, deadline_ms=15.0, priority=float(p))
+        for i, p in enumerate(priorities)
+    ]
+    phases = [0.003 * i for i in range(len(cameras))]
+    where = one_lane({1: 10.0}, in_flight=in_flight)
+    stats = camera_stats(Simulation(Scenario(cameras, **where, phases=phases)).run())
+    got_hz = [camera.rate_hz for camera in stats.values()]
+    assert got_hz == pytest.approx(expected_hz, rel=0.1)
+
+
+def test_no_camera_starves_on_threads():
+    """Both are triggered at once, and only the one that comes first can meet its deadline."""
+    published = Published()
+    cameras = [camera(name, rate_hz=8.0, deadline_ms=75.0) for name in 'ab']
+    with make_pipeline(cameras, {'gpu': SleepingDetector(0.045)}, published) as pipeline:
+        for sequence in range(16):
+            for name in 'ab':
+                pipeline.offer(frame(name, sequence))
+            time.sleep(0.125)
+        assert pipeline.drain(20.0)
+    got = {name: len(published.sequences[name]) for name in 'ab'}
+    assert min(got.values()) >= 4, got
+
+
+@pytest.mark.parametrize('in_flight', [1, 2, 3])
+@pytest.mark.parametrize('costs_ms', [NOT_CONVEX, CONVEX])
+@pytest.mark.parametrize('times', [1.4, 3.0])
+def test_an_overloaded_lane_does_what_its_best_batch_does(costs_ms, in_flight, times):
+    best_hz = max(size * 1000 / cost for size, cost in costs_ms.items())
+    cameras = [camera(f'c{i}', rate_hz=min(1000, times * best_hz / 8)) for i in range(8)]
+    where = one_lane(costs_ms, max_batch=8, in_flight=in_flight)
+    record = Simulation(Scenario(cameras, **where, duration_s=3.0)).run()
+    got_hz = sum(camera.rate_hz for camera in camera_stats(record).values())
+    assert got_hz >= 0.95 * best_hz
+
+
+def test_eight_cameras_meet_in_one_batch_on_threads():
+    """A frame more costs little; halves of the cameras would have batches of 4 for ever."""
+    published = Published()
+    names = [f'c{i}' for i in range(8)]
+    lanes = {'gpu': {'max_batch': 8, 'in_flight': 2}}
+    with make_pipeline(names, {'gpu': Batching(8)}, published, **lanes) as pipeline:
+        for sequence in range(180):
+            for name in names:
+                pipeline.offer(frame(name, sequence))
+            time.sleep(0.005)
+        assert pipeline.drain(20.0)
+    sizes = Counter(trace.batch_size for trace in published.traces)
+    calls = sum(count / size for size, count in sizes.items())
+    assert len(published.traces) / calls > 6, sizes
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_promises_are_kept_for_random_vehicles(seed):
+    broken, record = broken_promises(random_scenario(seed, windows=1.5))
+    assert broken == [] and record.decisions > 500
