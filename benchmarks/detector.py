@@ -32,7 +32,7 @@ from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
-from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice
+from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice
 from yolox_trt_ros.detect.cuda.step import Step
 from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 
@@ -182,7 +182,7 @@ class Rig:
 
     def locked(self, image: np.ndarray) -> Frame:
         """Return the image in pinned memory."""
-        memory = self.device.page_locked(image.size, np.uint8)
+        memory = self.device.pinned(image.size, np.uint8)
         memory[:] = image.reshape(-1)
         return Frame.of(memory.reshape(image.shape))
 
@@ -193,7 +193,7 @@ class Rig:
 
     def _inference_ms(self) -> float:
         """Return the time of the network alone, as a CUDA graph of its own."""
-        with MAKING, self.stream:
+        with SETUP_LOCK, self.stream:
             network = Step(self.stream, [self.batch], self.backend.infer)
         return timed_us(self.stream, lambda _: network.launch(self.batch), CALLS) / 1e3
 

@@ -62,13 +62,13 @@ using PythonLocks = std::optional<
   std::pair<std::function<bool(uintptr_t, size_t)>, std::function<void(uintptr_t)>>>;
 
 /// Makes the functions of Python callable from threads that do not hold the interpreter's lock.
-std::shared_ptr<const PageLocks> page_locks(const PythonLocks & functions)
+std::shared_ptr<const PinnedMemory> pinned_memory(const PythonLocks & functions)
 {
   if (!functions) {
     return nullptr;
   }
-  return std::make_shared<PageLocks>(
-    PageLocks{
+  return std::make_shared<PinnedMemory>(
+    PinnedMemory{
       [lock = functions->first](const void * memory, size_t size) {
         return lock(reinterpret_cast<uintptr_t>(memory), size);
       },
@@ -139,9 +139,9 @@ PYBIND11_MODULE(_native, m)
   .def(
     py::init(
       [](size_t buffers, const PythonLocks & locks) {
-        return std::make_unique<Receiver>(buffers, page_locks(locks));
+        return std::make_unique<Receiver>(buffers, pinned_memory(locks));
       }),
-    py::arg("buffers"), py::arg("page_locks") = py::none())
+    py::arg("buffers"), py::arg("pinned_memory") = py::none())
   .def(
     "add",
     [](Receiver & self, uintptr_t subscription, bool compressed, bool direct) {

@@ -208,7 +208,7 @@ struct Receiver::Camera
   }
 };
 
-Receiver::Receiver(size_t buffers, std::shared_ptr<const PageLocks> locks)
+Receiver::Receiver(size_t buffers, std::shared_ptr<const PinnedMemory> locks)
 : buffers_(buffers), locks_(std::move(locks)) {}
 
 Receiver::~Receiver()

@@ -65,7 +65,7 @@ class Receiver
 public:
   /// \param buffers most payload buffers of one camera.
   /// \param locks   for their memory; none: it stays as it is.
-  explicit Receiver(size_t buffers, std::shared_ptr<const PageLocks> locks = nullptr);
+  explicit Receiver(size_t buffers, std::shared_ptr<const PinnedMemory> locks = nullptr);
   ~Receiver();
   Receiver(const Receiver &) = delete;
   Receiver & operator=(const Receiver &) = delete;
@@ -98,7 +98,7 @@ private:
 
   std::shared_ptr<Signal> signal_ = std::make_shared<Signal>();
   size_t buffers_;
-  std::shared_ptr<const PageLocks> locks_;
+  std::shared_ptr<const PinnedMemory> locks_;
   bool stopped_ = false;
   std::vector<std::unique_ptr<Camera>> cameras_;
 };

@@ -125,7 +125,7 @@ Ring::Lease::~Lease()
 }
 
 Ring::Ring(
-  std::shared_ptr<Signal> signal, size_t most, std::shared_ptr<const PageLocks> locks)
+  std::shared_ptr<Signal> signal, size_t most, std::shared_ptr<const PinnedMemory> locks)
 : signal_(std::move(signal)), most_(most), locks_(std::move(locks))
 {
   free_.reserve(most);  // giving a buffer back allocates nothing

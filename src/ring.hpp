@@ -20,7 +20,7 @@ namespace yolox_trt_ros
 constexpr size_t kStreamed = 1 << 20;
 
 /// Makes memory readable for a device, and undoes it; no lock is held during either call.
-struct PageLocks
+struct PinnedMemory
 {
   /// Returns whether `size` bytes from an address are locked now.
   std::function<bool(const void *, size_t)> lock;
@@ -39,7 +39,7 @@ public:
   /// \param locks    for the memory; none: it stays as it is.
   /// \param streamed payloads from so many bytes on are copied past the caches.
   explicit Buffer(
-    std::shared_ptr<const PageLocks> locks = nullptr, size_t streamed = kStreamed)
+    std::shared_ptr<const PinnedMemory> locks = nullptr, size_t streamed = kStreamed)
   : locks_(std::move(locks)), streamed_(streamed) {}
   Buffer(const Buffer &) = delete;
   Buffer & operator=(const Buffer &) = delete;
@@ -69,7 +69,7 @@ private:
 
   void unlock(Memory & memory);
 
-  std::shared_ptr<const PageLocks> locks_;
+  std::shared_ptr<const PinnedMemory> locks_;
   size_t streamed_;
   Memory data_;
   size_t capacity_ = 0;
@@ -108,7 +108,7 @@ private:
 
   /// \param locks for the buffers' memory; none: it stays as it is.
   Ring(
-    std::shared_ptr<Signal> signal, size_t most, std::shared_ptr<const PageLocks> locks = nullptr);
+    std::shared_ptr<Signal> signal, size_t most, std::shared_ptr<const PinnedMemory> locks = nullptr);
 
   /// Notes how large a message was. The signal's mutex is held.
   void note(size_t size);
@@ -129,7 +129,7 @@ private:
 private:
   std::shared_ptr<Signal> signal_;
   size_t most_;
-  std::shared_ptr<const PageLocks> locks_;
+  std::shared_ptr<const PinnedMemory> locks_;
   size_t made_ = 0;
   /// The largest message of so many, now and before.
   static constexpr size_t kNoted = 64;

@@ -15,7 +15,7 @@ from yolox_trt_ros.core.class_names import canonical
 from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig, lane_problems
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.host_memory import PageLocks
+from yolox_trt_ros.core.host_memory import PinnedMemory
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.resources import find_resource, resource_names
 from yolox_trt_ros.detect.backends.simulated import SimulatedMachine
@@ -223,7 +223,7 @@ def lane_specs(
     ]
 
 
-def page_locks(config: Config) -> PageLocks | None:
+def pinned_memory(config: Config) -> PinnedMemory | None:
     """Return what makes images readable for the GPUs among the lanes; None if there are none.
 
     Raises:
@@ -232,9 +232,9 @@ def page_locks(config: Config) -> PageLocks | None:
     real = (lane.device for lane in config.lanes if not BACKENDS[lane.backend].simulated)
     if not any(device.startswith(('cuda:', 'dla:')) for device in real):
         return None
-    from yolox_trt_ros.detect.cuda.page_locks import CudaPageLocks
+    from yolox_trt_ros.detect.cuda.pinned_memory import CudaPinnedMemory
 
-    return CudaPageLocks()
+    return CudaPinnedMemory()
 
 
 def available_cores() -> int:

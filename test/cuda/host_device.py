@@ -131,12 +131,12 @@ class HostDevice:
         self.most = 1 << 40
         self.given_back = 0
         self.marked: list[str] = []
-        self._page_locked: list[weakref.ref[np.ndarray]] = []
+        self._pinned: list[weakref.ref[np.ndarray]] = []
         self._arrays: list[weakref.ref[np.ndarray]] = []
 
     def held(self) -> int:
         """Return how many arrays somebody still has."""
-        return len(_living(self._arrays)) + len(_living(self._page_locked))
+        return len(_living(self._arrays)) + len(_living(self._pinned))
 
     def size_of(self, name: str) -> int:
         return self.library.size_of(name.encode())
@@ -150,18 +150,18 @@ class HostDevice:
     def array(self, data: np.ndarray) -> np.ndarray:
         return self._remember(data.copy())
 
-    def page_locked(self, count: int, dtype: Any) -> np.ndarray:
+    def pinned(self, count: int, dtype: Any) -> np.ndarray:
         array = np.zeros(count, dtype)
-        if array.nbytes + sum(a.nbytes for a in _living(self._page_locked)) > self.most:
+        if array.nbytes + sum(a.nbytes for a in _living(self._pinned)) > self.most:
             raise MemoryError(f'{array.nbytes >> 20} MiB are too many')
-        self._page_locked.append(weakref.ref(array))
+        self._pinned.append(weakref.ref(array))
         return array
 
     def give_back(self) -> None:
         self.given_back += 1
 
     def reach(self, data: np.ndarray) -> int | None:
-        locked = any(np.shares_memory(data, array) for array in _living(self._page_locked))
+        locked = any(np.shares_memory(data, array) for array in _living(self._pinned))
         return data.ctypes.data if locked else None
 
     def address(self, array: np.ndarray) -> int:
@@ -177,7 +177,7 @@ class HostDevice:
         return second.time_ns - first.time_ns
 
     def upload(self, target: int, source: int, size: int, stream: HostStream) -> None:
-        spans = [(a.ctypes.data, a.nbytes) for a in _living(self._page_locked)]
+        spans = [(a.ctypes.data, a.nbytes) for a in _living(self._pinned)]
         assert any(at <= source and source + size <= at + n for at, n in spans), (
             'only pinned memory can be copied asynchronously'
         )

@@ -20,7 +20,7 @@ from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
-from yolox_trt_ros.detect.cuda.page_locks import CudaPageLocks
+from yolox_trt_ros.detect.cuda.pinned_memory import CudaPinnedMemory
 from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 from yolox_trt_ros.detect.model import load_model_spec
 
@@ -32,7 +32,7 @@ def test_pinned_frames(integrated: bool, tiny: Path, device: Any) -> None:
     """They travel without a copy on the host; an integrated GPU reads them where they are."""
     device.integrated = integrated
     image = pictures(1)[0]
-    memory = device.page_locked(image.size, np.uint8)
+    memory = device.pinned(image.size, np.uint8)
     memory[:] = image.reshape(-1)
     assert device.reach(memory) and device.reach(image) is None
     detector = detector_on(device, tiny)
@@ -132,10 +132,10 @@ def test_a_batch_that_nobody_waits_for_keeps_no_memory(tiny: Path, library: Path
 @pytest.mark.gpu
 def test_a_gpu_says_that_it_has_no_more_memory(cuda: CudaDevice) -> None:
     with pytest.raises(MemoryError):
-        cuda.page_locked(1 << 46, np.uint8)
+        cuda.pinned(1 << 46, np.uint8)
     with pytest.raises(MemoryError):
         cuda.zeros((1 << 46,), np.uint8)
-    assert cuda.page_locked(1, np.uint8).size == cuda.zeros((1,), np.uint8).size == 1
+    assert cuda.pinned(1, np.uint8).size == cuda.zeros((1,), np.uint8).size == 1
 
 
 @pytest.mark.gpu
@@ -174,7 +174,7 @@ def test_sizes_of_images_are_remembered_within_bounds(
 @pytest.mark.gpu
 def test_memory_of_others_can_be_pinned(tiny: Path, cuda: CudaDevice) -> None:
     """As the buffers of received images are: mapped memory in huge pages where there are some."""
-    locks, image = CudaPageLocks(), pictures(1)[0]
+    locks, image = CudaPinnedMemory(), pictures(1)[0]
     memory = mmap.mmap(-1, 4 << 20)
     memory.madvise(mmap.MADV_HUGEPAGE)
     buffer = np.frombuffer(memory, np.uint8)
@@ -184,14 +184,14 @@ def test_memory_of_others_can_be_pinned(tiny: Path, cuda: CudaDevice) -> None:
     plain = found(detector.submit([frame]).wait()[0])
     assert cuda.reach(frame.data) is None
     address = buffer.ctypes.data
-    locks.lock(address, len(memory))
+    locks.pin(address, len(memory))
     try:
         assert cuda.reach(frame.data)
         assert found(detector.submit([frame]).wait()[0]) == plain
-        with pytest.raises(LaneError, match='did not lock 4 MiB'):
-            locks.lock(address, len(memory))
+        with pytest.raises(LaneError, match='did not pin 4 MiB'):
+            locks.pin(address, len(memory))
     finally:
-        locks.unlock(address)
+        locks.unpin(address)
     assert cuda.reach(frame.data) is None
     detector.close()
 

@@ -51,7 +51,7 @@ def run(
         if frame is None:
             sources.append(None)
             continue
-        memory = device.page_locked(len(frame.data) + 64, np.uint8)
+        memory = device.pinned(len(frame.data) + 64, np.uint8)
         memory[16 + shift : 16 + shift + len(frame.data)] = frame.data
         kept.append(memory)
         pixels = Pixels(frame.encoding, frame.height, frame.width, frame.step)

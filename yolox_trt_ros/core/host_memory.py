@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class PageLocks(Protocol):
-    """Makes memory of the host readable for a device; both may be called from any thread."""
+class PinnedMemory(Protocol):
+    """Pins memory of the host, so that a device reads it; callable from any thread."""
 
-    def lock(self, address: int, size: int) -> None:
-        """Lock ``size`` bytes from an address, until ``unlock``.
+    def pin(self, address: int, size: int) -> None:
+        """Pin ``size`` bytes from an address, until ``unpin``.
 
         Raises:
             YoloxTrtRosError: the device or the operating system refused, with what to do.
         """
         ...
 
-    def unlock(self, address: int) -> None:
-        """Undo a lock; the memory is freed then, even if this raises."""
+    def unpin(self, address: int) -> None:
+        """Undo :meth:`pin`; the memory is freed then, even if this raises."""
         ...

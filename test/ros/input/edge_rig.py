@@ -22,7 +22,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.host_memory import PageLocks
+from yolox_trt_ros.core.host_memory import PinnedMemory
 from yolox_trt_ros.core.snapshot import CameraSnapshot
 from yolox_trt_ros.ros.input.intake import Ingest
 from yolox_trt_ros.ros.input.native_ingest import NativeIngest
@@ -92,14 +92,14 @@ class Rig:
         self.front = self.camera(Image, '/a/image_raw')
         self.packed = self.camera(CompressedImage, '/b/image_raw/compressed')
 
-    def open(self, page_locks: PageLocks | None = None) -> Ingest:
+    def open(self, pinned_memory: PinnedMemory | None = None) -> Ingest:
         """Take images in the rig's mode."""
         node, cameras, warn = self.node, self.config.cameras, self.warnings.append
         if self.mode == 'plain':
             return PlainIngest(node, cameras, self.pipeline, warn)
         direct = self.mode == 'direct'
         return NativeIngest(
-            node, cameras, self.pipeline, warn, BUFFERS, direct=direct, page_locks=page_locks
+            node, cameras, self.pipeline, warn, BUFFERS, direct=direct, pinned_memory=pinned_memory
         )
 
     def camera(self, kind: type, topic: str) -> Publisher[Any]:

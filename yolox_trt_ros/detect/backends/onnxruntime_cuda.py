@@ -11,7 +11,7 @@ from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
-from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
+from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice, require_cupy
 from yolox_trt_ros.detect.graph.free_batch import with_free_batch
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
@@ -53,7 +53,7 @@ class OnnxRuntimeCudaBackend:
     ) -> None:
         self._ort = _require_onnxruntime()
         self._device, self._stream, self._spec = device, stream, spec
-        with MAKING:
+        with SETUP_LOCK:
             self._make(path, max_batch)
 
     def _make(self, path: Path, max_batch: int) -> None:

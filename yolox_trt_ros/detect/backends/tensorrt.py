@@ -17,7 +17,7 @@ from yolox_trt_ros.core.errors import ConfigError, EngineError, LaneError, Model
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.tensorrt_tensors import EngineTensor
 from yolox_trt_ros.detect.cuda.lane import cuda_detector
-from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
+from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, Device
 
 
 def lane_detector(lane: LaneConfig, setup: LaneSetup) -> LaneDetector:
@@ -29,7 +29,7 @@ def lane_detector(lane: LaneConfig, setup: LaneSetup) -> LaneDetector:
     assert setup.engine is not None
     content, device, core = setup.engine()
     stream = device.stream()
-    with MAKING:
+    with SETUP_LOCK:
         backend = TensorRtBackend(content, setup.spec, device, stream, lane.max_batch, core)
     return cuda_detector(lane, setup, device, stream, backend)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.tensorrt import Engine, TensorRtBackend
-from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice, require_cupy
+from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice, require_cupy
 from yolox_trt_ros.detect.cuda.step import Step
 
 UNTIMED_RUNS = 10
@@ -57,7 +57,7 @@ def time_engine(
     cupy, stream = require_cupy(), device.stream()
     backend = TensorRtBackend(engine, spec, device, stream, batch, dla_core)
     try:
-        with MAKING, stream:
+        with SETUP_LOCK, stream:
             step = Step(stream, [batch], backend.infer, backend.recordable)
         spans = []
         events = [cupy.cuda.Event(), cupy.cuda.Event()]

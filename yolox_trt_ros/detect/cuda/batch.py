@@ -80,7 +80,7 @@ class BatchTable:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._host = device.page_locked(1, BATCH)
+        self._host = device.pinned(1, BATCH)
         self._source = device.address(self._host)
         self.kinds: list[Any] = [None] * MAX_IMAGES
         self.sources: Sequence[Source | None] | None = None

@@ -20,9 +20,9 @@ from yolox_trt_ros.detect.cuda.batch import BatchTable
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor
-from yolox_trt_ros.detect.cuda.runtime import MAKING, Device
-from yolox_trt_ros.detect.cuda.staging import Errors, Staging
+from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, Device
 from yolox_trt_ros.detect.cuda.step import Step
+from yolox_trt_ros.detect.cuda.upload_buffer import Errors, UploadBuffer
 
 COPY_THREADS = 4
 
@@ -76,7 +76,7 @@ class CudaDetector:
         self._next = 0
         self._open = True
         self._decoded_ns = 0
-        with MAKING, stream:
+        with SETUP_LOCK, stream:
             self._preprocessor = CudaPreprocessor(spec.input, device, backend.form)
             outputs = [device.address(output) for output in backend.outputs]
             self._postprocessor = CudaPostprocessor(
@@ -119,7 +119,7 @@ class CudaDetector:
             self.copies.synchronize()
             self._stream.synchronize()
         finally:
-            with MAKING:
+            with SETUP_LOCK:
                 self._slots.clear()
                 self._preprocessor.close()
                 self._postprocessor.close()
@@ -135,7 +135,7 @@ class CudaDetector:
         decoded_ns = time.monotonic_ns()
         with self._collecting:
             slot.busy = False
-            slot.staging.release()
+            slot.upload_buffer.release()
             if not running:
                 # It ended unobserved; the stream began it when it was done with the one before.
                 began_ns = max(submitted_ns, self._decoded_ns)
@@ -146,7 +146,7 @@ class CudaDetector:
             ago = decoded_ns - decoded
             times = begun + ago, preprocessed + ago, inferred + ago, decoded_ns
             found = self._postprocessor.detections(slot.result, images)
-            spent = slot.staging.spent
+            spent = slot.upload_buffer.spent
             results: list[FrameResult] = [
                 Detected(detections, *times, spent.get(place, 0))
                 for place, detections in enumerate(found)
@@ -169,7 +169,7 @@ class CudaDetector:
         return slot
 
     def _upload(self, frames: Sequence[Frame], slot: Slot) -> Errors:
-        sources, errors = slot.staging.upload(frames)
+        sources, errors = slot.upload_buffer.upload(frames)
         self._preprocessor.describe(sources, slot.batch)
         self._postprocessor.describe(self._thresholds(), slot.batch)
         slot.batch.upload(self.copies)
@@ -180,11 +180,11 @@ class CudaDetector:
     def _new_slot(self, jpeg: GpuJpeg | None) -> Slot:
         device, backend = self._device, self._backend
         batch, result = BatchTable(device), self._postprocessor.new_result()
-        times = device.page_locked(4, np.uint64)
+        times = device.pinned(4, np.uint64)
         work = partial(self._enqueue, batch.address, device.address(result), device.address(times))
         step = Step(self._stream, backend.sizes, work, backend.recordable)
-        staging = Staging(device, self.copies, self._pool, jpeg)
-        return Slot(staging, batch, step, result, times, *(device.event() for _ in range(3)))
+        upload_buffer = UploadBuffer(device, self.copies, self._pool, jpeg)
+        return Slot(upload_buffer, batch, step, result, times, *(device.event() for _ in range(3)))
 
     def _enqueue(self, batch: int, result: int, times: int, size: int) -> None:
         """Enqueue everything behind the copies.
@@ -213,7 +213,7 @@ class Slot:
     """What one batch in flight occupies.
 
     Attributes:
-        staging: its images.
+        upload_buffer: its images.
         batch: the record that the kernels read.
         step: what is computed.
         result: ``RESULT`` (max_batch,).
@@ -226,7 +226,7 @@ class Slot:
             round, so that the memory of a batch that nobody waits for goes with the ticket.
     """
 
-    staging: Staging
+    upload_buffer: UploadBuffer
     batch: BatchTable
     step: Step
     result: np.ndarray

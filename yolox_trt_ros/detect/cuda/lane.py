@@ -10,7 +10,7 @@ from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.detect.backends.protocol import GpuBackend
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
-from yolox_trt_ros.detect.cuda.runtime import MAKING, CudaDevice
+from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice
 
 
 def cuda_detector(
@@ -33,7 +33,7 @@ def _jpeg(lane: LaneConfig, setup: LaneSetup, device: CudaDevice) -> GpuJpeg | N
     if setup.on_event is None:
         return None
     try:
-        with MAKING:
+        with SETUP_LOCK:
             jpeg = GpuJpeg(device.index)
     except MissingDependencyError as error:
         setup.on_event(f'lane {lane.name}: OpenCV decodes JPEG images on the CPU: {error}')

@@ -89,7 +89,7 @@ class CudaPostprocessor:
 
     def new_result(self) -> np.ndarray:
         """Return a place for the results of one batch, in host memory."""
-        return self._device.page_locked(self._max_batch, RESULT)
+        return self._device.pinned(self._max_batch, RESULT)
 
     def describe(self, thresholds: Thresholds, batch: BatchTable) -> None:
         """Write down what counts as a detection in a batch."""

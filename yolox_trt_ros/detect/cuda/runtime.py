@@ -19,7 +19,7 @@ from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 
 KERNELS = Path(__file__).parent / 'kernels'
 
-MAKING = threading.Lock()
+SETUP_LOCK = threading.Lock()
 """Held while a backend or a detector is made or closed. Loading kernels, a network's first run and
 freeing memory wait for the whole device, which breaks the recording of a CUDA graph on any other
 thread."""
@@ -56,7 +56,7 @@ class Device(Protocol):
         """Return a copy on the device, ready for what is then enqueued on the current stream."""
         ...
 
-    def page_locked(self, count: int, dtype: Any) -> np.ndarray:
+    def pinned(self, count: int, dtype: Any) -> np.ndarray:
         """Return an array (count,), count > 0, in host memory that kernels reach too.
 
         Raises:
@@ -76,7 +76,7 @@ class Device(Protocol):
         ...
 
     def address(self, array: Any) -> int:
-        """Return where an array of this device, or :meth:`page_locked`, lies for kernels."""
+        """Return where an array of this device, or :meth:`pinned`, lies for kernels."""
         ...
 
     def stream(self) -> Any:
@@ -164,7 +164,7 @@ class CudaDevice:
     def __init__(self, index: int) -> None:
         self._cupy = require_cupy()
         self._runtime = runtime = self._cupy.cuda.runtime
-        self._page_locked, self._any_direction = runtime.memoryTypeHost, runtime.memcpyDefault
+        self._pinned, self._any_direction = runtime.memoryTypeHost, runtime.memcpyDefault
         count = runtime.getDeviceCount()
         if index >= count:
             raise ConfigError(
@@ -196,7 +196,7 @@ class CudaDevice:
         """Return a ``cupy.ndarray`` of the data's bytes."""
         return self._cupy.asarray(data.view(np.uint8))
 
-    def page_locked(self, count: int, dtype: Any) -> np.ndarray:
+    def pinned(self, count: int, dtype: Any) -> np.ndarray:
         """Return pinned memory, which every device of the machine reaches; zeros."""
         size = count * np.dtype(dtype).itemsize
         try:
@@ -204,7 +204,7 @@ class CudaDevice:
         except self._runtime.CUDARuntimeError as error:
             if error.status != OUT_OF_MEMORY:
                 raise
-            raise MemoryError(f'CUDA page-locks no {size >> 20} MiB more') from error
+            raise MemoryError(f'CUDA cannot pin {size >> 20} MiB more') from error
         array = np.frombuffer(memory, dtype, count)
         array.view(np.uint8).fill(0)
         return array
@@ -218,7 +218,7 @@ class CudaDevice:
     def reach(self, data: np.ndarray) -> int | None:
         """Return the address; some GPUs see registered memory at another one than the host."""
         attributes = self._runtime.pointerGetAttributes(data.ctypes.data)
-        return attributes.devicePointer if attributes.type == self._page_locked else None
+        return attributes.devicePointer if attributes.type == self._pinned else None
 
     def address(self, array: Any) -> int:
         """Return the address; pinned memory has the same one on host and device."""

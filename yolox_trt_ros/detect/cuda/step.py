@@ -17,7 +17,7 @@ class Step:
     """Work on a stream, recorded for each batch size and then replayed with a single call.
 
     What recorded work reads and writes stays where it is; what changes from batch to batch, it
-    finds in memory. Make it while holding ``runtime.MAKING``, with the stream current.
+    finds in memory. Make it while holding ``runtime.SETUP_LOCK``, with the stream current.
 
     Args:
         stream: ``cupy.cuda.Stream``.

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from rclpy.node import Node
 
-from yolox_trt_ros.compose import page_locks
+from yolox_trt_ros.compose import pinned_memory
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import MissingDependencyError
-from yolox_trt_ros.core.host_memory import PageLocks
+from yolox_trt_ros.core.host_memory import PinnedMemory
 from yolox_trt_ros.ros.input.intake import Ingest, PacedSink
 from yolox_trt_ros.ros.input.local_ingest import LocalIngest
 from yolox_trt_ros.ros.input.native_ingest import NativeIngest
@@ -47,7 +47,7 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
             pipeline,
             logger.warning,
             _buffers(config),
-            page_locks=_page_locks(config, logger.warning),
+            pinned_memory=_pinned_memory(config, logger.warning),
         )
     except MissingDependencyError as error:
         logger.warning(f'images come in through rclpy, at several times the CPU time: {error}')
@@ -55,10 +55,10 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
         return PlainIngest(node, config.cameras, pipeline, logger.warning, mode)
 
 
-def _page_locks(config: Config, warn: Callable[[str], None]) -> PageLocks | None:
+def _pinned_memory(config: Config, warn: Callable[[str], None]) -> PinnedMemory | None:
     """Return what makes images readable for the lanes' devices, if there are such."""
     try:
-        return page_locks(config)
+        return pinned_memory(config)
     except MissingDependencyError as error:
         warn(f'images are not in pinned memory: {error}')
         return None

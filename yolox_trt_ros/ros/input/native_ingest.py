@@ -19,7 +19,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import MissingDependencyError
-from yolox_trt_ros.core.host_memory import PageLocks
+from yolox_trt_ros.core.host_memory import PinnedMemory
 from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.ros.input.codecs import NATIVE_READERS
 from yolox_trt_ros.ros.input.intake import FrameSink, Intake
@@ -48,7 +48,7 @@ class NativeIngest:
             are in use, messages wait in the middleware, where newer ones replace older ones.
         direct: whether payloads are copied straight out of the middleware's memory; None: where
             the middleware can.
-        page_locks: for the buffers, where a device is to read them; None: ordinary memory.
+        pinned_memory: for the buffers, where a device is to read them; None: ordinary memory.
 
     Raises:
         MissingDependencyError: the C++ part was not built or does not take a camera's transport,
@@ -64,7 +64,7 @@ class NativeIngest:
         buffers: int,
         *,
         direct: bool | None = None,
-        page_locks: PageLocks | None = None,
+        pinned_memory: PinnedMemory | None = None,
     ) -> None:
         self._native = load_native()
         if others := sorted({camera.transport for camera in cameras} - NATIVE_READERS.keys()):
@@ -72,14 +72,14 @@ class NativeIngest:
         middleware = get_rmw_implementation_identifier()
         self._direct = middleware in DIRECT_MIDDLEWARES if direct is None else direct
         self._taken = f'native, {"direct" if self._direct else "serialised"} ({middleware})'
-        self.mode = f'{self._taken}, pinned' if page_locks else self._taken
+        self.mode = f'{self._taken}, pinned' if pinned_memory else self._taken
         self._node = node
         self._warn = warn
         self._intakes = [Intake(camera, pipeline, warn, self.mode) for camera in cameras]
         self._readers = [NATIVE_READERS[camera.transport] for camera in cameras]
         self.notes = {intake.name: intake.notes for intake in self._intakes}
-        self._page_locks = page_locks
-        locks = page_locks and (self._lock_pages, self._unlock_pages)
+        self._pinned_memory = pinned_memory
+        locks = pinned_memory and (self._pin, self._unpin)
         self._receiver = self._native.Receiver(buffers, locks)
         self._thread = named_thread(self._run, 'ingest')
         self._stopping = threading.Event()
@@ -139,11 +139,11 @@ class NativeIngest:
         derived = type(meta.__name__, (meta,), {'_TYPE_SUPPORT': support})
         return derived(message_type.__name__, (message_type,), {'__slots__': ()})
 
-    def _lock_pages(self, address: int, size: int) -> bool:
+    def _pin(self, address: int, size: int) -> bool:
         """Lock a new buffer; without a lock images only cost a copy more."""
-        assert self._page_locks
+        assert self._pinned_memory
         try:
-            self._page_locks.lock(address, size)
+            self._pinned_memory.pin(address, size)
         except Exception as error:
             self._warn_once(f'images are not in pinned memory: {error}')
             self.mode = f'{self._taken}, not pinned: {error}'
@@ -152,11 +152,11 @@ class NativeIngest:
             return False
         return True
 
-    def _unlock_pages(self, address: int) -> None:
+    def _unpin(self, address: int) -> None:
         """Unlock a buffer that is about to be freed, whatever the device says to that."""
-        assert self._page_locks
+        assert self._pinned_memory
         try:
-            self._page_locks.unlock(address)
+            self._pinned_memory.unpin(address)
         except Exception as error:
             self._warn_once(
                 f"images' memory was freed without being unregistered from CUDA: {error}"

@@ -1,4 +1,4 @@
-"""Memory of others made readable for CUDA devices, so that images need no staging copy."""
+"""Pin memory of others for CUDA devices, so that images need no copy to an upload buffer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ PORTABLE, MAPPED = 1, 2
 """``cudaHostRegister``'s flags: for every context; with an address for kernels too."""
 
 
-class CudaPageLocks:
-    """Locks pages and maps them for every CUDA device.
+class CudaPinnedMemory:
+    """Pins memory and maps it for every CUDA device.
 
     Raises:
         MissingDependencyError: no CuPy, no driver.
@@ -19,16 +19,16 @@ class CudaPageLocks:
     def __init__(self) -> None:
         self._runtime = require_cupy().cuda.runtime
 
-    def lock(self, address: int, size: int) -> None:
-        """See :class:`core.host_memory.PageLocks`."""
+    def pin(self, address: int, size: int) -> None:
+        """See :class:`core.host_memory.PinnedMemory`."""
         try:
             self._runtime.hostRegister(address, size, PORTABLE | MAPPED)
         except self._runtime.CUDARuntimeError as error:
             raise LaneError(
-                f'CUDA did not lock {size >> 20} MiB for images ({error}): images are copied once '
+                f'CUDA did not pin {size >> 20} MiB for images ({error}): images are copied once '
                 'more; allow more locked memory (ulimit -l unlimited) or fewer cameras'
             ) from error
 
-    def unlock(self, address: int) -> None:
-        """See :class:`core.host_memory.PageLocks`."""
+    def unpin(self, address: int) -> None:
+        """See :class:`core.host_memory.PinnedMemory`."""
         self._runtime.hostUnregister(address)

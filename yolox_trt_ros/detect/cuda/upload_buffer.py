@@ -1,4 +1,4 @@
-"""Camera images from wherever they are to where the kernels read them."""
+"""Bring camera images from any memory to where the kernels read them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Layout(NamedTuple):
     direct: bool
 
 
-class Staging:
+class UploadBuffer:
     """The images of one batch in flight.
 
     On a discrete GPU a copy engine brings them over while the GPU computes: from where they are if
@@ -187,7 +187,7 @@ class Staging:
         if size <= self._host.size:
             return
         self._kinds, self._host, self._on_device = None, np.empty(0, np.uint8), None
-        host = self._device.page_locked(size, np.uint8)
+        host = self._device.pinned(size, np.uint8)
         if not self._device.integrated:
             # Its zeros must not be written after the copies that follow.
             with self._copies:

@@ -28,14 +28,14 @@ class Locks:
         self.locked: dict[int, int] = {}
         self.calls = 0
 
-    def lock(self, address: int, size: int) -> None:
+    def pin(self, address: int, size: int) -> None:
         self.calls += 1
         if self.refuse:
             raise LaneError('no pages left')
         assert address not in self.locked
         self.locked[address] = size
 
-    def unlock(self, address: int) -> None:
+    def unpin(self, address: int) -> None:
         del self.locked[address]
 
 
@@ -105,8 +105,8 @@ def test_memory_that_cannot_be_locked_is_used_and_reported(native_rig: Rig) -> N
 class DeadDevice(Locks):
     """Locks, and has lost its device when asked to unlock."""
 
-    def unlock(self, address: int) -> None:
-        super().unlock(address)
+    def unpin(self, address: int) -> None:
+        super().unpin(address)
         raise LaneError('the device has fallen off the bus')
 
 
