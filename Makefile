@@ -35,9 +35,9 @@ soak: setup  ## Eight cameras that stop, change and are killed: memory and count
 signals: setup  ## Start nodes and tools, signal them at random moments: clean ends, nothing left (ARGS='--starts 200')
 	@$(VENV_PYTHON) test/ros/signals.py $(ARGS)
 
-lint: setup  ## Check style, types, layers and the package's description
+lint: setup  ## Check style, types, layers, words and the package's description
 	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports
-	@$(VENV_PYTHON) -m pytest --quiet --no-header test/test_package.py
+	@$(VENV_PYTHON) -m pytest --quiet --no-header test/test_package.py test/test_words.py
 
 format: setup  ## Rewrite the sources in the project's style
 	@. .venv/bin/activate && ruff check --fix-only --quiet . && ruff format .

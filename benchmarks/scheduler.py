@@ -44,7 +44,7 @@ OVERLOADS = (2, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Strategy:
     """A way to schedule: how it changes a scenario, and its dispatcher."""
 
     name: str
@@ -52,12 +52,12 @@ class Way:
     dispatcher: Callable[..., Dispatcher] = Dispatcher
 
 
-WAYS = (
-    Way('this scheduler', lambda scenario: scenario),
-    Way('fixed 4/2/2', lambda scenario: fixed(scenario, (4, 2, 2))),
-    Way('round robin', lambda scenario: scenario, RoundRobin),
-    Way('one lane only', first_lane_only),
-    Way('a node per camera', one_node_per_camera),
+STRATEGIES = (
+    Strategy('this scheduler', lambda scenario: scenario),
+    Strategy('fixed 4/2/2', lambda scenario: fixed(scenario, (4, 2, 2))),
+    Strategy('round robin', lambda scenario: scenario, RoundRobin),
+    Strategy('one lane only', first_lane_only),
+    Strategy('a node per camera', one_node_per_camera),
 )
 
 
@@ -95,15 +95,18 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the table of a result."""
-    table: list[tuple[str, ...]] = [('', *(way.name for way in WAYS))]
+    table: list[tuple[str, ...]] = [('', *(strategy.name for strategy in STRATEGIES))]
     for machine, rates in result['highest_rate_hz'].items():
         bound = rates['fluid bound']
-        cells = [f'{rates[way.name]:.1f} {rates[way.name] / bound:.0%}' for way in WAYS]
+        cells = [
+            f'{rates[strategy.name]:.1f} {rates[strategy.name] / bound:.0%}'
+            for strategy in STRATEGIES
+        ]
         table.append((f'top rate, Hz of {bound:.1f}; {machine}', *cells))
     for machine, ages in result['weighted_p99_age_ms'].items():
         for rate, row in ages.items():
             for aggregate in ('mean', 'largest'):
-                cells = [f'{row[way.name][aggregate]:.1f}' for way in WAYS]
+                cells = [f'{row[strategy.name][aggregate]:.1f}' for strategy in STRATEGIES]
                 table.append((f'p99 age, {aggregate}, ms, {rate} Hz; {machine}', *cells))
     for times, overload in result['overload'].items():
         counted = 'exactly' if overload['accounts_exact'] else 'WRONGLY'
@@ -151,14 +154,14 @@ def _highest_rates(profile: Profile, seconds: float) -> dict[str, float]:
     base = orin_scenario(profile, 1.0, seconds, (1.0,) * len(PRIORITIES))
     bound_hz = fluid_bound_hz(base.lanes, profile, len(base.cameras))
     rates = {'fluid bound': round(bound_hz, 2)}
-    for way in WAYS:
+    for strategy in STRATEGIES:
 
-        def sustained(rate_hz: float, way: Way = way) -> bool:
-            scenario = way.prepare(replace(base, cameras=at_rate(base.cameras, rate_hz)))
-            stats = camera_stats(Simulation(scenario, way.dispatcher).run())
+        def sustained(rate_hz: float, strategy: Strategy = strategy) -> bool:
+            scenario = strategy.prepare(replace(base, cameras=at_rate(base.cameras, rate_hz)))
+            stats = camera_stats(Simulation(scenario, strategy.dispatcher).run())
             return all_sustained(stats, scenario.cameras)
 
-        rates[way.name] = round(highest_sustained_hz(sustained, 1.05 * bound_hz), 2)
+        rates[strategy.name] = round(highest_sustained_hz(sustained, 1.05 * bound_hz), 2)
     return rates
 
 
@@ -167,15 +170,15 @@ def _ages(profile: Profile, args: argparse.Namespace) -> dict[str, dict[str, Any
     table: dict[str, dict[str, Any]] = {}
     for rate_hz in RATES_HZ:
         row = table[f'{rate_hz:g}'] = {}
-        for way in WAYS:
+        for strategy in STRATEGIES:
             ages = []
             for seed in range(args.first_seed, args.first_seed + args.seeds):
                 scenario = orin_scenario(profile, rate_hz, args.seconds, seed=seed)
-                record = Simulation(way.prepare(scenario), way.dispatcher).run()
+                record = Simulation(strategy.prepare(scenario), strategy.dispatcher).run()
                 ages.append([camera.age_ms for camera in camera_stats(record).values()])
             mean = np.mean(ages, axis=0)
             weighted = mean[:, 2] * PRIORITIES
-            row[way.name] = {
+            row[strategy.name] = {
                 'mean': round(float(weighted.sum() / sum(PRIORITIES)), 2),
                 'largest': round(float(weighted.max()), 2),
                 'p50': np.round(mean[:, 0], 2).tolist(),

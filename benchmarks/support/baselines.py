@@ -24,15 +24,15 @@ class RoundRobin(Dispatcher):
     def __init__(self, cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> None:
         super().__init__(cameras, lanes)
         self._queues: dict[str, deque[str]] = {lane.name: deque() for lane in lanes}
-        self._turn = deque(self._queues)
+        self._next = deque(self._queues)
 
     def offer(self, frame: Frame) -> None:
         """Queue the frame at the next lane; a newer one takes its place in the same queue."""
         queued = len(self.cameras[frame.camera].mailbox) > 0
         super().offer(frame)
         if not queued:
-            self._queues[self._turn[0]].append(frame.camera)
-            self._turn.rotate(-1)
+            self._queues[self._next[0]].append(frame.camera)
+            self._next.rotate(-1)
 
     def dispatch(self, now_ns: int) -> list[Batch]:
         """Let every free lane take what is first in its queue."""
@@ -46,11 +46,11 @@ class RoundRobin(Dispatcher):
 
 def fixed(scenario: Scenario, shares: Sequence[int]) -> Scenario:
     """Return the scenario with cameras pinned to the lanes: ``shares[i]`` of them to lane i."""
-    homes = [
+    lanes = [
         lane.name for lane, share in zip(scenario.lanes, shares, strict=True) for _ in range(share)
     ]
     cameras = [
-        replace(camera, lane=home) for camera, home in zip(scenario.cameras, homes, strict=True)
+        replace(camera, lane=lane) for camera, lane in zip(scenario.cameras, lanes, strict=True)
     ]
     return replace(scenario, cameras=cameras)
 

@@ -118,7 +118,7 @@ def _window_s(
     cameras: Sequence[CameraConfig], profile: Profile, lanes: Sequence[LaneConfig]
 ) -> float:
     """Return the time over which shares are promised."""
-    turn_s = max(
+    round_s = max(
         *(1 / camera.rate_hz for camera in cameras),
         *(
             profile.lane(lane).cost_ns(size, len(lanes) - 1) / 1e9
@@ -127,7 +127,7 @@ def _window_s(
         ),
     )
     priorities = [camera.priority for camera in cameras]
-    return ROUNDS * turn_s * sum(priorities) / min(priorities)
+    return ROUNDS * round_s * sum(priorities) / min(priorities)
 
 
 def broken_promises(scenario: Scenario) -> tuple[list[str], Record]:
@@ -136,9 +136,9 @@ def broken_promises(scenario: Scenario) -> tuple[list[str], Record]:
 
     def watch(dispatcher: Dispatcher, now_ns: int) -> None:
         for name, camera in dispatcher.cameras.items():
-            on_its_way = len(camera.mailbox) + camera.in_flight
+            pending = len(camera.mailbox) + camera.in_flight
             dropped = sum(camera.dropped.values())
-            if camera.received != camera.published + dropped + on_its_way:
+            if camera.received != camera.published + dropped + pending:
                 broken.append(f'{name}: the account is wrong at {now_ns} ns')
             if camera.published_sequence > camera.taken_sequence:
                 broken.append(f'{name}: published before it was taken at {now_ns} ns')

@@ -80,10 +80,10 @@ def test_the_tool_writes_table_and_json(tmp_path: Path, capsys):
     out = tmp_path / 'new' / 'd.json'
     options = ['--pictures', '1', '--rows', '5', '--json', str(out)]
     assert main(['compare', str(CUT), str(tmp_path / 'half.onnx'), *options]) == 0
-    told = capsys.readouterr().out
-    assert '145 tensors compared on 1 pictures of random numbers' in told
+    message = capsys.readouterr().out
+    assert '145 tensors compared on 1 pictures of random numbers' in message
     rows = json.loads(out.read_text())
-    assert len(rows) == 145 and told.count('Conv') + told.count('Clip') >= 5
+    assert len(rows) == 145 and message.count('Conv') + message.count('Clip') >= 5
     noise = [r['sqnr_db'] for r in rows if r['sqnr_db'] is not None]
     assert noise == sorted(noise) and noise[0] > 40
 

@@ -76,7 +76,7 @@ def test_a_generated_yolox_fits_a_dla_and_detects_the_same(
     score = threshold_of(detections(before, pictures[:5], 0.02), 40)
     old, new = detections(before, pictures, score), detections(after, pictures, score)
     total = sum(map(len, old))
-    assert total > 4 * count, f'{total} boxes are too few to tell anything'
+    assert total > 4 * count, f'{total} boxes are too few to say anything'
     with capsys.disabled():
         print(f'\n{size} {side}x{side}: {total} boxes above {score:.3f} on {count} photographs')
     pairs = zip(files, new, old, strict=True)
@@ -195,11 +195,11 @@ def test_at_the_size_asked_for_it_is_the_original_at_that_size(tmp_path, capsys,
     out = tmp_path / 'fit.onnx'
     options = ['--size', '128x192', '--batch', '2', '--output', str(out)]
     assert main(['optimize', str(path), *options]) == 0
-    told = capsys.readouterr().out
+    message = capsys.readouterr().out
     if built_in:
-        assert 'at 2 x 128x192 the original does not run, its own 96x64 is built in' in told
+        assert 'at 2 x 128x192 the original does not run, its own 96x64 is built in' in message
         return
-    assert 'at 2 x 128x192: largest error' in told
+    assert 'at 2 x 128x192: largest error' in message
     # The proof can fail: a weight of the new model moved, at that size alone.
     original = read_onnx(path)
     surgery = operate(original, cut, 2, (192, 128))

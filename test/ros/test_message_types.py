@@ -31,7 +31,7 @@ def test_a_module_of_the_name_of_a_type_is_not_imported(
 
 @pytest.mark.parametrize('name', ['', 'a', 'a/b/c/d', 'os.path/msg/X', '../x/Y', 'a/msg/\x1b[2J'])
 def test_names_that_are_none_are_refused(name: str) -> None:
-    with pytest.raises(BagError, match='is no name of a message type') as message:
+    with pytest.raises(BagError, match='is not a message type') as message:
         message_class(name)
     assert str(message.value).isprintable()
 

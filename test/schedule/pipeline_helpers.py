@@ -14,7 +14,7 @@ SMALL = PipelineOptions(warmup_height=8, warmup_width=8)
 
 
 class Published:
-    """A sink that remembers what it was given and fails where it is told to."""
+    """A sink that remembers what it was given and fails where it is asked to."""
 
     def __init__(self) -> None:
         self.sequences: dict[str, list[int]] = defaultdict(list)

@@ -26,14 +26,14 @@ from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 
 
 @pytest.mark.parametrize(
-    ('fault', 'told'),
+    ('fault', 'text'),
     [
         (lambda frames: 1 / 0, 'ZeroDivisionError: division by zero'),
         (lambda frames: [], 'expected 1 results for its batch, got 0'),
         (lambda frames: ['box'], 'expected Detected or FrameError, got str'),
     ],
 )
-def test_a_failed_lane_gives_its_frame_to_another_and_comes_back(monkeypatch, fault, told):
+def test_a_failed_lane_gives_its_frame_to_another_and_comes_back(monkeypatch, fault, text):
     monkeypatch.setattr(state_module, 'BACKOFF_NS', 1_000_000)
     published = Published()
     sick = threading.Event()
@@ -61,7 +61,7 @@ def test_a_failed_lane_gives_its_frame_to_another_and_comes_back(monkeypatch, fa
         assert pipeline.drain(20.0)
         assert published.traces[-1].lane == 'gpu'
     assert len(made) >= 2 and all(detector.closed == 1 for detector in made)
-    assert any(level == 'error' and told in message for level, message in published.events)
+    assert any(level == 'error' and text in message for level, message in published.events)
     assert accounted(pipeline.snapshot().cameras[0])
 
 
@@ -177,7 +177,7 @@ def test_with_all_lanes_down_the_pipeline_lives_and_recovers(monkeypatch):
     assert accounted(account) and account.published == 1
 
 
-def test_start_tells_what_is_wrong_and_closes_what_was_built():
+def test_start_reports_what_is_wrong_and_closes_what_was_built():
     def broken():
         raise ModelError('model.onnx: not a YOLOX detector')
 
@@ -217,8 +217,8 @@ def test_what_no_second_attempt_mends_is_not_announced_as_one():
     published = Published()
     with pytest.raises(MissingDependencyError, match='pip install'):
         make_pipeline(['a'], {'cpu': missing}, published).start()
-    (told,) = (message for _, message in published.events if 'failed' in message)
-    assert 'pip install' in told and 'next attempt' not in told
+    (text,) = (message for _, message in published.events if 'failed' in message)
+    assert 'pip install' in text and 'next attempt' not in text
 
 
 @pytest.mark.parametrize('hangs_in', ['building', 'measuring'])
@@ -260,9 +260,9 @@ def test_a_lane_that_never_gets_ready_is_given_up_and_the_others_go_on(monkeypat
         wait_until(lambda: pipeline.snapshot().lanes[0].state is LaneState.RUNNING)
         gate.set()
         wait_until(lambda: made[0].closed == 1 or hangs_in == 'building')
-    told = [message for _, message in published.events]
-    assert any(f'lane sick: {hangs_in} its detector for 0 s, limit 0.4 s' in m for m in told)
-    assert any(f'still {hangs_in} its detector after 0 s, limit 0.4 s' in m for m in told)
+    messages = [message for _, message in published.events]
+    assert any(f'lane sick: {hangs_in} its detector for 0 s, limit 0.4 s' in m for m in messages)
+    assert any(f'still {hangs_in} its detector after 0 s, limit 0.4 s' in m for m in messages)
 
 
 def test_start_does_not_wait_for_ever_for_the_only_lane():

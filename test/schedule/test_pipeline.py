@@ -62,7 +62,7 @@ def test_every_frame_is_accounted_for_while_threads_race():
         assert detector.threads == {f'lane {name}'}
 
 
-def test_a_trace_tells_each_step_and_the_drops_before_it():
+def test_a_trace_has_each_step_and_the_drops_before_it():
     published = Published()
     gate = threading.Event()
 

@@ -118,7 +118,7 @@ def test_nobody_helps_a_pinned_camera():
     assert taken(run([pinned], [gpu, dla], {'gpu': 4, 'dla': 12})) == {}
 
 
-def test_a_camera_without_a_home_goes_to_the_lane_that_is_done_first():
+def test_a_camera_without_a_lane_goes_to_the_lane_that_is_done_first():
     gpu, dla = make_lane('gpu'), make_lane('dla')
     assert taken(run([make_camera('a')], [dla, gpu], {'gpu': 4, 'dla': 12})) == {'gpu': ['a']}
 

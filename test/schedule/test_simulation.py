@@ -90,7 +90,7 @@ def test_overload_is_shared_by_priority_and_everything_is_counted(times):
 
 
 @pytest.mark.parametrize('rate_hz', [10.0, 20.0, 30.0])
-def test_no_other_way_gives_fresher_information(rate_hz):
+def test_no_other_strategy_gives_fresher_information(rate_hz):
     def weighted_p99_ms(make, dispatcher=Dispatcher):
         total = 0.0
         for seed in range(3):

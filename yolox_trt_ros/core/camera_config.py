@@ -205,7 +205,7 @@ def camera_problems(camera: CameraConfig, lanes: Sequence[str]) -> list[str]:
         )
     if not TOPIC.fullmatch(camera.image_topic):
         problems.append(
-            f'{where}.topic: {shown(camera.topic)} is no topic name: expected parts of '
+            f'{where}.topic: {shown(camera.topic)} is not a topic name: expected parts of '
             'letters, digits and _ that start with no digit, with / between them'
         )
     return [*problems, *_image_problems(camera, where)]

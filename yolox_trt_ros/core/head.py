@@ -1,4 +1,4 @@
-"""What a detector needs of a model's head, whatever family it is of."""
+"""The interface of a model's head, whatever family it is of."""
 
 from __future__ import annotations
 

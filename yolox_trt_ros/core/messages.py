@@ -118,12 +118,12 @@ def _detections_of(message: Any, class_ids: Mapping[str, int] | None) -> Detecti
             centre, w, h = item.bbox.center.position, item.bbox.size_x, item.bbox.size_y
             xyxy[i] = centre.x - w / 2, centre.y - h / 2, centre.x + w / 2, centre.y + h / 2
             if not len(item.results):
-                raise ConfigError('expected a hypothesis of every detection, one has none')
+                raise ConfigError('expected a hypothesis in every detection, one has none')
             best = item.results[0].hypothesis
             score[i] = best.score
             class_id[i] = _number(best.class_id, class_ids)
     if not (np.isfinite(xyxy).all() and np.isfinite(score).all()):
-        raise ConfigError('expected finite boxes and scores, one of them is not')
+        raise ConfigError('expected finite boxes and scores, got one that is not finite')
     if (xyxy[:, :2] > xyxy[:, 2:]).any():
         raise ConfigError('expected boxes with sizes of 0 or more, one has a negative size')
     return Detections(xyxy, score, class_id)

@@ -1,4 +1,4 @@
-"""What is said of a model beside its graph: in its metadata, and in the YAML beside it."""
+"""Read a model's description: its metadata, and the YAML beside it."""
 
 from __future__ import annotations
 

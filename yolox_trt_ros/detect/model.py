@@ -38,7 +38,7 @@ def load_model_spec(path: Path, labels: Path | None = None, antialias: bool = Fa
 
     Raises:
         ModelError: the file is missing, not ONNX, no detector that any family knows, or its outputs
-            cannot be told apart or understood.
+            cannot be distinguished or understood.
         MissingDependencyError: the ``onnx`` package is not installed.
     """
     model = read_model(path)

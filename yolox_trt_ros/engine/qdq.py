@@ -1,4 +1,4 @@
-"""INT8 models: Q/DQ pairs written from a range table, and which layers stay in higher precision."""
+"""Write INT8 models with Q/DQ pairs from a range table; some layers stay in higher precision."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ def message_class(msgtype: str) -> Any:
     Names come from bags: only those of installed interface packages are imported.
 
     Raises:
-        BagError: this is no name of a message type.
+        BagError: this is not a message type.
         MissingDependencyError: its package is not installed, or has no such type.
     """
     if not is_type(msgtype):
-        raise BagError(f'"{plain(msgtype)}" is no name of a message type')
+        raise BagError(f'"{plain(msgtype)}" is not a message type')
     package, kind, name = full_name(msgtype).split('/')
     if not is_installed(full_name(msgtype)):
         raise MissingDependencyError(

@@ -145,7 +145,7 @@ class OverlayNode(VehicleNode, Node):
     def _log_unmatched(self, camera: CameraOverlay) -> None:
         alone = ', '.join(f'{n} {stream}' for stream, n in camera.alone.items() if n)
         if alone:
-            self.get_logger().debug(f'{camera.camera.name}: without partners: {alone}')
+            self.get_logger().debug(f'{camera.camera.name}: unmatched: {alone}')
 
     # -- what comes in -------------------------------------------------------------------------
 

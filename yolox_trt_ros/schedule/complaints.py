@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 AGAIN_NS = 5_000_000_000
-"""A problem that repeats is told this often …"""
+"""A problem that repeats is reported this often …"""
 NUMBER = re.compile(r'\d+')
 """… and other numbers in it make it no other problem."""
 
@@ -30,7 +30,7 @@ class Complaints:
     ) -> None:
         self._event, self._on_problem, self._clock = event, on_problem, clock
         self._lock = threading.Lock()
-        self._told_ns: dict[str, int] = {}
+        self._logged_ns: dict[str, int] = {}
 
     def tell(self, camera: str, problem: str) -> None:
         """Tell why a frame has no result."""
@@ -42,8 +42,8 @@ class Complaints:
         message = f'{camera}: {problem}'
         kind, now_ns = NUMBER.sub('#', message), self._clock()
         with self._lock:
-            if now_ns < self._told_ns.get(kind, -AGAIN_NS) + AGAIN_NS:
+            if now_ns < self._logged_ns.get(kind, -AGAIN_NS) + AGAIN_NS:
                 return
-            self._told_ns = {k: t for k, t in self._told_ns.items() if now_ns < t + AGAIN_NS}
-            self._told_ns[kind] = now_ns
+            self._logged_ns = {k: t for k, t in self._logged_ns.items() if now_ns < t + AGAIN_NS}
+            self._logged_ns[kind] = now_ns
         self._event('warn', message)

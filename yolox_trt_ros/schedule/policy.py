@@ -198,13 +198,13 @@ class LanePlan:
         self.batch.append(camera)
         self._due_ns.append(due_ns)
         self.open = len(self.batch) < self._size
-        self._reckon()
+        self._estimate()
 
     def wait(self) -> None:
         """Put a frame behind what waits; from now on none joins the batch."""
         self.behind += 1
         self.open = False
-        self._reckon()
+        self._estimate()
 
     def members(self) -> list[Camera]:
         """Return the batch; if fewer frames joined than were hoped for, the first of them."""
@@ -212,7 +212,7 @@ class LanePlan:
             return self.batch
         return self.batch[: self._quote.size(len(self.batch), self._short)]
 
-    def _reckon(self) -> None:
+    def _estimate(self) -> None:
         """Work out ``begin_ns`` and ``waited_ns``."""
         call_ns, most = self._quote.call_ns, self._quote.economical
         begin_ns = self._start_ns

@@ -143,7 +143,7 @@ def _compare(
 def _compare_resized(
     args: argparse.Namespace, original: ModelProto, surgery: Surgery, about: dict[str, Any]
 ) -> None:
-    """Compare once more, at the batch and size that were asked for, and tell what came out."""
+    """Compare once more, at the batch and size that were asked for, and report what came out."""
     from yolox_trt_ros.engine.surgery.proof import prove_resized
 
     if surgery.asked == surgery.shape or args.relu6:

@@ -1,7 +1,7 @@
-"""Show what a vehicle's cameras get from a machine's lanes, before one owns the machine.
+"""Show what a vehicle's cameras get from a machine's lanes, without the machine.
 
 The vehicle's cameras and lanes run in a simulation with the figures of an engine profile and the
-scheduler of the node. The plan tells where each camera is placed, how old its information gets, how
+scheduler of the node. The plan shows where each camera is placed, how old its information gets, how
 much faster it could run, what happens when a lane fails, and how near all this is to the limit.
 """
 

@@ -227,9 +227,9 @@ def _print_table(rows: list[Accuracy], pictures: int, max_drop: float) -> None:
     print(f'accuracy on {pictures} pictures')
     print(f'{"variant":<22}{"mAP50":>7}{"mAP50-95":>10}{"drop of mAP50":>15}')
     for row in rows:
-        told = '' if row.variant == FP32 else f'{row.drop:15.2f}'
+        drop = '' if row.variant == FP32 else f'{row.drop:15.2f}'
         beyond = row.variant not in (FP32, FP16) and row.drop > max_drop
         print(
-            f'{row.variant:<22}{100 * row.map50:7.2f}{100 * row.map50_95:10.2f}{told}'
+            f'{row.variant:<22}{100 * row.map50:7.2f}{100 * row.map50_95:10.2f}{drop}'
             f'{f"  beyond {max_drop:g}" if beyond else ""}'
         )

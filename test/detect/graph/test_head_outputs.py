@@ -45,7 +45,7 @@ def test_maps_of_four_classes(tmp_path: Path, picture: np.ndarray, order: Sequen
         path = three_maps(tmp_path / f'{i}.onnx', order, names, sigmoid)
         assert same(expected, boxes(path, None, picture)[1])
     path = three_maps(tmp_path / 'm.onnx', order, 'xyz', False)
-    with pytest.raises(ModelError, match=r'nothing tells which of .*name all outputs in "outputs"'):
+    with pytest.raises(ModelError, match=r'nothing shows which of .*name all outputs in "outputs"'):
         load_model_spec(path)
     listed = ', '.join(f'{name}_{stride}' for stride in STRIDES for name in 'xyz')
     path.with_suffix('.yaml').write_text(f'outputs: [{listed}]')
@@ -67,7 +67,7 @@ def test_bad_outputs_key(tmp_path: Path, text: str, message: str) -> None:
         load_model_spec(path)
 
 
-def test_left_out_outputs_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_left_out_outputs_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     m = Edited(write_yolox(tmp_path / 'm.onnx', batch=1))
     unread_output(m)
     onnx.save(m.model, str(m.path))

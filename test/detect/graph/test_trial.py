@@ -1,4 +1,4 @@
-"""Graphs whose file does not tell how large their tensors get are tried within limits."""
+"""Graphs whose file does not say how large their tensors get are tried within limits."""
 
 from pathlib import Path
 

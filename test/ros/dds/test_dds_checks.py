@@ -162,7 +162,7 @@ def test_shared_memory_is_judged_as_two_processes_find_it(size: str, fits: bool)
     if fits:
         assert messages == ['[]', '[]']
     else:
-        assert all('take 271.4 MiB each, 1 to come: mount' in line for line in messages)
+        assert all('take 271.4 MiB each, 1 not started yet: mount' in line for line in messages)
 
 
 def test_segments_are_known_by_their_locks(tmp_path: Path) -> None:

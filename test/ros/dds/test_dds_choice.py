@@ -19,17 +19,17 @@ PACKAGED = 'config/dds/fastdds_8cam.xml'
     [
         ({}, 'auto', 'FASTDDS_DEFAULT_PROFILES_FILE', PACKAGED),
         ({'ROS_DISTRO': 'humble'}, 'auto', 'FASTRTPS_DEFAULT_PROFILES_FILE', PACKAGED),
-        ({}, 'none', '', 'with its own defaults'),
+        ({}, 'none', '', 'with its default settings'),
         ({}, 'fastdds_8cam_one_computer', 'FASTDDS_DEFAULT_PROFILES_FILE', 'one_computer.xml'),
         ({'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}, 'auto', 'CYCLONEDDS_URI', 'cyclonedds_8cam'),
-        ({'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp'}, 'auto', '', 'rmw_zenoh_cpp with its own'),
+        ({'RMW_IMPLEMENTATION': 'rmw_zenoh_cpp'}, 'auto', '', 'rmw_zenoh_cpp with its default'),
         # What somebody set by hand stays.
-        ({'FASTDDS_DEFAULT_PROFILES_FILE': '/x.xml'}, 'auto', '', 'FILE of the environment says'),
-        ({'FASTRTPS_DEFAULT_PROFILES_FILE': '/x.xml'}, 'auto', '', 'environment says: /x.xml'),
-        ({'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}, 'auto', '', 'environment says: UDPv4'),
+        ({'FASTDDS_DEFAULT_PROFILES_FILE': '/x.xml'}, 'auto', '', 'FILE: '),
+        ({'FASTRTPS_DEFAULT_PROFILES_FILE': '/x.xml'}, 'auto', '', 'PROFILES_FILE: /x.xml'),
+        ({'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}, 'auto', '', 'FASTDDS_BUILTIN_TRANSPORTS: UDPv4'),
         (
             {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp', 'CYCLONEDDS_URI': '/c.xml'},
-            'auto', '', 'CYCLONEDDS_URI of the environment says: /c.xml',
+            'auto', '', 'CYCLONEDDS_URI: /c.xml',
         ),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""ONNX Runtime's CUDA provider on a stream of ours, with buffers that never move."""
+"""ONNX Runtime's CUDA provider on the detector's stream, with buffers at fixed addresses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OnnxRuntimeCudaBackend:
         input: ``cupy.ndarray`` (max_batch, 3, height, width); written before :meth:`infer`.
         outputs: ``cupy.ndarray`` (max_batch, …) each, in the spec's order.
         sizes: of the batches that are run.
-        recordable: true; whether ONNX Runtime puts the whole model on the device, recording tells.
+        recordable: true; whether ONNX Runtime puts the whole model on the device, recording shows.
 
     Raises:
         MissingDependencyError: no ONNX Runtime, or one that cannot use the GPU.

@@ -69,7 +69,7 @@ class BatchTable:
         device: where the kernels run. An integrated one reads the host's memory.
 
     Attributes:
-        record: ``BATCH`` (), page-locked.
+        record: ``BATCH`` (), pinned.
         images: ``IMAGE`` (``MAX_IMAGES``,), a part of it.
         sources: what the preprocessor last wrote to them.
         kinds: likewise, but for the addresses; keeps the tables that they point to.

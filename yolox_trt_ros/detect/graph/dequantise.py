@@ -29,7 +29,7 @@ COARSEST = 0.1
 
 
 class NotFollowedError(Exception):
-    """What a graph's end does cannot be told; the message says why, as part of a sentence."""
+    """What a graph's end does cannot be determined; the message says why, as part of a sentence."""
 
 
 class OtherEndError(NotFollowedError):

@@ -30,7 +30,7 @@ _MOST_NODES = 5000
 
 @dataclass(frozen=True, slots=True)
 class MapFacts:
-    """What a graph tells of one map.
+    """What a graph says of one map.
 
     Attributes:
         channels: how many it has.
@@ -53,7 +53,7 @@ class HeadMap:
         name: of the tensor.
         shape: [batch, channels, height, width].
         dtype: float32 or float16.
-        facts: what tells it from its neighbours.
+        facts: what distinguishes it from its neighbours.
     """
 
     name: str

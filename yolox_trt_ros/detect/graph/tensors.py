@@ -145,7 +145,7 @@ def infer_tensors(path: Path, model: Any, image: InputSpec) -> Tensors:
             shapes |= measured_shapes(path, sizes, unknown, largest_tensor_bytes())
         except TrialError as error:
             raise ModelError(
-                f'{path}: how large its tensors get ({unknown[0]}) only running it tells, and '
+                f'{path}: how large its tensors get ({unknown[0]}) only running it shows, and '
                 f'{error}'
             ) from error
     return Tensors(shapes, types)

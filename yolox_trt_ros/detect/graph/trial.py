@@ -1,6 +1,6 @@
 """Run a model once in a process of its own, whose memory and time are limited.
 
-For graphs whose file does not tell how large its tensors get. The child imports nothing of this
+For graphs whose file does not say how large its tensors get. The child imports nothing of this
 package: it is this file, run as a program.
 """
 

@@ -1,4 +1,4 @@
-"""The way of a model through the surgery."""
+"""The steps of the surgery on a model, in order."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def apply(choice: str = 'auto', environ: MutableMapping[str, str] = os.environ) 
         file = added[profile_variable(rmw, environ)]
         return f'{rmw} with {file.removeprefix("file://")} (--dds none: without)'
     if by_hand:
-        return f'{rmw} as {by_hand} of the environment says: {environ[by_hand]}'
-    return f'{rmw} with its own defaults, which lose large images'
+        return f'{rmw} set up by {by_hand}: {environ[by_hand]}'
+    return f'{rmw} with its default settings, which lose large images'
 
 
 def chosen_by_hand(environ: Mapping[str, str] = os.environ) -> str:
@@ -226,7 +226,7 @@ def _fast_dds_shortcomings(
         dead = dead if sum(left) >> 20 else ''
         found.append(
             f'{shared_memory} has {mib(free)} left{dead}; camera driver and '
-            f'detector take {mib(each)} each, {missing} to come: '
+            f'detector take {mib(each)} each, {missing} not started yet: '
             f'mount -o remount,size=2G {shared_memory}; in Docker --shm-size=2g or --ipc=host'
         )
     return found

@@ -326,7 +326,7 @@ def _compare(written: bytes, message: Any) -> None:
     if size != len(written):
         differs = f'expected {size} bytes, wrote {len(written)}'
     elif deserialize_message(written, type(message)) != message:
-        differs = f'ROS reads other values out of the {size} bytes'
+        differs = f'ROS reads other values from the {size} bytes'
     else:
         return
     raise TemplateError(

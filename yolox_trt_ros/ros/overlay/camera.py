@@ -153,7 +153,7 @@ class CameraOverlay:
         if now_s - self.drawn_s <= self.camera.timeout_ms / 1e3:
             return ''
         if self._join.repeated['image']:
-            return 'images share header stamps: whose the boxes are is unknown'
+            return 'images share header stamps: boxes cannot be matched to them'
         image_age_s = now_s - self.image_s
         if image_age_s > self.camera.timeout_ms / 1e3:
             return f'no image for {image_age_s:.1f} s'

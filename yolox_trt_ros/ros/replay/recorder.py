@@ -138,7 +138,7 @@ class Recorder(Watcher):
         names = {topic.name for topic in self.topics} | self.left_out.keys()
         for pattern in self._patterns:
             if not any(matches(name, [pattern]) for name in names):
-                self.left_out[pattern] = 'no such topic came'
+                self.left_out[pattern] = 'the topic never appeared'
 
     def declare(self, topic: str) -> None:
         """Make a topic known to the bag, with what its publishers offer now."""

@@ -1,4 +1,4 @@
-"""What a YOLOX's outputs mean, and how CPU and CUDA kernels read them.
+"""The YOLOX head: what its outputs mean, and how CPU and CUDA kernels read them.
 
 Conventions are YOLOX's own (``decode_outputs`` in yolox/models/yolo_head.py, ``multiclass_nms`` in
 yolox/utils/demo_utils.py): score = objectness × class probability; class-aware suppression decides

@@ -14,7 +14,7 @@ from yolox_trt_ros.detect.heads.yolox.roles import box_objectness_class
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class HeadLevel:
     """One level's values: each map as rows (batch, cells, channels)."""
 
     cells: tuple[int, int]
@@ -30,7 +30,7 @@ class Level:
 
 def head_levels(
     maps: Sequence[HeadMap], values: Mapping[str, np.ndarray], size: tuple[int, int]
-) -> list[Level]:
+) -> list[HeadLevel]:
     """Return a head's levels, finest first."""
     by_cells: dict[tuple[int, int], list[HeadMap]] = {}
     for m in maps:
@@ -38,7 +38,7 @@ def head_levels(
             raise NotFollowedError(f'{m.name} {list(m.shape)} comes before it, which is no map')
         by_cells.setdefault((m.shape[2], m.shape[3]), []).append(m)
     levels = [
-        Level(
+        HeadLevel(
             cells,
             stride_of(by_cells[cells][0], size),
             tuple(by_cells[cells]),
@@ -56,13 +56,13 @@ def head_levels(
     return levels
 
 
-def _is_triple(level: Level) -> bool:
+def _is_triple(level: HeadLevel) -> bool:
     channels = [part.shape[2] for part in level.rows]
     return len(channels) == 3 and 4 in channels and 1 in channels
 
 
 def possible_parts(
-    level: Level,
+    level: HeadLevel,
 ) -> list[tuple[tuple[np.ndarray, np.ndarray, np.ndarray], Sequence[HeadMap]]]:
     """Return the ways to read a level's maps as boxes, objectness and classes."""
     if len(level.rows) == 1:
@@ -77,7 +77,7 @@ def possible_parts(
     ]
 
 
-def decoded_boxes(rows: np.ndarray, level: Level) -> dict[str, np.ndarray]:
+def decoded_boxes(rows: np.ndarray, level: HeadLevel) -> dict[str, np.ndarray]:
     """Return the boxes of a map, decoded in the ways that are known."""
     y, x = np.mgrid[: level.cells[0], : level.cells[1]]
     centre = rows[:, :, :2] + np.stack((x.ravel(), y.ravel()), axis=1)

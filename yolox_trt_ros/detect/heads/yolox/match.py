@@ -16,7 +16,7 @@ from yolox_trt_ros.detect.graph.dequantise import EXPORT, NotFollowedError, Othe
 from yolox_trt_ros.detect.graph.end import GraphEnd, HeadMap
 from yolox_trt_ros.detect.heads.yolox.head import Boxes, Scores
 from yolox_trt_ros.detect.heads.yolox.levels import (
-    Level,
+    HeadLevel,
     decoded_boxes,
     head_levels,
     map_rows,
@@ -26,7 +26,7 @@ from yolox_trt_ros.detect.heads.yolox.levels import (
 from yolox_trt_ros.detect.heads.yolox.roles import box_objectness_class
 
 TOLERANCE = 5e-3
-"""Float16 keeps three digits; what is told apart differs in the first."""
+"""Float16 keeps three digits; what is distinguished differs in the first."""
 
 _OTHER_BOXES = {
     'corners': 'its boxes are corners in pixels, expected centre and size',
@@ -78,7 +78,7 @@ def match_concatenated(
         size: (height, width) of the model's input.
 
     Raises:
-        NotFollowedError: it holds something else; says what, as far as that can be told.
+        NotFollowedError: it holds something else; says what, as far as that can be determined.
     """
     if got.dtype.kind != 'f':
         raise OtherEndError(f'its output {output} holds {got.dtype}, expected float: {EXPORT}')
@@ -121,7 +121,7 @@ def match_maps(
         ordered: whether the outputs are known to be box, objectness and class of each level.
 
     Raises:
-        NotFollowedError: they hold something else, or nothing tells boxes from classes.
+        NotFollowedError: they hold something else, or nothing distinguishes boxes from classes.
     """
     found = [
         _one_map(name, array, end.maps, values, size)
@@ -169,7 +169,7 @@ def _one_map(
         if m.shape != got.shape:
             continue
         rows = map_rows(values[m.name])
-        level = Level(m.shape[2:], stride_of(m, size), (m,), (rows,))  # type: ignore[arg-type]
+        level = HeadLevel(m.shape[2:], stride_of(m, size), (m,), (rows,))  # type: ignore[arg-type]
         kinds = {'logit': rows, 'probability': _sigmoid(rows)}
         if m.shape[1] == 4:
             kinds |= decoded_boxes(rows, level)
@@ -194,13 +194,13 @@ def _roles(found: Sequence[_Output], ordered: bool) -> list[_Output]:
     if places is None:
         listed = ', '.join(f'{one.name} {list(one.map.shape)}' for one in found)
         raise OtherEndError(
-            f'nothing tells which of {listed} holds boxes and which scores: name all outputs in '
+            f'nothing shows which of {listed} holds boxes and which scores: name all outputs in '
             '"outputs" of the YAML beside the model, box, objectness and class of each level'
         )
     return [found[i] for i in places]
 
 
-def _in_order(output: str, got: np.ndarray, levels: list[Level], classes: int) -> Match:
+def _in_order(output: str, got: np.ndarray, levels: list[HeadLevel], classes: int) -> Match:
     """Match an output's rows level by level, in whatever order the levels are."""
     first, cells = 0, []
     maps: list[HeadMap] = []
@@ -229,7 +229,7 @@ def _in_order(output: str, got: np.ndarray, levels: list[Level], classes: int) -
 
 
 def _level_kind(
-    block: np.ndarray, level: Level
+    block: np.ndarray, level: HeadLevel
 ) -> tuple[tuple[str, str, str], Sequence[HeadMap]] | None:
     """Return how boxes, objectness and classes of one level stand in these rows; and its maps."""
     for (box, objectness, scores), maps in possible_parts(level):
@@ -251,8 +251,8 @@ def _kind(block: np.ndarray, kinds: Mapping[str, np.ndarray]) -> str:
 
 def _boxes(kind: str) -> Boxes:
     if kind in _OTHER_BOXES or kind == 'probability':
-        told = _OTHER_BOXES.get(kind, 'its boxes went through a sigmoid')
-        raise OtherEndError(f'{told}: {EXPORT}')
+        message = _OTHER_BOXES.get(kind, 'its boxes went through a sigmoid')
+        raise OtherEndError(f'{message}: {EXPORT}')
     return 'pixel' if kind == 'pixel' else 'grid'
 
 

@@ -24,7 +24,7 @@ class YoloxReader:
     """Finds out what a model's outputs hold.
 
     What the description does not say is found out: what follows the head's convolutions is run on
-    random maps, and what comes out tells whether scores are probabilities, whether boxes are
+    random maps, and what comes out shows whether scores are probabilities, whether boxes are
     decoded, and in which order levels stand.
     """
 
@@ -40,14 +40,14 @@ class YoloxReader:
 
         Raises:
             NotThisHeadError: they are no YOLOX's.
-            ModelError: they are, and cannot be told apart or understood.
+            ModelError: they are, and cannot be distinguished or understood.
         """
         names = self._named()
         match = self._concatenated(names) or self._per_level(names)
         if match is None:
             if self._other:
                 raise ModelError(f'{self._path}: {"; ".join(self._other)}')
-            return self._as_told(names)
+            return self._as_described(names)
         scores, boxes = (self._given.get(k, getattr(match, k)) for k in ('scores', 'boxes'))
         return YoloxHead(
             match.outputs,
@@ -133,7 +133,7 @@ class YoloxReader:
                 )
         return given or found
 
-    def _as_told(self, names: Sequence[str]) -> YoloxHead:
+    def _as_described(self, names: Sequence[str]) -> YoloxHead:
         """Return what the description says, where nothing can be found out; refuse what is no head.
 
         Raises:
@@ -156,7 +156,7 @@ class YoloxReader:
         else:
             raise NotThisHeadError(self._not_yolox())
         if missing := [key for key in ('scores', 'boxes') if key not in given]:
-            raise self._not_told(missing)
+            raise self._undetermined(missing)
         return YoloxHead(outputs, classes, strides, given['scores'], given['boxes'])
 
     def _anchors(self, strides: Sequence[int]) -> int:
@@ -177,11 +177,11 @@ class YoloxReader:
             f'{width}x{height}, but the output has {anchors}'
         )
 
-    def _not_told(self, missing: Sequence[str]) -> ModelError:
+    def _undetermined(self, missing: Sequence[str]) -> ModelError:
         choices = {'scores': 'probability or logit', 'boxes': 'grid or pixel'}
         say = ' and '.join(f'"{key}" ({choices[key]})' for key in missing)
         return ModelError(
-            f'{self._path}: what its outputs hold cannot be told: {"; ".join(self._why)}. Expected '
+            f'{self._path}: what its outputs hold is unknown: {"; ".join(self._why)}. Expected '
             'YOLOX’s head, with or without sigmoid and decoding: export it without what follows, '
             f'or give {say} in {sidecar_of(self._path).name} beside it if you know'
         )
@@ -217,7 +217,7 @@ def _without_strangers(names: Sequence[str], shapes: Mapping[str, Sequence[int]]
 def _maps_by_shape(
     shapes: Mapping[str, Sequence[int]], size: tuple[int, int], ordered: bool
 ) -> tuple[tuple[str, ...], tuple[int, ...], int] | None:
-    """Return outputs, strides and classes of maps, told apart by their shapes or their order."""
+    """Return outputs, strides and classes of maps, distinguished by their shapes or their order."""
     by_rows: dict[int, list[str]] = {}
     for name, shape in shapes.items():
         if len(shape) != 4 or not shape[2]:

@@ -12,11 +12,11 @@ _CLASS = {'cls', 'class', 'classes', 'classification', 'scores'}
 
 
 def box_objectness_class(maps: Sequence[MapFacts]) -> tuple[int, int, int] | None:
-    """Return the places of the three maps, or None where they are no such maps or nothing tells.
+    """Return the places of the three maps, or None where they are no such maps or it is unknown.
 
     Channel counts tell, except with four classes. Then the box map is the one that has no sigmoid
     while the other has one, reads what objectness reads (YOLOX's regression branch feeds both), and
-    is called so. What contradicts itself tells nothing. With one class, objectness and class may be
+    is called so. What contradicts itself says nothing. With one class, objectness and class may be
     confused: only their product counts.
     """
     channels = [m.channels for m in maps]
