@@ -42,4 +42,4 @@ def test_stamps(stamp_ns: int, sim_time: bool, message: str) -> None:
 
 def test_a_clock_that_never_came() -> None:
     problem = stamp_problem(NOW, 0, sim_time=True, uptime_ns=UP, system_ns=NOW)
-    assert 'no /clock has come' in problem
+    assert 'no /clock has arrived' in problem

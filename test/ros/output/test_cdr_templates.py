@@ -213,12 +213,12 @@ def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
         wait_until(executor, lambda: all(len(some) == 4 for some in heard.values()))
         for kind, messages in expected.items():
             assert [deserialize_message(cdr, kind) for cdr in heard[kind]] == messages
-        with pytest.raises(RuntimeError, match='does not say who listens'):
+        with pytest.raises(RuntimeError, match='does not tell who listens'):
             load_native().wanted(0)
         with pytest.raises(RuntimeError, match='refused a message'):
             load_native().publish(0, b'1234')
         output.close()
-        with pytest.raises(RuntimeError, match='does not say who listens'):
+        with pytest.raises(RuntimeError, match='does not tell who listens'):
             output.publish(image, found)  # as a lane that was left behind does
     finally:
         output.close()
