@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -22,24 +23,48 @@ hypothesis.settings.register_profile('untimed', deadline=None)
 hypothesis.settings.load_profile('untimed')
 
 
+SOAK = 'test_two_minutes_of_cameras'
+_soak = pytest.StashKey[subprocess.Popen[str]]()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Divide the tests between the processes of ``make test``.
 
-    One process runs the tests with ROS nodes, so that they share fixtures and never meet; the other
-    takes the rest file by file. What runs longest begins first.
+    One process runs all tests with ROS nodes, which share fixtures and look at the machine's shared
+    memory; the other takes the rest, file by file. Tests with nodes begin first, for they run
+    longest, and the soak test is asked for its result after the others.
     """
     for item in items:
-        if not item.get_closest_marker('xdist_group'):
-            alone = item.get_closest_marker('ros')
-            item.add_marker(pytest.mark.xdist_group('ros' if alone else item.path.name))
-    first = {'ros': 0, 'soak': 1}
-    items.sort(key=lambda item: first.get(_group(item), 2))
+        group = 'ros' if item.get_closest_marker('ros') else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (not item.get_closest_marker('ros'), item.name == SOAK))
 
 
-def _group(item: pytest.Item) -> str:
-    marker = item.get_closest_marker('xdist_group')
-    return str(marker.args[0]) if marker else ''
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start the soak test with the first test of nodes: it takes long and little CPU time."""
+    stash = item.config.stash
+    wanted = item.get_closest_marker('ros') and _soak not in stash
+    if wanted and any(other.name == SOAK for other in item.session.items):
+        script = Path(__file__).parent / 'soak' / 'soak.py'
+        command = [sys.executable, str(script), '--seconds', '120', '--size', '320', '240']
+        stash[_soak] = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+
+@pytest.fixture
+def soak(pytestconfig: pytest.Config) -> subprocess.Popen[str]:
+    """Return the running soak test."""
+    return pytestconfig.stash[_soak]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End a soak test that nobody waited for."""
+    process = session.config.stash.get(_soak, None)
+    if process and process.poll() is None:
+        process.terminate()
+        process.wait()
 
 
 @pytest.fixture(scope='session')

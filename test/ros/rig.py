@@ -88,6 +88,8 @@ def open_rig(peer: Peer, folder: Path, namespace: str, **parameters: Any) -> Ite
         'cameras.packed.transport': 'compressed',
         'model.path': str(model),
         'limits.rate_ratio_warn': 0.0,
+        'limits.latency_warn_ms': 10_000.0,
+        'limits.latency_error_ms': 20_000.0,
         'limits.drop_ratio_warn': 1.0,
         'limits.drop_ratio_error': 1.0,
     }

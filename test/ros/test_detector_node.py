@@ -170,7 +170,10 @@ def test_a_silent_camera_is_stale_and_recovers_by_itself(rig: Rig) -> None:
         return bool(status and status.level == DiagnosticStatus.OK)
 
     rig.peer.diagnostics.clear()
-    rig.peer.until(feed, 'the camera being OK again')
+    try:
+        rig.peer.until(feed, 'the camera being OK again')
+    except AssertionError as error:
+        raise AssertionError(f'{error}, got {rig.peer.diagnostics.get("front")}') from None
     rig.peer.diagnosis('lane cpu0', DiagnosticStatus.OK)
 
 
@@ -190,11 +193,11 @@ def test_thresholds_change_at_run_time(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ('name', 'value', 'reason'),
     [
-        ('model.path', 'other.onnx', 'model.path: is read when the node is configured'),
+        ('model.path', 'other.onnx', 'model.path: is read at configure'),
         ('model.score_treshold', 0.5, 'did you mean "model.score_threshold"'),
         ('model.score_threshold', 7.0, 'model.score_threshold'),
         ('model.nms_iou', 'high', 'Wrong parameter type'),
-        ('cameras.front.depth', 9, 'cameras.front.depth: is read when'),
+        ('cameras.front.depth', 9, 'cameras.front.depth: is read at configure'),
     ],
 )
 def test_wrong_change_is_refused(rig: Rig, name: str, value: Any, reason: str) -> None:
@@ -251,7 +254,9 @@ def test_a_camera_leaves_and_returns_without_a_restart(rig: Rig) -> None:
         assert peer.set_parameter(name, 'camera_names', cameras) == ''
         return peer.transition(name, Transition.TRANSITION_CONFIGURE)
 
-    assert 'camera_names: is read when' in peer.set_parameter(name, 'camera_names', ['front'])
+    assert 'camera_names: is read at configure' in peer.set_parameter(
+        name, 'camera_names', ['front']
+    )
     assert peer.transition(name, Transition.TRANSITION_DEACTIVATE)
     assert peer.transition(name, Transition.TRANSITION_CLEANUP)
     assert configure_with(['front'])

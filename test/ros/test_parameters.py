@@ -169,7 +169,7 @@ def test_the_same_value_is_no_change(node: DetectorNode, vehicle: Given) -> None
     declared = read_parameters(node)
     assert [refusal(node, name, given) for name, given in declared.items()] == [''] * len(declared)
     assert node.set_parameters_atomically(overrides(declared)).successful
-    assert 'is read when' in refusal(node, 'cameras.front.rate_hz', 11)
+    assert 'is read at configure' in refusal(node, 'cameras.front.rate_hz', 11)
     assert value(node, 'cameras.front.rate_hz') == 10.0
 
 

@@ -1,24 +1,17 @@
 """Two minutes of cameras that stop, change and are killed; the tool does an hour."""
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from soak import GROWTH_MB, growth
 
-SOAK = Path(__file__).parent / 'soak.py'
-SECONDS = 120
-
 
 @pytest.mark.ros
-@pytest.mark.xdist_group('soak')  # it mostly waits: the other ROS tests run beside it
 @pytest.mark.timeout(300)
-def test_two_minutes_of_cameras() -> None:
-    command = [sys.executable, str(SOAK), '--seconds', str(SECONDS), '--size', '320', '240']
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert 'growth' in done.stdout
+def test_two_minutes_of_cameras(soak: subprocess.Popen[str]) -> None:
+    said, _ = soak.communicate()
+    assert soak.returncode == 0, said[-2000:]
+    assert 'growth' in said
 
 
 def test_growth_is_found_and_steps_of_the_warm_up_are_not() -> None:

@@ -26,7 +26,7 @@ sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *sys.argv[2:]]))
 
 
 def build(target: Path) -> None:
-    command = ['g++', '-std=c++17', '-shared', '-fPIC', '-O1', '-g', '-w']
+    command = ['g++', '-std=c++17', '-shared', '-fPIC', '-O0', '-g1', '-w']
     command += ['-fsanitize=address,undefined', '-fno-sanitize=vptr', '-fvisibility=hidden']
     command += [f'-I{sysconfig.get_path("include")}', f'-I{pybind11.get_include()}']
     command += [*include_options(), *map(str, sorted(SOURCES.glob('*.cpp'))), *library_options()]
@@ -34,6 +34,7 @@ def build(target: Path) -> None:
     subprocess.run([*command, '-o', str(target)], check=True)
 
 
+@pytest.mark.ros
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(not shutil.which('g++'), reason='needs g++ with its sanitizers')
 def test_ingest_under_the_address_sanitizer(tmp_path: Path) -> None:
