@@ -49,7 +49,7 @@ def test_ingest_under_the_address_sanitizer(tmp_path: Path) -> None:
     many = f'{templates}::test_many_detections_make_room_for_themselves'
     names = (
         'test_ingest.py',
-        '../../cuda/test_pinned_memory.py',
+        'test_pinned_memory.py',
         'test_native_reader.py',
         many,
         results,
