@@ -1,4 +1,4 @@
-"""How cameras share lanes: this scheduler against four other ways, in simulation and on threads."""
+"""How cameras share lanes: this scheduler against four others, in simulation and on threads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.support import scheduler_rules
 from benchmarks.support.baselines import (
     RoundRobin,
     first_lane_only,
@@ -45,7 +46,7 @@ OVERLOADS = (2, 4)
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way to schedule: how it changes a scenario, and its dispatcher."""
+    """One kind of scheduling: how it changes a scenario, and its dispatcher."""
 
     name: str
     prepare: Callable[[Scenario], Scenario]
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=100_000,
         help='decisions for random vehicles searched for broken promises',
     )
+    parser.add_argument('--ablation', action='store_true', help='only measure what each rule earns')
     parser.add_argument(
         '--real-seconds', type=float, default=10.0, help='time on real threads with simulated lanes'
     )
@@ -81,6 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return all comparisons."""
     profile = load_profile(args.profile)
+    if args.ablation:
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
+        return {'ablation': scheduler_rules.measure(profile, seeds)}
     machines = {'alone': profile.without_slowdown(), 'slowed': profile}
     return {
         'highest_rate_hz': {n: _highest_rates(p, args.seconds) for n, p in machines.items()},
@@ -95,6 +100,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the table of a result."""
+    if 'ablation' in result:
+        return scheduler_rules.rows(result['ablation'])
     table: list[tuple[str, ...]] = [('', *(strategy.name for strategy in STRATEGIES))]
     for machine, rates in result['highest_rate_hz'].items():
         bound = rates['fluid bound']
@@ -166,7 +173,7 @@ def _highest_rates(profile: Profile, seconds: float) -> dict[str, float]:
 
 
 def _ages(profile: Profile, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return the p99 age per way and rate: weighted mean, largest of priority × age, per camera."""
+    """Return the p99 age per strategy and rate: mean, largest of priority × age, cameras."""
     table: dict[str, dict[str, Any]] = {}
     for rate_hz in RATES_HZ:
         row = table[f'{rate_hz:g}'] = {}

@@ -15,7 +15,7 @@ from yolox_trt_ros.schedule.capacity import Demand, fair_rates
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
 
-SHARE = 0.5
+SHARE = 0.4
 """No camera gets less than this part of its fair share …"""
 ROUNDS = 6
 """… over so many rounds in which each camera has as many turns as its priority says, and a turn
@@ -163,7 +163,7 @@ def _unordered(record: Record) -> list[str]:
 
 
 def _unfair(scenario: Scenario, record: Record) -> list[str]:
-    """Return the windows in which a camera got less than half of its share of the results.
+    """Return the windows in which a camera got less than it is promised of its share.
 
     A share is no more than one frame of each call of a lane; and where deadlines collide, no more
     than the camera's part, by priority, of one frame in each of its periods.
@@ -200,7 +200,7 @@ def _wasted(scenario: Scenario, record: Record) -> list[str]:
     if len(scenario.lanes) > 1 or any(camera.deadline_ms for camera in scenario.cameras):
         return []
     best = best_hz(scenario.lanes[0], scenario.profile, 0, len(scenario.cameras))
-    if sum(camera.rate_hz for camera in scenario.cameras) < 1.4 * best:
+    if sum(camera.rate_hz for camera in scenario.cameras) < 2 * best:
         return []
     done = sum(result.published_ns >= 10**9 for result in record.results)
     got = done * 1e9 / (record.duration_ns - 10**9)

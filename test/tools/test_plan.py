@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import cv2
 import pytest
 
 from yolox_trt_ros.__main__ import main
+from yolox_trt_ros.cli.arrangement import phases_of, pinned
+from yolox_trt_ros.cli.plan_figures import camera_stats, highest_sustained_hz, lane_utilisation
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.profile import LaneProfile
 from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
 from yolox_trt_ros.schedule.lane import LaneSpec
+from yolox_trt_ros.schedule.simulation import Scenario, Simulation
 from yolox_trt_ros.schedule.warmup import warmup_frame
+from yolox_trt_ros.tools.plan import watts
 from yolox_trt_ros.tools.profile import Worker, measure_lane
-from yolox_trt_ros.vehicle_files import load_profile
+from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
 
 @pytest.fixture(scope='module')
@@ -40,6 +45,51 @@ def test_the_plan_holds_what_it_promises(planned):
     assert set(plan['without_lane']) == set(plan['lanes'])
 
 
+def test_a_published_arrangement_is_reproduced():
+    """Four cameras on the GPU, two on each DLA, one trigger: one frame of all takes 22 to 24 ms."""
+    config = load_vehicle('orin_8cam')
+    cameras = pinned(config.cameras, config.lanes, '4,2,2')
+    profile = load_profile('orin_agx_maxn').without_slowdown()
+    phases = phases_of('together', 8)
+    record = Simulation(Scenario(cameras, config.lanes, profile, 3.0, phases=phases)).run()
+    assert 22 < max(camera.latency_ms[3] for camera in camera_stats(record).values()) < 24
+    ran = {result.camera: {run.lane for run in record.runs if result.camera in run.cameras}
+           for result in record.results}  # fmt: skip
+    lanes = ['gpu'] * 4 + ['dla0'] * 2 + ['dla1'] * 2
+    assert [ran[camera.name] for camera in cameras] == [{lane} for lane in lanes]
+
+
+def test_one_trigger_is_worse_than_many_and_a_price_moves_frames_to_the_dlas(tmp_path):
+    config = load_vehicle('orin_8cam')
+    profile = load_profile('orin_agx_maxn')
+    each_mj = {'gpu': 40.0, 'dla0': 10.0, 'dla1': 10.0}
+    lanes = {n: replace(lane, energy_mj=each_mj[n]) for n, lane in profile.lanes.items()}
+    profile = replace(profile, lanes=lanes)
+
+    def planned(phases, gpu_price=1.0):
+        lanes = [
+            replace(lane, price=gpu_price if lane.name == 'gpu' else 1.0) for lane in config.lanes
+        ]
+        scenario = Scenario(config.cameras, lanes, profile, 3.0, phases=phases_of(phases, 8))
+        record = Simulation(scenario).run()
+        p95 = [camera.latency_ms[1] for camera in camera_stats(record).values()]
+        return max(p95), lane_utilisation(record), watts(scenario, record)
+
+    spread_ms, used, _ = planned('staggered')
+    assert used['dla0'] == used['dla1'] == 0
+    together_ms, _, _ = planned('together')
+    assert together_ms > 1.5 * spread_ms
+    _, used, cheap_w = planned('staggered', gpu_price=5.0)
+    assert min(used['dla0'], used['dla1']) > 0.2
+    assert cheap_w < 0.6 * planned('staggered')[2]
+
+
+def test_a_camera_keeps_at_least_the_rate_that_it_runs_at():
+    """Sustained rates are not monotone: a search from 0 may find none below the present one."""
+    found = highest_sustained_hz(lambda rate_hz: rate_hz == 30.0, 100.0, low_hz=30.0)
+    assert found == 30.0
+
+
 def test_the_gantt_is_a_picture_with_the_cameras_colours(planned):
     image = cv2.imread(str(planned / 'plan.png'))
     assert image.shape[1] == 1400 and len({tuple(p) for p in image[::4, ::4].reshape(-1, 3)}) > 8
@@ -57,7 +107,9 @@ def test_the_gantt_can_be_svg_and_marks_deadlines(tmp_path):
     ('arguments', 'message'),
     [
         (['--profile', 'orin'], 'engine profile "orin" does not exist'),
-        ([], 'names no engine profile'),
+        ([], 'a packaged one: orin_agx_maxn'),
+        (['--profile', 'orin_agx_maxn', '--phases', '0,0.5'], '8 numbers from 0 to 1'),
+        (['--profile', 'orin_agx_maxn', '--pin', '4,4'], 'add up to 8, one for each of gpu, dla0'),
         (['--vehicle', 'laptop_8cam', '--profile', 'orin_agx_maxn'], 'has no lane "cpu0"'),
         (['--profile', 'orin_agx_maxn', '--duration', '1'], 'more than 1 s'),
         (['--profile', 'orin_agx_maxn', '--gantt', 'x.bmp', '--duration', '2'], '.png or .svg'),

@@ -134,18 +134,21 @@ def all_sustained(stats: Mapping[str, CameraStats], cameras: Sequence[CameraConf
 
 
 def highest_sustained_hz(
-    is_sustained: Callable[[float], bool], high_hz: float, steps: int = 8
+    is_sustained: Callable[[float], bool], high_hz: float, steps: int = 8, low_hz: float = 0.0
 ) -> float:
     """Return the highest rate that is sustained, by bisection.
+
+    A rate may be sustained although a lower one is not, where cameras happen to miss each other:
+    what is found is sustained, and there may be higher ones.
 
     Args:
         is_sustained: tries a rate.
         high_hz: one that cannot be sustained, such as a little more than the fluid bound.
         steps: each halves the uncertainty.
+        low_hz: one that is known to be sustained.
     """
-    low_hz = 0.0
     # The answer is usually near the bound: look there first.
-    probe_hz = 0.92 * high_hz
+    probe_hz = max(0.92 * high_hz, (low_hz + high_hz) / 2)
     for _ in range(steps):
         if is_sustained(probe_hz):
             low_hz = probe_hz

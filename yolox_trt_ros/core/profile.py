@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yolox_trt_ros.core.config import LaneConfig
@@ -21,12 +21,14 @@ class LaneProfile:
         cost_ms: time of one call per batch size while no other lane is busy, milliseconds.
         slowdown: factor on that with 0, 1, 2 … other lanes busy; the last one holds for more.
         jitter: standard deviation of a call's time as a fraction of it.
+        energy_mj: what one frame takes, millijoules; 0: unknown.
     """
 
     device: str
     cost_ms: Mapping[int, float]
     slowdown: tuple[float, ...] = (1.0,)
     jitter: float = 0.0
+    energy_mj: float = 0.0
 
     def cost_ns(self, batch: int, busy: int = 0) -> int:
         """Return the time of one call with ``busy`` other lanes at work, nanoseconds.
@@ -81,10 +83,7 @@ class Profile:
 
     def without_slowdown(self) -> Profile:
         """Return the same machine with lanes that do not slow each other down."""
-        lanes = {
-            name: LaneProfile(lane.device, lane.cost_ms, (1.0,), lane.jitter)
-            for name, lane in self.lanes.items()
-        }
+        lanes = {name: replace(lane, slowdown=(1.0,)) for name, lane in self.lanes.items()}
         return Profile(self.name, self.description, self.sources, lanes)
 
     @classmethod
@@ -128,6 +127,7 @@ class Profile:
                     'cost_ms': dict(lane.cost_ms),
                     'slowdown': list(lane.slowdown),
                     'jitter': lane.jitter,
+                    'energy_mj': lane.energy_mj,
                 }
                 for name, lane in self.lanes.items()
             },
@@ -148,7 +148,7 @@ def _keys(value: Any, where: str, needed: set[str], optional: set[str] | None) -
 
 
 def _lane(value: Any, where: str) -> LaneProfile:
-    keys = _keys(value, where, {'device', 'cost_ms'}, {'slowdown', 'jitter'})
+    keys = _keys(value, where, {'device', 'cost_ms'}, {'slowdown', 'jitter', 'energy_mj'})
     cost = _keys(keys['cost_ms'], f'{where}.cost_ms', set(), None)
     if not cost or not all(type(size) is int and size >= 1 for size in cost):
         raise ConfigError(
@@ -163,11 +163,12 @@ def _lane(value: Any, where: str) -> LaneProfile:
             f'{where}.slowdown: expected factors that begin with 1.0 and do not fall, '
             f'got {shown(slowdown)}'
         )
+    (energy_mj,) = _numbers([keys.get('energy_mj', 0.0)], f'{where}.energy_mj', 0.0, 1e6)
     (jitter,) = _numbers([keys.get('jitter', 0.0)], f'{where}.jitter', 0.0, 1.0)
     costs = _numbers(cost.values(), f'{where}.cost_ms', 1e-3, 1e6)
     device = member(keys, 'device', str, where)
     by_size = {int(size): cost_ms for size, cost_ms in zip(cost, costs, strict=True)}
-    return LaneProfile(device, by_size, tuple(factors), jitter)
+    return LaneProfile(device, by_size, tuple(factors), jitter, energy_mj)
 
 
 def _numbers(values: Iterable[Any], where: str, low: float, high: float) -> list[float]:

@@ -129,6 +129,8 @@ class Dispatcher:
             camera.drop(DropReason.HOPELESS)
             if to_others:
                 self.queue.lost(camera)
+        if decision.hopeless:  # who has lost a frame may be owed its next one before a lane starts
+            return self.dispatch(now_ns)
         return [
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]

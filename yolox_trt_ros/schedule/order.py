@@ -15,8 +15,6 @@ OVERLOAD = 0.05
 """Lanes are overloaded when more than this part of the frames is replaced …"""
 OVERLOAD_MEMORY = 128
 """… of about this many that came last."""
-AHEAD = 1.5
-"""Frames that a camera may be ahead of its share under overload, for a fresher image."""
 CREDIT = 3.0
 """Frames that count of what a camera did not want, or had because nobody else wanted it."""
 LOSING = 16
@@ -39,10 +37,8 @@ class FairQueue:
     age counts from the newest frame that a lane has already taken.
 
     Under overload, when frames are replaced before a lane takes them, it is weighted fair queueing:
-    a camera's ``served`` grows by 1 / priority with each frame that a lane takes. Every camera that
-    is less than :data:`AHEAD` frames in front of the least served one may be next, and of those the
-    one with the newest frame is: so few frames grow old in their mailboxes, and over any longer
-    time the shares are in proportion to priorities.
+    a camera's ``served`` grows by 1 / priority with each frame that a lane takes, and the least
+    served one comes first. So shares are in proportion to priorities, whatever lane does the work.
 
     Deadlines can shut a camera out at any load: its frame always comes when a lane has just begun
     another one, and is hopeless when that is done. A camera that has lost a frame so and has had
@@ -126,10 +122,4 @@ def _by_age(waiting: Sequence[Entry], now_ns: int) -> list[Entry]:
 
 
 def _by_share(waiting: Sequence[Entry]) -> list[Entry]:
-    limit = min([camera.served + AHEAD / camera.priority for camera, _ in waiting], default=0.0)
-    keyed = [
-        ((0, -at) if camera.served < limit else (1, camera.served), (camera, at))
-        for camera, at in waiting
-    ]
-    keyed.sort(key=_FIRST)
-    return [entry for _, entry in keyed]
+    return sorted(waiting, key=lambda entry: entry[0].served)

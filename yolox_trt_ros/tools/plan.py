@@ -20,6 +20,7 @@ from rich.box import SIMPLE
 from rich.progress import Progress
 from rich.table import Table
 
+from yolox_trt_ros.cli.arrangement import phases_of, pinned
 from yolox_trt_ros.cli.console import Console, Text
 from yolox_trt_ros.cli.gantt import draw_gantt
 from yolox_trt_ros.cli.numbers import number
@@ -38,6 +39,7 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.profile import Profile
+from yolox_trt_ros.core.resources import resource_names
 from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
@@ -55,7 +57,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--profile', default='', help='engine profile or packaged name (default: the vehicle’s)'
     )
     parser.add_argument('--duration', type=number(0), default=20.0, help='simulated seconds')
-    parser.add_argument('--seed', type=int, default=0, help='of camera phases and jitter')
+    parser.add_argument('--seed', type=int, default=0, help='of random phases, and of jitter')
+    parser.add_argument(
+        '--phases',
+        default='',
+        help='when cameras expose: together, staggered, random, or one part of its period for each '
+        'camera, such as 0,0.25,0.5 (default: sim.trigger of the vehicle)',
+    )
+    parser.add_argument(
+        '--pin',
+        default='',
+        help='pin so many cameras, in their order, to each lane, such as 4,2,2 (default: lane of '
+        'each camera)',
+    )
+    parser.add_argument(
+        '--no-slowdown', action='store_true', help='as if lanes did not slow each other down'
+    )
     parser.add_argument('--json', type=Path, help='write the plan to this file')
     parser.add_argument('--gantt', type=Path, help='draw two frame periods to this .png or .svg')
 
@@ -65,11 +82,19 @@ def run(args: argparse.Namespace) -> int:
     config = load_vehicle(args.vehicle)
     name = args.profile or config.profile
     if not name:
-        raise ConfigError('--profile: the vehicle file names no engine profile, give one here')
+        packaged = ', '.join(resource_names('config/profiles', '.yaml'))
+        raise ConfigError(
+            '--profile: the vehicle file names no engine profile: give a file here, or a packaged '
+            f'one: {packaged}'
+        )
     if args.duration <= 1:
         raise ConfigError(f'--duration: expected more than 1 s, got {args.duration:g}')
     profile = load_profile(name)
-    scenario = Scenario(config.cameras, config.lanes, profile, args.duration, args.seed)
+    if args.no_slowdown:
+        profile = profile.without_slowdown()
+    cameras = pinned(config.cameras, config.lanes, args.pin) if args.pin else config.cameras
+    phases = phases_of(args.phases or config.sim.trigger, len(cameras))
+    scenario = Scenario(cameras, config.lanes, profile, args.duration, args.seed, phases)
     console = Console()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task('planning', total=3 + len(config.cameras) + len(config.lanes))
@@ -96,11 +121,14 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
     stats = camera_stats(record)
     step()
     bound_hz = fluid_bound_hz(scenario.lanes, scenario.profile, len(scenario.cameras))
-    most_hz = _highest_uniform_hz(scenario, bound_hz)
+    # Searches tolerate a few drops, so that they may end a little above what is possible for ever.
+    most_hz = min(bound_hz, _highest_uniform_hz(scenario, bound_hz))
     step()
     headroom = {}
     for camera in scenario.cameras:
-        headroom[camera.name] = _highest_camera_hz(scenario, camera, bound_hz)
+        runs = all_sustained({camera.name: stats[camera.name]}, [camera])
+        now_hz = camera.processed_hz if runs else 0.0
+        headroom[camera.name] = _highest_camera_hz(scenario, camera, bound_hz, now_hz)
         step()
     failures = {}
     if len(scenario.lanes) > 1:
@@ -120,6 +148,7 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
                     sum(len(r.cameras) for r in record.runs if r.lane == lane.name) / seconds, 2
                 ),
                 'cost_ms': round(scenario.profile.lane(lane).cost_ns(1) / 1e6, 3),
+                'energy_mj': scenario.profile.lane(lane).energy_mj or None,
             }
             for lane in scenario.lanes
         },
@@ -127,6 +156,7 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
             camera.name: _camera(camera, record, stats[camera.name], headroom[camera.name])
             for camera in scenario.cameras
         },
+        'energy_w': watts(scenario, record),
         'without_lane': failures,
         'max_uniform_rate_hz': round(most_hz, 2),
         'fluid_bound_hz': round(bound_hz, 2),
@@ -153,6 +183,15 @@ def _camera(
     }
 
 
+def watts(scenario: Scenario, record: Record) -> float | None:
+    """Return what the frames of all lanes take; None where the profile does not say it of each."""
+    each_mj = {lane.name: scenario.profile.lane(lane).energy_mj for lane in scenario.lanes}
+    if not all(each_mj.values()):
+        return None
+    total_mj = sum(len(run.cameras) * each_mj[run.lane] for run in record.runs)
+    return round(total_mj / 1e3 / scenario.duration_s, 3)
+
+
 def _levels(values: Sequence[float]) -> dict[str, float | None]:
     return {
         name: None if math.isnan(value) else round(value, 2)
@@ -168,8 +207,17 @@ def _highest_uniform_hz(scenario: Scenario, bound_hz: float) -> float:
     return highest_sustained_hz(run_at, 1.05 * bound_hz)
 
 
-def _highest_camera_hz(scenario: Scenario, camera: CameraConfig, bound_hz: float) -> float:
-    """Return how fast one camera could run while the others stay as they are."""
+def _highest_camera_hz(
+    scenario: Scenario, camera: CameraConfig, bound_hz: float, now_hz: float
+) -> float:
+    """Return how fast one camera could run while the others stay as they are.
+
+    Args:
+        scenario: the vehicle on the machine.
+        camera: one of its cameras.
+        bound_hz: the uniform rate that no schedule exceeds.
+        now_hz: a rate that it is known to keep.
+    """
     others_hz = sum(other.processed_hz for other in scenario.cameras) - camera.processed_hz
     spare_hz = len(scenario.cameras) * bound_hz - others_hz
 
@@ -180,7 +228,9 @@ def _highest_camera_hz(scenario: Scenario, camera: CameraConfig, bound_hz: float
         ]
         return _sustained(replace(scenario, cameras=cameras))
 
-    return highest_sustained_hz(run_at, 1.05 * spare_hz, steps=6) if spare_hz > 0 else 0.0
+    if spare_hz <= now_hz:
+        return now_hz
+    return highest_sustained_hz(run_at, 1.05 * spare_hz, steps=6, low_hz=now_hz)
 
 
 def _sustained(scenario: Scenario) -> bool:
@@ -232,17 +282,19 @@ def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None
         )
     console.print(table)
     table = _table('lanes')
-    for head in ('lane', 'busy', 'results/s', 'if it fails'):
+    for head in ('lane', 'busy', 'results/s', 'mJ/frame', 'if it fails'):
         table.add_column(head, justify='left' if head in ('lane', 'if it fails') else 'right')
     for name, row in plan['lanes'].items():
         failure = plan['without_lane'].get(name)
         used = f'{row["utilisation"]:.0%}'
-        table.add_row(name, used, f'{row["results_hz"]:.1f}', _failure(failure))
+        energy = f'{row["energy_mj"]:g}' if row['energy_mj'] else '–'
+        table.add_row(name, used, f'{row["results_hz"]:.1f}', energy, _failure(failure))
     console.print(table)
+    if plan['energy_w']:
+        console.print(f'energy of all frames: {plan["energy_w"]:.2f} W')
     most, bound = plan['max_uniform_rate_hz'], plan['fluid_bound_hz']
     console.print(
-        f'all cameras at one rate: up to {most:.1f} Hz, '
-        f'{most / bound:.1%} of the bound that no schedule exceeds ({bound:.1f} Hz)'
+        f'all cameras at one rate: {most:.1f} Hz; no schedule can do more than {bound:.1f} Hz'
     )
 
 
