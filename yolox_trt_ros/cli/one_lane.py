@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--precision', choices=('fp32', 'fp16', 'int8'), default='fp16',
-        help='of a tensorrt engine (default: fp16)',
+        help='precision of a tensorrt engine (default: fp16)',
     )  # fmt: skip
     parser.add_argument(
-        '--ranges', default='', help='of an int8 tensorrt engine without Q/DQ nodes'
+        '--ranges', default='', help='range table of an int8 tensorrt engine without Q/DQ nodes'
     )
 
 

@@ -63,10 +63,16 @@ class Pictures:
 def add_picture_arguments(parser: argparse.ArgumentParser, required: bool, count: int) -> None:
     """Declare where pictures come from."""
     source = parser.add_mutually_exclusive_group(required=required)
-    source.add_argument('--images', type=Path, metavar='DIR', help='folder of images')
-    source.add_argument('--bag', type=Path, help='recorded drive (rosbag2), raw or compressed')
-    source.add_argument('--world', choices=('train', 'val'), help='rendered worlds of this split')
-    parser.add_argument('--topic', action='append', help='image topic of the bag (default: all)')
+    source.add_argument('--images', type=Path, metavar='DIR', help='take the images of this folder')
+    source.add_argument(
+        '--bag', type=Path, help='take images of this recorded drive (rosbag2), raw or compressed'
+    )
+    source.add_argument(
+        '--world', choices=('train', 'val'), help='take images of rendered worlds of this split'
+    )
+    parser.add_argument(
+        '--topic', action='append', help='take this image topic of the bag (default: all)'
+    )
     parser.add_argument(
         '--pictures', type=int, default=count, help=f'at most this many (default: {count})'
     )

@@ -53,41 +53,74 @@ OF_MODEL = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('model', nargs='?', help='ONNX file, or the name of a packaged model')
-    parser.add_argument('--vehicle', help='build for all tensorrt lanes of a vehicle file instead')
+    parser.add_argument('--vehicle', help='build for all tensorrt lanes of this vehicle file')
     parser.add_argument('--device', default='cuda:0', help='cuda:N or dla:N (default: cuda:0)')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp16')
     ranges = parser.add_mutually_exclusive_group()
-    ranges.add_argument('--ranges', type=Path, help='range table of `quantize`, for int8')
     ranges.add_argument(
-        '--calibration-cache', type=Path, dest='ranges', help='the same, of TensorRT itself'
+        '--ranges', type=Path, help='range table that `quantize` wrote; int8 needs it'
+    )
+    ranges.add_argument(
+        '--calibration-cache',
+        type=Path,
+        dest='ranges',
+        help='calibration cache of TensorRT, in place of a range table',
     )
     batch = parser.add_mutually_exclusive_group()
-    batch.add_argument('--batch', type=int, default=1, help='images of every call (default: 1)')
-    batch.add_argument('--max-batch', type=int, help='calls of 1 to N images (GPU only)')
+    batch.add_argument(
+        '--batch', type=int, default=1, help='number of images in every call (default: 1)'
+    )
+    batch.add_argument('--max-batch', type=int, help='allow calls of 1 to N images (GPU only)')
     parser.add_argument(
         '--typing', choices=('auto', 'strong', 'weak'), default='auto',
-        help='strong: types as in the ONNX (TensorRT 10 and later)',
+        help='strong: compute in the types of the ONNX file (TensorRT 10 and later)',
     )  # fmt: skip
-    dla = parser.add_argument_group('DLA')
-    dla.add_argument('--strict-dla', action='store_true', help='fail if a layer needs the GPU')
-    dla.add_argument('--native-outputs', action='store_true', help='leave outputs in DLA layout')
-    dla.add_argument('--dla-sram-kib', type=int, default=0, help='memory pools of a loadable')
-    dla.add_argument('--dla-local-dram-mib', type=int, default=0)
-    dla.add_argument('--dla-global-dram-mib', type=int, default=0)
-    parser.add_argument('--sparsity', action='store_true', help='use 2:4 sparse weights')
-    parser.add_argument('--workspace-mib', type=int, default=0, help='most scratch memory')
-    parser.add_argument('--folder', type=Path, help='engine cache (default: the node’s own)')
+    _add_dla_arguments(parser)
     parser.add_argument(
-        '--trust-folder', action='store_true', help='load engines that others may have written'
+        '--sparsity', action='store_true', help='let TensorRT use weights that are 2:4 sparse'
     )
     parser.add_argument(
-        '--runs', type=number(0, 1e6, int), default=100, help='timed calls (0: do not run it)'
+        '--workspace-mib',
+        type=int,
+        default=0,
+        help='most memory that TensorRT may use while it computes',
     )
-    parser.add_argument('--layers', action='store_true', help='time each layer, too')
     parser.add_argument(
-        '--peak-tops', type=number(0, 1e9), help='of the device, for the efficiency'
+        '--folder', type=Path, help='folder of the engine cache (default: the node’s own)'
+    )
+    parser.add_argument(
+        '--trust-folder',
+        action='store_true',
+        help='load engines even if other users may have written them',
+    )
+    parser.add_argument(
+        '--runs',
+        type=number(0, 1e6, int),
+        default=100,
+        help='number of timed calls (0: do not run the engine)',
+    )
+    parser.add_argument('--layers', action='store_true', help='time each layer as well')
+    parser.add_argument(
+        '--peak-tops',
+        type=number(0, 1e9),
+        help='peak TOPS of the device, to compute the efficiency',
     )
     parser.add_argument('--json', action='store_true', help='print the report as JSON')
+
+
+def _add_dla_arguments(parser: argparse.ArgumentParser) -> None:
+    dla = parser.add_argument_group('DLA')
+    dla.add_argument(
+        '--strict-dla', action='store_true', help='fail if a layer cannot run on the DLA'
+    )
+    dla.add_argument(
+        '--native-outputs', action='store_true', help='leave the outputs in the layout of the DLA'
+    )
+    dla.add_argument(
+        '--dla-sram-kib', type=int, default=0, help='sizes of the memory pools of a DLA'
+    )
+    dla.add_argument('--dla-local-dram-mib', type=int, default=0)
+    dla.add_argument('--dla-global-dram-mib', type=int, default=0)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -48,17 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('reference', type=Path, help='ONNX file or packaged model, usually FP32')
     parser.add_argument(
-        'other', type=Path, nargs='?', help='a version of it, also ONNX or packaged'
+        'other', type=Path, nargs='?', help='another version of it: ONNX file or packaged model'
     )
     add_picture_arguments(parser, required=False, count=4)
     one_lane.add_arguments(parser)
     parser.set_defaults(backend='tensorrt')
     parser.add_argument(
         '--inner', choices=INNER, default='layers',
-        help='tensors inside an engine: what each layer gives out, all, or none (default: layers)',
+        help='tensors inside an engine to compare: outputs of layers, all, none (default: layers)',
     )  # fmt: skip
-    parser.add_argument('--rows', type=int, default=25, help='lines of the table; 0: all')
-    parser.add_argument('--json', type=Path, help='write all differences here as well')
+    parser.add_argument('--rows', type=int, default=25, help='most lines of the table; 0: all')
+    parser.add_argument('--json', type=Path, help='write all differences to this file as well')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -54,9 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--labels', default='', help='text file, one class name a line')
     parser.add_argument('--source', default='', help='folder of images, video file, or "world"')
     parser.add_argument(
-        '--duration', type=float, default=20.0, help='seconds, at least 2 (default: 20)'
+        '--duration',
+        type=float,
+        default=20.0,
+        help='length of the show in seconds, at least 2 (default: 20)',
     )
-    parser.add_argument('--out', type=Path, default=Path('demo'), help='output folder')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('demo'),
+        help='folder to write the report and pictures into',
+    )
 
 
 def run(args: argparse.Namespace) -> int:

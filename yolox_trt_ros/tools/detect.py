@@ -36,11 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='', help='ONNX file or packaged model (default: edge_n)')
     parser.add_argument('--labels', default='', help='text file, one class name a line')
     parser.add_argument('--images', required=True, type=Path, help='folder of images, or one image')
-    parser.add_argument('--score', type=float, default=0.3, help='score threshold (default: 0.3)')
-    parser.add_argument('--nms-iou', type=float, default=0.45, help='NMS overlap (default: 0.45)')
-    parser.add_argument('--class-agnostic', action='store_true', help='NMS across classes')
-    parser.add_argument('--json', type=Path, help='write results here (default: standard output)')
-    parser.add_argument('--draw', type=Path, help='write drawn copies into this folder')
+    parser.add_argument(
+        '--score', type=float, default=0.3, help='lowest score of a detection (default: 0.3)'
+    )
+    parser.add_argument(
+        '--nms-iou',
+        type=float,
+        default=0.45,
+        help='IoU above which NMS drops the weaker box (default: 0.45)',
+    )
+    parser.add_argument(
+        '--class-agnostic',
+        action='store_true',
+        help='let boxes of different classes suppress each other',
+    )
+    parser.add_argument(
+        '--json', type=Path, help='write the results to this file (default: standard output)'
+    )
+    parser.add_argument(
+        '--draw', type=Path, help='write copies with the boxes drawn into this folder'
+    )
     one_lane.add_arguments(parser)
 
 

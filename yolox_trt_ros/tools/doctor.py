@@ -45,8 +45,10 @@ COLOURS = {Severity.OK: 'green', Severity.WARN: 'yellow', Severity.FAIL: 'bold r
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('--vehicle', help='vehicle file or packaged name the machine is meant for')
-    parser.add_argument('--strict', action='store_true', help='exit with 1 for WARN, too')
+    parser.add_argument(
+        '--vehicle', help='check the machine for this vehicle: a file or packaged name'
+    )
+    parser.add_argument('--strict', action='store_true', help='exit with 1 if a line is WARN, too')
     parser.add_argument('--json', action='store_true', help='print the findings as JSON')
 
 

@@ -49,30 +49,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', default='', help='ONNX file or packaged model (default: edge_n)')
     parser.add_argument('--labels', default='', help='text file, one class name a line')
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('--world', choices=('val', 'test'), help='rendered worlds of this split')
     what.add_argument(
-        '--coco', nargs=2, type=Path, metavar=('DIR', 'ANN.json'), help='images and COCO labels'
+        '--world', choices=('val', 'test'), help='measure on rendered worlds of this split'
     )
-    what.add_argument('--bag', type=Path, help='recorded detections with their ground truth')
     what.add_argument(
-        '--live', type=number(0), metavar='S', help='a running detector, for S seconds'
+        '--coco',
+        nargs=2,
+        type=Path,
+        metavar=('DIR', 'ANN.json'),
+        help='measure on the images of a folder, with COCO labels',
+    )
+    what.add_argument(
+        '--bag', type=Path, help='measure recorded detections against recorded ground truth'
+    )
+    what.add_argument(
+        '--live', type=number(0), metavar='S', help='measure a running detector for S seconds'
     )
     parser.add_argument(
-        '--worlds', type=number(1, 1e6, int), default=24, help='of 16 images each (default: 24)'
+        '--worlds',
+        type=number(1, 1e6, int),
+        default=24,
+        help='number of worlds, 16 images each (default: 24)',
     )
     parser.add_argument(
         '--min-height',
         type=number(0, 1e6),
         default=0.0,
-        help='pixels; lower labels are ignored (default: 0)',
+        help='ignore labels lower than this, in pixels (default: 0)',
     )
     one_lane.add_arguments(parser)
-    parser.add_argument('--score', type=float, default=0.01, help='lowest score (default: 0.01)')
-    parser.add_argument('--nms-iou', type=float, default=0.65, help='NMS overlap (default: 0.65)')
     parser.add_argument(
-        '--antialias', action='store_true', help='average images that shrink by more than two'
+        '--score', type=float, default=0.01, help='lowest score of a detection (default: 0.01)'
     )
-    parser.add_argument('--json', type=Path, help='write the figures here as well')
+    parser.add_argument(
+        '--nms-iou',
+        type=float,
+        default=0.65,
+        help='IoU above which NMS drops the weaker box (default: 0.65)',
+    )
+    parser.add_argument(
+        '--antialias',
+        action='store_true',
+        help='average the pixels of images that shrink by more than two',
+    )
+    parser.add_argument('--json', type=Path, help='write the figures to this file as well')
     published.add_arguments(parser)
     add_bag_limits(parser)
 

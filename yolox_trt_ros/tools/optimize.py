@@ -42,18 +42,26 @@ DEVICES = {'dla': 'DLA', 'none': '–'}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('model', type=Path, help='ONNX file or packaged model')
-    parser.add_argument('--output', type=Path, help='write the rewritten model here')
+    parser.add_argument('--output', type=Path, help='write the rewritten model to this file')
     parser.add_argument(
         '--check-dla', action='store_true', help='exit with 0 only if no layer forces the GPU'
     )
-    parser.add_argument('--batch', type=int, default=0, help='images of one inference')
-    parser.add_argument('--size', default='', metavar='WxH', help='input, such as 960x608')
-    parser.add_argument('--labels', type=Path, help='text file, one class name a line')
-    parser.add_argument('--images', type=Path, help='folder of pictures to compare both models on')
+    parser.add_argument('--batch', type=int, default=0, help='number of images in one inference')
     parser.add_argument(
-        '--relu6', action='store_true', help='SiLU → ReLU6: the model then NEEDS RETRAINING'
+        '--size', default='', metavar='WxH', help='size of the input, such as 960x608'
     )
-    parser.add_argument('--json', type=Path, help='write verdicts and differences here as well')
+    parser.add_argument('--labels', type=Path, help='text file, one class name a line')
+    parser.add_argument(
+        '--images', type=Path, help='compare both models on the pictures of this folder'
+    )
+    parser.add_argument(
+        '--relu6',
+        action='store_true',
+        help='replace SiLU by ReLU6: the model then NEEDS RETRAINING',
+    )
+    parser.add_argument(
+        '--json', type=Path, help='write verdicts and differences to this file as well'
+    )
 
 
 def run(args: argparse.Namespace) -> int:

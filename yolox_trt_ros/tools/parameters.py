@@ -78,7 +78,12 @@ QUIET_PERIODS = 3.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument('--from-bag', type=Path, metavar='BAG', help='write a vehicle file instead')
+    parser.add_argument(
+        '--from-bag',
+        type=Path,
+        metavar='BAG',
+        help='write a vehicle file for the cameras of this bag',
+    )
     group = parser.add_argument_group('with --from-bag')
     group.add_argument('--model', default='', help='ONNX file or packaged name')
     group.add_argument('--labels', default='', help='text file, one class name a line')
@@ -87,10 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='T',
-        help='only these image topics, by names or patterns such as "/CAM_*"',
+        help='take only these image topics: names or patterns such as "/CAM_*"',
     )
     group.add_argument(
-        '--remap', nargs='+', default=[], metavar='A:=B', help='call recorded topic A B'
+        '--remap', nargs='+', default=[], metavar='A:=B', help='write B where topic A was recorded'
     )
     add_bag_limits(parser)
 

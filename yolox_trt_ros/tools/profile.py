@@ -40,11 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--vehicle', required=True, help='vehicle file or packaged name')
     parser.add_argument('--model', default='', help='ONNX file (default: the vehicle’s model)')
     parser.add_argument('--labels', default='', help='text file, one class name a line')
-    parser.add_argument('--out', type=Path, required=True, help='profile to write (.yaml)')
-    parser.add_argument('--name', default='', help='of the machine (default: the file’s name)')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='write the profile to this file (.yaml)'
+    )
+    parser.add_argument('--name', default='', help='name of the machine (default: the file’s name)')
     parser.add_argument('--size', type=int, nargs=2, default=(1280, 720), metavar=('W', 'H'))
     parser.add_argument(
-        '--runs', type=number(1, 1e6, int), default=30, help='timed calls of each measurement'
+        '--runs',
+        type=number(1, 1e6, int),
+        default=30,
+        help='number of timed calls in each measurement',
     )
 
 

@@ -65,7 +65,9 @@ class Accuracy:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('model', help='ONNX file or packaged model')
-    parser.add_argument('--output', required=True, type=Path, metavar='DIR', help='for the files')
+    parser.add_argument(
+        '--output', required=True, type=Path, metavar='DIR', help='folder to write the files into'
+    )
     parser.add_argument('--labels', default='', help='text file, one class name a line')
     parser.add_argument(
         '--method',
@@ -76,26 +78,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f'default: {" ".join(DEFAULT_METHODS)}',
     )
     parser.add_argument(
-        '--keep', nargs='+', choices=PARTS, default=[], help='layers that stay in higher precision'
+        '--keep', nargs='+', choices=PARTS, default=[], help='keep these layers in higher precision'
     )
     add_picture_arguments(parser, required=False, count=128)
     parser.add_argument(
-        '--trt-version', default='10.3.0', help='of the calibration cache (default: 10.3.0)'
+        '--trt-version',
+        default='10.3.0',
+        help='TensorRT version that the calibration cache is written for (default: 10.3.0)',
     )
     gate = parser.add_argument_group('accuracy gate')
     how = gate.add_mutually_exclusive_group()
     how.add_argument(
-        '--coco', nargs=2, type=Path, metavar=('DIR', 'ANN.json'), help='measure on labelled images'
+        '--coco',
+        nargs=2,
+        type=Path,
+        metavar=('DIR', 'ANN.json'),
+        help='measure on the images of a folder, with COCO labels',
     )
     how.add_argument(
         '--worlds',
         type=number(1, 1e6, int),
         default=24,
-        help='measure on rendered test worlds (default: 24)',
+        help='measure on so many rendered test worlds (default: 24)',
     )
-    how.add_argument('--no-gate', action='store_true', help='measure nothing: no labels at hand')
+    how.add_argument(
+        '--no-gate', action='store_true', help='measure nothing, for there are no labels'
+    )
     gate.add_argument(
-        '--max-drop', type=number(0, 100), default=1.5, help='points of mAP50 (default: 1.5 of 100)'
+        '--max-drop',
+        type=number(0, 100),
+        default=1.5,
+        help='most points of mAP50 that may be lost (default: 1.5 of 100)',
     )
 
 

@@ -44,24 +44,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--output', type=Path, help='folder of the bag (default: detections_DATE_TIME)'
     )
-    parser.add_argument('--images', action='store_true', help='the cameras’ images too')
+    parser.add_argument('--images', action='store_true', help='record the cameras’ images as well')
     parser.add_argument(
         '--topics',
         nargs='+',
         default=[],
         metavar='T',
-        help='these topics too, by names or patterns such as "/lidar/*"',
+        help='record these topics as well: names or patterns such as "/lidar/*"',
     )
-    parser.add_argument('--storage', choices=STORAGES, default='mcap', help='(default: mcap)')
     parser.add_argument(
-        '--duration', type=number(0, math.inf), default=float('inf'), help='seconds'
+        '--storage', choices=STORAGES, default='mcap', help='format of the bag (default: mcap)'
     )
-    parser.add_argument('--detector', default='/detector', help='its name (default: /detector)')
+    parser.add_argument(
+        '--duration',
+        type=number(0, math.inf),
+        default=float('inf'),
+        help='stop after so many seconds',
+    )
+    parser.add_argument(
+        '--detector', default='/detector', help='name of the detector node (default: /detector)'
+    )
     parser.add_argument(
         '--keep-free-mb',
         type=number(0, 1e12),
         default=500.0,
-        help='stop at this disk space (default: 500)',
+        help='stop when less disk space than this is free (default: 500)',
     )
     parser.add_argument('--dds', default='auto', help=DDS_HELP)
 

@@ -47,42 +47,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('bag', type=Path, help='folder of the bag, or its .mcap or .db3 file')
     parser.add_argument('--vehicle', default='', help='vehicle file or packaged name')
-    parser.add_argument('--lockstep', action='store_true', help='every frame; needs --vehicle')
-    parser.add_argument('--detector', default='/detector', help='its name (default: /detector)')
     parser.add_argument(
-        '--rate', type=number(1e-6, 1e9), default=1.0, help='speed (default: 1, as recorded)'
+        '--lockstep',
+        action='store_true',
+        help='wait for the detector’s answer to every frame; needs --vehicle',
     )
-    parser.add_argument('--loop', action='store_true', help='again and again, until Ctrl-C')
     parser.add_argument(
-        '--start', type=number(0), default=0.0, metavar='S', help='seconds left out'
+        '--detector', default='/detector', help='name of the detector node (default: /detector)'
+    )
+    parser.add_argument(
+        '--rate', type=number(1e-6, 1e9), default=1.0, help='times the recorded speed (default: 1)'
+    )
+    parser.add_argument('--loop', action='store_true', help='play again and again, until Ctrl-C')
+    parser.add_argument(
+        '--start',
+        type=number(0),
+        default=0.0,
+        metavar='S',
+        help='leave out the first S seconds',
     )
     parser.add_argument(
         '--duration',
         type=number(0, math.inf),
         default=float('inf'),
         metavar='S',
-        help='seconds played',
+        help='play S seconds',
     )
     parser.add_argument(
-        '--topics', nargs='+', default=[], metavar='T', help='only these names or patterns'
+        '--topics', nargs='+', default=[], metavar='T', help='play only these names or patterns'
     )
     parser.add_argument(
         '--remap', nargs='+', default=[], metavar='A:=B', help='publish topic A as B'
     )
-    parser.add_argument('--clock', action='store_true', help='publish recording time on /clock')
     parser.add_argument(
-        '--reliability', choices=('best_effort', 'reliable'), default='', help='not as recorded'
+        '--clock', action='store_true', help='publish the time of the recording on /clock'
+    )
+    parser.add_argument(
+        '--reliability',
+        choices=('best_effort', 'reliable'),
+        default='',
+        help='offer this reliability in place of the recorded one',
     )
     parser.add_argument(
         '--timeout',
         type=number(0),
         default=60.0,
         metavar='S',
-        help='for the detector (default: 60)',
+        help='wait S seconds for the detector (default: 60)',
     )
     parser.add_argument('--dds', default='auto', help=DDS_HELP)
     parser.add_argument(
-        '--json', type=Path, help='write here what was sent, received and answered as well'
+        '--json', type=Path, help='write what was sent, received and answered to this file as well'
     )
     add_bag_limits(parser)
 

@@ -39,11 +39,13 @@ PAIRS_S = 10.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('bag', nargs='?', type=Path, help='recorded results')
+    what.add_argument('bag', nargs='?', type=Path, help='bag with recorded results')
     what.add_argument(
-        '--live', type=number(0), metavar='S', help='a running detector, for S seconds'
+        '--live', type=number(0), metavar='S', help='watch a running detector for S seconds'
     )
-    what.add_argument('--replay', type=Path, metavar='BAG', help='images, played to the detector')
+    what.add_argument(
+        '--replay', type=Path, metavar='BAG', help='play the images of this bag to a detector'
+    )
     parser.add_argument('--vehicle', default='', help='vehicle file or packaged name')
     parser.add_argument('--model', default='', help='with --replay: ONNX file or packaged name')
     parser.add_argument(
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         metavar='T',
-        help='with --replay: only the cameras of these recorded topics, by names or patterns',
+        help='with --replay: take only the cameras of these recorded topics, names or patterns',
     )
     parser.add_argument(
         '--remap',
@@ -66,9 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--detector', default='', help='name of the detector node')
     parser.add_argument(
-        '--images', type=Path, metavar='BAG', help='with BAG: where the images are, if elsewhere'
+        '--images',
+        type=Path,
+        metavar='BAG',
+        help='with BAG: bag with the images, if they are not in BAG',
     )
-    parser.add_argument('--out', type=Path, default=Path('report.html'), help='HTML file to write')
+    parser.add_argument(
+        '--out', type=Path, default=Path('report.html'), help='write the page to this HTML file'
+    )
     add_bag_limits(parser)
 
 
