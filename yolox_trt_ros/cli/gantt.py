@@ -36,13 +36,18 @@ def draw_gantt(
     Raises:
         ConfigError: another suffix.
     """
-    if path.suffix.lower() not in ('.png', '.svg'):
-        raise ConfigError(f'{path}: expected a name that ends in .png or .svg')
+    check_suffix(path)
     drawing = _draw(record, cameras, start_ms, span_ms, title)
     if path.suffix.lower() == '.png':
         write_whole(path, picture.to_png(drawing))
     else:
         write_whole(path, to_svg(drawing, label=title, named_colours=False))
+
+
+def check_suffix(path: Path) -> None:
+    """Raise ConfigError if a timeline cannot be written to a file of this name."""
+    if path.suffix.lower() not in ('.png', '.svg'):
+        raise ConfigError(f'{path}: expected a name that ends in .png or .svg')
 
 
 def _draw(

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from yolox_trt_ros.cli.arrangement import phases_of, pinned
 from yolox_trt_ros.cli.console import Console, Text
-from yolox_trt_ros.cli.gantt import draw_gantt
+from yolox_trt_ros.cli.gantt import check_suffix, draw_gantt
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.plan_figures import (
     CameraStats,
@@ -89,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.duration <= 1:
         raise ConfigError(f'--duration: expected more than 1 s, got {args.duration:g}')
+    if args.gantt:
+        check_suffix(args.gantt)
     profile = load_profile(name)
     if args.no_slowdown:
         profile = profile.without_slowdown()
