@@ -43,6 +43,8 @@ def to_half(model: Any, *, float32_borders: bool = False) -> Any:
         ) from error
     half = convert_float_to_float16(model, keep_io_types=float32_borders)
     _drop_repeated_nodes(half.graph)
+    # Of a constant that several nodes read, the converter writes two types; all can be inferred.
+    del half.graph.value_info[:]
     OnnxModel.graph_topological_sort(half.graph)  # the Casts come last, ONNX asks for them in place
     return half
 
