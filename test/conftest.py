@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import hypothesis
 import pytest
 from tensorrt_wheels import RTX, installed
 
+from yolox_trt_ros.core.resources import cache_folder
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +27,22 @@ hypothesis.settings.load_profile('untimed')
 
 SOAK = 'test_two_minutes_of_cameras'
 _soak = pytest.StashKey[subprocess.Popen[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a cache folder of its own; pictures, which take a minute, stay where they are.
+
+    Processes of ``make test`` inherit it.
+    """
+    if hasattr(config, 'workerinput'):
+        return
+    pictures = cache_folder('world')
+    pictures.mkdir(parents=True, exist_ok=True)
+    own = tempfile.TemporaryDirectory()
+    config.add_cleanup(own.cleanup)
+    os.environ['XDG_CACHE_HOME'] = own.name
+    cache_folder('world').parent.mkdir()
+    cache_folder('world').symlink_to(pictures)
 
 
 @pytest.hookimpl(tryfirst=True)

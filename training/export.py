@@ -1,4 +1,4 @@
-"""Write a trained network as ONNX, classic and cut, and check it against PyTorch."""
+"""Write a trained network as ONNX and check it against PyTorch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from training.network import STRIDES, Concatenated, Conv, Cut, EdgeYolox
+from training.network import STRIDES, Concatenated, Conv, EdgeYolox
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 OPSET = 13
@@ -41,8 +41,8 @@ def round_to_half(network: nn.Module) -> None:
                 value.copy_(value.half().float())
 
 
-def export(network: EdgeYolox, stem: Path, half: bool) -> list[Path]:
-    """Write ``<stem>.onnx``, ``<stem>_cut.onnx`` and what PyTorch answers; return the models.
+def export(network: EdgeYolox, stem: Path, half: bool) -> None:
+    """Write ``<stem>.onnx``, and what PyTorch answers.
 
     Args:
         network: trained.
@@ -59,31 +59,23 @@ def export(network: EdgeYolox, stem: Path, half: bool) -> list[Path]:
     image = torch.from_numpy(
         np.random.default_rng(0).uniform(0, 255, (1, 3, design.height, design.width))
     ).float()
-    cut_names = [f'{kind}_{stride}' for stride in STRIDES for kind in ('reg', 'obj', 'cls')]
-    written = []
-    for suffix, wrapper, names in (('', Concatenated, ['output']), ('_cut', Cut, cut_names)):
-        path, model = stem.with_name(f'{stem.name}{suffix}.onnx'), wrapper(plain).eval()
-        with torch.no_grad():
-            torch.onnx.export(
-                model,
-                (image,),
-                str(path),
-                input_names=['images'],
-                output_names=names,
-                opset_version=OPSET,
-                dynamo=False,
-                do_constant_folding=True,
-            )
-            expected = model(image)
-        _finish(path, half)
-        _check(path, image.numpy(), [expected] if suffix == '' else list(expected))
-        if suffix == '':
-            # A machine without PyTorch can then still compare: the input is made from its seed.
-            np.save(
-                stem.with_name(f'{stem.name}.pytorch.npy'), expected[0, ::REFERENCE_STEP].numpy()
-            )
-        written.append(path)
-    return written
+    path, model = stem.with_name(f'{stem.name}.onnx'), Concatenated(plain).eval()
+    with torch.no_grad():
+        torch.onnx.export(
+            model,
+            (image,),
+            str(path),
+            input_names=['images'],
+            output_names=['output'],
+            opset_version=OPSET,
+            dynamo=False,
+            do_constant_folding=True,
+        )
+        expected = model(image)
+    _finish(path, half)
+    _check(path, image.numpy(), expected)
+    # A machine without PyTorch can then still compare: the input is made from its seed.
+    np.save(stem.with_name(f'{stem.name}.pytorch.npy'), expected[0, ::REFERENCE_STEP].numpy())
 
 
 def _finish(path: Path, half: bool) -> None:
@@ -129,11 +121,9 @@ def _halve(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _check(path: Path, image: np.ndarray, expected: list[torch.Tensor]) -> None:
+def _check(path: Path, image: np.ndarray, expected: torch.Tensor) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    for got, want in zip(session.run(None, {'images': image}), expected, strict=True):
-        worst = float(np.abs(got - want.numpy()).max() / max(1.0, float(want.abs().max())))
-        if worst > TOLERANCE:
-            raise AssertionError(
-                f'{path}: differs from PyTorch by {worst:.2e}, at most {TOLERANCE}'
-            )
+    (found,) = session.run(None, {'images': image})
+    worst = float(np.abs(found - expected.numpy()).max() / max(1.0, float(expected.abs().max())))
+    if worst > TOLERANCE:
+        raise AssertionError(f'{path}: differs from PyTorch by {worst:.2e}, at most {TOLERANCE}')

@@ -200,7 +200,7 @@ class EdgeYolox(nn.Module):
 
 
 class Concatenated(nn.Module):
-    """The classic export: [batch, anchors, 5 + classes], sigmoids applied, boxes not decoded."""
+    """The export: [batch, anchors, 5 + classes], sigmoids applied, boxes not decoded."""
 
     def __init__(self, network: EdgeYolox) -> None:
         super().__init__()
@@ -212,17 +212,6 @@ class Concatenated(nn.Module):
             for reg, obj, cls in self.network(x)
         ]
         return torch.cat(levels, 2).permute(0, 2, 1)
-
-
-class Cut(nn.Module):
-    """The cut export: reg, obj and cls logits of each stride, nine maps."""
-
-    def __init__(self, network: EdgeYolox) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(m for level in self.network(x) for m in level)
 
 
 def decode(maps: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:

@@ -167,9 +167,7 @@ def main() -> None:
         '--eager', action='store_true', help='without torch.compile and CUDA graph: slower'
     )
     parser.add_argument('--log', type=int, default=500, help='steps between progress lines')
-    parser.add_argument(
-        '--onnx', type=Path, help='write <path>.onnx and <path>_cut.onnx at the end'
-    )
+    parser.add_argument('--onnx', type=Path, help='write <path>.onnx at the end')
     parser.add_argument('--half', action='store_true', help='store the ONNX weights as FP16')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

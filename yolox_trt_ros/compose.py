@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.host_memory import PinnedMemory
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.core.resources import resource_names
 from yolox_trt_ros.detect.backends.simulated import SimulatedMachine
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.progress import Progress
+from yolox_trt_ros.packaged_models import find_model, model_names
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.vehicle_files import PROFILE_SUFFIX, load_profile
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = 'edge_n'
 CPU_LANE_NICENESS = 10
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class Model:
@@ -44,17 +48,22 @@ class Model:
     thresholds: Thresholds
 
 
-def load_model(config: ModelConfig) -> Model:
+def load_model(config: ModelConfig, on_event: Callable[[str], None] = _log.info) -> Model:
     """Return the model a configuration names.
+
+    Args:
+        config: its file or name, and thresholds.
+        on_event: called with what is worth a line in the log.
 
     Raises:
         ModelError: see :func:`yolox_trt_ros.detect.model.load_model_spec`.
-        ConfigError: no model is named and none is packaged.
+        ConfigError, MissingDependencyError: see :func:`packaged_models.find_model`; or there is no
+            model of that name.
     """
     name = config.path or DEFAULT_MODEL
-    path = find_resource('models', name, '.onnx')
+    path = find_model(name, on_event)
     if not path.is_file() and path == Path(name) and not path.suffix:
-        packaged = ', '.join(resource_names('models', '.onnx')) or 'none'
+        packaged = ', '.join(model_names()) or 'none'
         raise ConfigError(
             f'model.path: expected an ONNX file or the name of a packaged model ({packaged}), '
             f'got "{name}"'
@@ -167,7 +176,7 @@ def engine_of_lane(
 
 def lane_model(lane: LaneConfig, model: Model) -> Path:
     """Return the ONNX file that a lane runs."""
-    return find_resource('models', lane.model, '.onnx') if lane.model else model.path
+    return find_model(lane.model) if lane.model else model.path
 
 
 def _lane_spec(lane: LaneConfig, model: Model) -> ModelSpec:

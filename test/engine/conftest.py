@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tensorrt_wheels import ROOT
 
-MODELS = ROOT / 'models'
+from yolox_trt_ros.packaged_models import find_model
 
 
 @pytest.fixture(scope='session')
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def edge_n_cut() -> Path:
+    return find_model('edge_n_cut')
+
+
+@pytest.fixture(scope='session')
+def quantised(edge_n_cut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return edge_n_cut with Q/DQ nodes, as ONNX Runtime quantises it from noise."""
     import numpy as np
     from onnxruntime import quantization
@@ -27,7 +31,7 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp('quantised') / 'edge_n_cut.qdq.onnx'
     quantization.quantize_static(
-        str(MODELS / 'edge_n_cut.onnx'),
+        str(edge_n_cut),
         str(path),
         Noise(),
         quant_format=quantization.QuantFormat.QDQ,

@@ -31,6 +31,7 @@ from yolox_trt_ros.engine.model_facts import ModelFacts, model_facts
 from yolox_trt_ros.engine.options import BuildOptions, strongly_typed
 from yolox_trt_ros.engine.progress import Phases
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
+from yolox_trt_ros.packaged_models import find_model
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / 'models'
@@ -41,7 +42,7 @@ HEAD = ['reg_8', 'obj_8', 'cls_8', 'reg_16', 'obj_16', 'cls_16', 'reg_32', 'obj_
     ('name', 'outputs'), [('edge_n', ['output']), ('edge_n_cut', HEAD)], ids=['whole', 'cut']
 )
 def test_float_engines(rtx: TensorRT, name: str, outputs: list[str]) -> None:
-    model = model_facts(MODELS / f'{name}.onnx')
+    model = model_facts(find_model(name))
     sizes = {}
     for precision, dtype in (('fp32', 'float32'), ('fp16', 'float16')):
         built = build_engine(rtx, model, BuildOptions(precision=precision))  # type: ignore[arg-type]
@@ -54,7 +55,7 @@ def test_float_engines(rtx: TensorRT, name: str, outputs: list[str]) -> None:
 
 
 def test_model_whose_weights_are_stored_in_half_computes_in_what_is_asked(rtx: TensorRT) -> None:
-    model = model_facts(MODELS / 'edge_s_cut.onnx')
+    model = model_facts(MODELS / 'edge_s.onnx')
     assert not model.half
     wide, half = (
         build_engine(rtx, model, BuildOptions(precision=p))  # type: ignore[arg-type]
@@ -92,11 +93,11 @@ def test_batch_that_is_built_into_the_model(rtx: TensorRT, tmp_path: Path) -> No
         build_engine(rtx, model, BuildOptions(precision='fp32', batch=2))
 
 
-def test_progress_grows_and_nears_the_end(rtx: TensorRT) -> None:
+def test_progress_grows_and_nears_the_end(rtx: TensorRT, edge_n_cut: Path) -> None:
     messages: list[float] = []
     build_engine(
         rtx,
-        model_facts(MODELS / 'edge_n_cut.onnx'),
+        model_facts(edge_n_cut),
         BuildOptions(),
         lambda fraction, phase: messages.append(fraction),
     )
@@ -105,12 +106,12 @@ def test_progress_grows_and_nears_the_end(rtx: TensorRT) -> None:
     assert 0.7 < messages[-1] <= 1.0
 
 
-def test_stopped_build(rtx: TensorRT) -> None:
+def test_stopped_build(rtx: TensorRT, edge_n_cut: Path) -> None:
     seen: list[float] = []
     with pytest.raises(EngineError, match=r'edge_n_cut\.onnx: the build was stopped'):
         build_engine(
             rtx,
-            model_facts(MODELS / 'edge_n_cut.onnx'),
+            model_facts(edge_n_cut),
             BuildOptions(),
             lambda fraction, phase: seen.append(fraction),
             cancelled=lambda: bool(seen) and seen[-1] > 0.1,
@@ -168,9 +169,9 @@ def test_tensorrt_that_does_not_start(
         rtx.builder()
 
 
-def test_dla_that_is_not_there(rtx: TensorRT) -> None:
+def test_dla_that_is_not_there(rtx: TensorRT, edge_n_cut: Path) -> None:
     with pytest.raises(EngineError, match=r'dla:0: TensorRT-RTX .* finds no DLA cores'):
-        build_engine(rtx, model_facts(MODELS / 'edge_n_cut.onnx'), BuildOptions(device='dla:0'))
+        build_engine(rtx, model_facts(edge_n_cut), BuildOptions(device='dla:0'))
 
 
 # -- which options go together ---------------------------------------------------------------

@@ -201,10 +201,9 @@ def child(
     )  # fmt: skip
 
 
-def test_processes_that_build_at_once(rtx_folder: Path, tmp_path: Path) -> None:
+def test_processes_that_build_at_once(rtx_folder: Path, edge_n_cut: Path, tmp_path: Path) -> None:
     folder = tmp_path / 'engines'
-    model = ROOT / 'models' / 'edge_n_cut.onnx'
-    children = [child(rtx_folder, model, folder, '') for _ in range(2)]
+    children = [child(rtx_folder, edge_n_cut, folder, '') for _ in range(2)]
     assert [c.stdout.readline() for c in children] == ['ready\n'] * 2
     results = [c.communicate('\n', timeout=100) for c in start_together(children)]
     last = [out.splitlines()[-1].split() for out, _ in results]
@@ -234,8 +233,10 @@ def test_what_a_killed_writer_left_is_removed_before_a_build(tmp_path: Path) -> 
     assert path.exists()
 
 
-def test_builder_that_dies_gives_its_lock_back(rtx_folder: Path, tmp_path: Path) -> None:
-    folder, model = tmp_path / 'engines', ROOT / 'models' / 'edge_s_cut.onnx'
+def test_builder_that_dies_gives_its_lock_back(
+    rtx_folder: Path, edge_n_cut: Path, tmp_path: Path
+) -> None:
+    folder, model = tmp_path / 'engines', ROOT / 'models' / 'edge_s.onnx'
     dying = child(rtx_folder, model, folder, '')
     start_together([dying])
     while not list(folder.glob('*.lock')):
@@ -243,22 +244,23 @@ def test_builder_that_dies_gives_its_lock_back(rtx_folder: Path, tmp_path: Path)
         time.sleep(0.02)
     dying.send_signal(signal.SIGKILL)
     dying.communicate(timeout=60)
-    small = ROOT / 'models' / 'edge_n_cut.onnx'
-    next_one = child(rtx_folder, small, folder, '')
+    next_one = child(rtx_folder, edge_n_cut, folder, '')
     out, err = next_one.communicate('\n', timeout=60)
     assert 'fresh' in out, err
-    key_lock = next(folder.glob('edge_s_cut*.lock'))
+    key_lock = next(folder.glob('edge_s*.lock'))
     subprocess.run(['flock', '--nonblock', str(key_lock), 'true'], check=True)
 
 
-def test_full_disk(rtx_folder: Path, tmp_path: Path) -> None:
+def test_full_disk(rtx_folder: Path, edge_n_cut: Path, tmp_path: Path) -> None:
     """A folder of 4 MiB, or, where nobody may mount one, files of at most 9 kB."""
-    folder, model = tmp_path / 'engines', ROOT / 'models' / 'edge_n_cut.onnx'
+    folder = tmp_path / 'engines'
     folder.mkdir()
     mount = f'mount -t tmpfs -o size=4m none {folder}'
     small = ['unshare', '-rm', 'sh', '-c', f'{mount} && "$@"; code=$?; ls -A {folder}; exit $code']
     can = subprocess.run(['unshare', '-rm', 'sh', '-c', mount], capture_output=True).returncode == 0
-    program = child(rtx_folder, model, folder, '' if can else 'full', [*small, '-'] if can else [])
+    program = child(
+        rtx_folder, edge_n_cut, folder, '' if can else 'full', [*small, '-'] if can else []
+    )
     out, err = program.communicate('\n', timeout=60)
     assert 'EngineError: the engine was built, but its 9 MiB cannot be kept in' in err, out + err
     assert ('No space left on device' if can else 'File too large') in err

@@ -30,7 +30,6 @@ from yolox_trt_ros.engine.provide import EngineRequest
 from yolox_trt_ros.engine.surgery.optimize import operate
 
 ROOT = Path(__file__).resolve().parents[2]
-CUT = ROOT / 'models' / 'edge_n_cut.onnx'
 
 
 @pytest.fixture(scope='module')
@@ -39,14 +38,14 @@ def pictures() -> list[np.ndarray]:
     return [rng.uniform(0, 255, (3, 320, 480)).astype(np.float32) for _ in range(2)]
 
 
-def test_a_model_equals_itself(pictures: list[np.ndarray]):
-    found, unmatched = compare_models(read_onnx(CUT), read_onnx(CUT), pictures[:1])
+def test_a_model_equals_itself(edge_n_cut: Path, pictures: list[np.ndarray]):
+    found, unmatched = compare_models(read_onnx(edge_n_cut), read_onnx(edge_n_cut), pictures[:1])
     assert unmatched == 0 and len(found) == 145
     assert {d.sqnr_db for d in found} == {math.inf} and {d.largest for d in found} == {0.0}
 
 
-def test_the_layer_that_changed_comes_first(pictures: list[np.ndarray]):
-    reference, other = read_onnx(CUT), read_onnx(CUT)
+def test_the_layer_that_changed_comes_first(edge_n_cut: Path, pictures: list[np.ndarray]):
+    reference, other = read_onnx(edge_n_cut), read_onnx(edge_n_cut)
     (node,) = (n for n in other.graph.node if n.output[0] == 'cls_16')
     (bias,) = (w for w in other.graph.initializer if w.name == node.input[2])
     moved = numpy_helper.to_array(bias) + np.float32(3)
@@ -74,12 +73,12 @@ def test_names_that_optimize_changed_are_found(tmp_path: Path):
         assert len(found) >= len(final.graph.node) - 1
 
 
-def test_the_tool_writes_table_and_json(tmp_path: Path, capsys):
-    model = to_half(read_onnx(CUT), float32_borders=True)
+def test_the_tool_writes_table_and_json(edge_n_cut: Path, tmp_path: Path, capsys):
+    model = to_half(read_onnx(edge_n_cut), float32_borders=True)
     write_onnx(model, tmp_path / 'half.onnx')
     out = tmp_path / 'new' / 'd.json'
     options = ['--pictures', '1', '--rows', '5', '--json', str(out)]
-    assert main(['compare', str(CUT), str(tmp_path / 'half.onnx'), *options]) == 0
+    assert main(['compare', 'edge_n_cut', str(tmp_path / 'half.onnx'), *options]) == 0
     message = capsys.readouterr().out
     assert '145 tensors compared on 1 pictures of random numbers' in message
     rows = json.loads(out.read_text())
@@ -88,16 +87,16 @@ def test_the_tool_writes_table_and_json(tmp_path: Path, capsys):
     assert noise == sorted(noise) and noise[0] > 40
 
 
-def test_two_models_that_have_nothing_in_common(tmp_path: Path):
+def test_two_models_that_have_nothing_in_common(edge_n_cut: Path, tmp_path: Path):
     shape = [1, 3, 320, 480]
     other = write_identity(tmp_path / 'o.onnx', {'images': shape}, {'elsewhere': shape})
     with pytest.raises(ModelError, match='no tensor of the same name'):
-        compare_models(read_onnx(CUT), read_onnx(other), [])
+        compare_models(read_onnx(edge_n_cut), read_onnx(other), [])
 
 
 def test_files_that_are_no_models(tmp_path: Path, capsys):
     (tmp_path / 'x.onnx').write_bytes(b'engine')
-    assert main(['compare', str(CUT), str(tmp_path / 'x.onnx')]) == 1
+    assert main(['compare', 'edge_n_cut', str(tmp_path / 'x.onnx')]) == 1
     assert 'expected an ONNX model' in capsys.readouterr().err
 
 
@@ -142,11 +141,11 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
     return opened
 
 
-def test_what_a_layer_gives_out(tmp_path: Path):
+def test_what_a_layer_gives_out(edge_n_cut: Path, tmp_path: Path):
     silu = operate(
         read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)), cut
     ).final
-    for model, count in ((silu, None), (read_onnx(CUT), 145 - 9)):
+    for model, count in ((silu, None), (read_onnx(edge_n_cut), 145 - 9)):
         kinds = {n.output[0]: n.op_type for n in model.graph.node}
         outputs = {o.name for o in model.graph.output}
         every = inner_tensors(model, model, 'all')
@@ -160,9 +159,9 @@ def test_what_a_layer_gives_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
-def test_tensorrt_marks_inner_tensors(rtx, quantised: Path, precision: str):
-    reference = read_onnx(CUT)
-    path = quantised if precision == 'int8' else CUT
+def test_tensorrt_marks_inner_tensors(edge_n_cut: Path, rtx, quantised: Path, precision: str):
+    reference = read_onnx(edge_n_cut)
+    path = quantised if precision == 'int8' else edge_n_cut
     other = read_onnx(path)
     marked = inner_tensors(reference, other, 'layers')
     assert len(marked) > 50
@@ -176,8 +175,8 @@ def test_tensorrt_marks_inner_tensors(rtx, quantised: Path, precision: str):
     assert {n: t.shape for n, t in given.items()} == {n: values[n].shape for n in given}
 
 
-def test_a_marked_engine_is_another_engine(rtx):
-    model, whole = model_facts(CUT), BuildOptions()
+def test_a_marked_engine_is_another_engine(edge_n_cut: Path, rtx):
+    model, whole = model_facts(edge_n_cut), BuildOptions()
     two = replace(whole, marked=('a', 'b')), replace(whole, marked=('b', 'a'))
     keys = [EngineRequest(rtx, model, o).key() for o in (whole, *two)]
     assert keys[0].stem() != keys[1].stem() == keys[2].stem()
@@ -185,5 +184,5 @@ def test_a_marked_engine_is_another_engine(rtx):
 
 
 def test_an_engine_needs_a_device(capsys):
-    assert main(['compare', str(CUT)]) == 1
+    assert main(['compare', 'edge_n_cut']) == 1
     assert '--device cuda:0' in capsys.readouterr().err

@@ -35,7 +35,7 @@ from yolox_trt_ros.tools.detect import as_rows
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).resolve().parents[2]
-CUT, WHOLE = ROOT / 'models' / 'edge_n_cut.onnx', ROOT / 'models' / 'edge_n.onnx'
+WHOLE = ROOT / 'models' / 'edge_n.onnx'
 LEAST_DB = {'fp32': 60.0, 'fp16': 35.0, 'int8': 10.0}
 """Of the head's maps against ONNX Runtime in FP32, on noise: the worst of them."""
 
@@ -61,19 +61,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8(edge_n_cut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return what `quantize` writes for edge_n_cut and edge_n, without any picture."""
     out = tmp_path_factory.mktemp('int8')
-    for model in (CUT, WHOLE):
+    for model in (edge_n_cut, WHOLE):
         arguments = ['--method', 'fixed:6', '--no-gate', '--output', str(out)]
         version = load_tensorrt().version
         assert main(['quantize', str(model), *arguments, '--trt-version', version]) == 0
     return out
 
 
-def modes(int8: Path, trt: TensorRT) -> Iterator[tuple[Path, str, str]]:
+def modes(edge_n_cut: Path, int8: Path, trt: TensorRT) -> Iterator[tuple[Path, str, str]]:
     """Yield (model, precision, ranges): everything that this TensorRT can be asked for."""
-    for model in (CUT, WHOLE):
+    for model in (edge_n_cut, WHOLE):
         yield model, 'fp32', ''
         yield model, 'fp16', ''
         yield int8 / f'{model.stem}.fixed-6.onnx', 'int8', ''
@@ -92,16 +92,16 @@ def noise(count: int) -> list[np.ndarray]:
 
 
 def test_every_mode_of_building_answers_as_the_model(
-    trt: TensorRT, int8: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    edge_n_cut: Path, trt: TensorRT, int8: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for model, precision, ranges in modes(int8, trt):
+    for model, precision, ranges in modes(edge_n_cut, int8, trt):
         engines = EnginesConfig(folder=str(folder), ranges=ranges)
         lane = lane_of(precision)
         content, device, core = tensorrt_engine(lane, lane_engine(lane, model, engines))
         import cupy
 
         run = EngineRun(content, device, device.stream(), core, cupy)
-        reference = read_onnx(WHOLE if 'cut' not in model.name else CUT)
+        reference = read_onnx(WHOLE if 'cut' not in model.name else edge_n_cut)
         found = compare_engine(reference, read_onnx(model), run, run.names, noise(2))
         with capsys.disabled():
             message = f'{found[0].name} {found[0].sqnr_db:.1f} dB'
@@ -111,13 +111,17 @@ def test_every_mode_of_building_answers_as_the_model(
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16'])
 def test_inner_tensors(
-    trt: TensorRT, folder: Path, precision: str, capsys: pytest.CaptureFixture[str]
+    edge_n_cut: Path,
+    trt: TensorRT,
+    folder: Path,
+    precision: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    reference = read_onnx(CUT)
+    reference = read_onnx(edge_n_cut)
     for inner in ('layers', 'all'):
         marked = inner_tensors(reference, reference, inner)  # type: ignore[arg-type]
         lane = lane_of(precision)
-        engine = lane_engine(lane, CUT, EnginesConfig(folder=str(folder)), marked=marked)
+        engine = lane_engine(lane, edge_n_cut, EnginesConfig(folder=str(folder)), marked=marked)
         content, device, core = tensorrt_engine(lane, engine)
         import cupy
 
@@ -135,7 +139,7 @@ def test_the_tool_compares_an_engine(
     quantised = str(int8 / 'edge_n_cut.fixed-6.onnx')
     out = tmp_path / 'd.json'
     options = ['--device', 'cuda:0', '--precision', 'int8', '--pictures', '2', '--json', str(out)]
-    assert main(['compare', str(CUT), quantised, *options]) == 0
+    assert main(['compare', 'edge_n_cut', quantised, *options]) == 0
     message = capsys.readouterr().out
     assert 'tensors inside it are marked' in message
     rows = [row['sqnr_db'] for row in json.loads(out.read_text())]
@@ -241,7 +245,7 @@ def test_an_engine_that_tensorrt_refuses(trt: TensorRT, folder: Path, tmp_path: 
 def test_the_command_measures(
     trt: TensorRT, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ['build', str(CUT), '--folder', str(tmp_path), '--json', '--layers']
+    arguments = ['build', 'edge_n_cut', '--folder', str(tmp_path), '--json', '--layers']
     assert main([*arguments, '--peak-tops', '1000']) == 0
     report = json.loads(capsys.readouterr().out)
     assert 0 < report['time_ms']['median'] <= report['time_ms']['p99']
@@ -252,14 +256,15 @@ def test_the_command_measures(
 
 
 def test_cpu_and_gpu_agree_on_a_picture(trt: TensorRT, folder: Path) -> None:
-    model = load_model(build(ModelConfig, {'path': str(CUT)}))
+    model = load_model(build(ModelConfig, {'path': 'edge_n_cut'}))
     picture = np.random.default_rng(1).integers(0, 256, (700, 1000, 3)).astype(np.uint8)
     frame = Frame.of(picture)
     low = replace(model.thresholds, score=0.01)
     model.thresholds = low
-    (expected,) = cpu_detector(CUT, model.spec, lambda: low, threads=2).submit([frame]).wait()
+    cpu = cpu_detector(model.path, model.spec, lambda: low, threads=2)
+    (expected,) = cpu.submit([frame]).wait()
     lane = lane_of('fp32')
-    engine = lane_engine(lane, CUT, EnginesConfig(folder=str(folder)))
+    engine = lane_engine(lane, model.path, EnginesConfig(folder=str(folder)))
     detector = make_detector(lane, model, engine)
     for _ in range(3):
         (got,) = detector.submit([frame]).wait()

@@ -106,15 +106,10 @@ def test_the_coco_model_detects_the_same_on_all_photographs(real, tmp_path):
         assert not differences(rows[name]['detections'], image['class_aware']), name
 
 
-def test_the_packaged_models_stay_as_they_are(tmp_path):
+def test_the_packaged_cut_form_is_what_the_command_writes(tmp_path, edge_n_cut):
     out = tmp_path / 'edge_n.onnx'
-    assert main(['optimize', str(ROOT / 'models/edge_n.onnx'), '--output', str(out)]) == 0
-    made, packaged = read_onnx(out), read_onnx(ROOT / 'models/edge_n_cut.onnx')
-    assert [n.op_type for n in made.graph.node] == [n.op_type for n in packaged.graph.node]
-    (picture,) = random_pictures((1, 3, 320, 480), 1)
-    ours, theirs = OnnxRun(made)(picture[None]), OnnxRun(packaged)(picture[None])
-    for name in MAPS:
-        np.testing.assert_array_equal(ours[name], theirs[name])
+    assert main(['optimize', 'edge_n', '--output', str(out)]) == 0
+    assert out.read_bytes() == edge_n_cut.read_bytes()
     spec = load_model_spec(out)
     assert spec.labels[0] == 'car' and (spec.head.per_level, spec.head.scores) == (True, 'logit')
 

@@ -1,4 +1,4 @@
-"""Find the files that ship with the package: models, vehicle files, DDS profiles."""
+"""Find the files that ship with the package, and the folder of those that it makes and keeps."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ def find_resource(kind: str, name: str, suffix: str = '') -> Path:
             if candidate.is_file():
                 return candidate
     return path
+
+
+def cache_folder(kind: str) -> Path:
+    """Return where files of one kind are kept, after the XDG base directory specification."""
+    base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    return Path(base).expanduser() / PACKAGE / kind
 
 
 def resource_names(kind: str, suffix: str) -> list[str]:

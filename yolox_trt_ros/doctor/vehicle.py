@@ -13,9 +13,9 @@ from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.core.parameters import build
+from yolox_trt_ros.core.resources import cache_folder
 from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted
 from yolox_trt_ros.engine.lanes import lane_engine
-from yolox_trt_ros.engine.provide import default_folder
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -50,7 +50,7 @@ def engines(wanted: Wanted) -> Iterator[Finding]:
     if wanted.config is None or not wanted.builds:
         return
     settings = wanted.config.engines
-    folder = Path(settings.folder).expanduser() if settings.folder else default_folder()
+    folder = Path(settings.folder).expanduser() if settings.folder else cache_folder('engines')
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     if free < ENGINE_SPACE or not os.access(existing, os.W_OK):

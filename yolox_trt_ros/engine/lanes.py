@@ -8,13 +8,14 @@ from pathlib import Path
 
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig
 from yolox_trt_ros.core.errors import MissingDependencyError
+from yolox_trt_ros.core.resources import cache_folder
 from yolox_trt_ros.engine.cache import CachedEngine, EngineCache, EngineKey
 from yolox_trt_ros.engine.calibration import read_calibration
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
 from yolox_trt_ros.engine.progress import Progress
-from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide
+from yolox_trt_ros.engine.provide import EngineRequest, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
 
 
@@ -75,7 +76,7 @@ def lane_engine(
         marked=marked,
     )
     request = EngineRequest(tensorrt, facts, options)
-    folder = Path(engines.folder).expanduser() if engines.folder else default_folder()
+    folder = Path(engines.folder).expanduser() if engines.folder else cache_folder('engines')
     cache = EngineCache(folder, engines.trust_folder)
     provide(request, cache, 'never' if engines.build == 'never' else 'auto', report, on_event)
     return LaneEngine(tensorrt, cache, request.key())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,12 +29,6 @@ ANY_DEVICE = 'any'
 """Device of engines that TensorRT-RTX builds on a machine without a GPU."""
 
 _log = logging.getLogger(__name__)
-
-
-def default_folder() -> Path:
-    """Return the folder of engines where the configuration names none."""
-    base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return Path(base).expanduser() / 'yolox_trt_ros' / 'engines'
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
             self._config = self._fixed = config = self.settle()
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
-        self._model = load_model(config.model)
+        self._model = load_model(config.model, self.get_logger().info)
         self._go_on()
         spec = self._model.spec
         size = f'{spec.input.width}x{spec.input.height}'

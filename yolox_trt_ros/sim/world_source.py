@@ -29,6 +29,7 @@ from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import ConfigError, FrameError, StoppedError, YoloxTrtRosError
 from yolox_trt_ros.core.interruption import end_with, held_back
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.resources import cache_folder
 from yolox_trt_ros.image_files import read_image, write_image
 from yolox_trt_ros.sim.world.rig import PinholeCamera
 
@@ -89,7 +90,7 @@ class WorldSource:
         self._seed = seed
         self._camera = pinhole(camera)
         self._truths: dict[int, GroundTruth] = {}
-        self._folder = cache_folder() / _key(seed, self._camera, self.rate_hz)
+        self._folder = cache_folder('world') / _key(seed, self._camera, self.rate_hz)
 
     def picture(self, index: int) -> np.ndarray:
         """Return a picture of the loop, rendered if need be; see :meth:`Source.picture`."""
@@ -191,12 +192,6 @@ def remove_drafts(folder: Path) -> None:
                 draft.unlink()
 
 
-def cache_folder() -> Path:
-    """Return where rendered pictures are kept, after the XDG base directory specification."""
-    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(base) / 'yolox_trt_ros' / 'world'
-
-
 @lru_cache(maxsize=1)
 def _renderer_version() -> str:
     """Return a digest of the renderer's sources: another renderer draws other pictures."""
@@ -232,7 +227,8 @@ def prerender(
         return
     for folder in {job.file.parent for job in jobs}:
         remove_drafts(folder)
-    report(f'rendering {len(jobs)} pictures of the world, once; kept in {cache_folder()}')
+    kept = cache_folder('world')
+    report(f'rendering {len(jobs)} pictures of the world, once; kept in {kept}')
     with _workers(jobs, stopping) as answers:
         for done, answer in enumerate(answers, 1):
             if answer != DONE:

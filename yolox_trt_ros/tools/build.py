@@ -25,7 +25,7 @@ from yolox_trt_ros.compose import lane_specs, load_model, loadable
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import DEVICE
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
-from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.core.resources import cache_folder
 from yolox_trt_ros.detect.backends.tensorrt_timing import Timing, time_engine
 from yolox_trt_ros.detect.cuda.runtime import require_cupy
 from yolox_trt_ros.detect.model import load_model_spec
@@ -37,8 +37,9 @@ from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
 from yolox_trt_ros.engine.placement_report import LayerPlacement
 from yolox_trt_ros.engine.progress import Progress
-from yolox_trt_ros.engine.provide import EngineRequest, default_folder, provide
+from yolox_trt_ros.engine.provide import EngineRequest, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
+from yolox_trt_ros.packaged_models import find_model
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 SHOWN = 12
@@ -138,9 +139,9 @@ def run(args: argparse.Namespace) -> int:
     if args.device.startswith('cuda'):
         sizes = 'dla_sram_kib dla_local_dram_mib dla_global_dram_mib'
         refuse_unused(args, add_arguments, sizes, '--device dla:N')
-    path = find_resource('models', args.model, '.onnx')
+    path = find_model(args.model)
     request = EngineRequest(load_tensorrt(), model_facts(path), _options(args))
-    cache = EngineCache(args.folder or default_folder(), args.trust_folder)
+    cache = EngineCache(args.folder or cache_folder('engines'), args.trust_folder)
     with _bar(console, path.name) as report:
         engine = provide(request, cache, 'auto', report, console.print)
     timing = _time(request, engine, args.runs, args.layers)

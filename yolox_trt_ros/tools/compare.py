@@ -27,7 +27,6 @@ from yolox_trt_ros.compose import tensorrt_engine
 from yolox_trt_ros.core.config import EnginesConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.detect.description import description_of
 from yolox_trt_ros.detect.graph.tensors import input_spec
 from yolox_trt_ros.detector import lane_of
@@ -39,6 +38,7 @@ from yolox_trt_ros.engine.compare import (
     inner_tensors,
 )
 from yolox_trt_ros.engine.onnx_file import read_onnx
+from yolox_trt_ros.packaged_models import find_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
     refuse_unused(args, add_arguments, 'backend', 'detect and evaluate')
     if args.device == 'cpu':
         refuse_unused(args, add_arguments, 'precision ranges inner', '--device cuda:N or dla:N')
-    args.reference = find_resource('models', str(args.reference), '.onnx')
-    args.other = args.other and find_resource('models', str(args.other), '.onnx')
+    args.reference = find_model(str(args.reference))
+    args.other = args.other and find_model(str(args.other))
     reference = read_onnx(args.reference)
     spec = input_spec(args.reference, reference, description_of(args.reference, reference))
     chosen = chosen_pictures(args)

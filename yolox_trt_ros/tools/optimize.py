@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.engine.dla_rules import LayerVerdict, forces_gpu, judge
 from yolox_trt_ros.engine.onnx_file import check_onnx, read_onnx, write_onnx
+from yolox_trt_ros.packaged_models import find_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError('nothing to do: give --output OUT.onnx, --check-dla, or both')
     if args.batch < 0:
         raise ConfigError(f'--batch: expected at least 1, got {args.batch}')
-    args.model = find_resource('models', str(args.model), '.onnx')
+    args.model = find_model(str(args.model))
     model = read_onnx(args.model)
     report: dict[str, Any] = {'model': args.model.name}
     if args.output:

@@ -9,13 +9,12 @@ from tiny_models import Graph, write_model
 
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.detect.graph.free_batch import with_free_batch
-
-MODELS = Path(__file__).parents[3] / 'models'
+from yolox_trt_ros.packaged_models import find_model
 
 
 @pytest.mark.parametrize('name', ['edge_n', 'edge_n_cut'])
 def test_each_image_of_a_batch_gives_what_it_gives_alone(name: str) -> None:
-    path = MODELS / f'{name}.onnx'
+    path = find_model(name)
     one = ort.InferenceSession(str(path))
     many = ort.InferenceSession(with_free_batch(path, 3))
     (image,) = one.get_inputs()
