@@ -20,7 +20,7 @@ demo: setup  ## Eight simulated cameras through the node, live table and report 
 	@$(VENV_PYTHON) -m yolox_trt_ros demo --duration $(DURATION) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: setup  ## Run the tests, two processes at a time (ARGS='-k name', JOBS=1 for one)
-	@$(VENV_PYTHON) -m pytest --numprocesses $(JOBS) --dist loadgroup --max-worker-restart 0 \
+	@$(VENV_PYTHON) -m pytest --numprocesses $(JOBS) --dist loadscope --max-worker-restart 0 \
 		$(ARGS)
 
 bench: setup  ## Run the benchmark: table and JSON (ARGS='...')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import hypothesis
 import pytest
@@ -45,18 +47,32 @@ def pytest_configure(config: pytest.Config) -> None:
     cache_folder('world').symlink_to(pictures)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@functools.cache
+def starts_nodes(file: str) -> bool:
+    """Return whether a file holds tests that start ROS nodes."""
+    return 'mark.ros' in (ROOT / file).read_text(encoding='utf-8')
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Divide the tests between the processes of ``make test``.
 
-    One process runs all tests with ROS nodes, which share fixtures and look at the machine's shared
-    memory; the other takes the rest, file by file. Tests with nodes begin first, for they run
-    longest, and the soak test is asked for its result after the others.
+    One process runs all files with tests of ROS nodes, which share fixtures and look at the
+    machine's shared memory; the other takes the rest, file by file.
     """
-    for item in items:
-        group = 'ros' if item.get_closest_marker('ros') else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (not item.get_closest_marker('ros'), item.name == SOAK))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class NodesInOneProcess(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition('::')[0]
+            return 'nodes' if starts_nodes(file) else file
+
+    return NodesInOneProcess(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ask for the soak test's result last."""
+    items.sort(key=lambda item: item.name == SOAK)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
