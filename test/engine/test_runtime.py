@@ -74,7 +74,10 @@ def images(count: int) -> np.ndarray:
 
 
 def expected_of(path: Path, values: np.ndarray) -> list[np.ndarray]:
-    return list(OnnxRuntimeCpuBackend(path, load_model_spec(path), 1).infer(values))
+    backend = OnnxRuntimeCpuBackend(path, load_model_spec(path), len(values), threads=1)
+    backend.input[:] = values
+    backend.infer(len(values))
+    return backend.outputs
 
 
 def compare(backend: TensorRtBackend, path: Path, count: int, **tolerance: float) -> None:
@@ -217,7 +220,7 @@ def test_what_does_not_fit(tiny: Path) -> None:
         backend_of(tiny, 3, batch=-1, most=2)
     with pytest.raises(EngineError, match='expected one of 2 DLA cores of this machine, got dla:2'):
         backend_of(tiny, core=2)
-    name = load_model_spec(tiny).outputs[0]
+    name = load_model_spec(tiny).head.outputs[0]
     with pytest.raises(ModelError, match=f'nothing says what a step of {name} stands for'):
         backend_of(tiny, core=0, kinds={name: ('INT8', 'LINEAR')})
     with pytest.raises(ModelError, match='the engine has BF16 in LINEAR'):

@@ -19,7 +19,7 @@ from mutation import NUMBERS, TEXTS, altered, odd_value
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.messages import stamp_ns_of
+from yolox_trt_ros.core.messages import names_of, stamp_ns_of
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.draw.boxes import draw_on
 from yolox_trt_ros.draw.captions import draw_caption, draw_table
@@ -133,7 +133,7 @@ def draw(made: Messages) -> None:
     for kind, found in made:
         try:
             if kind == 'labels':
-                names.learn(found)
+                names.learn(names_of(found))
             elif kind == 'status':
                 draw_table(image, 'cameras and lanes', status_lines(found))
             elif kind == 'latency':
@@ -152,7 +152,7 @@ def gathered(made: Messages) -> Gatherer:
     for kind, found in made:
         if kind == 'detections':
             gatherer.add_detections('front', found)
-        else:
+        elif kind != 'labels':  # a report gets its names from who reads the messages
             getattr(gatherer, f'add_{kind}')(found)
     return gatherer
 
