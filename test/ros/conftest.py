@@ -7,7 +7,13 @@ from peer import Peer
 
 
 @pytest.fixture(scope='session')
-def peer() -> Iterator[Peer]:
+def shared_peer() -> Iterator[Peer]:
     node = Peer()
     yield node
     node.close()
+
+
+@pytest.fixture(scope='module')
+def peer(shared_peer: Peer) -> Iterator[Peer]:
+    yield shared_peer
+    shared_peer.forget()

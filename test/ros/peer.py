@@ -86,6 +86,14 @@ class Peer:
         self._executor.add_node(self.node)
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnosed, 100)
+        self._own = {*self.node.publishers, *self.node.subscriptions}
+
+    def forget(self) -> None:
+        """Close all that a module's tests opened: others would find second publishers there."""
+        for publisher in set(self.node.publishers) - self._own:
+            self.node.destroy_publisher(publisher)
+        for subscription in set(self.node.subscriptions) - self._own:
+            self.node.destroy_subscription(subscription)
 
     def close(self) -> None:
         self._executor.shutdown()
