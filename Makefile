@@ -20,8 +20,8 @@ demo: setup  ## Eight simulated cameras through the node, live table and report 
 	@$(VENV_PYTHON) -m yolox_trt_ros demo --duration $(DURATION) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: setup  ## Run the tests, two processes at a time (ARGS='-k name', JOBS=1 for one)
-	@$(VENV_PYTHON) -m pytest --numprocesses $(JOBS) --dist loadscope --max-worker-restart 0 \
-		$(ARGS)
+	@$(VENV_PYTHON) -m pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder \
+		--max-worker-restart 0 $(ARGS)
 
 bench: setup  ## Run the benchmark: table and JSON (ARGS='...')
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)

@@ -57,8 +57,8 @@ def starts_nodes(file: str) -> bool:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Divide the tests between the processes of ``make test``.
 
-    One process runs all files with tests of ROS nodes, which share fixtures and look at the
-    machine's shared memory; the other takes the rest, file by file.
+    Files go to whichever process is free. Files with tests of ROS nodes come last and go to one
+    process: they share fixtures, look at the machine's shared memory, and want its cores.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -71,8 +71,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask for the soak test's result last."""
-    items.sort(key=lambda item: item.name == SOAK)
+    """Run tests of ROS nodes last, and ask for the soak test's result after them."""
+    items.sort(key=lambda item: (starts_nodes(item.nodeid.partition('::')[0]), item.name == SOAK))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
