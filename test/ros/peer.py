@@ -146,19 +146,19 @@ class Peer:
 
     def state(self, node: str) -> str:
         """Return a node's state; a node that has just begun may not know yet whom to answer."""
-        client = self.node.create_client(GetState, f'{node}/get_state')
         end = time.monotonic() + PATIENCE_S
-        try:
-            self.until(client.service_is_ready, client.srv_name)
-            while True:
+        while True:
+            client = self.node.create_client(GetState, f'{node}/get_state')
+            try:
+                self.until(client.service_is_ready, client.srv_name)
                 answer = client.call_async(GetState.Request())
                 with suppress(AssertionError):
-                    self.until(answer.done, client.srv_name, 2.0)
+                    self.until(answer.done, client.srv_name, 3.0)
                 if answer.done():
                     return str(answer.result().current_state.label)
                 assert time.monotonic() < end, f'{client.srv_name}: no answer'
-        finally:
-            self.node.destroy_client(client)
+            finally:
+                self.node.destroy_client(client)
 
     def set_parameter(self, node: str, name: str, value: Any) -> str:
         """Return an empty string, or why the node refused."""
