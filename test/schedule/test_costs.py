@@ -52,8 +52,8 @@ def test_a_quote_holds_for_one_load():
     costs = CostModel()
     costs.observe('gpu', 1, 0, 4_000_000)
     costs.observe('gpu', 1, 1, 5_000_000)
-    assert (costs.quote('gpu', 0).single_ns, costs.quote('gpu', 1).single_ns) == (4e6, 5e6)
-    assert costs.quote('gpu', 1).call_ns(2) == 10_000_000
+    assert (costs.quote('gpu', 0, 2).single_ns, costs.quote('gpu', 1, 2).single_ns) == (4e6, 5e6)
+    assert costs.quote('gpu', 1, 2).call_ns(2) == 10_000_000
 
 
 @given(st.lists(st.integers(1, 10**8), min_size=1, max_size=8))
@@ -79,5 +79,5 @@ def test_an_unmeasured_lane_has_no_cost():
     with pytest.raises(KeyError, match='dla0'):
         costs.expect('dla0', 1)
     with pytest.raises(KeyError, match='dla0'):
-        costs.quote('dla0', 0)
+        costs.quote('dla0', 0, 1)
     assert costs.table('dla0') == {}

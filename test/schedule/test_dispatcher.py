@@ -258,3 +258,17 @@ def test_in_lockstep_frames_wait_for_a_failed_lane():
     dispatcher.lane_up('gpu', 4 * MS)
     (batch,) = dispatcher.dispatch(5 * MS)
     assert (batch.lane, batch.frames[0].sequence) == ('gpu', 0)
+
+
+def test_a_lane_of_more_places_than_cameras_takes_a_batch_in_advance():
+    """It would wait for ever for frames of cameras that there are not."""
+    cameras, wide = [camera('a'), camera('b')], lane('gpu', max_batch=8, in_flight=2)
+    dispatcher = Dispatcher(cameras, [wide])
+    for size in (1, 2, 4, 8):
+        dispatcher.costs.observe('gpu', size, 0, (10 + size) * MS)
+    dispatcher.lane_up('gpu', 0)
+    for sequence in range(2):
+        for name in 'ab':
+            dispatcher.offer(frame(name, sequence, sequence * MS))
+        (batch,) = dispatcher.dispatch((sequence + 1) * MS)
+        assert [f.sequence for f in batch.frames] == [sequence] * 2

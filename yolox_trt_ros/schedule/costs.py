@@ -50,7 +50,7 @@ class Quote:
         max_batch: most frames of a call.
 
     Attributes:
-        call_ns: as given.
+        call_ns: returns the time of a call with 1 to ``max_batch`` frames.
         single_ns: time of a call with one frame.
         economical: the size that does most frames a second.
     """
@@ -58,17 +58,19 @@ class Quote:
     __slots__ = ('_most', '_quick', 'call_ns', 'economical', 'single_ns')
 
     def __init__(self, call_ns: Callable[[int], int], max_batch: int) -> None:
-        self.call_ns = call_ns
-        self.single_ns = call_ns(1)
+        times_ns = [0, *map(call_ns, range(1, max_batch + 1))]  # asked for once: lanes wait
+        self.call_ns = times_ns.__getitem__
+        self.single_ns = times_ns[1]
         self._most, self._quick = [0], [0]
         least_ns = [0]
         for waiting in range(1, max_batch + 1):
             most = self._most[-1]
-            if not most or call_ns(waiting) * most < call_ns(most) * waiting:
+            if not most or times_ns[waiting] * most < times_ns[most] * waiting:
                 most = waiting
             self._most.append(most)
             sums_ns = [
-                waiting * call_ns(size) + least_ns[waiting - size] for size in range(1, waiting + 1)
+                waiting * times_ns[size] + least_ns[waiting - size]
+                for size in range(1, waiting + 1)
             ]
             least_ns.append(min(sums_ns))
             sums_ns.reverse()  # of equal ones the largest batch, which leaves the lane more time
@@ -125,8 +127,13 @@ class CostModel:
             cost = known[batch, load] = self._estimate(lane, batch, load)
         return cost
 
-    def quote(self, lane: str, load: int, max_batch: int = 1) -> Quote:
+    def quote(self, lane: str, load: int, max_batch: int) -> Quote:
         """Return what a decision needs to know of a lane, at once.
+
+        Args:
+            lane: which one.
+            load: how many other lanes are busy.
+            max_batch: most frames of a call, always the same for a lane.
 
         Raises:
             KeyError: ``lane`` was never measured.

@@ -61,7 +61,9 @@ class Dispatcher:
         _check(cameras, lanes)
         if lockstep:
             cameras = [replace(camera, deadline_ms=0.0, max_rate_hz=0.0) for camera in cameras]
-            lanes = [replace(lane, max_batch=1) for lane in lanes]
+        # A camera has one frame waiting: a batch that could only be filled by more never starts.
+        most = 1 if lockstep else len(cameras)
+        lanes = [replace(lane, max_batch=min(lane.max_batch, most)) for lane in lanes]
         self._lockstep = lockstep
         self.lanes = {config.name: Lane(config) for config in lanes}
         self.cameras: dict[str, Camera] = {}
