@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
@@ -15,12 +14,12 @@ from rclpy.subscription import Subscription
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.transports import TRANSPORTS
+from yolox_trt_ros.ros import message_types
 
 
 def message_type(transport: str) -> type:
     """Return the class of a transport's messages."""
-    package, kind, name = TRANSPORTS[transport].type_name.split('/')
-    found: type = getattr(import_module(f'{package}.{kind}'), name)
+    found: type = message_types.message_class(TRANSPORTS[transport].type_name)
     return found
 
 
