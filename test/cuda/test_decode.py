@@ -100,7 +100,8 @@ def described(
     batch = BatchTable(device)
     batch.record['images'] = len(boxes)
     for image, box in zip(batch.images, boxes, strict=False):
-        image['letterbox'] = box.scale
+        image['letterbox'] = box.scales
+        image['left'], image['top'] = box.left, box.top
         image['width'], image['height'] = box.source_width, box.source_height
     decode.describe(thresholds, batch)
     batch.upload(current_stream(device))
@@ -113,9 +114,10 @@ def check(
     head: np.ndarray,
     thresholds: Thresholds,
     repeat: int = 1,
+    boxes: list[Letterbox] | None = None,
 ) -> list[Detections]:
     """Compare with the CPU, set by set in order; return what was found."""
-    boxes = [Letterbox(0.3 + 0.2 * i, 100, 200, 300, 400) for i in range(len(head))]
+    boxes = boxes or [Letterbox(0.3 + 0.2 * i, 100, 200, 300, 400) for i in range(len(head))]
     got = run(device, model, head, thresholds, boxes, repeat)
     reference = CpuPostprocessor(model)
     outputs = as_outputs(model, head.astype(np.float32))
@@ -274,6 +276,15 @@ def test_boxes_end_at_the_border_if_asked_to(device: Any) -> None:
         assert (a.xyxy < 0).any() and (a.xyxy[:, 2] > 400).any(), 'the case has none to clip'
         assert np.array_equal(a.score, b.score)
         np.testing.assert_array_equal(b.xyxy, np.clip(a.xyxy, 0, [400, 300, 400, 300]))
+
+
+@pytest.mark.parametrize('letterbox', ['centre', 'stretch'])
+def test_boxes_of_every_place_of_the_image(letterbox: str, device: Any) -> None:
+    model = spec('per_level', 'logit')
+    head = random_head(model, 3, 12)
+    sizes = (300, 400), (33, 700), (160, 224)
+    fed = replace(model.input, letterbox=letterbox)
+    check(device, model, head, Thresholds(), boxes=[Letterbox.fit(*size, fed) for size in sizes])
 
 
 def test_max_detections_keeps_the_best(device: Any) -> None:

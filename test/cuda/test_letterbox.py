@@ -221,6 +221,22 @@ def test_antialiasing_averages_what_shrinks_by_more_than_two(encoding: str, devi
     assert np.array_equal(got[1], run(device, spec(), [small])[0])
 
 
+@pytest.mark.parametrize('interpolation', ['bilinear', 'nearest', 'area'])
+@pytest.mark.parametrize('letterbox', ['centre', 'stretch'])
+def test_every_place_and_interpolation(letterbox: str, interpolation: str, device: Any) -> None:
+    @TABLE
+    @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from(['bgr8', 'nv12', 'mono8']))
+    def check(height: int, width: int, encoding: str) -> None:
+        model = spec(letterbox=letterbox, interpolation=interpolation, colour='rgb', pad=9)
+        frames = [noise(encoding, height, width), noise('rgb8', width, height)]
+        for image, frame in zip(run(device, model, list(frames)), frames, strict=True):
+            want, _ = expected(model, frame)
+            assert np.abs(image - want).max() <= 1
+            assert (image != want).mean() < 0.001
+
+    check()
+
+
 def test_types_no_kernel_writes_are_refused(device: Any) -> None:
     with pytest.raises(ConfigError, match='float64'):
         CudaPreprocessor(spec(), device, InputFormat(np.float64))

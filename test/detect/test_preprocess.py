@@ -133,6 +133,54 @@ def test_letterbox(height: int, width: int, rows: int, columns: int) -> None:
     assert box.width + 1 > width * box.scale * (1 - 1e-9) or box.width == 1
 
 
+PLACINGS = ('top_left', 'centre', 'stretch')
+
+
+@given(SIDE, SIDE, st.integers(1, 40), st.integers(1, 40), st.sampled_from(PLACINGS), st.data())
+def test_boxes_return_to_where_they_were(
+    height: int, width: int, rows: int, columns: int, placing: str, data: st.DataObject
+) -> None:
+    model = spec(height=32 * rows, width=32 * columns, letterbox=placing)
+    box = Letterbox.fit(height, width, model)
+    assert box.left >= 0 and box.left + box.width <= model.width
+    assert box.top >= 0 and box.top + box.height <= model.height
+    rests = model.width - box.width - 2 * box.left, model.height - box.height - 2 * box.top
+    assert placing != 'centre' or max(rests) <= 1  # what is odd is at the right and the bottom
+    assert placing != 'stretch' or (box.width, box.height) == (model.width, model.height)
+    # Every corner of the image lies at a corner of what it covers, up to the rounding of that.
+    corners = np.array([[0, 0, width, height]], np.float32)
+    within = corners * (box.scales * 2) + (box.left, box.top) * 2
+    end = box.left + box.width, box.top + box.height
+    assert np.abs(within[0, 2:] - end).max() <= 1 + 1e-3
+    xyxy = np.array(data.draw(st.lists(st.floats(-9, 9, width=32), min_size=4, max_size=4)))
+    xyxy = (xyxy * ([width, height] * 2)).astype('f4')
+    there = (xyxy * (box.scales * 2) + (box.left, box.top) * 2).astype(np.float32)
+    back = box.to_source(there[None])[0]
+    tolerance = 4e-6 * np.abs(there).max() / np.array(box.scales * 2) + 1e-3
+    assert (np.abs(back - xyxy) <= tolerance).all()
+
+
+@pytest.mark.parametrize('interpolation', ['bilinear', 'nearest', 'area'])
+@pytest.mark.parametrize('placing', PLACINGS)
+@pytest.mark.parametrize('size', [(30, 41), (200, 90), (64, 96), (129, 33)])
+def test_every_place_and_interpolation(
+    placing: str, interpolation: str, size: tuple[int, int]
+) -> None:
+    model = spec(letterbox=placing, interpolation=interpolation, pad=7)
+    image = picture(*size)
+    target = CpuPreprocessor(model).new_input(1)[0]
+    target[:] = np.nan
+    box = CpuPreprocessor(model).write(frame_of(image, 'bgr8'), target)
+    kind = cv2.INTER_NEAREST if interpolation == 'nearest' else cv2.INTER_LINEAR
+    if interpolation == 'area' and box.shrinks:
+        kind = cv2.INTER_AREA
+    canvas = np.full((64, 96, 3), 7, np.uint8)
+    canvas[box.top : box.top + box.height, box.left : box.left + box.width] = cv2.resize(
+        image, (box.width, box.height), interpolation=kind
+    )
+    assert np.array_equal(target, canvas.transpose(2, 0, 1))
+
+
 def jpeg(bgr: np.ndarray) -> np.ndarray:
     return cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].reshape(-1)
 

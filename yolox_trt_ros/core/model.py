@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 InputType = Literal['float32', 'float16', 'uint8']
 
-FEEDING = ('colour', 'pad', 'scale', 'mean', 'std')
-"""Attributes of an :class:`InputSpec` that say how pixels become numbers."""
+Placing = Literal['top_left', 'centre', 'stretch']
+Interpolation = Literal['bilinear', 'nearest', 'area']
+
+FEEDING = ('letterbox', 'interpolation', 'colour', 'pad', 'scale', 'mean', 'std')
+"""Attributes of an :class:`InputSpec` that say how an image becomes the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,11 @@ class InputSpec:
         scale: what pixel values 0 to 255 are multiplied by.
         mean, std: per channel, in the order of ``colour``; the network gets
             (pixel × ``scale`` - ``mean``) / ``std``.
+        letterbox: where the image sits: with its aspect ratio at the top left or in the centre, or
+            stretched over the whole input.
+        interpolation: between pixels. ``area``: bilinear, and as if ``antialias`` were set.
         antialias: whether images that shrink by more than two are averaged, each pixel over the
-            source area that it stands for, in place of bilinear interpolation.
+            source area that it stands for, in place of interpolation.
     """
 
     name: str
@@ -44,7 +50,14 @@ class InputSpec:
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    letterbox: Placing = 'top_left'
+    interpolation: Interpolation = 'bilinear'
     antialias: bool = False
+
+    @property
+    def averages(self) -> bool:
+        """Return whether images that shrink by more than two are averaged."""
+        return self.antialias or self.interpolation == 'area'
 
     def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
         """Return what a pixel value is multiplied by and what is then added; float64 (3,) each."""
@@ -77,15 +90,19 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a source image of one size sits in the model's input: top-left, same scale both ways.
+    """How a source image of one size sits in the model's input.
 
-    The convention is YOLOX's own (``preproc`` in yolox/data/data_augment.py): the resized size is
-    rounded down, and boxes are divided by the scale before rounding.
+    At the top left, the convention is YOLOX's own (``preproc`` in yolox/data/data_augment.py): the
+    resized size is rounded down. In the centre it is rounded, and so is the border at the left and
+    the top, a half downwards. Boxes are divided by the scale before rounding in both. A stretched
+    image has a scale of its own each way.
 
     Attributes:
-        scale: input pixels per source pixel.
+        scale: input pixels per source pixel; where ``scale_down`` is not 0, across only.
         height, width: input pixels that the image covers.
         source_height, source_width: the image's own pixels.
+        left, top: input pixels before the image.
+        scale_down: of a stretched image, input pixels per source pixel from top to bottom.
     """
 
     scale: float
@@ -93,17 +110,47 @@ class Letterbox:
     width: int
     source_height: int
     source_width: int
+    left: int = 0
+    top: int = 0
+    scale_down: float = 0.0
 
     @classmethod
     def fit(cls, height: int, width: int, spec: InputSpec) -> Letterbox:
         """Return the letterbox of a ``height`` x ``width`` source image."""
-        scale = min(spec.height / height, spec.width / width)
-        return cls(scale, max(1, int(height * scale)), max(1, int(width * scale)), height, width)
+        across, down = spec.width / width, spec.height / height
+        if spec.letterbox == 'stretch':
+            return cls(across, spec.height, spec.width, height, width, scale_down=down)
+        scale = min(down, across)
+        if spec.letterbox == 'top_left':
+            rows, columns = max(1, int(height * scale)), max(1, int(width * scale))
+            return cls(scale, rows, columns, height, width)
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        left, top = (spec.width - columns) // 2, (spec.height - rows) // 2
+        return cls(scale, rows, columns, height, width, left, top)
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Return input pixels per source pixel, across and down."""
+        return self.scale, self.scale_down or self.scale
+
+    def to_source(self, xyxy: np.ndarray) -> np.ndarray:
+        """Return boxes in source pixels.
+
+        Args:
+            xyxy: float32 (n, 4), corners in input pixels; not changed.
+        """
+        origin = np.array((self.left, self.top) * 2, np.float32)
+        moved: np.ndarray = (xyxy - origin) / np.array(self.scales * 2, np.float32)
+        return moved
 
     @property
     def shrinks(self) -> bool:
-        """Return whether the image shrinks by more than two, so that interpolation skips pixels."""
-        return self.source_height > 2 * self.height or self.source_width > 2 * self.width
+        """Return whether the image shrinks by more than two, so that interpolation skips pixels.
+
+        One that is stretched the other way is interpolated all the same.
+        """
+        rows, columns = self.source_height / self.height, self.source_width / self.width
+        return max(rows, columns) > 2 and min(rows, columns) >= 1
 
 
 @dataclass(frozen=True, slots=True)

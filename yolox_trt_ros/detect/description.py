@@ -25,6 +25,8 @@ SIDECAR_KEYS = {
     'outputs': list,
     'scores': str,
     'boxes': str,
+    'letterbox': str,
+    'interpolation': str,
     'colour': str,
     'pad': int,
     'scale': float,
@@ -34,6 +36,8 @@ SIDECAR_KEYS = {
 _CHOICES = {
     'scores': ('probability', 'logit'),
     'boxes': ('grid', 'pixel'),
+    'letterbox': ('top_left', 'centre', 'stretch'),
+    'interpolation': ('bilinear', 'nearest', 'area'),
     'colour': ('bgr', 'rgb'),
 }
 _ITEMS = {'labels': str, 'strides': int, 'outputs': str, 'mean': float, 'std': float}

@@ -57,7 +57,7 @@ class CpuPostprocessor:
         found = self._decode(outputs, index, thresholds)
         order = np.argsort(-found.score, kind='stable')[:MAX_CANDIDATES]
         xyxy, score, class_id = found.xyxy[order], found.score[order], found.class_id[order]
-        xyxy /= np.float32(box.scale)
+        xyxy = box.to_source(xyxy)
         keep: np.ndarray | slice = slice(thresholds.max_detections)
         if not self._suppressed:
             groups = None if thresholds.class_agnostic else class_id

@@ -59,6 +59,8 @@ class CpuPreprocessor:
         self._order = BGR if spec.colour == 'bgr' else RGB
         factors = spec.normalisation()
         self._multiply, self._add = (factor.astype(np.float32) for factor in factors)
+        nearest = spec.interpolation == 'nearest'
+        self._interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
         self._plain = spec.dtype == 'uint8'
         self._pad = (spec.pad * factors[0] + factors[1]).astype(np.float32)[:, None, None]
 
@@ -84,12 +86,13 @@ class CpuPreprocessor:
         """
         image, channels = pixels(frame)
         box = Letterbox.fit(frame.height, frame.width, self._spec)
-        average = self._spec.antialias and box.shrinks
-        interpolation = cv2.INTER_AREA if average else cv2.INTER_LINEAR
+        average = self._spec.averages and box.shrinks
+        interpolation = cv2.INTER_AREA if average else self._interpolation
         small = cv2.resize(image, (box.width, box.height), interpolation=interpolation)
+        bottom, right = box.top + box.height, box.left + box.width
         planes = cv2.split(small) if small.ndim == 3 else (small,)
         for channel, position in enumerate(self._order):
-            inside = target[channel, : box.height, : box.width]
+            inside = target[channel, box.top : bottom, box.left : right]
             plane = planes[channels[position]]
             if self._plain:
                 inside[:] = plane
@@ -97,6 +100,7 @@ class CpuPreprocessor:
             np.multiply(plane, self._multiply[channel], out=inside)
             if self._add[channel]:
                 inside += self._add[channel]
-        target[:, box.height :, :] = self._pad
-        target[:, : box.height, box.width :] = self._pad
+        target[:, : box.top] = target[:, bottom:] = self._pad
+        target[:, box.top : bottom, : box.left] = self._pad
+        target[:, box.top : bottom, right:] = self._pad
         return box

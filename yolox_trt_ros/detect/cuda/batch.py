@@ -26,7 +26,9 @@ IMAGE = np.dtype(
         ('format', 'i4'),
         ('order', 'i4'),
         ('swap', 'i4'),
-        ('letterbox', 'f4'),
+        ('left', 'i4'),
+        ('top', 'i4'),
+        ('letterbox', 'f4', 2),
     ],
     align=True,
 )

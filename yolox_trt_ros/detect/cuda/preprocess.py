@@ -91,7 +91,7 @@ class CudaPreprocessor:
 
     Pixel arithmetic is OpenCV's (8-bit bilinear with half-pixel centres); see ``image.cuh``. Each
     size and encoding of image gets small tables on the device when it is first seen; the
-    ``MAX_TEMPLATES`` last ones are kept. With ``spec.antialias``, a kernel of its own reads every
+    ``MAX_TEMPLATES`` last ones are kept. With ``spec.averages``, a kernel of its own reads every
     source pixel of images that shrink by more than two, and converts its colour.
 
     Args:
@@ -115,9 +115,9 @@ class CudaPreprocessor:
         self._device = device
         self._templates: dict[Pixels, ImageTemplate] = {}
         self._nothing = ImageTemplate(np.zeros((), IMAGE)[()], [])
-        self._nothing.image['letterbox'] = 1
+        self._nothing.image['letterbox'] = 1, 1
         kind, layout = _TYPES[dtype.name], _LAYOUTS[form.layout][0]
-        name = f'letterbox<{kind}, {layout}, {str(spec.antialias).lower()}>'
+        name = f'letterbox<{kind}, {layout}, {str(spec.averages).lower()}>'
         (self._kernel,) = device.kernels('letterbox.cu', [name], ())
         self._target = np.zeros(1, TARGET)
         self._target['width'], self._target['height'] = spec.width, spec.height
@@ -183,10 +183,12 @@ class CudaPreprocessor:
         image['swap'] = form.red_first != (self._spec.colour == 'rgb')
         image['step'], image['width'], image['height'] = step, width, height
         image['out_width'], image['out_height'] = box.width, box.height
-        image['letterbox'] = box.scale
+        image['left'], image['top'] = box.left, box.top
+        image['letterbox'] = box.scales
         sizes = (width, box.width), (height, box.height)
         image['scale'] = [round(size / out * 2**32) for size, out in sizes]
-        across, down = (taps(size, out) for size, out in sizes)
+        table = nearest if self._spec.interpolation == 'nearest' else taps
+        across, down = (table(size, out) for size, out in sizes)
         tables = [self._device.array(table) for table in (pairs(across, width), down)]
         image['across'], image['down'] = map(self._device.address, tables)
         return ImageTemplate(image[()], tables)
@@ -210,6 +212,22 @@ def taps(size: int, out: int) -> np.ndarray:
     table = np.empty(out, TAP)
     table['first'] = first = np.floor(at)
     table['weight'] = np.rint((at - first) * np.float32(2048))
+    return table
+
+
+def nearest(size: int, out: int) -> np.ndarray:
+    """Return the one source pixel behind each output pixel, as OpenCV's INTER_NEAREST has it.
+
+    Args:
+        size: source pixels of a row or column.
+        out: output pixels.
+
+    Returns:
+        ``TAP`` (``out``,), without weight.
+    """
+    table = np.zeros(out, TAP)
+    at = np.floor(np.arange(out) * (1 / (out / size)))
+    table['first'] = np.minimum(at, size - 1)
     return table
 
 

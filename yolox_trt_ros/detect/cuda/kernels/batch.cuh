@@ -23,7 +23,8 @@ struct Image {
   int format;
   int order;                   // Bayer: where red sits, x in bit 0, y in bit 1; planes: V before U
   int swap;                    // channel order is the reverse of the network's
-  float letterbox;             // network pixels per source pixel, before rounding
+  int left, top;               // network pixels before the image
+  float letterbox[2];          // network pixels per source pixel, before rounding: across, down
 };
 
 struct Thresholds {

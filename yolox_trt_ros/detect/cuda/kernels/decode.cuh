@@ -98,11 +98,11 @@ __global__ void __launch_bounds__(kBlock)
 
 // One warp looks at one anchor: its box, then its classes, a lane each.
 template <class Read>
-DEVICE void inspect(const Head& head, const Thresholds& thresholds, float letterbox,
+DEVICE void inspect(const Head& head, const Thresholds& thresholds, const Fit& fit,
                     const Work& work, int image, int anchor, int lane) {
   const int l = level_of(head, anchor);
   bool ok;
-  const Box box = Read::box(head, l, image, anchor, letterbox, ok);
+  const Box box = Read::box(head, l, image, anchor, fit, ok);
   const float confidence = Read::confidence(head, l, image, anchor);
   Key* keys = keys_of(work, head, image);
   const unsigned first_key = static_cast<unsigned>(anchor) * head.classes;
@@ -151,11 +151,13 @@ __global__ void __launch_bounds__(kBlock)
     candidates(const Head head, const Batch* __restrict__ batch, const Work work) {
   const int image = blockIdx.y, lane = threadIdx.x % 32;
   const Thresholds thresholds = batch->thresholds;
-  const float letterbox = batch->image[image].letterbox;
+  const Image& source = batch->image[image];
+  const Fit fit = {static_cast<float>(source.left), static_cast<float>(source.top),
+                   source.letterbox[0], source.letterbox[1]};
   const unsigned n = work.passed_count[image], warps = kBlock / 32;
   const int* passed = work.passed + static_cast<long long>(image) * head.anchors;
   for (unsigned i = blockIdx.x * warps + threadIdx.x / 32; i < n; i += gridDim.x * warps) {
-    inspect<Read>(head, thresholds, letterbox, work, image, passed[i], lane);
+    inspect<Read>(head, thresholds, fit, work, image, passed[i], lane);
   }
 }
 

@@ -6,7 +6,7 @@
 //     confidence(head, level, image, anchor)  factor of all the anchor's scores
 //     raw(head, level, image, anchor, c)      score of a class as it stands in the output
 //     probability(head, raw)
-//     box(head, level, image, anchor, letterbox, ok)  see Box
+//     box(head, level, image, anchor, fit, ok)        see Box
 #pragma once
 #include "batch.cuh"
 
@@ -17,11 +17,16 @@ struct alignas(16) Box {
   float x1, y1, x2, y2;
 };
 
+// How the source image sits in the network's input.
+struct Fit {
+  float left, top, across, down;  // network pixels before it; network pixels per source pixel
+};
+
 // Returns a box in source pixels; `ok` is false if it is undefined or so large that it is none.
-DEVICE Box source_box(float x, float y, float width, float height, float letterbox, bool& ok) {
+DEVICE Box source_box(float x, float y, float width, float height, const Fit& fit, bool& ok) {
   ok = fabsf(x) < kFarthest && fabsf(y) < kFarthest && fabsf(width) < kFarthest &&
        fabsf(height) < kFarthest;
   const float half_width = width / 2, half_height = height / 2;
-  return {(x - half_width) / letterbox, (y - half_height) / letterbox,
-          (x + half_width) / letterbox, (y + half_height) / letterbox};
+  return {(x - half_width - fit.left) / fit.across, (y - half_height - fit.top) / fit.down,
+          (x + half_width - fit.left) / fit.across, (y + half_height - fit.top) / fit.down};
 }

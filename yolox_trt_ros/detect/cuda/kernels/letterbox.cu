@@ -53,19 +53,20 @@ template <class T> struct Store<T, kInterleaved4> : StoreBlocks<T, 4> {};
 
 typedef Colour Patch[kRows][2];
 
-// All pixels of a thread in one go, so that their loads are under way together. With `Area`, images
+// All pixels of a thread, from (x, y) of the image on, in one go, so that their loads are under way together. With `Area`, images
 // that shrink by more than two are averaged.
 template <int F, bool Area> DEVICE void sample(const Image& image, int x, int y, Patch& out) {
-  const Tap across[2] = {image.across[x], image.across[x + 1]};
-  const bool shrinks = max(image.scale_x, image.scale_y) > 2LL << 32;
+  const int column[2] = {clamp(x, 0, image.out_width - 1), clamp(x + 1, 0, image.out_width - 1)};
+  const Tap across[2] = {image.across[column[0]], image.across[column[1]]};
+  const bool shrinks = max(image.scale_x, image.scale_y) > 2LL << 32 &&
+                       min(image.scale_x, image.scale_y) >= 1LL << 32;
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    const int row = min(y + r, image.out_height - 1);
+    const int row = clamp(y + r, 0, image.out_height - 1);
     const Tap down = image.down[row];
 #pragma unroll
     for (int p = 0; p < 2; ++p) {
-      const int column = min(x + p, image.out_width - 1);
-      out[r][p] = Area && shrinks ? area<F>(image, column, row)
+      out[r][p] = Area && shrinks ? area<F>(image, column[p], row)
                                   : bilinear<F>(image, across[p], down);
     }
   }
@@ -90,13 +91,18 @@ __global__ void __launch_bounds__(128, (kResident<L, Area>))
   if (x >= target.width || place >= batch->images) return;
   const Image image = batch->image[place];
   Patch patch = {};
-  if (x < image.out_width && y < image.out_height) sample_any<Area>(image, x, y, patch);
+  // Of the image, where the patch begins; it may begin a pixel before.
+  const int u = x - image.left, v = y - image.top;
+  if (u > -2 && v > -kRows && u < image.out_width && v < image.out_height) {
+    sample_any<Area>(image, u, v, patch);
+  }
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     if (y + r >= target.height) return;
     float value[2][3];
     for (int p = 0; p < 2; ++p) {
-      const bool inside = x + p < image.out_width && y + r < image.out_height;
+      const bool inside = u + p >= 0 && u + p < image.out_width && v + r >= 0 &&
+                          v + r < image.out_height;
       for (int c = 0; c < 3; ++c) {
         const Colour& colour = patch[r][p];
         const int from = image.swap ? colour.channel[2 - c] : colour.channel[c];

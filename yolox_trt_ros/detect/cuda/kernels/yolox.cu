@@ -40,7 +40,7 @@ template <class Columns> struct Yolox {
   static DEVICE float probability(const Head& head, float score) {
     return head.logits ? 1.0f / (1.0f + expf(-score)) : score;
   }
-  static DEVICE Box box(const Head& head, int l, int image, int anchor, float letterbox, bool& ok) {
+  static DEVICE Box box(const Head& head, int l, int image, int anchor, const Fit& fit, bool& ok) {
     float x = Columns::side(head, l, image, anchor, 0);
     float y = Columns::side(head, l, image, anchor, 1);
     float width = Columns::side(head, l, image, anchor, 2);
@@ -53,7 +53,7 @@ template <class Columns> struct Yolox {
       width = expf(width) * level.stride;
       height = expf(height) * level.stride;
     }
-    return source_box(x, y, width, height, letterbox, ok);
+    return source_box(x, y, width, height, fit, ok);
   }
 };
 
