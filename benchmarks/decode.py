@@ -78,7 +78,7 @@ def _found(device: CudaDevice, spec: ModelSpec, outputs: Any, batch: int, stream
     with stream:
         decoder.enqueue(batch, described.address, device.address(place))
     stream.synchronize()
-    return [len(found) for found in decoder.detections(place, batch)]
+    return [len(found) for found in decoder.detections(place, described, batch)]
 
 
 def _described(
@@ -87,7 +87,7 @@ def _described(
     described = BatchTable(device)
     described.record['images'] = batch
     described.images['letterbox'][:] = LETTERBOX
-    decoder.describe(Thresholds(), described)
+    decoder.describe(Thresholds(), [''] * batch, described)
     require_cupy().cuda.Device().synchronize()
     described.upload(stream)
     return described

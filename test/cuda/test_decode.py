@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.model import InputSpec, Letterbox, ModelSpec, Thresholds
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
-from yolox_trt_ros.detect.cuda.batch import THRESHOLDS, BatchTable
+from yolox_trt_ros.detect.cuda.batch import MAX_IMAGES, RULES, THRESHOLDS, BatchTable
 from yolox_trt_ros.detect.cuda.postprocess import RESULT, WORK, CudaPostprocessor
 from yolox_trt_ros.detect.heads.yolox.head import HEAD, YoloxHead
 
@@ -82,20 +83,25 @@ def run(
     thresholds: Thresholds,
     boxes: list[Letterbox],
     repeat: int = 1,
+    cameras: Sequence[str] = (),
 ) -> list[Detections]:
     outputs = [on_device(device, output) for output in as_outputs(model, head)]
     addresses = [device.address(output) for output in outputs]
     decode = CudaPostprocessor(model, device, addresses, head.dtype, len(head))
-    result, batch = decode.new_result(), described(decode, device, boxes, thresholds)
+    result, batch = decode.new_result(), described(decode, device, boxes, thresholds, cameras)
     for _ in range(repeat):
         decode.enqueue(len(boxes), batch.address, device.address(result))
     if not isinstance(outputs[0], np.ndarray):
         outputs[0].device.synchronize()
-    return decode.detections(result, len(boxes))
+    return decode.detections(result, batch, len(boxes))
 
 
 def described(
-    decode: CudaPostprocessor, device: Any, boxes: list[Letterbox], thresholds: Thresholds
+    decode: CudaPostprocessor,
+    device: Any,
+    boxes: list[Letterbox],
+    thresholds: Thresholds,
+    cameras: Sequence[str] = (),
 ) -> BatchTable:
     batch = BatchTable(device)
     batch.record['images'] = len(boxes)
@@ -103,7 +109,7 @@ def described(
         image['letterbox'] = box.scales
         image['left'], image['top'] = box.left, box.top
         image['width'], image['height'] = box.source_width, box.source_height
-    decode.describe(thresholds, batch)
+    decode.describe(thresholds, cameras or [''] * MAX_IMAGES, batch)
     batch.upload(current_stream(device))
     return batch
 
@@ -115,15 +121,20 @@ def check(
     thresholds: Thresholds,
     repeat: int = 1,
     boxes: list[Letterbox] | None = None,
+    cameras: Sequence[str] = (),
 ) -> list[Detections]:
     """Compare with the CPU, set by set in order; return what was found."""
     boxes = boxes or [Letterbox(0.3 + 0.2 * i, 100, 200, 300, 400) for i in range(len(head))]
-    got = run(device, model, head, thresholds, boxes, repeat)
+    got = run(device, model, head, thresholds, boxes, repeat, cameras)
     reference = CpuPostprocessor(model)
     outputs = as_outputs(model, head.astype(np.float32))
     with np.errstate(all='ignore'):
-        want = [reference.detections(outputs, i, box, thresholds) for i, box in enumerate(boxes)]
+        want = [
+            reference.detections(outputs, i, box, thresholds.of(camera))
+            for i, (box, camera) in enumerate(zip(boxes, cameras or [''] * len(boxes), strict=True))
+        ]
     for mine, theirs in zip(got, want, strict=True):
+        assert mine.labels == theirs.labels
         assert len(mine) == len(theirs)
         # The exponentials of two libraries differ in the last place, so neighbours may swap.
         assert same(mine, theirs)
@@ -146,6 +157,7 @@ def test_structures_have_the_kernels_sizes(device: Any) -> None:
         pytest.skip('the compiled sizes are asked of the host build')
     for name, dtype in (
         ('Head', HEAD),
+        ('Rules', RULES),
         ('Thresholds', THRESHOLDS),
         ('Work', WORK),
         ('Result', RESULT),
@@ -316,7 +328,7 @@ def test_the_same_launches_for_fewer_images_and_other_thresholds(device: Any) ->
         batch = described(decode, device, boxes[:images], Thresholds(score=score))
         decode.enqueue(3, batch.address, device.address(result))
         current_stream(device).synchronize()
-        counts.append([len(found) for found in decode.detections(result, 3)])
+        counts.append([len(found) for found in decode.detections(result, batch, 3)])
     assert min(counts[0]) > 5
     assert counts[1] == [counts[0][0], 0, 0]
     assert all(0 < few < many for few, many in zip(counts[2], counts[0], strict=True))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from yolox_trt_ros.core.rules import Rules
 
 if TYPE_CHECKING:
     from yolox_trt_ros.core.head import HeadSpec
@@ -158,13 +161,15 @@ class Thresholds:
     """What counts as a detection; may change between two frames.
 
     Attributes:
-        score: lowest; for YOLOX objectness × class probability.
+        score: lowest that any class has; for YOLOX objectness × class probability.
         nms_iou: overlap above which the lower box of a pair is dropped.
         class_agnostic: ``True``: each anchor has its best class, and boxes of all classes suppress
             each other. ``False``: each class is decided on its own, so an anchor may count for two.
         max_detections: most detections of one image.
         clip_boxes: whether boxes end at the image's border. They do not by default: a box that
             reaches beyond says how far the object does, which nobody knows afterwards.
+        rules: of classes and parts of the image; None: all count above ``score``.
+        cameras: by name, of cameras that have their own; they differ in ``score`` and ``rules``.
     """
 
     score: float = 0.3
@@ -172,3 +177,9 @@ class Thresholds:
     class_agnostic: bool = False
     max_detections: int = 300
     clip_boxes: bool = False
+    rules: Rules | None = None
+    cameras: Mapping[str, Thresholds] = field(default_factory=dict)
+
+    def of(self, camera: str) -> Thresholds:
+        """Return those of a camera's images."""
+        return self.cameras.get(camera, self)

@@ -59,7 +59,11 @@ const std::map<std::string, Entry> kEntries = {
     CANDIDATES(Maps<float>),
     CANDIDATES(Maps<Half>),
     {"trim", {true, [](void** a) { trim(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
-    {"rank", {true, [](void** a) { rank(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
+    {"rank",
+     {true,
+      [](void** a) {
+        rank(argument<Head>(a, 0), argument<const Batch*>(a, 1), argument<Work>(a, 2));
+      }}},
     {"overlap",
      {true, [](void** a) { overlap(argument<const Batch*>(a, 0), argument<Work>(a, 1)); }}},
     {"keep",
@@ -83,7 +87,7 @@ extern "C" int launch(const char* name, const unsigned* grid, const unsigned* bl
 
 extern "C" int size_of(const char* name) {
   static const std::map<std::string, int> sizes = {
-      {"Image", sizeof(Image)}, {"Thresholds", sizeof(Thresholds)}, {"Batch", sizeof(Batch)},
+      {"Image", sizeof(Image)}, {"Rules", sizeof(Rules)}, {"Edge", sizeof(Edge)}, {"Thresholds", sizeof(Thresholds)}, {"Batch", sizeof(Batch)},
       {"Target", sizeof(Target)}, {"Head", sizeof(Head)}, {"Work", sizeof(Work)},
       {"Result", sizeof(Result)},
   };

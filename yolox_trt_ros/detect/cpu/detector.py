@@ -78,8 +78,10 @@ class CpuDetector:
         found = [
             box
             if isinstance(box, FrameError)
-            else self._postprocessor.detections(backend.outputs, i, box, thresholds)
-            for i, (box, _) in enumerate(written)
+            else self._postprocessor.detections(backend.outputs, i, box, thresholds.of(camera))
+            for i, ((box, _), camera) in enumerate(
+                zip(written, (frame.camera for frame in frames), strict=True)
+            )
         ]
         times = begun, preprocessed, inferred, time.monotonic_ns()
         return _Done(

@@ -9,12 +9,16 @@ either way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import LaneError
+from yolox_trt_ros.core.head import Candidates
 from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
+from yolox_trt_ros.core.regions import inside
+from yolox_trt_ros.core.rules import Rules
 
 MAX_CANDIDATES = 1024
 """Boxes that enter NMS, best scores first; bounds its cost when a model fires everywhere."""
@@ -27,6 +31,7 @@ class CpuPostprocessor:
         self._shapes = spec.head.shapes(spec.input)
         self._decode = spec.head.decoder(spec.input)
         self._suppressed = spec.head.suppressed
+        self._labels = spec.labels
 
     def check(self, outputs: Sequence[np.ndarray], batch: int) -> None:
         """Refuse outputs whose shapes are not those of the model.
@@ -52,12 +57,15 @@ class CpuPostprocessor:
             outputs: head outputs of the batch, in the order of ``HeadSpec.outputs``.
             index: which image of the batch.
             box: the letterbox it was fed with.
-            thresholds: what counts as a detection.
+            thresholds: what counts as a detection in it.
         """
         found = self._decode(outputs, index, thresholds)
+        found = replace(found, xyxy=box.to_source(found.xyxy))
+        labels = self._labels
+        if rules := thresholds.rules:
+            found, labels = _wanted(found, rules, box), rules.labels
         order = np.argsort(-found.score, kind='stable')[:MAX_CANDIDATES]
         xyxy, score, class_id = found.xyxy[order], found.score[order], found.class_id[order]
-        xyxy = box.to_source(xyxy)
         keep: np.ndarray | slice = slice(thresholds.max_detections)
         if not self._suppressed:
             groups = None if thresholds.class_agnostic else class_id
@@ -65,7 +73,17 @@ class CpuPostprocessor:
         if thresholds.clip_boxes:
             size = (box.source_width, box.source_height)
             xyxy = np.clip(xyxy, 0, np.array(size * 2, np.float32))
-        return Detections(xyxy[keep], score[keep], class_id[keep].astype(np.int32))
+        return Detections(xyxy[keep], score[keep], class_id[keep].astype(np.int32), labels)
+
+
+def _wanted(found: Candidates, rules: Rules, box: Letterbox) -> Candidates:
+    """Return the candidates that count, boxes in source pixels, classes as they are published."""
+    counts = found.score > rules.scores[found.class_id]
+    if len(rules.edges):
+        x, y = ((found.xyxy[:, k] + found.xyxy[:, k + 2]) / 2 for k in (0, 1))
+        counts &= ~inside(rules.edges, x, y, box.source_width, box.source_height)
+    class_id = rules.class_ids[found.class_id[counts]]
+    return Candidates(found.xyxy[counts], found.score[counts], class_id)
 
 
 def nms(xyxy: np.ndarray, iou: float, groups: np.ndarray | None = None) -> np.ndarray:

@@ -32,10 +32,19 @@ IMAGE = np.dtype(
     ],
     align=True,
 )
+RULES = np.dtype(
+    [
+        ('scores', 'u8'),
+        ('class_ids', 'u8'),
+        ('edges', 'u8'),
+        ('edge_count', 'i4'),
+        ('first', 'f4'),
+        ('lowest', 'f4'),
+    ],
+    align=True,
+)
 THRESHOLDS = np.dtype(
     [
-        ('first', 'f4'),
-        ('score', 'f4'),
         ('iou', 'f4'),
         ('class_agnostic', 'i4'),
         ('max_detections', 'i4'),
@@ -44,7 +53,13 @@ THRESHOLDS = np.dtype(
     align=True,
 )
 BATCH = np.dtype(
-    [('images', 'i4'), ('thresholds', THRESHOLDS), ('image', IMAGE, MAX_IMAGES)], align=True
+    [
+        ('images', 'i4'),
+        ('thresholds', THRESHOLDS),
+        ('image', IMAGE, MAX_IMAGES),
+        ('rules', RULES, MAX_IMAGES),
+    ],
+    align=True,
 )
 
 
@@ -75,7 +90,8 @@ class BatchTable:
         images: ``IMAGE`` (``MAX_IMAGES``,), a part of it.
         sources: what the preprocessor last wrote to them.
         kinds: likewise, but for the addresses; keeps the tables that they point to.
-        limits: what the postprocessor last wrote.
+        limits: what the postprocessor last wrote of all images.
+        rules: likewise, of each; keeps the tables that they point to.
         changed: whether one of them wrote since the last upload.
         address: of the record, for kernels.
     """
@@ -87,6 +103,7 @@ class BatchTable:
         self.kinds: list[Any] = [None] * MAX_IMAGES
         self.sources: Sequence[Source | None] | None = None
         self.limits: Any = None
+        self.rules: list[Any] = [None] * MAX_IMAGES
         self.changed = True
         self.record, self.images = self._host[0], self._host['image'][0]
         self._copy = None if device.integrated else device.zeros((BATCH.itemsize,), np.uint8)

@@ -145,7 +145,7 @@ class CudaDetector:
             begun, preprocessed, inferred, decoded = slot.times.tolist()
             ago = decoded_ns - decoded
             times = begun + ago, preprocessed + ago, inferred + ago, decoded_ns
-            found = self._postprocessor.detections(slot.result, images)
+            found = self._postprocessor.detections(slot.result, slot.batch, images)
             spent = slot.upload_buffer.spent
             results: list[FrameResult] = [
                 Detected(detections, *times, spent.get(place, 0))
@@ -171,7 +171,8 @@ class CudaDetector:
     def _upload(self, frames: Sequence[Frame], slot: Slot) -> Errors:
         sources, errors = slot.upload_buffer.upload(frames)
         self._preprocessor.describe(sources, slot.batch)
-        self._postprocessor.describe(self._thresholds(), slot.batch)
+        cameras = [frame.camera for frame in frames]
+        self._postprocessor.describe(self._thresholds(), cameras, slot.batch)
         slot.batch.upload(self.copies)
         slot.uploaded.record(self.copies)
         self._stream.wait_event(slot.uploaded)

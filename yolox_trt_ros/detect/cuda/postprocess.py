@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.core.head import CudaReader
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.detect.cuda.batch import MAX_IMAGES, THRESHOLDS, BatchTable
+from yolox_trt_ros.core.rules import Rules
+from yolox_trt_ros.detect.cuda.batch import MAX_IMAGES, RULES, THRESHOLDS, BatchTable
 from yolox_trt_ros.detect.cuda.runtime import Device
 
 MAX_CANDIDATES = 1024
@@ -49,6 +49,20 @@ RESULT = np.dtype(
 _TYPES = {'float32': 'float', 'float16': 'Half'}
 
 
+class RulesTable(NamedTuple):
+    """What counts in the images of some cameras, as kernels read it.
+
+    Attributes:
+        record: ``RULES`` ().
+        tables: on the device, that it points to.
+        labels: names of the classes in the result.
+    """
+
+    record: Any
+    tables: list[Any]
+    labels: tuple[str, ...]
+
+
 class CudaPostprocessor:
     """Threshold, compaction, top-k, NMS and mapping to source pixels, without a host round trip.
 
@@ -74,10 +88,11 @@ class CudaPostprocessor:
                 f'got {max_batch} and {np.dtype(dtype).name}'
             )
         reader = spec.head.cuda_reader(spec.input, outputs)
-        self._reader, self._classes = reader, spec.head.classes
+        self._reader, self._classes, self._labels = reader, spec.head.classes, spec.labels
         self._device = device
         self._max_batch = max_batch
         self._thresholds: Thresholds | None = None
+        self._rules: dict[str, RulesTable] = {}
         names = [f'{name}<{reader.reader}<{kind}>>' for name in ('sift', 'candidates')]
         names += ['trim', 'rank', 'overlap', 'keep']
         # Without contraction: overlaps on the threshold are then decided as on the CPU.
@@ -91,13 +106,25 @@ class CudaPostprocessor:
         """Return a place for the results of one batch, in host memory."""
         return self._device.pinned(self._max_batch, RESULT)
 
-    def describe(self, thresholds: Thresholds, batch: BatchTable) -> None:
-        """Write down what counts as a detection in a batch."""
+    def describe(self, thresholds: Thresholds, cameras: Sequence[str], batch: BatchTable) -> None:
+        """Write down what counts as a detection in a batch.
+
+        Args:
+            thresholds: of all cameras.
+            cameras: whose image each of the batch is.
+            batch: where to.
+        """
         if thresholds != self._thresholds:
-            self._thresholds, self._limits = thresholds, _limits(thresholds, self._reader)
+            self._thresholds, self._limits, self._rules = thresholds, _limits(thresholds), {}
         if batch.limits is not self._limits:
             batch.record['thresholds'] = batch.limits = self._limits
             batch.changed = True
+        for place, camera in enumerate(cameras):
+            rules = self._rules.get(camera) or self._rules_of(camera)
+            if batch.rules[place] is not rules:
+                batch.rules[place] = rules
+                batch.record['rules'][place] = rules.record
+                batch.changed = True
 
     def enqueue(self, images: int, batch: int, result: int) -> None:
         """Decode images, on the current stream.
@@ -115,7 +142,7 @@ class CudaPostprocessor:
         grid: tuple[int, ...] = (-(-min(anchors, LIKELY) * 32 // BLOCK), images)
         candidates(grid, (BLOCK,), (head, record, work))
         trim((images,), (MAX_CANDIDATES,), (head, work))
-        rank((MAX_CANDIDATES // RANKED, images), (RANKED * HELPERS,), (head, work))
+        rank((MAX_CANDIDATES // RANKED, images), (RANKED * HELPERS,), (head, record, work))
         grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, images)
         overlap(grid, (BLOCK,), (record, work))
         keep((images,), (MAX_CANDIDATES,), (record, work, np.uint64(result)))
@@ -123,18 +150,44 @@ class CudaPostprocessor:
     def close(self) -> None:
         """Free its memory; nothing may be enqueued any more."""
         self._arrays.clear()
+        self._rules.clear()
 
     @staticmethod
-    def detections(result: np.ndarray, images: int) -> list[Detections]:
-        """Return a copy of each image's detections, best first, in source-image pixels."""
+    def detections(result: np.ndarray, batch: BatchTable, images: int) -> list[Detections]:
+        """Return a copy of each image's detections, best first, in source-image pixels.
+
+        Args:
+            result: of the batch.
+            batch: as it was described.
+            images: how many it has.
+        """
         counts = result['count'][:images].tolist()
         most = max(counts)
         boxes = result['box'][:images, :most].copy()
         scores = result['score'][:images, :most].copy()
         classes = result['class_id'][:images, :most].copy()
         return [
-            Detections(boxes[i, :n], scores[i, :n], classes[i, :n]) for i, n in enumerate(counts)
+            Detections(boxes[i, :n], scores[i, :n], classes[i, :n], rules.labels)
+            for i, (n, rules) in enumerate(zip(counts, batch.rules, strict=False))
         ]
+
+    def _rules_of(self, camera: str) -> RulesTable:
+        """Return what counts in a camera's images; kept for those that have rules of their own."""
+        assert self._thresholds
+        if camera not in self._thresholds.cameras:
+            if (common := self._rules.get('')) is not None:
+                return common
+            camera = ''
+        thresholds = self._thresholds.of(camera)
+        rules = thresholds.rules or Rules.of_all(self._labels, thresholds.score)
+        tables = [self._device.array(t) for t in (rules.scores, rules.class_ids, rules.edges)]
+        record = np.zeros((), RULES)
+        record['scores'], record['class_ids'], record['edges'] = map(self._device.address, tables)
+        record['edge_count'] = len(rules.edges)
+        record['lowest'] = thresholds.score
+        record['first'] = self._reader.bound(thresholds.score)
+        self._rules[camera] = table = RulesTable(record[()], tables, rules.labels)
+        return table
 
     def _allocate(self) -> dict[str, Any]:
         anchors, batch, zeros = self._reader.anchors, self._max_batch, self._device.zeros
@@ -152,9 +205,8 @@ class CudaPostprocessor:
         }
 
 
-def _limits(thresholds: Thresholds, reader: CudaReader) -> Any:
+def _limits(thresholds: Thresholds) -> Any:
     limits = np.zeros((), THRESHOLDS)
-    limits['first'], limits['score'] = reader.bound(thresholds.score), thresholds.score
     limits['iou'] = thresholds.nms_iou
     limits['class_agnostic'] = thresholds.class_agnostic
     limits['max_detections'] = min(thresholds.max_detections, MAX_CANDIDATES)

@@ -27,9 +27,27 @@ struct Image {
   float letterbox[2];          // network pixels per source pixel, before rounding: across, down
 };
 
+// A point of a source image: pixels, and shares of the image's width and height on top.
+struct Point {
+  float x, y, share_x, share_y;
+};
+
+// One side of an ignored polygon; all polygons turn the same direction.
+struct Edge {
+  Point from, to;
+};
+
+// What counts in one image.
+struct Rules {
+  const float* scores;   // of each class of the network: it has to exceed this; infinity: left out
+  const int* class_ids;  // of each class of the network: its number in the result
+  const Edge* edges;     // around the ignored parts
+  int edge_count;
+  float first;           // in the network's own terms; no lower one can reach `lowest`
+  float lowest;          // of `scores`
+};
+
 struct Thresholds {
-  float first;  // in the network's own terms; no lower one can reach `score`
-  float score;
   float iou;
   int class_agnostic;
   int max_detections;
@@ -40,4 +58,5 @@ struct Batch {
   int images;  // grids may be made for more
   Thresholds thresholds;
   Image image[kImages];
+  Rules rules[kImages];
 };

@@ -74,6 +74,22 @@ DEVICE unsigned reserve(unsigned* count, unsigned size, int lane) {
   return __shfl_sync(kWholeWarp, first, 0);
 }
 
+// Returns whether a box's centre lies in an ignored part of its image, by winding numbers.
+// core/regions.py computes the same in the same order.
+DEVICE bool ignored(const Rules& rules, const Image& image, const Box& box) {
+  const float x = (box.x1 + box.x2) / 2, y = (box.y1 + box.y2) / 2;
+  const float width = image.width, height = image.height;
+  int winding = 0;
+  for (int i = 0; i < rules.edge_count; ++i) {
+    const Point a = rules.edges[i].from, b = rules.edges[i].to;
+    const float x1 = a.x + a.share_x * width, y1 = a.y + a.share_y * height;
+    const float x2 = b.x + b.share_x * width, y2 = b.y + b.share_y * height;
+    const float side = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1);
+    winding += (y1 <= y && y2 > y && side > 0) - (y1 > y && y2 <= y && side < 0);
+  }
+  return winding != 0;
+}
+
 // Which of the set bits below a lane's own.
 DEVICE unsigned rank_among(unsigned bits, int lane) { return __popc(bits & ((1u << lane) - 1)); }
 
@@ -87,7 +103,7 @@ __global__ void __launch_bounds__(kBlock)
   bool passes = false;
   if (anchor < head.anchors) {
     const float raw = Read::first(head, level_of(head, anchor), image, anchor);
-    passes = raw >= batch->thresholds.first;
+    passes = raw >= batch->rules[image].first;
   }
   const unsigned all = __ballot_sync(kWholeWarp, passes);
   if (all == 0) return;
@@ -96,37 +112,40 @@ __global__ void __launch_bounds__(kBlock)
   if (passes) passed[first + rank_among(all, lane)] = anchor;
 }
 
-// One warp looks at one anchor: its box, then its classes, a lane each.
+// One warp looks at one anchor: its box, then its classes, a lane each. With `agnostic` the best
+// class of all, wanted or not, stands for the anchor.
 template <class Read>
-DEVICE void inspect(const Head& head, const Thresholds& thresholds, const Fit& fit,
-                    const Work& work, int image, int anchor, int lane) {
+DEVICE void inspect(const Head& head, const Image& source, const Fit& fit, const Rules& rules,
+                    bool agnostic, const Work& work, int image, int anchor, int lane) {
   const int l = level_of(head, anchor);
   bool ok;
   const Box box = Read::box(head, l, image, anchor, fit, ok);
+  if (rules.edge_count > 0 && ignored(rules, source, box)) return;
   const float confidence = Read::confidence(head, l, image, anchor);
   Key* keys = keys_of(work, head, image);
   const unsigned first_key = static_cast<unsigned>(anchor) * head.classes;
   Key best = ~0ull;
   bool undefined = false;
   for (int begin = lane; begin - lane < head.classes; begin += 32 * kAtOnce) {
-    float score[kAtOnce];
+    float score[kAtOnce], limit[kAtOnce];
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int c = begin + 32 * k;
       score[k] = c < head.classes ? Read::raw(head, l, image, anchor, c) : 0;
+      limit[k] = agnostic || c >= head.classes ? rules.lowest : rules.scores[c];
     }
     unsigned takers[kAtOnce], total = 0;
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int c = begin + 32 * k;
       score[k] = confidence * Read::probability(head, score[k]);
-      const bool take = ok && c < head.classes && score[k] > thresholds.score;
+      const bool take = ok && c < head.classes && score[k] > limit[k];
       undefined |= score[k] != score[k];
       if (take) best = min(best, key_of(score[k], first_key + c));
       takers[k] = __ballot_sync(kWholeWarp, take);
       total += __popc(takers[k]);
     }
-    if (thresholds.class_agnostic || total == 0) continue;
+    if (agnostic || total == 0) continue;
     unsigned place = reserve(work.counts + image, total, lane);
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
@@ -136,11 +155,12 @@ DEVICE void inspect(const Head& head, const Thresholds& thresholds, const Fit& f
     }
   }
   if (lane == 0) work.boxes[static_cast<long long>(image) * head.anchors + anchor] = box;
-  if (!thresholds.class_agnostic) return;
+  if (!agnostic) return;
   // An anchor with an undefined score has no best class.
   undefined = __ballot_sync(kWholeWarp, undefined) != 0;
   best = smallest_of_warp(best);
   if (undefined || best == ~0ull) return;
+  if (!(score_of(best) > rules.scores[static_cast<unsigned>(best) - first_key])) return;
   const unsigned place = reserve(work.counts + image, 1, lane);
   if (lane == 0) keys[place] = best;
 }
@@ -150,14 +170,15 @@ template <class Read>
 __global__ void __launch_bounds__(kBlock)
     candidates(const Head head, const Batch* __restrict__ batch, const Work work) {
   const int image = blockIdx.y, lane = threadIdx.x % 32;
-  const Thresholds thresholds = batch->thresholds;
+  const bool agnostic = batch->thresholds.class_agnostic;
+  const Rules rules = batch->rules[image];
   const Image& source = batch->image[image];
   const Fit fit = {static_cast<float>(source.left), static_cast<float>(source.top),
                    source.letterbox[0], source.letterbox[1]};
   const unsigned n = work.passed_count[image], warps = kBlock / 32;
   const int* passed = work.passed + static_cast<long long>(image) * head.anchors;
   for (unsigned i = blockIdx.x * warps + threadIdx.x / 32; i < n; i += gridDim.x * warps) {
-    inspect<Read>(head, thresholds, fit, work, image, passed[i], lane);
+    inspect<Read>(head, source, fit, rules, agnostic, work, image, passed[i], lane);
   }
 }
 
@@ -232,7 +253,8 @@ __global__ void __launch_bounds__(kCandidates) trim(const Head head, const Work 
 
 // Grid: x covers keys, kRanked each, y images; kRanked * kHelpers threads. A key's place is the
 // number of smaller ones.
-__global__ void __launch_bounds__(kRanked * kHelpers) rank(const Head head, const Work work) {
+__global__ void __launch_bounds__(kRanked * kHelpers)
+    rank(const Head head, const Batch* __restrict__ batch, const Work work) {
   __shared__ Key keys[kCandidates];
   const int image = blockIdx.y, n = work.counts[image], first = blockIdx.x * kRanked;
   if (first >= n) return;
@@ -255,7 +277,7 @@ __global__ void __launch_bounds__(kRanked * kHelpers) rank(const Head head, cons
   const int anchor = place / head.classes, out = image * kCandidates + smaller;
   work.best_boxes[out] = work.boxes[static_cast<long long>(image) * head.anchors + anchor];
   work.best_scores[out] = score_of(key);
-  work.best_classes[out] = place - anchor * head.classes;
+  work.best_classes[out] = batch->rules[image].class_ids[place - anchor * head.classes];
 }
 
 // Grid: x covers rows, y words of a row, z images; kBlock threads.
