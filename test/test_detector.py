@@ -175,7 +175,7 @@ ERRORS = {
     'backend': ({'backend': 'torch'}, ConfigError, '"torch" is not one of its values'),
     'simulated': ({'backend': 'simulated'}, ConfigError, 'runs a network, got "simulated"'),
     'both': ({'backend': 'tensorrt'}, ConfigError, 'a cpu lane needs one of onnxruntime'),
-    'precision': ({'precision': 'fp8'}, ConfigError, 'valid: fp16, fp32, int8'),
+    'precision': ({'precision': 'fp8'}, ConfigError, 'valid: auto, fp16, fp32, int8, tf32'),
     'ranges': ({'ranges': 'a.json'}, ConfigError, 'onnxruntime takes none'),
     'score': ({'score_threshold': 3.0}, ConfigError, 'expected 0 to 1, got 3'),
     'batch': ({'max_batch': 0}, ConfigError, 'max_batch: expected 1 to 64, got 0'),

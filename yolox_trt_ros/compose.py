@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolox_trt_ros.core.backends import BACKENDS, LaneSetup
+from yolox_trt_ros.core.backends import BACKENDS, LaneSetup, device_kind
 from yolox_trt_ros.core.class_names import canonical
 from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig, lane_problems
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.host_memory import PinnedMemory
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
-from yolox_trt_ros.core.resources import resource_names
+from yolox_trt_ros.core.prepared import PreparedModel
+from yolox_trt_ros.core.resources import cache_folder, resource_names
 from yolox_trt_ros.detect.backends.simulated import SimulatedMachine
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.progress import Progress
@@ -90,6 +91,7 @@ def make_detector(
     engine: LaneEngine | None = None,
     on_event: Callable[[str], None] | None = None,
     machine: SimulatedMachine | None = None,
+    prepared: PreparedModel | None = None,
 ) -> LaneDetector:
     """Build the detector of one lane; called on the lane's own thread, again after a fault.
 
@@ -99,6 +101,7 @@ def make_detector(
         engine: of a lane whose backend builds; None: taken from the default cache, or built.
         on_event: called with what decodes JPEG images on a GPU's lane; None: there are none.
         machine: of a simulated lane.
+        prepared: of a lane whose backend prepares; None: taken from the default cache, or made.
 
     Raises:
         ConfigError: the backend does not run on that device, or is not to be combined so.
@@ -108,6 +111,7 @@ def make_detector(
     backend = BACKENDS[lane.backend]
     if backend.builds:
         engine = engine or engine_of_lane(lane, model, EnginesConfig())
+    prepared = prepared or prepared_of_lane(lane, model, EnginesConfig(), on_event or _log.info)
     return backend.detector(
         lane,
         LaneSetup(
@@ -117,6 +121,7 @@ def make_detector(
             partial(tensorrt_engine, lane, engine) if engine else None,
             machine,
             on_event,
+            prepared,
         ),
     )
 
@@ -174,6 +179,44 @@ def engine_of_lane(
     )
 
 
+def prepared_of_lane(
+    lane: LaneConfig,
+    model: Model,
+    engines: EnginesConfig,
+    on_event: Callable[[str], None] = lambda message: None,
+) -> PreparedModel | None:
+    """Return what a lane runs in place of its model's file; None: the file, or there is no GPU.
+
+    It is kept beside the engines, and made where it is missing, which takes seconds.
+
+    Args:
+        lane, model, engines: what is prepared for which precision, and where it is kept.
+        on_event: called with what is worth a line in the log.
+
+    Raises:
+        ModelError, EngineError, MissingDependencyError: see
+            :func:`prepared_models.prepared_model`.
+    """
+    if not BACKENDS[lane.backend].prepares or device_kind(lane.device) != 'cuda':
+        return None
+    from yolox_trt_ros.engine.cache import EngineCache
+    from yolox_trt_ros.engine.cuda_devices import cuda_driver
+    from yolox_trt_ros.prepared_models import SUFFIX, prepared_model
+
+    if cuda_driver().problem:
+        return None  # the lane says what is missing
+    folder = Path(engines.folder).expanduser() if engines.folder else cache_folder('engines')
+    made = prepared_model(
+        lane_model(lane, model),
+        _lane_spec(lane, model),
+        lane.precision,
+        EngineCache(folder, engines.trust_folder, SUFFIX),
+        lambda message: on_event(f'lane {lane.name}: {message}'),
+    )
+    on_event(f'lane {lane.name}: runs {made.about}')
+    return made
+
+
 def lane_model(lane: LaneConfig, model: Model) -> Path:
     """Return the ONNX file that a lane runs."""
     return find_model(lane.model) if lane.model else model.path
@@ -224,10 +267,16 @@ def lane_specs(
         for lane in lanes
         if BACKENDS[lane.backend].builds
     }
+    prepared = {
+        lane.name: prepared_of_lane(lane, model, config.engines, on_event) for lane in lanes
+    }
     compressed = any(camera.transport == 'compressed' for camera in config.cameras)
     jpeg_event = on_event if compressed else None
     return [
-        LaneSpec(lane, _factory(lane, model, machine, engines.get(lane.name), jpeg_event))
+        LaneSpec(
+            lane,
+            _factory(lane, model, machine, engines.get(lane.name), prepared[lane.name], jpeg_event),
+        )
         for lane in lanes
     ]
 
@@ -256,6 +305,7 @@ def _factory(
     model: Model,
     machine: SimulatedMachine | None,
     engine: LaneEngine | None,
+    prepared: PreparedModel | None,
     jpeg_event: Callable[[str], None] | None,
 ) -> Callable[[], LaneDetector]:
     def build() -> LaneDetector:
@@ -265,7 +315,7 @@ def _factory(
             # Relative to the process: under `nice`, only root could go back to a fixed value.
             nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + CPU_LANE_NICENESS
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, nice))
-        return make_detector(lane, model, engine, jpeg_event, machine)
+        return make_detector(lane, model, engine, jpeg_event, machine, prepared)
 
     return build
 

@@ -46,7 +46,9 @@ class Detector:
         device: ``cpu``, ``cuda:N`` or ``dla:N``.
         backend: what runs the network: ``onnxruntime`` or ``tensorrt``. TensorRT builds a missing
             engine, which takes minutes, and keeps it.
-        precision: of a TensorRT engine: ``fp32``, ``fp16`` or ``int8``.
+        precision: in which a GPU or DLA computes: ``auto``, ``fp32``, ``tf32``, ``fp16`` or
+            ``int8``; ``auto`` is ``int8`` for a model with Q/DQ nodes, else ``fp16``. A CPU
+            computes as the model's file says.
         ranges: of an INT8 engine without Q/DQ nodes: range table or calibration cache.
         max_batch: most images in one run of the network. A model of a fixed batch size is always
             run whole.
@@ -72,7 +74,7 @@ class Detector:
         *,
         device: str = 'cpu',
         backend: str = 'onnxruntime',
-        precision: str = 'fp16',
+        precision: str = 'auto',
         ranges: str | os.PathLike[str] = '',
         max_batch: int = 1,
         threads: int = 0,

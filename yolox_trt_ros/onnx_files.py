@@ -37,3 +37,18 @@ def open_onnx(path: Path) -> ModelProto:
     check_external_data(path, model)
     check_repeats(path, model)
     return model
+
+
+def computes_in_half(model: ModelProto) -> bool:
+    """Return whether a model works in float16, however its weights are stored."""
+    import onnx
+
+    weights = {weight.name for weight in model.graph.initializer}
+    half = onnx.TensorProto.FLOAT16
+    inputs = [i for i in model.graph.input if i.name not in weights]
+    return any(i.type.tensor_type.elem_type == half for i in inputs) or any(
+        node.op_type == 'Cast'
+        and node.input[0] not in weights
+        and any(a.name == 'to' and a.i == half for a in node.attribute)
+        for node in model.graph.node
+    )

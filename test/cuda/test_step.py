@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from damaged import no_collector
 
-from yolox_trt_ros.detect.cuda.step import Step
+from yolox_trt_ros.detect.cuda.step import CaptureError, Step
 
 
 class Stream:
@@ -79,6 +79,27 @@ def test_what_refuses_to_be_recorded_is_launched_anew(caplog: pytest.LogCaptureF
     stream.calls.clear()
     step.launch(2)
     assert stream.calls == ['run 2']
+
+
+def test_what_a_failed_recording_broke_is_to_be_made_anew() -> None:
+    stream = Stream(failures=100)
+
+    def enqueue(size: int) -> None:
+        if 'end' in stream.calls:
+            raise RuntimeError('every run fails now')
+        stream.enqueue(size)
+
+    with pytest.raises(CaptureError, match='can hold this network: no such luck'):
+        Step(stream, [1, 2], enqueue)
+    assert stream.calls.count('begin') == 1
+
+
+def test_the_reason_is_kept() -> None:
+    assert Step(Stream(), [1], lambda size: None, recordable=False).reason
+    stream = Stream(failures=100)
+    assert Step(stream, [1], stream.enqueue).reason == 'no such luck'
+    stream = Stream()
+    assert Step(stream, [1], stream.enqueue).reason == ''
 
 
 def test_a_recording_that_failed_keeps_nothing() -> None:

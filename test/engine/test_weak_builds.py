@@ -14,10 +14,10 @@ from tiny_models import write_yolox
 from yolox_trt_ros.core.errors import ConfigError, EngineError
 from yolox_trt_ros.engine.builder import Built, build_engine
 from yolox_trt_ros.engine.calibration import read_calibration
-from yolox_trt_ros.engine.half import computes_in_half
 from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import BuildOptions
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
+from yolox_trt_ros.onnx_files import computes_in_half
 
 CHW16, CHW32, LINEAR = 1 << 4, 1 << 5, 1 << 0
 

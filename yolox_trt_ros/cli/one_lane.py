@@ -9,6 +9,7 @@ from typing import Any
 
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.core.backends import BACKENDS
+from yolox_trt_ros.core.config import PRECISIONS
 from yolox_trt_ros.detector import Detector
 
 
@@ -21,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what runs the network; tensorrt builds a missing engine (default: onnxruntime)',
     )  # fmt: skip
     parser.add_argument(
-        '--precision', choices=('fp32', 'fp16', 'int8'), default='fp16',
-        help='precision of a tensorrt engine (default: fp16)',
+        '--precision', choices=PRECISIONS, default='auto',
+        help='precision in which a GPU or DLA computes (default: auto: int8 for a model with Q/DQ '
+        'nodes, else fp16)',
     )  # fmt: skip
     parser.add_argument(
         '--ranges', default='', help='range table of an int8 tensorrt engine without Q/DQ nodes'
@@ -61,8 +63,8 @@ def refuse_unused_options(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: one was not.
     """
-    if not BACKENDS[args.backend].precision:
-        refuse_unused(args, add_arguments, 'precision ranges', '--backend tensorrt')
+    if not BACKENDS[args.backend].builds:
+        refuse_unused(args, add_arguments, 'ranges', '--backend tensorrt')
     elif args.precision != 'int8':
         refuse_unused(args, add_arguments, 'ranges', '--precision int8')
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.prepared import PreparedModel
 
 if TYPE_CHECKING:
     from yolox_trt_ros.core.config import LaneConfig
@@ -29,6 +30,8 @@ class LaneSetup:
         engine: for a backend that builds: returns what :func:`compose.tensorrt_engine` does.
         machine: for a simulated backend: the :class:`SimulatedMachine` of all lanes.
         on_event: called with what decodes JPEG images on a GPU's lane; None: there are none.
+        prepared: for a backend that prepares: what is run in place of the file; its own spec
+            then says how it is fed and read.
     """
 
     path: Path
@@ -37,6 +40,7 @@ class LaneSetup:
     engine: Callable[[], Any] | None = None
     machine: Any = None
     on_event: Callable[[str], None] | None = None
+    prepared: PreparedModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,10 @@ class BackendInfo:
         install: the command that installs it, for each kind of device that it runs on.
         modules: Python modules of which one must be there; ``doctor`` looks for them.
         title: what ``doctor`` calls it.
-        precision: whether it follows a lane's ``precision``.
+        precision: whether it follows a lane's ``precision`` on a GPU and a DLA. A CPU computes as
+            the model's file says.
+        prepares: whether a GPU's lane runs a form of the model that is made for its precision, see
+            :mod:`prepared_models`.
         builds: whether it runs engines that are built first; such a lane may have its own model.
         simulated: whether it follows an engine profile and uses no device.
     """
@@ -59,6 +66,7 @@ class BackendInfo:
     modules: tuple[str, ...] = ()
     title: str = ''
     precision: bool = False
+    prepares: bool = False
     builds: bool = False
     simulated: bool = False
 
@@ -80,6 +88,8 @@ BACKENDS = {
         },
         ('onnxruntime',),
         'ONNX Runtime',
+        precision=True,
+        prepares=True,
     ),
     'tensorrt': BackendInfo(
         f'{_FOLDER}.tensorrt:lane_detector',

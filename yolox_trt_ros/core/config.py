@@ -17,6 +17,7 @@ from yolox_trt_ros.core.parameters import named_groups, parameter, read
 from yolox_trt_ros.core.printing import shown
 
 MAX_CAMERAS = 8
+PRECISIONS = ('auto', 'fp32', 'tf32', 'fp16', 'int8')
 DEVICE = re.compile(r'cpu|cuda:\d+|dla:\d+')
 
 
@@ -49,7 +50,11 @@ class LaneConfig:
         high=256,
     )
     precision: str = parameter(
-        'fp16', 'Precision of the engine of a tensorrt lane.', choices=('fp32', 'fp16', 'int8')
+        'auto',
+        'Precision in which a GPU or a DLA computes: auto is int8 for a model with Q/DQ nodes, '
+        'else fp16; tf32 is float32 with the short mantissa of tensor cores. A cpu lane computes '
+        "as the model's file says.",
+        choices=PRECISIONS,
     )
     model: str = parameter(
         '', 'ONNX file for this tensorrt lane only, such as a Q/DQ variant; empty: model.path.'
@@ -281,9 +286,22 @@ def lane_problems(lane: LaneConfig) -> list[str]:
             f'{where}.max_batch: expected 1 on a dla lane (a DLA gains nothing from batching), '
             f'got {lane.max_batch}'
         )
-    if lane.device.startswith('dla') and lane.precision == 'fp32':
-        problems.append(f'{where}.precision: a DLA computes in fp16 or int8, not in fp32')
+    problems += _precision_problems(where, lane)
     if lane.model and not BACKENDS[lane.backend].builds:
         builds = ' or '.join(name for name, info in BACKENDS.items() if info.builds)
         problems.append(f'{where}.model: only a {builds} lane may have a model of its own')
     return problems
+
+
+def _precision_problems(where: str, lane: LaneConfig) -> list[str]:
+    if BACKENDS.get(lane.backend) is None or BACKENDS[lane.backend].simulated:
+        return []
+    kind = device_kind(lane.device)
+    if kind == 'dla' and lane.precision in ('fp32', 'tf32'):
+        return [f'{where}.precision: a DLA computes in fp16 or int8, not in {lane.precision}']
+    if kind == 'cpu' and lane.precision not in ('auto', 'fp32'):
+        return [
+            f"{where}.precision: a cpu lane computes as the model's file says, in fp32 or with its "
+            f'Q/DQ nodes: expected auto or fp32, got {lane.precision}'
+        ]
+    return []

@@ -181,7 +181,9 @@ def _set_precision(
     # Asked for float32, nobody expects the ten bits of TensorFloat-32.
     if options.precision == 'fp32':
         config.clear_flag(flags.TF32)
-    if strong or options.precision == 'fp32':
+    if options.precision == 'tf32':
+        config.set_flag(flags.TF32)
+    if strong or options.precision in ('fp32', 'tf32'):
         return None
     config.set_flag(flags.FP16)
     if options.precision != 'int8':

@@ -102,15 +102,17 @@ class EngineCache:
     Args:
         folder: made when the first engine is written, for this user alone.
         trusted: whether engines are loaded whoever may write them.
+        suffix: of their files; prepared ONNX models are kept in the same manner.
     """
 
-    def __init__(self, folder: Path, trusted: bool = False) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, trusted: bool = False, suffix: str = '.engine') -> None:
+        self.folder, self.suffix = folder, suffix
         self._trusted = trusted
+        self._what = 'engine' if suffix == '.engine' else 'prepared model'
 
     def path(self, key: EngineKey) -> Path:
         """Return where the engine of a key lies or would lie."""
-        return self.folder / f'{key.stem()}.engine'
+        return self.folder / f'{key.stem()}{self.suffix}'
 
     def load(self, key: EngineKey) -> CachedEngine:
         """Return the engine of a key.
@@ -191,11 +193,11 @@ class EngineCache:
         if not isinstance(error.__cause__, FileNotFoundError) or self.path(key).exists():
             return str(error)
         stale = ''
-        for file in sorted(self.folder.glob(f'{key.stem().rpartition("-b")[0]}-*.engine')):
+        for file in sorted(self.folder.glob(f'{key.stem().rpartition("-b")[0]}-*{self.suffix}')):
             with suppress(EngineError):
                 differing = key.differences(self._sidecar(file)['key'])
                 stale = f' ({file.name} is there, but its {"; its ".join(differing)})'
-        return f'there is no engine for these settings in {self.folder}{stale}'
+        return f'there is no {self._what} for these settings in {self.folder}{stale}'
 
     @contextmanager
     def _locked(self, key: EngineKey, on_event: Callable[[str], None]) -> Iterator[None]:
@@ -217,7 +219,7 @@ class EngineCache:
 
     def _remove_drafts(self, key: EngineKey) -> None:
         """Remove what a killed process was writing under the key's lock, which is held."""
-        for suffix in ('.engine', '.json'):
+        for suffix in (self.suffix, '.json'):
             for draft in drafts(self.path(key).with_suffix(suffix)):
                 with suppress(OSError):
                     draft.unlink()
@@ -248,7 +250,7 @@ class EngineCache:
             replace_file(path.with_suffix('.json'), text.encode(), mode=MODE, durable=True)
         except OSError as error:
             raise EngineError(
-                f'the engine was built, but its {len(engine) >> 20} MiB cannot be kept in '
+                f'the {self._what} was built, but its {len(engine) >> 20} MiB cannot be kept in '
                 f'{self.folder}: {error.strerror}: make room, or set engines.folder'
             ) from error
 

@@ -7,21 +7,6 @@ from typing import Any
 from yolox_trt_ros.core.errors import MissingDependencyError
 
 
-def computes_in_half(model: Any) -> bool:
-    """Return whether an ``onnx.ModelProto`` works in float16, however its weights are stored."""
-    import onnx
-
-    weights = {weight.name for weight in model.graph.initializer}
-    half = onnx.TensorProto.FLOAT16
-    inputs = [i for i in model.graph.input if i.name not in weights]
-    return any(i.type.tensor_type.elem_type == half for i in inputs) or any(
-        node.op_type == 'Cast'
-        and node.input[0] not in weights
-        and any(a.name == 'to' and a.i == half for a in node.attribute)
-        for node in model.graph.node
-    )
-
-
 def to_half(model: Any, *, float32_borders: bool = False) -> Any:
     """Return the model with float16 weights and activations.
 

@@ -13,7 +13,7 @@ from yolox_trt_ros.engine.cache import CachedEngine, EngineCache, EngineKey
 from yolox_trt_ros.engine.calibration import read_calibration
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.model_facts import model_facts
-from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
+from yolox_trt_ros.engine.options import BuildOptions, chosen_precision
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.provide import EngineRequest, provide
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
@@ -65,8 +65,8 @@ def lane_engine(
         )
     ranges = Path(engines.ranges).expanduser() if engines.ranges else None
     facts = model_facts(model)
-    implicit = lane.precision == 'int8' and not facts.quantised
-    precision = next(p for p in PRECISIONS if p == lane.precision)
+    precision = chosen_precision(lane.precision, facts)
+    implicit = precision == 'int8' and not facts.quantised
     options = BuildOptions(
         lane.device,
         precision,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolox_trt_ros.core.errors import ModelError
-from yolox_trt_ros.engine.half import computes_in_half
 from yolox_trt_ros.engine.onnx_file import read_onnx
+from yolox_trt_ros.onnx_files import computes_in_half
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ def set_formats(
     layouts: dict[str, str] = {}
     for tensor in (image, *outputs):
         kind, layout = None, formats.LINEAR
-        if not strong and options.precision != 'fp32':
+        if not strong and options.precision not in ('fp32', 'tf32'):
             kind = module.float16
         if options.dla_core is not None and (tensor is image or options.native_outputs):
             layout = formats.CHW16

@@ -10,8 +10,8 @@ from yolox_trt_ros.engine.calibration import Calibration
 from yolox_trt_ros.engine.model_facts import ModelFacts
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
-Precision = Literal['fp32', 'fp16', 'int8']
-PRECISIONS: tuple[Precision, ...] = ('fp32', 'fp16', 'int8')
+Precision = Literal['fp32', 'tf32', 'fp16', 'int8']
+PRECISIONS: tuple[Precision, ...] = ('fp32', 'tf32', 'fp16', 'int8')
 Typing = Literal['auto', 'strong', 'weak']
 _FLAGS = (
     'typing',
@@ -100,13 +100,36 @@ def strongly_typed(tensorrt: TensorRT, model: ModelFacts, options: BuildOptions)
     return strong
 
 
+def chosen_precision(asked: str, model: ModelFacts) -> Precision:
+    """Return the precision that a lane or a command line means by a word of ``PRECISIONS``."""
+    for precision in PRECISIONS:
+        if precision == asked:
+            return precision
+    return 'int8' if model.quantised else 'fp16'
+
+
+def check_types(model: ModelFacts, precision: Precision) -> None:
+    """Refuse a precision that contradicts the types in the file.
+
+    Raises:
+        ModelError: says which one fits.
+    """
+    name = model.path.name
+    if precision in ('fp32', 'tf32') and model.half:
+        raise ModelError(f'{name} is a float16 model: ask for precision fp16')
+    if model.quantised and precision != 'int8':
+        raise ModelError(f'{name} is quantised (Q/DQ nodes): ask for precision int8')
+
+
 def _check_device(options: BuildOptions) -> None:
     if options.dla_core is None:
         if options.strict_dla or options.native_outputs:
             raise ConfigError(f'{options.device}: strict and native outputs are for a DLA')
         return
-    if options.precision == 'fp32':
-        raise ConfigError(f'precision: {options.device} computes in fp16 or int8, not in fp32')
+    if options.precision in ('fp32', 'tf32'):
+        raise ConfigError(
+            f'precision: {options.device} computes in fp16 or int8, not in {options.precision}'
+        )
     if options.dynamic:
         raise ConfigError(f'batch: {options.device} takes batches of one fixed size')
 
@@ -128,10 +151,7 @@ def _check_precision(
             f'ranges: {calibration.path} was made for another model than {model.path} (SHA-256 '
             f'{calibration.model_sha256[:12]}…, not {model.sha256[:12]}…)'
         )
-    if precision == 'fp32' and model.half:
-        raise ModelError(f'{name} is a float16 model: ask for precision fp16')
-    if model.quantised and precision != 'int8':
-        raise ModelError(f'{name} is quantised (Q/DQ nodes): ask for precision int8')
+    check_types(model, precision)
     if precision != 'int8':
         return
     if model.quantised and options.dla_core is not None and not strong:

@@ -22,14 +22,9 @@ def lane_detector(lane: LaneConfig, setup: LaneSetup) -> LaneDetector:
     """Return the detector of a lane on the CPU or a GPU."""
     spec = setup.spec
     if lane.device != 'cpu':
-        from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
-        from yolox_trt_ros.detect.cuda.lane import cuda_detector
-        from yolox_trt_ros.detect.cuda.runtime import CudaDevice
+        from yolox_trt_ros.detect.backends.onnxruntime_cuda import cuda_lane_detector
 
-        device = CudaDevice(int(lane.device.removeprefix('cuda:')))
-        stream = device.stream()
-        backend = OnnxRuntimeCudaBackend(setup.path, spec, device, stream, lane.max_batch)
-        return cuda_detector(lane, setup, device, stream, backend)
+        return cuda_lane_detector(lane, setup)
     batch = max(lane.max_batch, spec.input.batch)
     if batch > lane.max_batch:
         _log.warning(

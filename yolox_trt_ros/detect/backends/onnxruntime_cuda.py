@@ -2,43 +2,127 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
-from yolox_trt_ros.core.backends import BACKENDS
+from yolox_trt_ros.core.backends import BACKENDS, LaneSetup
+from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.prepared import PreparedModel
+from yolox_trt_ros.detect.check import (
+    THRESHOLDS,
+    Difference,
+    check_frames,
+    compare,
+    found_in,
+    refusal,
+)
+from yolox_trt_ros.detect.cuda.detector import CudaDetector
+from yolox_trt_ros.detect.cuda.lane import cuda_detector
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice, require_cupy
-from yolox_trt_ros.detect.graph.free_batch import with_free_batch
+from yolox_trt_ros.detect.cuda.step import CaptureError
+from yolox_trt_ros.detect.graph.free_batch import content_of, with_batch, with_free_batch
+from yolox_trt_ros.onnx_files import computes_in_half
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
 _PROVIDER, _CPU = 'CUDAExecutionProvider', 'CPUExecutionProvider'
 _INSTALL = BACKENDS['onnxruntime'].install['cuda']
 
+_log = logging.getLogger(__name__)
+
+
+def cuda_lane_detector(lane: LaneConfig, setup: LaneSetup) -> CudaDetector:
+    """Return the detector of a lane on a GPU.
+
+    Raises:
+        ModelError: on this GPU a prepared model finds something else than on a CPU.
+    """
+    device = CudaDevice(int(lane.device.removeprefix('cuda:')))
+    thresholds = CheckedThresholds(setup.thresholds)
+    setup = replace(setup, thresholds=thresholds)
+    try:
+        detector, sizes = _made(lane, setup, device, recordable=True)
+    except CaptureError as error:
+        _log.warning('lane %s: it is made anew to launch kernels one by one: %s', lane.name, error)
+        detector, sizes = _made(lane, setup, device, recordable=False)
+    prepared = setup.prepared
+    if prepared and prepared.expected:
+        try:
+            with thresholds.checking():
+                difference = _difference(detector, prepared, sizes)
+            if difference.missing:
+                where = f'{lane.device} ({device.name})'
+                raise ModelError(refusal(setup.path.name, prepared.precision, where, difference))
+        except Exception:
+            detector.close()
+            raise
+        _log.info('lane %s: %s on %s: %s', lane.name, prepared.about, device.name, difference)
+    return detector
+
+
+def _made(
+    lane: LaneConfig, setup: LaneSetup, device: CudaDevice, *, recordable: bool
+) -> tuple[CudaDetector, list[int]]:
+    """Return the detector and the sizes of its batches; what a failure leaves behind is freed."""
+    prepared, stream = setup.prepared, device.stream()
+    spec = prepared.spec if prepared else setup.spec
+    backend = OnnxRuntimeCudaBackend(setup.path, spec, device, stream, lane.max_batch, prepared)
+    backend.recordable = backend.recordable and recordable
+    try:
+        return cuda_detector(lane, setup, device, stream, backend), backend.sizes
+    except Exception:
+        with SETUP_LOCK:
+            backend.close()
+            device.give_back()
+        raise
+
+
+def _difference(
+    detector: CudaDetector, prepared: PreparedModel, sizes: Sequence[int]
+) -> Difference:
+    """Return how far a lane's detections are from the model's own, in batches of every size."""
+    frames, expected = check_frames(prepared.spec.input), prepared.expected
+    total = Difference()
+    for size in sizes:
+        places = [i % len(frames) for i in range(min(size, detector.max_batch))]
+        found = found_in(detector, [frames[i] for i in places], len(places))
+        total += compare([expected[i] for i in places], found)
+    return total
+
 
 class OnnxRuntimeCudaBackend:
     """Runs a model on one CUDA device; calls only enqueue.
 
-    A few batch sizes are run, of which the smallest holds a batch. The first run of each takes
-    seconds for a float16 model, whose fused convolutions are compiled then. Where ONNX Runtime puts
-    the whole model on the device, later runs can be recorded in a CUDA graph.
+    A few batch sizes are run, of which the smallest holds a batch. Each has a session of its own:
+    ONNX Runtime keeps the plan of a convolution for the size that it ran last only, and a recorded
+    CUDA graph launches kernels that such a plan owns. The first run of each size takes seconds,
+    while cuDNN looks for algorithms and compiles.
 
     Args:
-        path: the ONNX file.
-        spec: what :func:`detect.model.load_model_spec` read from it.
+        path: the model's ONNX file, for messages.
+        spec: how it is fed and read.
         device: where it runs.
         stream: ``cupy.cuda.Stream`` that everything is enqueued on.
         max_batch: most images of one call.
+        prepared: what is run in place of the file; None: the file in float32, or as its types are.
+        options: of the CUDA provider, over those that are chosen here.
 
     Attributes:
         form: of the input: float32 or float16, ``nchw``.
         input: ``cupy.ndarray`` (max_batch, 3, height, width); written before :meth:`infer`.
         outputs: ``cupy.ndarray`` (max_batch, …) each, in the spec's order.
         sizes: of the batches that are run.
-        recordable: true; whether ONNX Runtime puts the whole model on the device, recording shows.
+        recordable: whether a recording is to be tried: whether ONNX Runtime puts the whole model
+            on the device, and captures all of its kernels, that shows.
 
     Raises:
         MissingDependencyError: no ONNX Runtime, or one that cannot use the GPU.
@@ -49,21 +133,38 @@ class OnnxRuntimeCudaBackend:
     recordable = True
 
     def __init__(
-        self, path: Path, spec: ModelSpec, device: CudaDevice, stream: Any, max_batch: int
+        self,
+        path: Path,
+        spec: ModelSpec,
+        device: CudaDevice,
+        stream: Any,
+        max_batch: int,
+        prepared: PreparedModel | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
         self._ort = _require_onnxruntime()
-        self._device, self._stream, self._spec = device, stream, spec
+        self._path, self._spec = path, spec
+        self._device, self._stream = device, stream
+        self._tf32 = prepared is not None and prepared.precision != 'fp32'
+        self._options = dict(options or {})
+        self._sessions: dict[int, Any] = {}
+        self._bindings: dict[int, Any] = {}
         with SETUP_LOCK:
-            self._make(path, max_batch)
+            self._make(max_batch, prepared)
 
-    def _make(self, path: Path, max_batch: int) -> None:
-        spec, device, stream = self._spec, self._device, self._stream
+    def _make(self, max_batch: int, prepared: PreparedModel | None) -> None:
+        spec, device, stream, path = self._spec, self._device, self._stream, self._path
         fixed = spec.input.batch == max_batch
-        freed = bool(spec.input.batch) and not fixed
-        self._session = self._open(path, with_free_batch(path, max_batch) if freed else str(path))
-        self.form = InputFormat(self._type_of(path, self._session.get_inputs()[0]))
-        wanted = [o for o in self._session.get_outputs() if o.name in spec.head.outputs]
-        kinds = {self._type_of(path, output) for output in wanted}
+        if spec.input.batch and not fixed:
+            self._content = with_free_batch(prepared.path if prepared else path, max_batch)
+        else:
+            self._content = prepared.content if prepared else content_of(path)
+        self.sizes = [max_batch] if fixed else batch_sizes(max_batch)
+        self._fixed = fixed
+        session = self._session(max_batch)
+        self.form = InputFormat(self._type_of(session.get_inputs()[0]))
+        wanted = [o for o in session.get_outputs() if o.name in spec.head.outputs]
+        kinds = {self._type_of(output) for output in wanted}
         if len(kinds) != 1:
             raise ModelError(f'{path}: expected outputs of one type, got {sorted(map(str, kinds))}')
         (self.output_dtype,) = kinds
@@ -76,44 +177,45 @@ class OnnxRuntimeCudaBackend:
             ]
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
-        self.sizes = [max_batch] if fixed else batch_sizes(max_batch)
-        self._bindings = {size: self._bind(size) for size in self.sizes}
         stream.synchronize()
 
     def infer(self, images: int) -> None:
         """Enqueue the network for the first ``images`` images of the input tensor."""
         size = next(size for size in self.sizes if size >= images)
-        self._session.run_with_iobinding(self._bindings[size], self._run_options)
+        if size not in self._bindings:
+            self._bindings[size] = self._bind(size)
+        self._sessions[size].run_with_iobinding(self._bindings[size], self._run_options)
 
     def close(self) -> None:
-        """Let go of the session and all device memory; calling it twice is allowed."""
+        """Let go of the sessions and all device memory; calling it twice is allowed."""
         self._bindings.clear()
-        self._session = None
+        self._sessions.clear()
+        self._content = b''
         self.input, self.outputs = None, []
 
-    def _open(self, path: Path, model: str | bytes) -> Any:
+    def _session(self, size: int) -> Any:
+        if size not in self._sessions:
+            content = self._content if self._fixed else with_batch(self._content, size)
+            self._sessions[size] = self._open(content)
+        return self._sessions[size]
+
+    def _open(self, content: bytes) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         options.log_severity_level = 3
-        half = str(int(self._is_half(path)))
         cuda = {
             'device_id': str(self._device.index),
             'user_compute_stream': str(self._stream.ptr),
-            # Trying every algorithm at every batch size would take minutes at start.
-            'cudnn_conv_algo_search': 'HEURISTIC',
-            # A float32 model is asked for float32 results. Without TF32, ONNX Runtime would keep a
-            # float16 model off the tensor cores too.
-            'use_tf32': half,
-            # Tensor cores read channels last; bias and activation then cost no pass of their own.
-            'prefer_nhwc': half,
-            'fuse_conv_bias': half,
+            'arena_extend_strategy': 'kSameAsRequested',
+            **provider_options(computes_in_half(onnx.load_from_string(content)), self._tf32),
+            **self._options,
         }
         providers = [(_PROVIDER, cuda), _CPU]
         try:
-            session = self._ort.InferenceSession(model, options, providers=providers)
+            session = self._ort.InferenceSession(content, options, providers=providers)
         except Exception as error:
-            raise ModelError(f'{path}: ONNX Runtime cannot load it: {error}') from error
+            raise ModelError(f'{self._path}: ONNX Runtime cannot load it: {error}') from error
         # ONNX Runtime goes on without a provider that it cannot load.
         if session.get_providers()[0] != _PROVIDER:
             raise MissingDependencyError(
@@ -122,24 +224,15 @@ class OnnxRuntimeCudaBackend:
             )
         return session
 
-    def _is_half(self, path: Path) -> bool:
-        options = self._ort.SessionOptions()
-        options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            plain = self._ort.InferenceSession(str(path), options, providers=[_CPU])
-        except Exception as error:
-            raise ModelError(f'{path}: ONNX Runtime cannot load it: {error}') from error
-        return bool(plain.get_inputs()[0].type == 'tensor(float16)')
-
-    def _type_of(self, path: Path, tensor: Any) -> Any:
+    def _type_of(self, tensor: Any) -> Any:
         if tensor.type not in _TYPES:
             raise ModelError(
-                f'{path}: {tensor.name}: expected {" or ".join(_TYPES)}, got {tensor.type}'
+                f'{self._path}: {tensor.name}: expected {" or ".join(_TYPES)}, got {tensor.type}'
             )
         return np.dtype(_TYPES[tensor.type])
 
     def _bind(self, size: int) -> Any:
-        binding = self._session.io_binding()
+        binding = self._session(size).io_binding()
         index, address = self._device.index, self._device.address
         shape = (size, *self.input.shape[1:])
         binding.bind_input(
@@ -149,6 +242,49 @@ class OnnxRuntimeCudaBackend:
             shape = (size, *output.shape[1:])
             binding.bind_output(name, 'cuda', index, self.output_dtype, shape, address(output))
         return binding
+
+
+def provider_options(half: bool, tf32: bool) -> dict[str, str]:
+    """Return how ONNX Runtime's CUDA provider is asked to compute convolutions.
+
+    Args:
+        half: whether the model computes in float16.
+        tf32: whether float32 may be computed with the short mantissa of tensor cores.
+    """
+    return {
+        # What ONNX Runtime calls exhaustive is the finer of cuDNN's two rules for choosing a plan;
+        # the other one picks badly for some batch sizes.
+        'cudnn_conv_algo_search': 'EXHAUSTIVE',
+        # Without TF32, ONNX Runtime would keep a float16 model off the tensor cores too.
+        'use_tf32': str(int(half or tf32)),
+        # Tensor cores read channels last; bias and activation then cost no pass of their own.
+        'prefer_nhwc': str(int(half)),
+        'fuse_conv_bias': str(int(half)),
+    }
+
+
+class CheckedThresholds:
+    """Thresholds of a lane that are others while it is checked.
+
+    Args:
+        usual: returns those of the lane.
+    """
+
+    def __init__(self, usual: Callable[[], Thresholds]) -> None:
+        self._usual, self._checking = usual, False
+
+    def __call__(self) -> Thresholds:
+        """Return the thresholds of the next batch."""
+        return THRESHOLDS if self._checking else self._usual()
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Let the lane find what :mod:`detect.check` compares."""
+        self._checking = True
+        try:
+            yield
+        finally:
+            self._checking = False
 
 
 def _require_onnxruntime() -> Any:

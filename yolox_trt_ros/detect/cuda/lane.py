@@ -18,7 +18,7 @@ def cuda_detector(
 ) -> CudaDetector:
     """Return the detector around a backend that was made for the device and the stream."""
     return CudaDetector(
-        setup.spec,
+        setup.prepared.spec if setup.prepared else setup.spec,
         device,
         stream,
         backend,

@@ -6,11 +6,21 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from yolox_trt_ros.core.errors import LaneError
+
 _UNRECORDED_RUNS = 2
 _ATTEMPTS = 3
 """Recording fails while another thread of the process waits for the whole device."""
 
 _log = logging.getLogger(__name__)
+
+
+class CaptureError(LaneError):
+    """What was to be recorded does not run any more since that failed.
+
+    A library may keep the state in which the failure left it: what it runs with is made anew, on a
+    new stream, and not recorded.
+    """
 
 
 class Step:
@@ -29,6 +39,10 @@ class Step:
     Attributes:
         recorded: whether :meth:`launch` replays graphs. If not, each launch calls ``enqueue``, and
             the log has said why.
+        reason: why it is not recorded; empty if it is.
+
+    Raises:
+        CaptureError: it cannot be recorded, and since that was tried it cannot be run either.
     """
 
     def __init__(
@@ -41,8 +55,9 @@ class Step:
         self._stream, self._sizes, self._enqueue = stream, sizes, enqueue
         self._graphs: dict[int, Any] = {}
         self.recorded = recordable
+        self.reason = '' if recordable else 'no CUDA graph can hold this network'
         if not recordable:
-            _log.info('no CUDA graph can hold this network: kernels are launched one by one')
+            _log.info('%s: kernels are launched one by one', self.reason)
         for size in sizes:
             self._warm_up(size)
             if self.recorded:
@@ -72,13 +87,20 @@ class Step:
                 self._abandon_capture()
                 reason = str(error)  # the error would keep what its calls refer to, and itself
                 _log.debug('attempt %d to record a CUDA graph: %s', attempt + 1, reason)
-                self._warm_up(size)
+                self._run_after_all(size, reason)
             else:
                 graph.launch(self._stream)  # the first launch takes it to the device
                 return
-        self.recorded = False
+        self.recorded, self.reason = False, reason
         self._graphs.clear()
         _log.warning('no CUDA graph, kernels are launched one by one: %s', reason)
+
+    def _run_after_all(self, size: int, reason: str) -> None:
+        try:
+            self._warm_up(size)
+        except Exception as error:
+            _log.debug('after a failed capture: %s', str(error))
+            raise CaptureError(f'no CUDA graph can hold this network: {reason}') from None
 
     def _abandon_capture(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,22 +25,56 @@ def with_free_batch(path: Path, max_batch: int) -> bytes:
         ConfigError: the graph works with its own batch size only.
     """
     model = onnx.load(str(path))
-    graph = model.graph
-    weights = {weight.name for weight in graph.initializer}
-    (image,) = (i for i in graph.input if i.name not in weights)
-    own = image.type.tensor_type.shape.dim[0].dim_value or 1
-    image.type.tensor_type.shape.dim[0].dim_param = 'batch'
-    del graph.value_info[:]
-    for output in graph.output:
-        output.type.tensor_type.ClearField('shape')
-    content = bytes(model.SerializeToString())
-    if not _takes_two(content):
+    own = image_of(model).type.tensor_type.shape.dim[0].dim_value or 1
+    content = freed(model)
+    if content is None:
         raise ConfigError(
             f'max_batch: expected {own} for {path.name}, whose graph works with one batch size '
             f'only, got {max_batch}: export the model with a free batch size, or take its twin '
             'with nine maps (`optimize` makes one)'
         )
     return content
+
+
+def freed(model: Any) -> bytes | None:
+    """Return a model's content with a free first axis; None: the graph works with its own only.
+
+    Args:
+        model: ``onnx.ModelProto``; it is changed.
+    """
+    _set_batch(model, 'batch')
+    content = bytes(model.SerializeToString())
+    return content if _takes_two(content) else None
+
+
+def with_batch(content: bytes, size: int) -> bytes:
+    """Return the content of a model of free batch size with one size written into it."""
+    model = onnx.ModelProto.FromString(content)
+    _set_batch(model, size)
+    return bytes(model.SerializeToString())
+
+
+def content_of(path: Path) -> bytes:
+    """Return an ONNX file's content, with the weights that may lie in a file beside it."""
+    return bytes(onnx.load(str(path)).SerializeToString())
+
+
+def image_of(model: Any) -> Any:
+    """Return the one input of an ``onnx.ModelProto`` that is no weight."""
+    weights = {weight.name for weight in model.graph.initializer}
+    (image,) = (i for i in model.graph.input if i.name not in weights)
+    return image
+
+
+def _set_batch(model: Any, batch: int | str) -> None:
+    """Write a batch size, or the name of an open one, and drop the shapes that followed from it."""
+    for tensor in (image_of(model), *model.graph.output):
+        for axis in tensor.type.tensor_type.shape.dim[:1]:
+            if isinstance(batch, int):
+                axis.dim_value = batch
+            else:
+                axis.dim_param = batch
+    del model.graph.value_info[:]
 
 
 def _takes_two(content: bytes) -> bool:
