@@ -117,7 +117,9 @@ def program(argv: list[str] | None = None, main: Main = main) -> NoReturn:
     if 'rclpy' in sys.modules:
         from yolox_trt_ros.ros.dds import segments
 
-        segments.remove_own()  # nothing is there unless something went wrong
+        if kept := segments.remove_own():
+            message = f'the middleware did not end: removed {", ".join(kept)} from shared memory'
+            print(f'yolox_trt_ros: {message}', file=sys.stderr)
         segments.reclaim()
     leave(code)
 

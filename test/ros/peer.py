@@ -144,6 +144,11 @@ class Peer:
         request.transition.id = number
         return bool(self.call(ChangeState, f'{node}/change_state', request).success)
 
+    def nodes(self) -> list[str]:
+        """Return the full names of all nodes."""
+        found = self.node.get_node_names_and_namespaces()
+        return [f'{namespace.rstrip("/")}/{name}' for name, namespace in found]
+
     def state(self, node: str) -> str:
         """Return a node's state; a node that has just begun may not know yet whom to answer."""
         end = time.monotonic() + PATIENCE_S
@@ -257,5 +262,8 @@ def detector(
         assert node.alive, node.log
         assert node.interrupt() == 0, node.log
         assert 'Traceback' not in node.log, node.log
+        assert 'the middleware did not end' not in node.log, node.log
+        # At once, not when its lease of 20 s is over.
+        peer.until(lambda: node.name not in peer.nodes(), f'{node.name} to say goodbye', 5.0)
     finally:
         node.kill()

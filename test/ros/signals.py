@@ -42,7 +42,14 @@ ORPHAN_S = 8.0
 PYTHON = 'Python starts'
 """The interpreter has not come to the program: a signal ends it as any other."""
 SHARED_MEMORY = re.compile(r'(sem\.)?(fastdds|fastrtps)_.*')
-BAD_WORDS = ('Traceback', 'terminate called', 'Segmentation', 'core dumped', 'Fatal Python')
+BAD_WORDS = (
+    'Traceback',
+    'terminate called',
+    'Segmentation',
+    'core dumped',
+    'Fatal Python',
+    'the middleware did not end',
+)
 MARK = 'YOLOX_SIGNALS_TEST'
 
 

@@ -147,6 +147,12 @@ class DetectorNode(VehicleNode, LifecycleNode):
             self.get_logger().warning(f'{self._transitions.running} did not end: left behind')
         self._free()
 
+    def destroy_node(self) -> None:
+        """Free the node, and with it what this process has in the middleware."""
+        super().destroy_node()
+        # It keeps the node's handle: others would never hear that this participant has gone.
+        self._state_machine.destroy_when_not_in_use()
+
     def _go_on(self) -> None:
         """Raise if the node ends: configure asks between its long steps."""
         if self._transitions.closed:

@@ -101,7 +101,9 @@ def run_node(
         node.stopping.set()
         node.join(GRACE_S)
         left = sorted(thread.name for thread in set(threading.enumerate()) - before)
-        segments.remove_own()  # nothing is there unless something went wrong
+        if (kept := segments.remove_own()) and not left:
+            message = f'the middleware did not end: removed {", ".join(kept)} from shared memory'
+            print(f'{parser.prog}: {message}', file=sys.stderr)
     if left:
         # Native code that outlives the interpreter would abort.
         message = f'{", ".join(left)} did not end within {GRACE_S:g} s'

@@ -88,6 +88,26 @@ def test_a_port_that_somebody_still_writes_to_stays(tmp_path: Path) -> None:
     assert len(left_behind(tmp_path)) == 1
 
 
+@pytest.mark.usefixtures('old')
+@pytest.mark.parametrize('suffixes', [(), ('_el',), ('_sl',)])
+def test_whoever_opens_a_port_that_is_being_removed_finds_it_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffixes: tuple[str, ...]
+) -> None:
+    port(tmp_path, 7000, *suffixes)
+    remove, removed = segments._remove, []
+
+    def checked(path: Path) -> bool:
+        (lock,) = tmp_path.glob('*_[es]l')
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        removed.append(path.name)
+        return remove(path)
+
+    monkeypatch.setattr(segments, '_remove', checked)
+    assert reclaim(tmp_path) == 50
+    assert (removed, names(tmp_path)) == (['fastdds_port7000'], [])
+
+
 def test_what_was_just_made_may_still_get_its_lock(tmp_path: Path) -> None:
     segment(tmp_path, 1, '_el')
     assert reclaim(tmp_path) == 0

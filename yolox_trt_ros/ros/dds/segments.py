@@ -50,12 +50,10 @@ class Left:
 def left_behind(folder: Path = SHARED_MEMORY) -> list[Left]:
     """Return the segments and ports of killed processes: nobody holds their locks."""
     found = []
-    now_s = time.time()
     for path in _entries(folder):
         with suppress(OSError):  # gone meanwhile
             about = path.lstat()
-            old = now_s - max(about.st_ctime, _made_s(path)) > JUST_MADE_S
-            if stat.S_ISREG(about.st_mode) and old and not _in_use(path):
+            if stat.S_ISREG(about.st_mode) and not _just_made(path) and not _in_use(path):
                 found.append(Left(path, about.st_size, about.st_uid == os.geteuid()))
     # A port is also a file that others write to; a segment they only read, and keep if they must.
     mapped = _mapped() if any(_PORT.fullmatch(left.path.name) for left in found) else set()
@@ -69,22 +67,30 @@ def left_behind(folder: Path = SHARED_MEMORY) -> list[Left]:
 def reclaim(folder: Path = SHARED_MEMORY) -> int:
     """Remove what killed processes of this user left behind, and return its bytes.
 
-    What is in use stays: the locks are taken first, and held until the files are gone.
+    What is in use stays: the locks are taken first, and held until the files are gone. A process
+    that opens a port meanwhile finds it locked, and takes the next number.
     """
     freed = 0
     for left in left_behind(folder):
         with ExitStack() as locks, suppress(OSError):  # in use again, or not ours
             if left.own:
-                for suffix in _LOCKS:
-                    _lock(Path(f'{left.path}{suffix}'), locks)
+                there = [_lock(Path(f'{left.path}{suffix}'), locks) for suffix in _LOCKS]
+                if not any(there):  # whoever opens the port now must find it locked
+                    _lock(Path(f'{left.path}{_LOCK}'), locks, os.O_CREAT | os.O_EXCL)
                 freed += left.size if _remove(left.path) else 0
     return freed
 
 
-def remove_own(folder: Path = SHARED_MEMORY) -> None:
-    """Remove this process's segments and ports: right before it ends without its middleware."""
-    for name in _held_by(PROCESSES / 'self'):
+def remove_own(folder: Path = SHARED_MEMORY) -> list[str]:
+    """Remove this process's segments and ports: right before it ends without its middleware.
+
+    Returns:
+        Their names; none where the middleware has ended as it should.
+    """
+    names = _held_by(PROCESSES / 'self')
+    for name in names:
         _remove(folder / name)
+    return names
 
 
 def segments(folder: Path = SHARED_MEMORY) -> tuple[list[int], list[int]]:
@@ -93,7 +99,7 @@ def segments(folder: Path = SHARED_MEMORY) -> tuple[list[int], list[int]]:
     left: list[int] = []
     for path in folder.iterdir():
         if _SEGMENT.fullmatch(path.name) and (size := _size(path)):
-            (used if _in_use(path) else left).append(size)
+            (used if _just_made(path) or _in_use(path) else left).append(size)
     return used, left
 
 
@@ -172,19 +178,31 @@ def _file_id(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def _made_s(path: Path) -> float:
-    """Return when the lock file beside a segment or port was made; 0: there is none."""
-    with suppress(FileNotFoundError):
-        return Path(f'{path}{_LOCK}').stat().st_ctime
-    return 0.0
+def _just_made(path: Path) -> bool:
+    """Return whether a process may still be about to lock a segment or port.
+
+    To ask for the lock is to hold it for a moment, in which that process would not get it.
+    """
+    made_s = 0.0
+    for file in (path, Path(f'{path}{_LOCK}')):
+        with suppress(FileNotFoundError):
+            made_s = max(made_s, file.lstat().st_ctime)
+    return time.time() - made_s <= JUST_MADE_S
 
 
-def _lock(path: Path, locks: ExitStack) -> None:
-    """Take a lock file's lock until the stack ends; BlockingIOError if somebody has it."""
-    with suppress(FileNotFoundError):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        locks.callback(os.close, fd)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _lock(path: Path, locks: ExitStack, create: int = 0) -> bool:
+    """Take a lock file's lock until the stack ends, and return whether there is such a file.
+
+    Raises:
+        OSError: somebody has it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | create)
+    except FileNotFoundError:
+        return False
+    locks.callback(os.close, fd)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True
 
 
 def _remove(path: Path) -> bool:
