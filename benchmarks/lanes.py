@@ -247,7 +247,7 @@ class Kept:
 
     def __init__(self, spec: LaneSpec) -> None:
         self._spec, self._detector = spec, spec.factory()
-        self.max_batch = self._detector.max_batch
+        self.max_batch, self.about = self._detector.max_batch, self._detector.about
         self.submit = self._detector.submit
 
     def again(self) -> Kept:

@@ -41,6 +41,8 @@ def accounted(snapshot: CameraSnapshot) -> bool:
 class SleepingDetector:
     """Takes ``cost_s`` a call and finds nothing, unless ``answer`` says otherwise."""
 
+    about = 'sleep'
+
     def __init__(
         self,
         cost_s: float = 0.0,

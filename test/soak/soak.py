@@ -68,7 +68,7 @@ class Memory(NamedTuple):
 class Instant:
     """A detector that finds nothing, at once, and may be asked to hold what it was shown."""
 
-    max_batch = 4
+    max_batch, about = 4, 'an instant'
 
     def __init__(self) -> None:
         self.holding = False

@@ -57,6 +57,11 @@ class LaneDetector(Protocol):
         """Return how many frames one call of ``submit`` accepts."""
         ...
 
+    @property
+    def about(self) -> str:
+        """Return which network runs, and how, in a few words."""
+        ...
+
     def submit(self, frames: Sequence[Frame]) -> Ticket:
         """Start a batch of 1 to ``max_batch`` frames of any size and encoding."""
         ...

@@ -81,6 +81,7 @@ class LaneSnapshot:
         restarts: successful rebuilds after a fault.
         cost_ns: expected time of one call per batch size at the present load; empty before warm-up.
         note: what happened to it last, empty if nothing did.
+        runs: the network that it runs and how; empty before it is up.
     """
 
     name: str
@@ -95,6 +96,7 @@ class LaneSnapshot:
     restarts: int
     cost_ns: Mapping[int, int]
     note: str
+    runs: str = ''
 
 
 @dataclass(frozen=True, slots=True)

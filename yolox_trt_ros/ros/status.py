@@ -138,6 +138,7 @@ def lane_diagnostic(node: str, report: LaneReport) -> DiagnosticStatus:
     values = {
         'device': s.device,
         'backend': s.backend,
+        'runs': s.runs or 'nothing yet',
         'state': s.state.value,
         'cameras': ', '.join(s.cameras) or 'none',
         'utilisation (%)': f'{report.utilisation * 100:.0f}',

@@ -127,13 +127,20 @@ class Host:
         with self.lock:
             if self.wants(worker):
                 lane = self.dispatcher.lanes[worker.name]
-                lane.doing, lane.doing_since_ns = what, self.clock()
+                lane.doing, lane.step, lane.doing_since_ns = what, '', self.clock()
+
+    def step(self, worker: LaneWorker, what: str) -> None:
+        """Note where in what it is at before it serves the worker is."""
+        with self.lock:
+            if self.wants(worker):
+                self.dispatcher.lanes[worker.name].step = what
 
     def warm_up(self, worker: LaneWorker, detector: LaneDetector) -> None:
         """Measure a new detector and let its lane take frames."""
         self._measure(worker, detector)
         with self.lock:
             if self.wants(worker):
+                self.dispatcher.lanes[worker.name].runs = detector.about
                 failures = self.dispatcher.lanes[worker.name].failures
                 self.dispatcher.lane_up(worker.name, self.clock())
                 if failures:

@@ -12,6 +12,7 @@ from typing import Protocol
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import Detected, FrameResult, LaneDetector, Ticket
 from yolox_trt_ros.core.errors import FrameError, LaneError, without_calls
+from yolox_trt_ros.core.steps import steps_heard_by
 from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.schedule.state import Batch
 
@@ -38,6 +39,10 @@ class LaneHost(Protocol):
 
     def doing(self, worker: LaneWorker, what: str) -> None:
         """Take note of what may take long, or for ever; empty: it is over."""
+        ...
+
+    def step(self, worker: LaneWorker, what: str) -> None:
+        """Take note of where in that it is."""
         ...
 
     def warm_up(self, worker: LaneWorker, detector: LaneDetector) -> None:
@@ -129,7 +134,7 @@ class LaneWorker:
         detector: LaneDetector | None = None
         try:
             if self._host.wait_to_build(self):
-                with self.doing('building its detector'):
+                with self.doing('building its detector'), steps_heard_by(self._step):
                     detector = self.spec.factory()
                 self._check(detector)
                 self._host.warm_up(self, detector)
@@ -139,6 +144,9 @@ class LaneWorker:
         finally:
             if detector is not None:
                 self._close(detector)
+
+    def _step(self, what: str) -> None:
+        self._host.step(self, what)
 
     def _check(self, detector: LaneDetector) -> None:
         if detector.max_batch < self.spec.config.max_batch:

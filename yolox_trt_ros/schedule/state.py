@@ -73,6 +73,8 @@ class Lane:
         failures_in_row: failures without a long run between them.
         up_ns: when it last came up.
         note: what happened to it last.
+        runs: what its detector says of itself.
+        step: where in what it is doing the thread is.
         doing, doing_since_ns: what its thread is at before it takes frames, and since when; empty
             if it waits or serves.
     """
@@ -94,6 +96,8 @@ class Lane:
     utilisation: float = 0.0
     note: str = ''
     doing: str = ''
+    step: str = ''
+    runs: str = ''
     doing_since_ns: int = 0
 
     def come_up(self, now_ns: int) -> None:
@@ -166,7 +170,8 @@ class Lane:
         """Return the account as it stands."""
         notes = [self.note] if self.note else []
         if self.doing:
-            notes.append(f'{self.doing} for {(now_ns - self.doing_since_ns) / 1e9:.0f} s')
+            spent_s = (now_ns - self.doing_since_ns) / 1e9
+            notes.append(f'{self.doing} for {spent_s:.0f} s' + (self.step and f': {self.step}'))
         return LaneSnapshot(
             name=self.config.name,
             device=self.config.device,
@@ -180,4 +185,5 @@ class Lane:
             restarts=self.restarts,
             cost_ns=cost_ns,
             note='; '.join(notes),
+            runs=self.runs,
         )

@@ -37,7 +37,7 @@ BUFFERS = 6
 class Keeper:
     """A detector that finds nothing and keeps what it is shown; it may be asked to wait."""
 
-    max_batch = 1
+    max_batch, about = 1, 'a keeper'
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

@@ -44,7 +44,8 @@ def cpu_detector(
 ) -> CpuDetector:
     """Return the detector that runs an ONNX file on the CPU; see :class:`OnnxRuntimeCpuBackend`."""
     backend = OnnxRuntimeCpuBackend(path, spec, max_batch, threads)
-    return CpuDetector(spec, backend, thresholds, threads)
+    about = f'{path.name} as its file says, on {threads} threads'
+    return CpuDetector(spec, backend, thresholds, threads, about)
 
 
 class OnnxRuntimeCpuBackend:

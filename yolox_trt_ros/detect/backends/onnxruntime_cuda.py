@@ -17,6 +17,7 @@ from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.prepared import PreparedModel
+from yolox_trt_ros.core.steps import report_step
 from yolox_trt_ros.detect.check import (
     THRESHOLDS,
     Difference,
@@ -183,6 +184,8 @@ class OnnxRuntimeCudaBackend:
         """Enqueue the network for the first ``images`` images of the input tensor."""
         size = next(size for size in self.sizes if size >= images)
         if size not in self._bindings:
+            place = f'{self.sizes.index(size) + 1} of {len(self.sizes)}'
+            report_step(f'looking for convolutions for batches of {size}, {place}')
             self._bindings[size] = self._bind(size)
         self._sessions[size].run_with_iobinding(self._bindings[size], self._run_options)
 

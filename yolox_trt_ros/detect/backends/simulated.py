@@ -90,6 +90,7 @@ class SimulatedDetector:
         self._lane = lane
         self._max_batch = max_batch
         self._last: Job | None = None
+        self.about = 'no network: it follows an engine profile'
 
     @property
     def max_batch(self) -> int:

@@ -37,6 +37,7 @@ class CpuDetector:
         backend: runs the network, on arrays of the host.
         thresholds: asked for at every batch, so that they may change at run time.
         threads: CPU threads that OpenCV may use.
+        about: which network runs, for people.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class CpuDetector:
         backend: Backend,
         thresholds: Callable[[], Thresholds],
         threads: int = 1,
+        about: str = '',
     ) -> None:
         # OpenCV's pool belongs to the process; a lane must not use other lanes' cores through it.
         cv2.setNumThreads(threads)
-        self.max_batch = backend.sizes[-1]
+        self.max_batch, self.about = backend.sizes[-1], about
         self._thresholds = thresholds
         self._backend = backend
         self._preprocessor = CpuPreprocessor(spec.input)

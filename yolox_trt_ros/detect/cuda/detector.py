@@ -45,10 +45,12 @@ class CudaDetector:
         max_batch: most frames of one call.
         in_flight: most batches that are submitted and not waited for.
         jpeg: decodes JPEG images on the device; ``None``: OpenCV does on a few threads.
+        about: which network runs, for people.
 
     Attributes:
         copies: the stream of the copies.
         recorded: whether each batch is one launch of a CUDA graph.
+        about: which network runs, and how it is launched.
 
     Raises:
         ConfigError: see :class:`CudaPreprocessor` and :class:`CudaPostprocessor`.
@@ -64,6 +66,7 @@ class CudaDetector:
         max_batch: int = 1,
         in_flight: int = 1,
         jpeg: GpuJpeg | None = None,
+        about: str = '',
     ) -> None:
         self.max_batch = max_batch
         self.copies = device.stream()
@@ -84,7 +87,10 @@ class CudaDetector:
             )
             (self._stamp,) = device.kernels('stamp.cu', ['stamp'], ())
             self._slots = [self._new_slot(jpeg) for _ in range(in_flight)]
-        self.recorded = all(slot.step.recorded for slot in self._slots)
+        reason = next((slot.step.reason for slot in self._slots if slot.step.reason), '')
+        self.recorded = not reason
+        launched = f'kernels launched one by one ({reason})' if reason else 'a CUDA graph a batch'
+        self.about = f'{about}, {launched}'
 
     def submit(self, frames: Sequence[Frame]) -> CudaTicket:
         """Enqueue 1 to ``max_batch`` frames.

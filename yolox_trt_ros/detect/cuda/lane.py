@@ -26,6 +26,7 @@ def cuda_detector(
         lane.max_batch,
         lane.in_flight,
         _jpeg(lane, setup, device),
+        setup.prepared.about if setup.prepared else f'{setup.path.name} in {lane.precision}',
     )
 
 
