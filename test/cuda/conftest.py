@@ -15,10 +15,13 @@ from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 
 @pytest.fixture(scope='session')
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the compiled kernels; each file is compiled where it is first used."""
+    folder = tmp_path_factory.mktemp('kernels')
     try:
-        return build(tmp_path_factory.mktemp('kernels'))
+        build(folder, 'letterbox.cu')
     except FileNotFoundError as error:
         pytest.skip(f'{error}: the kernels cannot be run on the CPU')
+    return folder
 
 
 @pytest.fixture(params=['host', pytest.param('gpu', marks=pytest.mark.gpu)])

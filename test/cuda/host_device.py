@@ -6,6 +6,7 @@ Streams do at once what they are given, so nothing that depends on overlap can b
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 import threading
@@ -29,13 +30,22 @@ HOST = Path(__file__).parent / 'host'
 ONE_AT_A_TIME = threading.Lock()
 
 
-def build(folder: Path) -> Path:
+READER = re.compile(r'template <class T> struct (\w+) :')
+
+
+def build(folder: Path, file: str) -> Path:
+    """Compile one file of the kernels, once."""
     compiler = shutil.which('g++') or shutil.which('clang++')
     if compiler is None:
         raise FileNotFoundError('no C++ compiler')
-    library = folder / 'kernels.so'
-    flags = ['-std=c++17', '-O2', '-ffp-contract=off', '-fPIC', '-shared']
+    library = folder / f'{file}.so'
+    if library.exists():
+        return library
+    flags = ['-std=c++17', '-O2', '-ffp-contract=off', '-fPIC', '-shared', '-fvisibility=hidden']
     flags += ['-Wall', '-Werror', '-Wno-unknown-pragmas']
+    readers = ' '.join(f'USE({name})' for name in READER.findall((KERNELS / file).read_text()))
+    if readers:
+        flags += [f'-DREADERS(USE)={readers}', f'-DKERNELS="{file}"']
     paths = [f'-I{HOST}', f'-I{KERNELS}']
     command = [compiler, *flags, *paths, str(HOST / 'kernels.cpp'), '-o', str(library)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -127,7 +137,7 @@ class HostDevice:
     integrated = False
 
     def __init__(self, library: Path) -> None:
-        self.library = ctypes.CDLL(str(library))
+        self._folder = library
         self.most = 1 << 40
         self.given_back = 0
         self.marked: list[str] = []
@@ -138,11 +148,12 @@ class HostDevice:
         """Return how many arrays somebody still has."""
         return len(_living(self._arrays)) + len(_living(self._pinned))
 
-    def size_of(self, name: str) -> int:
-        return self.library.size_of(name.encode())
+    def size_of(self, name: str, file: str = 'letterbox.cu') -> int:
+        return self._library(file).size_of(name.encode())
 
     def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
-        return [self._launcher(name) for name in names]
+        file = 'letterbox.cu' if file == 'stamp.cu' else file
+        return [self._launcher(self._library(file), name) for name in names]
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         return self._remember(np.zeros(tuple(shape), dtype))
@@ -190,24 +201,32 @@ class HostDevice:
         self._arrays.append(weakref.ref(array))
         return array
 
-    def _launcher(self, name: str) -> Launcher:
+    def _library(self, file: str) -> ctypes.CDLL:
+        return ctypes.CDLL(str(build(self._folder, file)))
+
+    def _launcher(self, library: ctypes.CDLL, name: str) -> Launcher:
         def launch(
             grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]
         ) -> None:
             sizes = [(*size, *(1,) * (3 - len(size))) for size in (grid, block)]
             # As on a GPU, arguments are those of now, whenever the kernel runs.
             kept = [np.array(a) for a in arguments]
-            HostStream.enqueue(partial(self._launch, name, *sizes, kept))
+            HostStream.enqueue(partial(self._launch, library, name, *sizes, kept))
 
         return launch
 
+    @staticmethod
     def _launch(
-        self, name: str, grid: Sequence[int], block: Sequence[int], arguments: list[np.ndarray]
+        library: ctypes.CDLL,
+        name: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: list[np.ndarray],
     ) -> None:
         pointers = (ctypes.c_void_p * len(arguments))(*(a.ctypes.data for a in arguments))
         sizes = [(ctypes.c_uint * 3)(*size) for size in (grid, block)]
         with ONE_AT_A_TIME:
-            assert self.library.launch(name.encode(), *sizes, pointers) == 0, name
+            assert library.launch(name.encode(), *sizes, pointers) == 0, name
 
 
 def current_stream(device: Any) -> Any:
@@ -228,8 +247,8 @@ class HostBackend:
         self.sizes = [spec.input.batch] if spec.input.batch else batch_sizes(max_batch)
         self._backend = OnnxRuntimeCpuBackend(path, spec, max_batch, threads=1)
         self.input = self._backend.input
-        shapes = spec.head.shapes(spec.input)
-        self.outputs = [np.zeros((max_batch, *s), np.float32) for s in shapes]
+        shapes = spec.head.batched(spec.input, max_batch)
+        self.outputs = [np.zeros(shape, np.float32) for shape in shapes]
 
     def infer(self, images: int) -> None:
         HostStream.enqueue(partial(self._infer, images))

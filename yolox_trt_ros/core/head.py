@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -91,12 +91,18 @@ class HeadSpec(ABC):
     Attributes:
         family: name under which :mod:`detect.heads` knows it.
         suppressed: whether the model gives final boxes, so that none suppresses another.
+        fed: how the family's models are fed, as attributes of an ``InputSpec``: holds for what the
+            description of a model does not say.
+        asked: attributes of an ``InputSpec`` that differ among the family's models: the
+            description has to say them.
         outputs: names of the outputs that are read, in the order in which they are.
         classes: how many.
     """
 
     family: ClassVar[str]
     suppressed: ClassVar[bool] = False
+    fed: ClassVar[Mapping[str, Any]] = {}
+    asked: ClassVar[tuple[str, ...]] = ()
 
     outputs: tuple[str, ...]
     classes: int
@@ -104,6 +110,10 @@ class HeadSpec(ABC):
     @abstractmethod
     def shapes(self, image: InputSpec) -> list[tuple[int, ...]]:
         """Return the shape of each output for one image, without the batch."""
+
+    def batched(self, image: InputSpec, batch: int) -> list[tuple[int, ...]]:
+        """Return the shape of each output for a batch."""
+        return [(batch, *shape) for shape in self.shapes(image)]
 
     @abstractmethod
     def decoder(self, image: InputSpec) -> Decode:
@@ -127,6 +137,10 @@ class HeadSpec(ABC):
         Returns:
             Pairs of tensors in the graph, one of boxes and one of classes; [] where none is known.
         """
+        return []
+
+    def remarks(self) -> list[str]:
+        """Return what people should know of how the outputs are read."""
         return []
 
     def about(self) -> dict[str, Any]:

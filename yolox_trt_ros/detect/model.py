@@ -10,6 +10,7 @@ from typing import Any
 from yolox_trt_ros.core.head import HeadCut
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.description import description_of
+from yolox_trt_ros.detect.feeding import fed
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.graph.tensors import (
     check_suppression,
@@ -52,7 +53,9 @@ def load_model_spec(path: Path, labels: Path | None = None, antialias: bool = Fa
             path, ', '.join(left_out), ', '.join(head.outputs),
         )  # fmt: skip
     names = labels_of(path, labels, given.get('labels'), head.classes)
-    return ModelSpec(replace(graph.input, antialias=antialias), head, names, left_out)
+    for remark in head.remarks():
+        _log.warning('%s: %s', path, remark)
+    return ModelSpec(replace(fed(graph, head), antialias=antialias), head, names, left_out)
 
 
 def head_cut(path: Path, model: Any, given: dict[str, Any]) -> HeadCut:

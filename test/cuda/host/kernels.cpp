@@ -1,7 +1,11 @@
-// The package's kernels behind one C function, for ctypes.
+// The kernels of one file behind one C function, for ctypes: KERNELS is the file, and a head's has
+// READERS(USE), which uses the name of each of its readers.
+#ifdef READERS
+#include KERNELS
+#else
 #include "letterbox.cu"
 #include "stamp.cu"
-#include "yolox.cu"
+#endif
 
 #include <map>
 #include <string>
@@ -17,12 +21,7 @@ struct Entry {
   void (*run)(void**);
 };
 
-template <class T, int L, bool Area> Entry letterbox_entry() {
-  return {false, [](void** a) {
-            letterbox<T, L, Area>(argument<const Batch*>(a, 0), argument<Target>(a, 1));
-          }};
-}
-
+#ifdef READERS
 template <class Read> Entry candidates_entry() {
   return {true, [](void** a) {
             candidates<Read>(argument<Head>(a, 0), argument<const Batch*>(a, 1),
@@ -36,28 +35,14 @@ template <class Read> Entry sift_entry() {
           }};
 }
 
-#define LETTERBOX(T, L)                                                 \
-  {"letterbox<" #T ", " #L ", false>", letterbox_entry<T, L, false>()}, \
-      {"letterbox<" #T ", " #L ", true>", letterbox_entry<T, L, true>()}
-#define CANDIDATES(...)                                      \
-  {"sift<" #__VA_ARGS__ ">", sift_entry<__VA_ARGS__>()}, \
-      {"candidates<" #__VA_ARGS__ ">", candidates_entry<__VA_ARGS__>()}
+#define ENTRIES(reader)                                               \
+  {"sift<" #reader "<float>>", sift_entry<reader<float>>()},              \
+      {"sift<" #reader "<Half>>", sift_entry<reader<Half>>()},            \
+      {"candidates<" #reader "<float>>", candidates_entry<reader<float>>()}, \
+      {"candidates<" #reader "<Half>>", candidates_entry<reader<Half>>()},
 
 const std::map<std::string, Entry> kEntries = {
-    LETTERBOX(float, kPlanar),
-    LETTERBOX(Half, kPlanar),
-    LETTERBOX(signed char, kPlanar),
-    LETTERBOX(Half, kBlocks16),
-    LETTERBOX(signed char, kBlocks16),
-    LETTERBOX(Half, kBlocks32),
-    LETTERBOX(signed char, kBlocks32),
-    LETTERBOX(float, kInterleaved4),
-    LETTERBOX(Half, kInterleaved4),
-    LETTERBOX(signed char, kInterleaved4),
-    CANDIDATES(Concatenated<float>),
-    CANDIDATES(Concatenated<Half>),
-    CANDIDATES(Maps<float>),
-    CANDIDATES(Maps<Half>),
+    READERS(ENTRIES)
     {"trim", {true, [](void** a) { trim(argument<Head>(a, 0), argument<Work>(a, 1)); }}},
     {"rank",
      {true,
@@ -71,13 +56,46 @@ const std::map<std::string, Entry> kEntries = {
       [](void** a) {
         keep(argument<const Batch*>(a, 0), argument<Work>(a, 1), argument<Result*>(a, 2));
       }}},
+};
+const std::map<std::string, int> kSizes = {
+    {"Head", sizeof(Head)}, {"Work", sizeof(Work)}, {"Result", sizeof(Result)},
+    {"Thresholds", sizeof(Thresholds)}, {"Rules", sizeof(Rules)}, {"Edge", sizeof(Edge)},
+};
+#else
+template <class T, int L, bool Area> Entry letterbox_entry() {
+  return {false, [](void** a) {
+            letterbox<T, L, Area>(argument<const Batch*>(a, 0), argument<Target>(a, 1));
+          }};
+}
+
+#define LETTERBOX(T, L)                                                 \
+  {"letterbox<" #T ", " #L ", false>", letterbox_entry<T, L, false>()}, \
+      {"letterbox<" #T ", " #L ", true>", letterbox_entry<T, L, true>()}
+
+const std::map<std::string, Entry> kEntries = {
+    LETTERBOX(float, kPlanar),
+    LETTERBOX(Half, kPlanar),
+    LETTERBOX(signed char, kPlanar),
+    LETTERBOX(Half, kBlocks16),
+    LETTERBOX(signed char, kBlocks16),
+    LETTERBOX(Half, kBlocks32),
+    LETTERBOX(signed char, kBlocks32),
+    LETTERBOX(float, kInterleaved4),
+    LETTERBOX(Half, kInterleaved4),
+    LETTERBOX(signed char, kInterleaved4),
     {"stamp", {false, [](void** a) { stamp(argument<unsigned long long*>(a, 0)); }}},
 };
+const std::map<std::string, int> kSizes = {
+    {"Image", sizeof(Image)}, {"Batch", sizeof(Batch)}, {"Target", sizeof(Target)},
+};
+#endif
 
 }  // namespace
 
-extern "C" int launch(const char* name, const unsigned* grid, const unsigned* block,
-                      void** arguments) {
+#define VISIBLE extern "C" __attribute__((visibility("default")))
+
+VISIBLE int launch(const char* name, const unsigned* grid, const unsigned* block,
+                   void** arguments) {
   const auto entry = kEntries.find(name);
   if (entry == kEntries.end()) return 1;
   const auto run = entry->second.run;
@@ -85,12 +103,7 @@ extern "C" int launch(const char* name, const unsigned* grid, const unsigned* bl
   return 0;
 }
 
-extern "C" int size_of(const char* name) {
-  static const std::map<std::string, int> sizes = {
-      {"Image", sizeof(Image)}, {"Rules", sizeof(Rules)}, {"Edge", sizeof(Edge)}, {"Thresholds", sizeof(Thresholds)}, {"Batch", sizeof(Batch)},
-      {"Target", sizeof(Target)}, {"Head", sizeof(Head)}, {"Work", sizeof(Work)},
-      {"Result", sizeof(Result)},
-  };
-  const auto found = sizes.find(name);
-  return found == sizes.end() ? -1 : found->second;
+VISIBLE int size_of(const char* name) {
+  const auto found = kSizes.find(name);
+  return found == kSizes.end() ? -1 : found->second;
 }

@@ -173,8 +173,8 @@ class OnnxRuntimeCudaBackend:
             shape = self.form.shape(max_batch, spec.input.height, spec.input.width)
             self.input = device.zeros(shape, self.form.dtype)
             self.outputs = [
-                device.zeros((max_batch, *shape), self.output_dtype)
-                for shape in spec.head.shapes(spec.input)
+                device.zeros(shape, self.output_dtype)
+                for shape in spec.head.batched(spec.input, max_batch)
             ]
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
@@ -241,8 +241,9 @@ class OnnxRuntimeCudaBackend:
         binding.bind_input(
             self._spec.input.name, 'cuda', index, self.form.dtype, shape, address(self.input)
         )
-        for name, output in zip(self._spec.head.outputs, self.outputs, strict=True):
-            shape = (size, *output.shape[1:])
+        head = self._spec.head
+        shapes = head.batched(self._spec.input, size)
+        for name, output, shape in zip(head.outputs, self.outputs, shapes, strict=True):
             binding.bind_output(name, 'cuda', index, self.output_dtype, shape, address(output))
         return binding
 

@@ -221,7 +221,7 @@ class TensorRtBackend:
             raise ModelError(f'{self._name}: its outputs have the types {sorted(map(str, kinds))}')
         self.output_dtype = kinds.pop() if kinds else np.dtype(np.float16)
         self.outputs = [
-            device.zeros((batch, *s), self.output_dtype) for s in spec.head.shapes(spec.input)
+            device.zeros(shape, self.output_dtype) for shape in spec.head.batched(spec.input, batch)
         ]
         self._bound[name] = self.input
         for tensor, output in zip(tensors, self.outputs, strict=True):

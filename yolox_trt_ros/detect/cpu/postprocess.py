@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class CpuPostprocessor:
     """Turns head outputs of one model into detections."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._shapes = spec.head.shapes(spec.input)
+        self._shapes = partial(spec.head.batched, spec.input)
         self._decode = spec.head.decoder(spec.input)
         self._suppressed = spec.head.suppressed
         self._labels = spec.labels
@@ -39,7 +40,7 @@ class CpuPostprocessor:
         Raises:
             LaneError: with the expected and the actual shape.
         """
-        expected = [(batch, *shape) for shape in self._shapes]
+        expected = self._shapes(batch)
         got = [output.shape for output in outputs]
         if got != expected:
             raise LaneError(f'model output: expected shapes {expected}, got {got}')

@@ -89,6 +89,7 @@ class CudaPostprocessor:
             )
         reader = spec.head.cuda_reader(spec.input, outputs)
         self._reader, self._classes, self._labels = reader, spec.head.classes, spec.labels
+        self._suppressed = spec.head.suppressed
         self._device = device
         self._max_batch = max_batch
         self._thresholds: Thresholds | None = None
@@ -143,8 +144,9 @@ class CudaPostprocessor:
         candidates(grid, (BLOCK,), (head, record, work))
         trim((images,), (MAX_CANDIDATES,), (head, work))
         rank((MAX_CANDIDATES // RANKED, images), (RANKED * HELPERS,), (head, record, work))
-        grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, images)
-        overlap(grid, (BLOCK,), (record, work))
+        if not self._suppressed:  # then no box overlaps another, as the memory is from the start
+            grid = (MAX_CANDIDATES // BLOCK, MAX_CANDIDATES // 32, images)
+            overlap(grid, (BLOCK,), (record, work))
         keep((images,), (MAX_CANDIDATES,), (record, work, np.uint64(result)))
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class ModelGraph:
         input: how it is fed.
         given: what its description says, see :func:`detect.description.description_of`.
         tensors: shapes and types.
+        memo: what families found out, for others that ask the same.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class ModelGraph:
     input: InputSpec
     given: Mapping[str, Any]
     tensors: Tensors
+    memo: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def outputs(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the outputs, () where one does not follow from the input's."""

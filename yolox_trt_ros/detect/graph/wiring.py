@@ -56,7 +56,7 @@ class Wiring:
         if node is None:
             return None
         if node.op_type in CONVOLUTIONS:
-            return None if self.constant(name) else node
+            return None if self.constant(name) or self._is_expectation(node) else node
         if node.op_type == 'ReorderOutput':  # of ONNX Runtime's own memory layout
             return self.convolution(node.input[0])
         for one, other in (node.input, reversed(node.input)) if len(node.input) == 2 else ():
@@ -68,6 +68,17 @@ class Wiring:
                 if integer is not None and integer.op_type == 'ConvInteger':
                     return integer
         return None
+
+    def _is_expectation(self, node: Any) -> bool:
+        """Return whether a convolution only takes the mean of 0, 1, 2, … by its input's numbers.
+
+        Heads end in it whose boxes are distributions over distances (DFL); it is no layer.
+        """
+        weight = self._weights.get(node.input[1])
+        if weight is None or max(weight.dims, default=0) != np.prod(weight.dims, dtype=int):
+            return False
+        value = self.value(node.input[1])
+        return value is not None and value.size > 1 and _counts(value.ravel())
 
     def _is_bias(self, name: str) -> bool:
         weight = self._weights.get(name)
@@ -99,3 +110,7 @@ class Wiring:
                 break
             name = node.input[0]
         return name
+
+
+def _counts(values: np.ndarray) -> bool:
+    return bool((values == np.arange(len(values))).all())

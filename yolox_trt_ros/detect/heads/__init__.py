@@ -9,9 +9,13 @@ from yolox_trt_ros.core.errors import ModelError, did_you_mean
 from yolox_trt_ros.core.head import HeadCut, HeadSpec
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
+from yolox_trt_ros.detect.heads.yolov8 import Yolov8
 from yolox_trt_ros.detect.heads.yolox import Yolox
 
-FAMILIES: dict[str, Family] = {'yolox': Yolox()}
+FAMILIES: dict[str, Family] = {
+    'yolox': Yolox(),
+    'yolov8': Yolov8(),
+}
 """By the name that the key ``head`` of a model's YAML knows."""
 
 Found = TypeVar('Found')

@@ -3,7 +3,7 @@
 //   candidates  what of their classes exceeds the threshold, as keys that sort like detections
 //   trim        at most kCandidates of them, the best
 //   rank        puts them in order
-//   overlap     which box would suppress which
+//   overlap     which box would suppress which; left out where boxes are final
 //   keep        greedy suppression; writes the result and leaves everything ready for a next batch
 #pragma once
 #include "head.cuh"
@@ -138,7 +138,7 @@ DEVICE void inspect(const Head& head, const Image& source, const Fit& fit, const
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int c = begin + 32 * k;
-      score[k] = confidence * Read::probability(head, score[k]);
+      score[k] = Read::score(head, confidence, score[k]);
       const bool take = ok && c < head.classes && score[k] > limit[k];
       undefined |= score[k] != score[k];
       if (take) best = min(best, key_of(score[k], first_key + c));

@@ -5,7 +5,7 @@
 //     first(head, level, image, anchor)       compared with Thresholds::first before all else
 //     confidence(head, level, image, anchor)  factor of all the anchor's scores
 //     raw(head, level, image, anchor, c)      score of a class as it stands in the output
-//     probability(head, raw)
+//     score(head, confidence, raw)            of a class
 //     box(head, level, image, anchor, fit, ok)        see Box
 #pragma once
 #include "batch.cuh"
@@ -29,4 +29,12 @@ DEVICE Box source_box(float x, float y, float width, float height, const Fit& fi
   const float half_width = width / 2, half_height = height / 2;
   return {(x - half_width - fit.left) / fit.across, (y - half_height - fit.top) / fit.down,
           (x + half_width - fit.left) / fit.across, (y + half_height - fit.top) / fit.down};
+}
+
+// The same of corners.
+DEVICE Box source_corners(float x1, float y1, float x2, float y2, const Fit& fit, bool& ok) {
+  ok = fabsf(x1) < kFarthest && fabsf(y1) < kFarthest && fabsf(x2) < kFarthest &&
+       fabsf(y2) < kFarthest;
+  return {(x1 - fit.left) / fit.across, (y1 - fit.top) / fit.down, (x2 - fit.left) / fit.across,
+          (y2 - fit.top) / fit.down};
 }

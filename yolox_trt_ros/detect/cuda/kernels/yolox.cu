@@ -40,6 +40,9 @@ template <class Columns> struct Yolox {
   static DEVICE float probability(const Head& head, float score) {
     return head.logits ? 1.0f / (1.0f + expf(-score)) : score;
   }
+  static DEVICE float score(const Head& head, float confidence, float raw) {
+    return confidence * probability(head, raw);
+  }
   static DEVICE Box box(const Head& head, int l, int image, int anchor, const Fit& fit, bool& ok) {
     float x = Columns::side(head, l, image, anchor, 0);
     float y = Columns::side(head, l, image, anchor, 1);

@@ -180,6 +180,12 @@ def _one_map(
 
 
 def _roles(found: Sequence[_Output], ordered: bool) -> list[_Output]:
+    listed = ', '.join(f'{one.name} {list(one.map.shape)}' for one in found)
+    channels = [one.map.shape[1] for one in found]
+    if len(found) != 3 or 4 not in channels or 1 not in channels:
+        raise NotFollowedError(
+            f'expected maps of 4, of 1 and of one channel per class, got {listed}'
+        )
     if ordered:
         return list(found)
     facts = [
@@ -192,7 +198,6 @@ def _roles(found: Sequence[_Output], ordered: bool) -> list[_Output]:
     ]
     places = box_objectness_class(facts)
     if places is None:
-        listed = ', '.join(f'{one.name} {list(one.map.shape)}' for one in found)
         raise OtherEndError(
             f'nothing shows which of {listed} holds boxes and which scores: name all outputs in '
             '"outputs" of the YAML beside the model, box, objectness and class of each level'

@@ -1,0 +1,1 @@
+"""Heads that give a box and scores for each of many anchors, whatever their family."""
