@@ -123,7 +123,8 @@ class TensorRtBackend:
         """Return how many layers the engine has; a DLA's loadable is one."""
         inspector = self._engine.create_engine_inspector()
         text = inspector.get_engine_information(self._module.LayerInformationFormat.JSON)
-        return len(json.loads(text)['Layers'])
+        # TensorRT 8.6 writes control characters into names as they are.
+        return len(json.loads(text, strict=False)['Layers'])
 
     def layer_times(self, runs: int = 10) -> list[tuple[str, float]]:
         """Return each layer's mean time, milliseconds, in the engine's order.
