@@ -116,7 +116,10 @@ class Parser:
 class Config:
     """Takes everything; the test looks at it afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+        self.timing_caches: list[bytes] = []
+        self.tactic_sources = 0b11111
         self.flags: set[str] = set()
         self.cleared: set[str] = set()
         self.pools: dict[str, int] = {}
@@ -142,7 +145,20 @@ class Config:
         return 0
 
     def create_timing_cache(self, content: bytes) -> Any:
+        if content == b'unreadable':  # TensorRT 8.6 makes a cache of it all the same
+            self.logger.log(Severity.WARNING, 'The timing cache will not be used!')
+        self.timing_caches.append(content)
         return None if content == b'damaged' else SimpleNamespace(serialize=lambda: b'timings')
+
+    def get_preview_feature(self, feature: Any) -> bool:
+        return True
+
+    def get_tactic_sources(self) -> int:
+        return self.tactic_sources
+
+    def set_tactic_sources(self, sources: int) -> bool:
+        self.tactic_sources = sources
+        return True
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
         return True
@@ -151,9 +167,12 @@ class Config:
 class Builder:
     num_DLA_cores = 2  # noqa: N815
 
+    def work(self) -> None:
+        """Do what choosing the kernels of a layer takes."""
+
     def __init__(self, logger: Any) -> None:
         self.logger = logger
-        self.config = Config()
+        self.config = Config(logger)
         self.network: Network | None = None
 
     def create_network(self, flags: int) -> Network:
@@ -178,6 +197,7 @@ class Builder:
                 if 'GPU_FALLBACK' not in config.flags:
                     say(Severity.ERROR, 'GPU fallback is not allowed')
                     return None
+        self.choose_kernels(network)
         names = [layer.name for layer in network.layers if layer.on_dla]
         say(Severity.VERBOSE, '---------- Layers Running on DLA ----------')
         if dla and names:
@@ -187,6 +207,17 @@ class Builder:
             if not (dla and layer.on_dla):
                 say(Severity.VERBOSE, f'[GpuLayer] {layer.type.name}: {layer.name}')
         return b'engine'
+
+    def choose_kernels(self, network: Network) -> None:
+        say, layers = self.logger.log, network.layers
+        say(Severity.VERBOSE, f'Original: {len(layers) + 3} layers')
+        say(Severity.VERBOSE, f'After final dead-layer removal: {len(layers)} layers')
+        for layer in layers:
+            say(Severity.VERBOSE, f'=============== Computing costs for {layer.name}')
+            runner = f'--------------- Timing Runner: {layer.name} (CaskConvolution[0x80000009])'
+            say(Severity.VERBOSE, runner)
+            self.work()
+        say(Severity.INFO, 'Formats and tactics selection completed in 0.1 seconds.')
 
 
 class Interface:
@@ -212,7 +243,15 @@ def host_tensorrt_builder(version: str = '8.6.1') -> Any:
         'PREFER_PRECISION_CONSTRAINTS',
     )
     strong = () if version.startswith('8') else ('STRONGLY_TYPED',)
+    sources = 'CUBLAS', 'CUBLAS_LT', 'CUDNN', 'EDGE_MASK_CONVOLUTIONS', 'JIT_CONVOLUTIONS'
+    later = {'PreviewFeature': members(
+        'PreviewFeature',
+        'FASTER_DYNAMIC_SHAPES_0805',
+        'DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805',
+    )}  # fmt: skip
     return SimpleNamespace(
+        **(later if version.startswith('8.6') else {}),
+        TacticSource=members('TacticSource', *sources),
         __name__='tensorrt',
         __version__=version,
         made=made,

@@ -120,9 +120,22 @@ def test_stopped_build(rtx: TensorRT, edge_n_cut: Path) -> None:
 
 
 def test_background_passes_results_and_errors_on() -> None:
-    assert in_background(lambda cancelled: cancelled()) is False
+    assert in_background(lambda report, cancelled: cancelled()) is False
     with pytest.raises(EngineError, match='as it is'):
-        in_background(lambda cancelled: (_ for _ in ()).throw(EngineError('as it is')))
+        in_background(lambda report, cancelled: (_ for _ in ()).throw(EngineError('as it is')))
+
+
+def test_report_that_raises_ends_a_build_in_the_background() -> None:
+    def fail(fraction: float, phase: str) -> None:
+        raise EngineError(f'{phase} is enough')
+
+    def work(report: Any, cancelled: Any) -> None:
+        while not cancelled():
+            report(0.5, 'half')
+        raise EngineError('the build was stopped')
+
+    with pytest.raises(EngineError, match='half is enough'):
+        in_background(work, fail)
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:

@@ -169,12 +169,60 @@ def test_memory_pools(cut: Path) -> None:
         build(cut, device='dla:0', dla_local_dram_mib=1000)
 
 
-@pytest.mark.parametrize('timings', [b'', b'damaged', b'good'])
-def test_timing_cache(cut: Path, timings: bytes) -> None:
-    tensorrt = TensorRT(host_tensorrt_builder())
-    built = build_engine(tensorrt, model_facts(cut), BuildOptions(), timing_cache=timings)
-    assert built.timing_cache == b'timings'
-
-
 def test_only_what_is_half_counts_as_half(cut: Path) -> None:
     assert not computes_in_half(onnx.load(str(cut)))
+
+
+@pytest.mark.parametrize('kept', [b'unreadable', b'damaged'])
+def test_timings_that_tensorrt_refuses_are_left_out(
+    cut: Path, kept: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = host_tensorrt_builder()
+    with caplog.at_level('INFO', 'yolox_trt_ros'):
+        built = build_engine(TensorRT(module), model_facts(cut), BuildOptions(), timing_cache=kept)
+    assert module.made[0].config.timing_caches == [kept, b'']
+    assert built.timing_cache == b'timings' and not built.warnings
+    assert 'timings of earlier builds are not used' in caplog.text
+
+
+def test_timings_that_tensorrt_takes(cut: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module = host_tensorrt_builder()
+    with caplog.at_level('INFO', 'yolox_trt_ros'):
+        build_engine(TensorRT(module), model_facts(cut), BuildOptions(), timing_cache=b'kept')
+    assert module.made[0].config.timing_caches == [b'kept']
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ('version', 'sources'), [('8.6.1', 0b11000), ('8.5.2', 0b11111), ('10.3.0', 0b11111)]
+)
+def test_libraries_that_tensorrt_does_not_use_are_left_out(
+    cut: Path, version: str, sources: int
+) -> None:
+    _, _, config = build(cut, version)
+    assert config.tactic_sources == sources
+
+
+def test_logger_never_raises(cut: Path) -> None:
+    """TensorRT 8 writes "Exception caught in log()" to the terminal, and may abort."""
+    tensorrt = TensorRT(host_tensorrt_builder())
+
+    def fail(line: str) -> None:
+        raise RuntimeError(line)
+
+    with tensorrt.listening(fail) as log:
+        tensorrt.logger.log(tensorrt.module.ILogger.Severity.ERROR, 'as it is')
+    assert log.problems == ['as it is']
+
+
+def test_progress_without_a_monitor(cut: Path) -> None:
+    reports: list[tuple[float, str]] = []
+    model = model_facts(cut)
+    build_engine(
+        TensorRT(host_tensorrt_builder()), model, BuildOptions(), lambda *r: reports.append(r)
+    )
+    fractions = [fraction for fraction, _ in reports]
+    layers = len(onnx.load(str(cut)).graph.node)
+    assert fractions == sorted(fractions) and len(fractions) == layers + 1
+    assert reports[0][1].startswith(f'layer 1 of {layers}: ') and reports[0][0] < 0.1
+    assert reports[-1] == (0.95, 'kernels are chosen')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,17 +16,20 @@ from yolox_trt_ros.engine.network import (
     TensorFacts,
     mark_inner,
     parse,
+    profiles_of,
     set_formats,
     set_ranges,
     set_shapes,
 )
 from yolox_trt_ros.engine.options import BuildOptions, strongly_typed
 from yolox_trt_ros.engine.placement_report import LayerPlacement, parse_build_log
-from yolox_trt_ros.engine.progress import Phases, Progress
-from yolox_trt_ros.engine.tensorrt_versions import TensorRT
+from yolox_trt_ros.engine.progress import LogProgress, Phases, Progress
+from yolox_trt_ros.engine.tensorrt_versions import BuildLog, TensorRT
 
 MIB, KIB = 1 << 20, 1 << 10
 GRACE_S = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,10 @@ def build_engine(
         tensorrt: what builds.
         model: the ONNX file.
         options: what is asked.
-        report: called with how far it is, where TensorRT reports it.
-        cancelled: asked now and then; True ends the build where TensorRT can be stopped.
-        timing_cache: of an earlier build on the same machine.
+        report: called with how far it is.
+        cancelled: asked now and then; True ends the build, but not before TensorRT 10: there
+            :func:`engine.build_process.build_in_process` is the way.
+        timing_cache: of an earlier build here; left out, with a line in the log, if refused.
 
     Raises:
         ConfigError, ModelError: see :func:`engine.options.strongly_typed`; or the model has
@@ -77,20 +82,20 @@ def build_engine(
     """
     strong = strongly_typed(tensorrt, model, options)
     begin = time.monotonic()
-    with tensorrt.listening() as log:
+    progress = LogProgress(report, profiles_of(tensorrt, options))
+    with tensorrt.listening(_nothing if tensorrt.reports_progress else progress.heard) as log:
         builder = tensorrt.builder()
         _check_core(tensorrt, builder, options)
         network = tensorrt.network(builder, strong)
         parser = parse(tensorrt, network, model, options, strong)
-        config = builder.create_builder_config()
-        config.profiling_verbosity = tensorrt.module.ProfilingVerbosity.DETAILED
+        config = tensorrt.builder_config(builder)
         set_shapes(tensorrt, builder, config, network, options)
         mark_inner(network, options.marked)
         _set_device(tensorrt, config, network, options)
         keep = _set_precision(tensorrt, config, network, model, options, strong)
         tensors = set_formats(tensorrt, network, options, strong)
         _set_memory(tensorrt, config, options)
-        cache = _set_timing_cache(config, timing_cache) if tensorrt.keeps_timings else None
+        cache = _set_timing_cache(config, timing_cache, log) if tensorrt.keeps_timings else None
         if tensorrt.reports_progress:
             config.progress_monitor = tensorrt.monitor(Phases(report), cancelled)
         serialised = builder.build_serialized_network(network, config)
@@ -98,7 +103,8 @@ def build_engine(
         if serialised is None:
             raise _failure(tensorrt, model, log.problems, cancelled())
         placement = parse_build_log(log.lines)
-        _check_strict(options, placement)
+        if options.strict_dla:
+            _refuse_gpu(placement.off_dla(), options)
     return Built(
         bytes(serialised),
         tensors,
@@ -110,20 +116,34 @@ def build_engine(
     )
 
 
-def in_background(work: Callable[[Callable[[], bool]], Any]) -> Any:
-    """Return ``work(cancelled)``, run on a thread of its own so that Ctrl-C is heard meanwhile.
+def _nothing(line: str) -> None:
+    pass
+
+
+def in_background(
+    work: Callable[[Progress, Callable[[], bool]], Any],
+    report: Progress = lambda fraction, phase: None,
+) -> Any:
+    """Return ``work(report, cancelled)``, run on a thread of its own.
 
     A build holds its thread inside TensorRT for minutes; on the main thread Python would see
-    signals only afterwards. On Ctrl-C ``cancelled`` turns True and the build is given a moment;
-    one that cannot be stopped (before TensorRT 10) dies with the process.
+    signals only afterwards. On Ctrl-C, and when ``report`` raises, ``cancelled`` turns True: the
+    build is given a moment, and the exception goes on.
     """
     stop = threading.Event()
     results: list[Any] = []
     errors: list[BaseException] = []
 
+    def guarded(fraction: float, phase: str) -> None:
+        try:
+            report(fraction, phase)
+        except BaseException as error:  # TensorRT calls, and must not see it
+            errors.append(error)
+            stop.set()
+
     def run() -> None:
         try:
-            results.append(work(stop.is_set))
+            results.append(work(guarded, stop.is_set))
         except BaseException as error:
             errors.append(error)
 
@@ -213,18 +233,24 @@ def _set_memory(tensorrt: TensorRT, config: Any, options: BuildOptions) -> None:
             config.set_memory_pool_limit(pool, size)
 
 
-def _set_timing_cache(config: Any, content: bytes) -> Any | None:
-    """Give the build the timings of earlier ones; a damaged cache costs them, nothing else."""
+def _set_timing_cache(config: Any, content: bytes, log: BuildLog) -> Any | None:
+    """Give the build the timings of earlier ones; those that TensorRT cannot read are left out.
+
+    TensorRT 8.6 warns of a cache that it cannot read, and takes it nevertheless.
+    """
     for start in (content, b''):
+        heard = len(log.problems)
         cache = config.create_timing_cache(start)
-        if cache is not None and config.set_timing_cache(cache, False):
+        taken = cache is not None and config.set_timing_cache(cache, False)
+        complaints = log.problems[heard:]
+        if start and (complaints or not taken):
+            why = ' / '.join(complaints) or 'no reason given'
+            _log.info('the timings of earlier builds are not used, TensorRT refuses them: %s', why)
+            del log.problems[heard:]
+            continue
+        if taken:
             return cache
     return None
-
-
-def _check_strict(options: BuildOptions, placement: LayerPlacement) -> None:
-    if options.strict_dla:
-        _refuse_gpu(placement.off_dla(), options)
 
 
 def _refuse_gpu(layers: list[str], options: BuildOptions) -> None:

@@ -83,15 +83,23 @@ def set_shapes(
         return
     image.shape = (-1, *rest)
     _check_outputs(network, -1, options)
-    # At run time each batch size has a context of its own; where these cannot share a profile,
-    # each gets one.
-    ranges = [(1, most)] if tensorrt.shares_profiles else [(n, n) for n in range(1, most + 1)]
+    each_its_own = profiles_of(tensorrt, options) > 1
+    ranges = [(n, n) for n in range(1, most + 1)] if each_its_own else [(1, most)]
     if tensorrt.profile_sharing is not None:
         config.set_preview_feature(tensorrt.profile_sharing, True)
     for low, high in ranges:
         profile = builder.create_optimization_profile()
         profile.set_shape(image.name, (low, *rest), (high, *rest), (high, *rest))
         config.add_optimization_profile(profile)
+
+
+def profiles_of(tensorrt: TensorRT, options: BuildOptions) -> int:
+    """Return how many optimisation profiles an engine has.
+
+    At run time each batch size has a context of its own; where these cannot share a profile, each
+    gets one.
+    """
+    return options.batch if options.dynamic and not tensorrt.shares_profiles else 1
 
 
 def _check_outputs(network: Any, batch: int, options: BuildOptions) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from yolox_trt_ros import __version__
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import replace_file
+from yolox_trt_ros.engine.build_process import build_in_process
 from yolox_trt_ros.engine.builder import Built, build_engine, in_background
 from yolox_trt_ros.engine.cache import (
     MODE,
@@ -76,7 +77,7 @@ def provide(
         request: which engine.
         cache: where it is kept.
         policy: ``never``: raise instead of building.
-        report: called with how far a build is.
+        report: called with how far a build is; what it raises ends the build and goes on.
         on_event: called with what is worth a line in the log.
 
     Raises:
@@ -90,16 +91,24 @@ def provide(
 
     def build() -> tuple[bytes, dict[str, Any]]:
         timings = cache.read(timing_file) if timing_file.is_file() else b''
-        built: Built = in_background(
-            lambda cancelled: build_engine(
-                request.tensorrt, request.model, request.options, report, cancelled, timings
-            )
-        )
+        built = _build(request, report, timings)
         if built.timing_cache:
             _keep_timings(timing_file, built.timing_cache)
         return built.engine, _facts(built)
 
     return cache.obtain(key, build, policy, on_event)
+
+
+def _build(request: EngineRequest, report: Progress, timings: bytes) -> Built:
+    """Build an engine so that it can be stopped."""
+    tensorrt, model, options = request.tensorrt, request.model, request.options
+    if not tensorrt.reports_progress:
+        return build_in_process(model, options, report, timings)
+    built: Built = in_background(
+        lambda tell, cancelled: build_engine(tensorrt, model, options, tell, cancelled, timings),
+        report,
+    )
+    return built
 
 
 def _device(options: BuildOptions) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import functools
 import importlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,10 +30,12 @@ class BuildLog:
     """What TensorRT has said.
 
     Attributes:
+        heard: called with every line.
         lines: warnings, errors, and where layers run.
         problems: warnings and errors alone.
     """
 
+    heard: Callable[[str], None] = lambda line: None
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -96,6 +98,23 @@ class TensorRT:
                     f'{" / ".join(log.problems) or error}'
                 ) from error
 
+    def builder_config(self, builder: Any) -> Any:
+        """Return an ``IBuilderConfig`` whose engines can be looked into.
+
+        TensorRT 8.6 keeps cuBLAS and cuDNN for plugins alone
+        (``PreviewFeature.DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805``, on by default), and this
+        package has none: there they are left out, so that they need not be loaded or installed.
+        """
+        config = builder.create_builder_config()
+        config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
+        features = getattr(self.module, 'PreviewFeature', None)
+        unused = getattr(features, 'DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805', None)
+        if unused is not None and config.get_preview_feature(unused):
+            sources = self.module.TacticSource
+            left_out = sum(1 << int(s) for s in (sources.CUBLAS, sources.CUBLAS_LT, sources.CUDNN))
+            config.set_tactic_sources(config.get_tactic_sources() & ~left_out)
+        return config
+
     def network(self, builder: Any, strongly_typed: bool) -> Any:
         """Return an empty ``INetworkDefinition`` with the batch as an axis of its own."""
         flags = self.module.NetworkDefinitionCreationFlag
@@ -149,9 +168,13 @@ class TensorRT:
         return Calibrator(self.module.IInt8EntropyCalibrator2)
 
     @contextmanager
-    def listening(self) -> Iterator[BuildLog]:
-        """Collect what TensorRT logs meanwhile."""
-        log = BuildLog()
+    def listening(self, heard: Callable[[str], None] = lambda line: None) -> Iterator[BuildLog]:
+        """Collect what TensorRT logs meanwhile.
+
+        Args:
+            heard: called with every line, on any thread.
+        """
+        log = BuildLog(heard)
         self._listeners.append(log)
         try:
             yield log
@@ -168,13 +191,17 @@ class TensorRT:
                 base.__init__(self)
 
             def log(self, level: Any, message: str) -> None:
-                serious = level in errors or level == severity.WARNING
-                for listener in tensorrt._listeners:
-                    if serious:
-                        listener.problems.append(message)
-                    if serious or logs_placement(message):
-                        listener.lines.append(message)
-                _log.log(logging.WARNING if level in errors else logging.DEBUG, '%s', message)
+                # TensorRT is C++ and calls from anywhere: what is raised here would end the
+                # process, or vanish with a line on the terminal.
+                with suppress(Exception):
+                    serious = level in errors or level == severity.WARNING
+                    for listener in tuple(tensorrt._listeners):
+                        if serious:
+                            listener.problems.append(message)
+                        if serious or logs_placement(message):
+                            listener.lines.append(message)
+                        listener.heard(message)
+                    _log.log(logging.WARNING if level in errors else logging.DEBUG, '%s', message)
 
         return Logger(self.module.ILogger)
 

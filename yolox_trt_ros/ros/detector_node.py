@@ -190,6 +190,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._ready = True
 
     def _on_build(self, fraction: float, lane: str) -> None:
+        self._go_on()
         self._problem = f'being configured: building the engine of lane {lane}: {fraction:.0%}'
 
     def _unsubscribe(self) -> None:
