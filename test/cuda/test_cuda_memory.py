@@ -81,6 +81,22 @@ def test_an_image_that_there_is_no_memory_for_fails_alone(tiny: Path, library: P
     detector.close()
 
 
+@pytest.mark.parametrize('integrated', [False, True])
+def test_memory_for_every_batch_size_is_there_after_the_first_batch(
+    integrated: bool, tiny: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pinning memory takes tens of milliseconds; a camera shall not wait for it on the road."""
+    device = HostDevice(library)
+    device.integrated = integrated
+    detector = detector_on(device, tiny, max_batch=4)
+    frames = [frame_of(image) for image in pictures(1) * 4]
+    detector.submit(frames[:1]).wait()
+    monkeypatch.setattr(device, 'pinned', None)
+    for count in (2, 3, 4, 1):
+        assert len([found(result) for result in detector.submit(frames[:count]).wait()]) == count
+    detector.close()
+
+
 def test_frames_are_let_go_with_their_results(tiny: Path, device: Any) -> None:
     """Their memory belongs to a ring of buffers that images are received into."""
     detector = detector_on(device, tiny)

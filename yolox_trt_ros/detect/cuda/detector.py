@@ -34,7 +34,7 @@ class CudaDetector:
     is enqueued, so with two batches in flight the images of one travel while the other is computed.
     All that is computed, from pixels to detections in host memory, is one CUDA graph where the
     backend's network can be part of one. The copies are not: they come from wherever the images
-    are, and run beside the batch before. Nothing is allocated once the largest batch has been seen.
+    are, and run beside the batch before. Nothing is allocated once the largest image has been seen.
 
     Args:
         spec: the model.
@@ -190,7 +190,7 @@ class CudaDetector:
         times = device.pinned(4, np.uint64)
         work = partial(self._enqueue, batch.address, device.address(result), device.address(times))
         step = Step(self._stream, backend.sizes, work, backend.recordable)
-        upload_buffer = UploadBuffer(device, self.copies, self._pool, jpeg)
+        upload_buffer = UploadBuffer(device, self.copies, self._pool, self.max_batch, jpeg)
         return Slot(upload_buffer, batch, step, result, times, *(device.event() for _ in range(3)))
 
     def _enqueue(self, batch: int, result: int, times: int, size: int) -> None:

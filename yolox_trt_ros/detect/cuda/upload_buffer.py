@@ -58,13 +58,14 @@ class UploadBuffer:
 
     On a discrete GPU a copy engine brings them over while the GPU computes: from where they are if
     that memory is pinned, else from a pinned copy that threads of ``pool`` make. On an
-    integrated GPU kernels read pinned memory itself. Buffers grow to the largest batch seen
-    and are then reused.
+    integrated GPU kernels read pinned memory itself. Pinning takes tens of milliseconds, so
+    buffers grow at once to what a full batch of such images needs, where there is that much.
 
     Args:
         device: where the kernels run.
         copies: stream for copies alone.
         pool: threads that copy and that decode compressed images.
+        max_batch: most frames of one batch.
         jpeg: decodes JPEG images on the device instead, if there is one.
 
     Attributes:
@@ -72,9 +73,15 @@ class UploadBuffer:
     """
 
     def __init__(
-        self, device: Device, copies: Any, pool: ThreadPoolExecutor, jpeg: GpuJpeg | None = None
+        self,
+        device: Device,
+        copies: Any,
+        pool: ThreadPoolExecutor,
+        max_batch: int,
+        jpeg: GpuJpeg | None = None,
     ) -> None:
         self._device, self._copies, self._pool, self._jpeg = device, copies, pool, jpeg
+        self._max_batch = max_batch
         self._images: list[Any] = []
         self._host = np.empty(0, np.uint8)
         self._on_device: Any = None
@@ -162,7 +169,7 @@ class UploadBuffer:
         while True:
             layouts, _, size = _arrange(_kinds(good.values()))
             try:
-                self._reserve(size)
+                self._reserve(size, -(-size // max(1, len(good))) * self._max_batch)
             except MemoryError as error:
                 sizes = [layout.size if layout else 0 for layout in layouts]
                 largest = list(good)[sizes.index(max(sizes))]
@@ -183,9 +190,16 @@ class UploadBuffer:
         self._sources = [layout and (layout.pixels, base + layout.place) for layout in layouts]
         self._kinds = kinds
 
-    def _reserve(self, size: int) -> None:
+    def _reserve(self, size: int, full: int) -> None:
+        """Make room for some bytes: for those of a full batch, or at least for these."""
         if size <= self._host.size:
             return
+        try:
+            self._allocate(full)
+        except MemoryError:
+            self._allocate(size)
+
+    def _allocate(self, size: int) -> None:
         self._kinds, self._host, self._on_device = None, np.empty(0, np.uint8), None
         host = self._device.pinned(size, np.uint8)
         if not self._device.integrated:
