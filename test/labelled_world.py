@@ -12,6 +12,7 @@ from yolox_trt_ros.sim.world.world import World
 
 def write_labelled(path: Path, cameras: int = 8) -> Path:
     """Write pictures and ``labels.json`` into a folder."""
+    path.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     with World(200_500, 'day', 'clear') as world:
         for k, camera in enumerate(list(default_rig().values())[:cameras], 1):

@@ -14,11 +14,11 @@ from yolox_trt_ros.core import layouts, model_file, model_limits, text_files
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.messages import MOST_CLASSES
 from yolox_trt_ros.core.parameters import table
+from yolox_trt_ros.datasets import formats, voc
 from yolox_trt_ros.detect import labels
 from yolox_trt_ros.detect.cpu.decode import MOST_SCANS
 from yolox_trt_ros.draw import boxes
 from yolox_trt_ros.engine import cache
-from yolox_trt_ros.evaluation import coco_file
 from yolox_trt_ros.report import usable
 from yolox_trt_ros.ros.overlay import camera
 from yolox_trt_ros.schedule import allowance
@@ -56,7 +56,8 @@ def test_figures_are_those_of_the_code() -> None:
     assert (limits.START_S, limits.SLOWEST_BYTES_PER_S) == (60.0, 4e6)
     assert (yaml_files.MOST_BYTES, yaml_files.DEEPEST) == (8 * MIB, 64)
     assert yaml_files.MOST_VALUES == 1_000_000
-    assert (text_files.MOST_BYTES, coco_file.MOST_BYTES) == (64 * MIB, GIB)
+    assert (text_files.MOST_BYTES, formats.MOST_BYTES) == (64 * MIB, GIB)
+    assert voc.MOST_BYTES == 64 * MIB
     assert (labels.MOST_BYTES, image_files.MOST_BYTES) == (MIB, GIB)
     assert (model_file.LARGEST, model_limits.MAX_TENSOR_BYTES) == (2 * GIB, 4 * GIB)
     assert (model_limits.MAX_BATCH, model_limits.MAX_SIDE) == (1024, 16384)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from training.data import HEIGHT, WIDTH, Pictures
 from training.network import EdgeYolox, decode
-from yolox_trt_ros.evaluation.coco_metrics import Found, Labels, average_precision
+from yolox_trt_ros.datasets.labelled import LabelledBoxes
+from yolox_trt_ros.evaluation.coco_metrics import Found, average_precision
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 SCORE, NMS_IOU = 0.01, 0.65
@@ -24,7 +25,7 @@ def evaluate(network: EdgeYolox, folder: Path, device: str) -> dict[str, object]
     """Return COCO metrics on the validation split for each of :data:`LOWEST`."""
     size = network.design.height, network.design.width
     data = Pictures(folder, 'val', size, device)
-    labels: list[Labels] = []
+    labels: list[LabelledBoxes] = []
     found: list[Found] = []
     scale = min(size[0] / HEIGHT, size[1] / WIDTH)
     for start in range(0, len(data), 32):
@@ -34,7 +35,7 @@ def evaluate(network: EdgeYolox, folder: Path, device: str) -> dict[str, object]
         found.extend(suppress(one, scale) for one in predicted)
         for row in rows.cpu().numpy():
             row = row[row[:, 0] >= 0]
-            labels.append(Labels(row[:, 1:5], row[:, 0].astype(int), row[:, 5] > 0))
+            labels.append(LabelledBoxes(row[:, 1:5], row[:, 0].astype(int), row[:, 5] > 0))
     return {
         f'from_{height}_px': average_precision(
             [one.ignoring_below(height) for one in labels], found, CLASSES

@@ -10,15 +10,17 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import yaml
 from harness import Target
 from mutation import TEXTS, altered, damaged
 
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.text_files import read_json
+from yolox_trt_ros.datasets.formats import read_labelled
 from yolox_trt_ros.detect.labels import read_labels
 from yolox_trt_ros.engine.ranges import RangeTable, read_ranges
-from yolox_trt_ros.evaluation.coco_file import read_coco
 from yolox_trt_ros.testing.golden_file import read_golden
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle, parameter_sections
 from yolox_trt_ros.yaml_files import read_yaml
@@ -56,6 +58,29 @@ COCO: dict[str, Any] = {
         }
     ],
 }  # fmt: skip
+BDD: list[dict[str, Any]] = [
+    {
+        'name': 'a.jpg',
+        'size': {'width': 64, 'height': 48},
+        'labels': [
+            {
+                'category': 'car', 'attributes': {'crowd': False},
+                'box2d': {'x1': 1, 'y1': 2.5, 'x2': 9, 'y2': 8},
+            },
+            {'category': 'lane', 'poly2d': [{'vertices': [[1, 2]]}]},
+        ],
+    }
+]  # fmt: skip
+VOC = (
+    '<?xml version="1.0" encoding="utf-8"?>\n<annotation><filename>a.jpg</filename><size><width>64'
+    '</width><height>48</height></size><object><name>car</name><difficult>0</difficult><bndbox>'
+    '<xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>'
+)
+XML_PIECES = (
+    '<!DOCTYPE a [<!ENTITY b "c">]>', '&b;', '<a>' * 3000, '</a>', '<![CDATA[', ']]>', '<!--',
+    '-->', '<?xml version="1.0" encoding="utf-7"?>', 'nan', '-1', '1e999', '9' * 400, '\ud800',
+    '\0', '<', '&',
+)  # fmt: skip
 PROFILE = {
     'name': 'a',
     'description': 'x',
@@ -77,6 +102,7 @@ VEHICLE = {
         }
     }
 }
+PNG = cv2.imencode('.png', np.zeros((48, 64, 3), np.uint8))[1].tobytes()
 NAMES = {'names': {0: 'car', 1: 'bus'}, 'labels': ['car', 'bus']}
 Reader = Callable[[Path], object]
 
@@ -147,6 +173,38 @@ def target(
     return Target(name, make, feeding, (ConfigError, ModelError), 30.0, 1024, share=0.01)
 
 
+def make_xml(source: random.Random) -> bytes:
+    """Return labels of Pascal VOC in which text or bytes are wrong."""
+    text = VOC
+    for _ in range(source.choice((0, 1, 1, 3))):
+        at = source.randrange(len(text) + 1)
+        piece = source.choice((*XML_PIECES, *TEXTS))
+        text = text[:at] + piece + text[at + source.choice((0, 0, 1, 9)) :]
+    raw = text.encode(source.choice(('utf-8', 'utf-8', 'utf-16')), 'surrogatepass')
+    return damaged(raw, source) if source.random() < 0.4 else raw
+
+
+def make_darknet(source: random.Random) -> bytes:
+    """Return darknet labels of a picture in which words or bytes are wrong."""
+    words = ['0', '0.5', '0.5', '0.25', '0.25\n1', '0.1', '0.1', '0.05', '0.02\n']
+    for _ in range(source.choice((0, 1, 1, 3))):
+        words[source.randrange(len(words))] = source.choice((*JSON_PIECES, *TEXTS, '-1', '7\n0'))
+    raw = ' '.join(words).encode('utf-8', 'surrogatepass')
+    return damaged(raw, source) if source.random() < 0.4 else raw
+
+
+def feed_darknet(raw: bytes) -> None:
+    """Write a folder of darknet labels and read it."""
+    memory = '/dev/shm' if Path('/dev/shm').is_dir() else None
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        folder = Path(name)
+        (folder / 'a.png').write_bytes(PNG)
+        (folder / 'a.txt').write_bytes(raw)
+        (folder / 'obj.names').write_text('car\nbus\n')
+        data = read_labelled(folder)
+        assert all(s.isprintable() for s in data.faults.sentences())
+
+
 TARGETS = [
     target('yaml', read_yaml, VEHICLE, YAML_PIECES, '.yaml', 'vehicles'),
     target('json', read_json, GOLDEN, JSON_PIECES, '.json'),
@@ -161,7 +219,16 @@ TARGETS = [
     ),
     target('goldens', partial(read_golden, labels=('car',)), GOLDEN, JSON_PIECES, '.json'),
     target('ranges', read_ranges, RANGES, JSON_PIECES, '.json'),
-    target('coco_labels', read_coco, COCO, JSON_PIECES, '.json'),
+    target('coco_labels', partial(read_labelled, format='coco'), COCO, JSON_PIECES, '.json'),
+    target('bdd100k_labels', partial(read_labelled, format='bdd100k'), BDD, JSON_PIECES, '.json'),
+    Target(
+        'voc_labels', make_xml, partial(feed, read_labelled, '.xml'), (ConfigError, ModelError),
+        30.0, 1024, share=0.01,
+    ),
+    Target(
+        'darknet_labels', make_darknet, feed_darknet, (ConfigError, ModelError), 30.0, 1024,
+        share=0.01,
+    ),
     target('label_names', read_labels, NAMES, YAML_PIECES, '.yaml'),
     target('label_lines', read_labels, ['car', 'bus'], YAML_PIECES, '.txt'),
 ]  # fmt: skip

@@ -20,8 +20,10 @@ _COCO_NAMES = {
     'firehydrant': 'fire hydrant',
     'stopsign': 'stop sign',
     'parkingmeter': 'parking meter',
+    'bike': 'bicycle',
+    'motor': 'motorcycle',
 }
-"""Darknet's and VOC's spelling, and common ones without the space → COCO's."""
+"""Darknet's, VOC's and BDD100K's spelling, and common ones without the space → COCO's."""
 
 
 def canonical(name: str) -> str:

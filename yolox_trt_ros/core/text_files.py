@@ -148,8 +148,20 @@ def parse_json(text: str, where: str, error: Error = ConfigError) -> dict[str, A
         error: what is raised.
 
     Raises:
-        error: it is not JSON or no object; it names a key twice, is nested too deeply, or holds
-            numbers that are not finite or have no place in 64 bits.
+        error: it is no object, or see :func:`parse_json_value`.
+    """
+    content = parse_json_value(text, where, error)
+    if not isinstance(content, dict):
+        raise error(f'{where}: expected an object with keys and values, got {kind_of(content)}')
+    return content
+
+
+def parse_json_value(text: str, where: str, error: Error = ConfigError) -> Any:
+    """Return what JSON text holds, of any kind; arguments as :func:`parse_json`.
+
+    Raises:
+        error: it is not JSON; it names a key twice, is nested too deeply, or holds numbers that
+            are not finite or have no place in 64 bits.
     """
     try:
         content = json.loads(text, **_HOOKS)
@@ -162,8 +174,6 @@ def parse_json(text: str, where: str, error: Error = ConfigError) -> dict[str, A
         raise error(f'{where}: nested too deeply') from cause
     if _HALF_PAIR.search(text):
         _check_encodable(content, where, error)
-    if not isinstance(content, dict):
-        raise error(f'{where}: expected an object with keys and values, got {kind_of(content)}')
     return content
 
 

@@ -1,46 +1,35 @@
-"""COCO average precision of detections against labelled boxes."""
+"""COCO's twelve numbers for detections against labelled boxes, and those of each class."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from yolox_trt_ros.core.errors import MissingDependencyError
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelledBoxes:
-    """The labelled boxes of one picture.
-
-    Attributes:
-        xyxy: float32 (n, 4), pixels.
-        class_id: int (n,).
-        ignored: bool (n,): counts neither as found nor as missed (COCO's ``iscrowd``).
-    """
-
-    xyxy: np.ndarray
-    class_id: np.ndarray
-    ignored: np.ndarray
-
-    def ignoring_below(self, height: float) -> LabelledBoxes:
-        """Return the same labels, those less than this many pixels high ignored."""
-        low = self.xyxy[:, 3] - self.xyxy[:, 1] < height
-        return LabelledBoxes(self.xyxy, self.class_id, self.ignored | low)
-
+from yolox_trt_ros.datasets.labelled import LabelledBoxes
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Detections of one picture: xyxy (n, 4) pixels, score (n,), class_id (n,)."""
+
+TWELVE = (
+    'AP', 'AP50', 'AP75', 'AP_small', 'AP_medium', 'AP_large', 'AR_1', 'AR_10', 'AR_100',
+    'AR_small', 'AR_medium', 'AR_large',
+)  # fmt: skip
+"""What pycocotools prints, in its order."""
 
 
 def average_precision(
     labels: Sequence[LabelledBoxes], found: Sequence[Found], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Return COCO's average precision.
+    """Return COCO's average precision and recall.
+
+    Sizes are those of the labels' ``area``. An ignored label is COCO's crowd: any number of
+    detections may lie within it.
 
     Args:
         labels: per picture.
@@ -48,7 +37,8 @@ def average_precision(
         classes: names; class ids index them.
 
     Returns:
-        ``map50``, ``map50_95``, ``map50_95_small|medium|large`` and ``per_class``: for each name
+        ``coco``: :data:`TWELVE`, not rounded; ``map50``, ``map50_95`` and
+        ``map50_95_small|medium|large``, the same rounded; and ``per_class``: for each name
         ``ap50``, ``ap50_95`` and ``labels``. A figure without any label is ``None``.
 
     Raises:
@@ -63,38 +53,64 @@ def average_precision(
         raise MissingDependencyError(
             'COCO metrics need faster-coco-eval: pip install faster-coco-eval'
         ) from error
-    truth, results = _coco(labels, classes), _results(found)
-    if not results:
-        nothing: dict[str, Any] = dict.fromkeys(_KEYS, 0.0)
-        return {**nothing, 'per_class': _per_class(None, labels, classes)}
-    with contextlib.redirect_stdout(io.StringIO()):
-        gt = COCO(truth)
-        run = COCOeval_faster(gt, gt.loadRes(results), iouType='bbox')
-        run.run()
-    stats = dict(zip(_KEYS, (run.stats[i] for i in (1, 0, 3, 4, 5)), strict=True))
-    out: dict[str, Any] = {k: _known(v) for k, v in stats.items()}
-    return {**out, 'per_class': _per_class(run.eval['precision'], labels, classes)}
+    truth, results = coco_truth(labels, classes), coco_results(found)
+    precision = None
+    if results:
+        with contextlib.redirect_stdout(io.StringIO()):
+            gt = COCO(truth)
+            run = COCOeval_faster(gt, gt.loadRes(results), iouType='bbox')
+            run.run()
+        precision = run.eval['precision']
+        stats = [None if v < 0 else float(v) for v in run.stats[: len(TWELVE)]]
+    else:
+        stats = _nothing_found(labels)
+    twelve = dict(zip(TWELVE, stats, strict=True))
+    out = {name: _rounded(twelve[of]) for name, of in _SHORT.items()}
+    return {**out, 'coco': twelve, 'per_class': _per_class(precision, labels, classes)}
 
 
-_KEYS = ('map50', 'map50_95', 'map50_95_small', 'map50_95_medium', 'map50_95_large')
+_SHORT = {
+    'map50': 'AP50',
+    'map50_95': 'AP',
+    'map50_95_small': 'AP_small',
+    'map50_95_medium': 'AP_medium',
+    'map50_95_large': 'AP_large',
+}
+_EDGES = (0.0, 32.0**2, 96.0**2, 1e10)
+"""COCO's small, medium and large, square pixels."""
+
+
+def _nothing_found(labels: Sequence[LabelledBoxes]) -> list[float | None]:
+    """Return the twelve numbers where nothing was found: 0 where there is a label, else nothing."""
+    areas = np.concatenate([np.zeros(0), *(one.area[~one.ignored] for one in labels)])
+    by_size = [
+        0.0 if ((areas >= low) & (areas <= high)).any() else None for low, high in pairwise(_EDGES)
+    ]
+    all_sizes = 0.0 if len(areas) else None
+    return [all_sizes] * 3 + by_size + [all_sizes] * 3 + by_size
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _known(value: float) -> float | None:
     return None if value < 0 else round(float(value), 4)
 
 
-def _coco(labels: Sequence[LabelledBoxes], classes: Sequence[str]) -> dict[str, Any]:
+def coco_truth(labels: Sequence[LabelledBoxes], classes: Sequence[str]) -> dict[str, Any]:
+    """Return labels as COCO's evaluation reads them; images are numbered from 1."""
     annotations: list[dict[str, Any]] = []
     for image_id, one in enumerate(labels, 1):
-        for box, class_id, ignored in zip(one.xyxy, one.class_id, one.ignored, strict=True):
-            x0, y0, x1, y1 = (float(v) for v in box)
+        rows = zip(one.xyxy.tolist(), one.class_id, one.ignored, one.area, strict=True)
+        for (x0, y0, x1, y1), class_id, ignored, area in rows:
             annotations.append(
                 {
                     'id': len(annotations) + 1,
                     'image_id': image_id,
                     'category_id': int(class_id) + 1,
                     'bbox': [x0, y0, x1 - x0, y1 - y0],
-                    'area': (x1 - x0) * (y1 - y0),
+                    'area': float(area),
                     'iscrowd': int(ignored),
                 }
             )
@@ -106,7 +122,8 @@ def _coco(labels: Sequence[LabelledBoxes], classes: Sequence[str]) -> dict[str, 
     }
 
 
-def _results(found: Sequence[Found]) -> list[dict[str, Any]]:
+def coco_results(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Return detections as COCO's evaluation reads them; images are numbered from 1."""
     return [
         {
             'image_id': image_id,

@@ -15,7 +15,8 @@ import numpy as np
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.messages import detections_of, fields_of, stamp_ns_of
-from yolox_trt_ros.evaluation.coco_metrics import LabelledBoxes, average_precision
+from yolox_trt_ros.datasets.labelled import LabelledBoxes
+from yolox_trt_ros.evaluation.coco_metrics import average_precision
 from yolox_trt_ros.evaluation.matching import SharedClasses, Tally, match
 from yolox_trt_ros.report.recording import Quality
 
@@ -34,10 +35,12 @@ class Truth:
     Attributes:
         boxes: classes numbered as in the names of the ground truth; score 0: not asked for.
         distance_m: float64 (n,) from the camera; NaN where the ground truth does not say.
+        area: float64 (n,), square pixels; None: that of the boxes.
     """
 
     boxes: Detections
     distance_m: np.ndarray
+    area: np.ndarray | None = None
 
 
 @dataclass(slots=True)
@@ -181,7 +184,8 @@ class Judge:
             known, boxes = classes.found(found), classes.truth(truth.boxes)
             kept = boxes.class_id >= 0
             ignored = boxes.score[kept] <= 0
-            labels.append(LabelledBoxes(boxes.xyxy[kept], boxes.class_id[kept], ignored))
+            area = None if truth.area is None else truth.area[kept]
+            labels.append(LabelledBoxes(boxes.xyxy[kept], boxes.class_id[kept], ignored, area))
             results.append((known.xyxy, known.score, known.class_id))
         return {
             **average_precision(labels, results, classes.names),

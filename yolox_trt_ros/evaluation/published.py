@@ -13,7 +13,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.printing import one_line, shown
-from yolox_trt_ros.evaluation.coco_file import read_coco
+from yolox_trt_ros.datasets.formats import read_labelled
 from yolox_trt_ros.evaluation.judge import Judge, Truth
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--truth',
         type=Path,
-        metavar='ANN.json',
-        help='COCO labels in place of ground truth topics; file_name is CAMERA/STAMP_NS.jpg, and '
-        'annotations may have distance_m',
+        metavar='LABELS',
+        help='labelled data in place of ground truth topics; images are called '
+        'CAMERA/STAMP_NS.jpg, and annotations may have distance_m',
     )
     group.add_argument(
         '--truth-topic',
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     labels = read_labels(Path(args.labels) if args.labels else None)
     truth_labels = read_labels(args.truth_labels)
     judge = (_bag if args.bag else _live)(args, labels, truth_labels)
-    if args.truth:
-        add_coco(judge, args.truth)
+    wrong = add_labels(judge, args.truth) if args.truth else []
     report = {**judge.report(), 'data': str(args.bag) if args.bag else f'live, {args.live:g} s'}
+    report['left_out'] += wrong
     print_table(report)
     if args.json:
         write_whole(args.json, json.dumps(report, indent=1) + '\n')
@@ -94,21 +94,29 @@ def _live(args: argparse.Namespace, labels: Any, truth_labels: Any) -> Judge:
     return observer.judge
 
 
-def add_coco(judge: Judge, annotations: Path) -> None:
-    """Take the ground truth from COCO labels; ``iscrowd`` objects are not asked for.
+def add_labels(judge: Judge, labels: Path) -> list[str]:
+    """Take the ground truth from labelled data; ignored objects are not asked for.
+
+    Returns:
+        A sentence for each kind of fault in them.
 
     Raises:
-        ConfigError: the file is not COCO's format, or its images have other names than
+        ConfigError: they cannot be read, or their images have other names than
             ``<camera>/<header stamp, nanoseconds>.<suffix>``.
     """
-    judge.truth_labels, images = read_coco(annotations)
+    data = read_labelled(labels)
+    judge.truth_labels = data.classes
     judge.truth.clear()
-    for image in images:
-        camera, stamp_ns = _camera_and_stamp(annotations, image.file_name)
+    for image in data.images:
+        camera, stamp_ns = _camera_and_stamp(labels, image.name)
+        of = image.boxes
         boxes = Detections(
-            image.xyxy, (~image.crowd).astype(np.float32), image.category.astype(np.int32)
+            of.xyxy.astype(np.float32),
+            (~of.ignored).astype(np.float32),
+            of.class_id.astype(np.int32),
         )
-        judge.keep(judge.truth, camera, stamp_ns, Truth(boxes, image.distance_m))
+        judge.keep(judge.truth, camera, stamp_ns, Truth(boxes, of.distance_m, of.area))
+    return data.faults.sentences()
 
 
 def _camera_and_stamp(annotations: Path, file_name: str) -> tuple[str, int]:

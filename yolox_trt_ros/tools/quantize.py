@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yolox_trt_ros.cli import labelled
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures
@@ -33,7 +34,14 @@ from yolox_trt_ros.engine.qdq import PARTS, insert_qdq, kept_layers, prepared
 from yolox_trt_ros.engine.ranges import RangeTable, file_digest
 from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
-from yolox_trt_ros.tools import evaluate
+from yolox_trt_ros.evaluation.measure import (
+    MAX_DETECTIONS,
+    LabelledPictures,
+    measure,
+    pictures_of,
+    shared_classes,
+    world_pictures,
+)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -89,11 +97,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gate = parser.add_argument_group('accuracy gate')
     how = gate.add_mutually_exclusive_group()
     how.add_argument(
+        '--data', nargs='+', type=Path, metavar='LABELS [DIR]', help=labelled.DATA_HELP
+    )
+    how.add_argument(
         '--coco',
         nargs=2,
         type=Path,
         metavar=('DIR', 'ANN.json'),
-        help='measure on the images of a folder, with COCO labels',
+        help='the same as --data ANN.json DIR',
     )
     how.add_argument(
         '--worlds',
@@ -104,6 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         '--no-gate', action='store_true', help='measure nothing, for there are no labels'
     )
+    labelled.add_reading_arguments(gate)
     gate.add_argument(
         '--max-drop',
         type=number(0, 100),
@@ -116,6 +128,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the tool and return its exit code."""
     if args.no_gate:
         refuse_unused(args, add_arguments, 'max_drop', 'runs without --no-gate')
+    if not (args.data or args.coco):
+        refuse_unused(args, add_arguments, labelled.OF_DATA, '--data')
     methods = list(dict.fromkeys(map(Method.parse, args.method)))
     with ExitStack() as opened:
 
@@ -125,29 +139,30 @@ def run(args: argparse.Namespace) -> int:
                 labels=labels,
                 score_threshold=0.01,
                 nms_iou=0.65,
-                max_detections=evaluate.MAX_DETECTIONS,
+                max_detections=MAX_DETECTIONS,
             )
             return opened.enter_context(made)
 
         fp32 = detector(args.model, args.labels)
-        classes, count, samples = _samples(args)
-        shared = [] if args.no_gate else evaluate.shared_classes(fp32.labels, classes)
+        pictures = _pictures(args)
+        shared = [] if args.no_gate else shared_classes(fp32.labels, pictures)
         files = _write_variants(args, fp32.model, methods)
         if args.no_gate:
             print('accuracy was not measured')
             return 0
         detectors = [fp32, *map(detector, files.values())]
-        labels, found = evaluate.detect(detectors, shared, classes, samples, count)
+        labels, found = measure(detectors, shared, pictures)
     figures = [average_precision(labels, one, shared) for one in found]
     rows = [
         Accuracy(name, f['map50'], f['map50_95'], 100 * (figures[0]['map50'] - f['map50']))
         for name, f in zip((FP32, *files), figures, strict=True)
     ]
     _print_table(rows, len(labels), args.max_drop)
+    labelled.print_faults(pictures.faults)
     report = {
         'model': fp32.model.path.name,
         'pictures': len(labels),
-        'data': args.coco[1].name if args.coco else 'world test',
+        'data': pictures.name,
         'keep': args.keep,
         'max_drop': args.max_drop,
         'variants': [asdict(row) for row in rows],
@@ -158,10 +173,11 @@ def run(args: argparse.Namespace) -> int:
     return TOO_LOSSY if best > args.max_drop else 0
 
 
-def _samples(args: argparse.Namespace) -> tuple[list[str], int, Iterator[evaluate.Sample]]:
-    if args.coco:
-        return evaluate.coco_samples(*args.coco)
-    return evaluate.world_samples('test', args.worlds)
+def _pictures(args: argparse.Namespace) -> LabelledPictures:
+    given = args.data or (args.coco and [args.coco[1], args.coco[0]])
+    if given:
+        return pictures_of(labelled.data_of(args, given))
+    return world_pictures('test', args.worlds)
 
 
 def _write_variants(

@@ -1,0 +1,1 @@
+"""Labelled pictures: reading, checking and writing data sets of several formats."""
