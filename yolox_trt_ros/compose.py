@@ -287,12 +287,14 @@ def pinned_memory(config: Config) -> PinnedMemory | None:
     Raises:
         MissingDependencyError: no CuPy, no driver.
     """
-    real = (lane.device for lane in config.lanes if not BACKENDS[lane.backend].simulated)
-    if not any(device.startswith(('cuda:', 'dla:')) for device in real):
+    real = [lane.device for lane in config.lanes if not BACKENDS[lane.backend].simulated]
+    # A DLA's memory is that of the GPU beside it.
+    indices = {'cuda:0' if device_kind(d) == 'dla' else d for d in real if device_kind(d) != 'cpu'}
+    if not indices:
         return None
     from yolox_trt_ros.detect.cuda.pinned_memory import CudaPinnedMemory
 
-    return CudaPinnedMemory()
+    return CudaPinnedMemory(min(int(device.removeprefix('cuda:')) for device in indices))
 
 
 def available_cores() -> int:

@@ -158,7 +158,7 @@ def test_a_gpu_says_that_it_has_no_more_memory(cuda: CudaDevice) -> None:
 def test_closing_gives_the_memory_of_a_gpu_back(tiny: Path, cuda: CudaDevice) -> None:
     import cupy
 
-    pools = cupy.get_default_memory_pool(), cupy.get_default_pinned_memory_pool()
+    pools = cupy.get_default_memory_pool(), cuda._pinned_pool
     cuda.give_back()
     before = pools[0].total_bytes()
     detector = detector_on(cuda, tiny, max_batch=2, in_flight=2)

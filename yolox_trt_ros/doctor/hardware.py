@@ -10,8 +10,9 @@ from pathlib import Path
 
 from yolox_trt_ros.compose import available_cores
 from yolox_trt_ros.core.errors import YoloxTrtRosError
+from yolox_trt_ros.core.numa import SYSFS, cores_of, numa_node, pci_file
 from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted
-from yolox_trt_ros.engine.cuda_devices import cuda_driver
+from yolox_trt_ros.engine.cuda_devices import cuda_driver, peers
 from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
 
 GIB = 1 << 30
@@ -52,6 +53,32 @@ def gpus(wanted: Wanted) -> Iterator[Finding]:
     there = {f'cuda:{device.index}' for device in driver.devices}
     for device_name in sorted(n for n in named - there if n.startswith('cuda:')):
         yield Finding(Severity.FAIL, 'GPU', f'there is no {device_name}', f'use {", ".join(there)}')
+
+
+def gpu_links(wanted: Wanted, root: Path = SYSFS) -> Iterator[Finding]:
+    """Say how each GPU that is no part of the processor is connected: PCIe, NUMA, other GPUs."""
+    devices = [device for device in cuda_driver().devices if not device.integrated]
+    for device in devices:
+        width, most, speed = (
+            pci_file(device.bus_id, f'{name}', root)
+            for name in ('current_link_width', 'max_link_width', 'current_link_speed')
+        )
+        narrow = width.isdigit() and most.isdigit() and 0 < int(width) < int(most)
+        link = f'PCIe x{width} of x{most}, {speed}' if width and most else 'PCIe link not known'
+        node = numa_node(device.bus_id, root)
+        parts = [link, 'one NUMA node, or unknown' if node is None else f'NUMA node {node}']
+        if len(devices) > 1:
+            reached = [f'cuda:{index}' for index in peers(device, devices)]
+            parts.append(f'peer access to {", ".join(reached) or "no other GPU"}')
+        message = f'cuda:{device.index}: {"; ".join(parts)}'
+        if narrow:
+            remedy = f'put it into a slot with {most} lanes: eight raw cameras bring 1.2 GB/s'
+            yield Finding(Severity.WARN, 'GPU link', message, remedy)
+        elif node is not None and not cores_of(node, root) & os.sched_getaffinity(0):
+            remedy = f'let the process use cores of node {node}: images cross to the other node'
+            yield Finding(Severity.WARN, 'GPU link', message, remedy)
+        else:
+            yield Finding(Severity.OK, 'GPU link', message)
 
 
 def dlas(wanted: Wanted) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _DRIVER = 'libcuda.so.1'
@@ -62,6 +63,20 @@ def cuda_driver() -> CudaDriver:
         return CudaDriver(version, problem=f'the driver does not start: {_error(cuda, status)}')
     devices = tuple(_device(cuda, index) for index in range(number.value))
     return CudaDriver(version, devices, '' if devices else 'the driver finds no GPU')
+
+
+def peers(device: CudaDeviceInfo, others: Iterable[CudaDeviceInfo]) -> list[int]:
+    """Return the numbers of those GPUs whose memory a GPU reaches without the host."""
+    try:
+        cuda = ctypes.CDLL(_DRIVER)
+    except OSError:
+        return []
+    found, reaches = [], ctypes.c_int()
+    for other in others:
+        status = cuda.cuDeviceCanAccessPeer(ctypes.byref(reaches), device.index, other.index)
+        if other.index != device.index and status == 0 and reaches.value:
+            found.append(other.index)
+    return found
 
 
 def free_memory(device: CudaDeviceInfo) -> int | None:

@@ -32,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     memory.memory,
     memory.shared_memory,
     hardware.gpus,
+    hardware.gpu_links,
     memory.gpu_memory,
     hardware.dlas,
     hardware.jetson,

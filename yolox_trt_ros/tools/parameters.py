@@ -33,6 +33,7 @@ HEAD = """# Parameters of a vehicle file
 A vehicle is one ROS parameter file that all nodes read, under `/**: ros__parameters:`. Start from a
 packaged one ([laptop](../config/vehicles/laptop_8cam.param.yaml),
 [desktop](../config/vehicles/desktop_8cam.param.yaml),
+[desktop with two GPUs](../config/vehicles/desktop_2gpu_8cam.param.yaml),
 [Orin](../config/vehicles/orin_8cam.param.yaml)), or from a recording with
 `python -m yolox_trt_ros parameters --from-bag BAG`. All unknown names and values out of range
 are reported together. An integer is accepted for a float.

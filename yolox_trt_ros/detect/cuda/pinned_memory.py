@@ -12,17 +12,22 @@ PORTABLE, MAPPED = 1, 2
 class CudaPinnedMemory:
     """Pins memory and maps it for every CUDA device.
 
+    Args:
+        device: the N of a ``cuda:N`` in use, whose context does it; no other one is started.
+
     Raises:
         MissingDependencyError: no CuPy, no driver.
     """
 
-    def __init__(self) -> None:
-        self._runtime = require_cupy().cuda.runtime
+    def __init__(self, device: int = 0) -> None:
+        cupy = require_cupy()
+        self._runtime, self._device = cupy.cuda.runtime, cupy.cuda.Device(device)
 
     def pin(self, address: int, size: int) -> None:
         """See :class:`core.host_memory.PinnedMemory`."""
         try:
-            self._runtime.hostRegister(address, size, PORTABLE | MAPPED)
+            with self._device:
+                self._runtime.hostRegister(address, size, PORTABLE | MAPPED)
         except self._runtime.CUDARuntimeError as error:
             raise LaneError(
                 f'CUDA did not pin {size >> 20} MiB for images ({error}): images are copied once '
@@ -31,4 +36,5 @@ class CudaPinnedMemory:
 
     def unpin(self, address: int) -> None:
         """See :class:`core.host_memory.PinnedMemory`."""
-        self._runtime.hostUnregister(address)
+        with self._device:
+            self._runtime.hostUnregister(address)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
+from yolox_trt_ros.core.numa import near, numa_node
 
 KERNELS = Path(__file__).parent / 'kernels'
 
@@ -156,6 +157,10 @@ class CudaDevice:
     Args:
         index: the N of ``cuda:N``.
 
+    Attributes:
+        name: the vendor's.
+        node: NUMA node of the host that it sits at; None: there is one only, or nobody knows.
+
     Raises:
         MissingDependencyError: no CuPy, no driver.
         ConfigError: there is no such device.
@@ -176,6 +181,11 @@ class CudaDevice:
         properties = runtime.getDeviceProperties(index)
         self.name: str = properties['name'].decode()
         self.integrated = bool(properties['integrated'])
+        bus_id = runtime.deviceGetPCIBusId(index)
+        self.node = None if self.integrated else numa_node(bus_id)
+        # A pool of its own: what one device gives back must not become another one's, for it lies
+        # at that one's node.
+        self._pinned_pool = self._cupy.cuda.PinnedMemoryPool(self._pin)
         self._range = _ranges(self._cupy)
 
     def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
@@ -197,10 +207,14 @@ class CudaDevice:
         return self._cupy.asarray(data.view(np.uint8))
 
     def pinned(self, count: int, dtype: Any) -> np.ndarray:
-        """Return pinned memory, which every device of the machine reaches; zeros."""
+        """Return pinned memory, which every device of the machine reaches; zeros.
+
+        It lies at the device's NUMA node, where the machine has several.
+        """
         size = count * np.dtype(dtype).itemsize
         try:
-            memory = self._cupy.cuda.alloc_pinned_memory(size)
+            with near(self.node):
+                memory = self._pinned_pool.malloc(size)
         except self._runtime.CUDARuntimeError as error:
             if error.status != OUT_OF_MEMORY:
                 raise
@@ -213,7 +227,12 @@ class CudaDevice:
         """Empty CuPy's memory pools."""
         with self._cupy.cuda.Device(self.index):
             self._cupy.get_default_memory_pool().free_all_blocks()
-            self._cupy.get_default_pinned_memory_pool().free_all_blocks()
+            self._pinned_pool.free_all_blocks()
+
+    def _pin(self, size: int) -> Any:
+        cuda = self._cupy.cuda
+        memory = cuda.PinnedMemory(size, cuda.runtime.hostAllocPortable)
+        return cuda.PinnedMemoryPointer(memory, 0)
 
     def reach(self, data: np.ndarray) -> int | None:
         """Return the address; some GPUs see registered memory at another one than the host."""
