@@ -6,24 +6,27 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_trt_ros.core.backends import BACKENDS, LaneSetup, device_kind
 from yolox_trt_ros.core.class_names import canonical
-from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, ModelConfig, lane_problems
+from yolox_trt_ros.core.config import Config, EnginesConfig, LaneConfig, lane_problems
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.host_memory import PinnedMemory
-from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.prepared import PreparedModel
 from yolox_trt_ros.core.resources import cache_folder, resource_names
 from yolox_trt_ros.detect.backends.simulated import SimulatedMachine
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.progress import Progress
-from yolox_trt_ros.packaged_models import find_model, model_names
+from yolox_trt_ros.loaded_model import DEFAULT_MODEL as DEFAULT_MODEL
+from yolox_trt_ros.loaded_model import Model as Model
+from yolox_trt_ros.loaded_model import load_model as load_model
+from yolox_trt_ros.packaged_models import find_model
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.vehicle_files import PROFILE_SUFFIX, load_profile
 
@@ -34,55 +37,9 @@ if TYPE_CHECKING:
     from yolox_trt_ros.engine.lanes import LaneEngine
     from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 
-DEFAULT_MODEL = 'edge_n'
 CPU_LANE_NICENESS = 10
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Model:
-    """A model file, what is known of it, and thresholds that may change while lanes run."""
-
-    path: Path
-    spec: ModelSpec
-    thresholds: Thresholds
-
-
-def load_model(config: ModelConfig, on_event: Callable[[str], None] = _log.info) -> Model:
-    """Return the model a configuration names.
-
-    Args:
-        config: its file or name, and thresholds.
-        on_event: called with what is worth a line in the log.
-
-    Raises:
-        ModelError: see :func:`yolox_trt_ros.detect.model.load_model_spec`.
-        ConfigError, MissingDependencyError: see :func:`packaged_models.find_model`; or there is no
-            model of that name.
-    """
-    name = config.path or DEFAULT_MODEL
-    path = find_model(name, on_event)
-    if not path.is_file() and path == Path(name) and not path.suffix:
-        packaged = ', '.join(model_names()) or 'none'
-        raise ConfigError(
-            f'model.path: expected an ONNX file or the name of a packaged model ({packaged}), '
-            f'got "{name}"'
-        )
-    labels = Path(config.labels).expanduser() if config.labels else None
-    spec = load_model_spec(path, labels, config.antialias)
-    return Model(path, spec, thresholds_of(config))
-
-
-def thresholds_of(config: ModelConfig) -> Thresholds:
-    """Return the part of the model's configuration that may change at run time."""
-    return Thresholds(
-        config.score_threshold,
-        config.nms_iou,
-        config.class_agnostic,
-        config.max_detections,
-        config.clip_boxes,
-    )
 
 
 def make_detector(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 from yolox_trt_ros.core.errors import ConfigError, FrameError, YoloxTrtRosError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     import numpy as np
@@ -54,6 +54,9 @@ class Detector:
             run whole.
         threads: CPU threads; 0: one for each core. OpenCV's, which the process shares, as well.
         labels: text file, one class name a line; empty: beside the model.
+        class_map: CSV or YAML file that gives classes other names, several the same one.
+        classes: names or numbers of those to detect, as they are called then; empty: all.
+        class_thresholds: score thresholds of single classes: ``{'person': 0.2}``.
         score_threshold, nms_iou, class_agnostic, max_detections, clip_boxes, antialias: the node's
             ``model`` parameters of these names.
         progress: called while an engine is built, with the part that is done, 0 to 1.
@@ -79,6 +82,9 @@ class Detector:
         max_batch: int = 1,
         threads: int = 0,
         labels: str | os.PathLike[str] = '',
+        class_map: str | os.PathLike[str] = '',
+        classes: Sequence[str | int] = (),
+        class_thresholds: Mapping[str, float] | Sequence[str] = (),
         score_threshold: float = 0.3,
         nms_iou: float = 0.45,
         class_agnostic: bool = False,
@@ -94,15 +100,15 @@ class Detector:
         from yolox_trt_ros.core.parameters import build
 
         lane = lane_of(
-            device=device,
-            backend=backend,
-            precision=precision,
-            max_batch=max_batch,
+            device=device, backend=backend, precision=precision, max_batch=max_batch,
             threads=threads,
-        )
+        )  # fmt: skip
         about = {
             'path': os.fspath(model),
             'labels': os.fspath(labels),
+            'class_map': os.fspath(class_map),
+            'classes': _names(classes),
+            'class_thresholds': _scores(class_thresholds),
             'antialias': antialias,
             'score_threshold': score_threshold,
             'nms_iou': nms_iou,
@@ -153,7 +159,7 @@ class Detector:
         places = [f'image {i} of the list: ' if several else '' for i in range(len(images))]
         frames = [_frame(place, one, encoding) for place, one in zip(places, images, strict=True)]
         results = [
-            _found(place, result, self.labels)
+            _found(place, result)
             for place, result in zip(places, self._detect(frames), strict=True)
         ]
         return results if several else results[0]
@@ -161,7 +167,7 @@ class Detector:
     @property
     def labels(self) -> tuple[str, ...]:
         """Return the class names; ``class_id`` of a detection indexes them."""
-        return self.model.spec.labels
+        return self.model.labels
 
     def close(self) -> None:
         """Free the device when the calls so far are done; calling it twice is allowed."""
@@ -199,13 +205,26 @@ def _frame(place: str, image: Image, encoding: str) -> Frame:
         raise FrameError(error.reason, f'{place}{error}') from error
 
 
-def _found(place: str, result: FrameResult, labels: Sequence[str]) -> Detections:
-    from yolox_trt_ros.core.detections import Detections
-
+def _found(place: str, result: FrameResult) -> Detections:
     if isinstance(result, FrameError):
         raise FrameError(result.reason, f'{place}{result}')
-    found = result.detections
-    return Detections(found.xyxy, found.score, found.class_id, labels)
+    return result.detections
+
+
+def _names(classes: Sequence[str | int]) -> list[str]:
+    if isinstance(classes, str) or not all(isinstance(one, (str, int)) for one in classes):
+        raise ConfigError(f'classes: expected a list of names or numbers, got {classes!r:.80}')
+    return list(map(str, classes))
+
+
+def _scores(thresholds: Mapping[str, float] | Sequence[str]) -> list[str]:
+    """Return scores of classes as the parameter has them."""
+    if not hasattr(thresholds, 'items'):
+        return list(thresholds)
+    for name, score in thresholds.items():
+        if not (isinstance(score, (int, float)) and 0 <= score <= 1):
+            raise ConfigError(f'class_thresholds: "{name}": expected 0 to 1, got {score!r:.80}')
+    return [f'{name}={score:.9f}' for name, score in thresholds.items()]
 
 
 def _in_batches(lane: LaneDetector, frames: list[Frame]) -> list[FrameResult]:

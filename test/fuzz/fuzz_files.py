@@ -19,6 +19,7 @@ from mutation import TEXTS, altered, damaged
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.text_files import read_json
 from yolox_trt_ros.datasets.formats import read_labelled
+from yolox_trt_ros.detect.class_map import read_class_map
 from yolox_trt_ros.detect.labels import read_labels
 from yolox_trt_ros.engine.ranges import RangeTable, read_ranges
 from yolox_trt_ros.testing.golden_file import read_golden
@@ -103,6 +104,7 @@ VEHICLE = {
     }
 }
 PNG = cv2.imencode('.png', np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+CLASS_MAP = {'car': 'vehicle', 'human': ['person', 'rider'], 'kite': None}
 NAMES = {'names': {0: 'car', 1: 'bus'}, 'labels': ['car', 'bus']}
 Reader = Callable[[Path], object]
 
@@ -231,4 +233,6 @@ TARGETS = [
     ),
     target('label_names', read_labels, NAMES, YAML_PIECES, '.yaml'),
     target('label_lines', read_labels, ['car', 'bus'], YAML_PIECES, '.txt'),
+    target('class_maps', read_class_map, CLASS_MAP, YAML_PIECES, '.yaml'),
+    target('class_map_rows', read_class_map, ['car,1', 'bus,vehicle'], YAML_PIECES, '.csv'),
 ]  # fmt: skip

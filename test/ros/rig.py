@@ -35,7 +35,7 @@ class Rig:
     """A tiny model's node with a raw and a compressed camera, and ears on all its topics."""
 
     def __init__(self, peer: Peer, node: Detector, model: Path) -> None:
-        self.peer, self.node = peer, node
+        self.peer, self.node, self.model = peer, node, model
         self.front = peer.camera(Image, '/front/image_raw')
         self.packed = peer.camera(CompressedImage, '/packed/image_raw/compressed')
         self.found = peer.listen(Detection2DArray, f'{node.name}/front/detections')

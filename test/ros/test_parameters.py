@@ -263,7 +263,7 @@ def test_what_could_not_be_followed_is_taken_back(
     started(node)
     assert node._results and node._model
 
-    def fail(_config: object) -> None:
+    def fail(*_: object) -> None:
         monkeypatch.undo()
         raise KeyError('rear')
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from yolox_trt_ros.core.class_scores import score_problems
 from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW
-from yolox_trt_ros.core.errors import did_you_mean
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.layouts import MAX_SIDE
 from yolox_trt_ros.core.parameters import parameter
 from yolox_trt_ros.core.printing import shown
+from yolox_trt_ros.core.regions import edges_of
 from yolox_trt_ros.core.transports import TRANSPORTS
 
 ENCODINGS = ('', *RAW, *COMPRESSED)
@@ -132,6 +134,25 @@ class CameraConfig:
         runtime=True,
     )
     lane: str = parameter('', 'Run this camera on this lane only, while it is up; empty: on any.')
+    score_threshold: float = parameter(
+        0.0,
+        'Drop detections of this camera whose score is lower; 0: model.score_threshold.',
+        low=0.0,
+        high=1.0,
+        runtime=True,
+    )
+    class_thresholds: tuple[str, ...] = parameter(
+        (),
+        'Other score thresholds of single classes for this camera, such as person=0.2; they go '
+        'before its score_threshold, and that before model.class_thresholds.',
+        runtime=True,
+    )
+    ignore: tuple[str, ...] = parameter(
+        (),
+        'Parts of the image in which no detection counts, by the centres of boxes: rows 900-1200, '
+        'rows 85%-, or polygon 0,900 960,700 1920,900; pixels of the image, or % of its size.',
+        runtime=True,
+    )
     max_megapixels: float = parameter(
         0.0,
         'Drop larger images as oversized, in millions of pixels; 0: four times the size of the '
@@ -164,6 +185,11 @@ class CameraConfig:
         low=0,
         high=65535,
     )
+
+    @property
+    def has_rules(self) -> bool:
+        """Return whether other detections count in its images than in those of others."""
+        return bool(self.score_threshold or self.class_thresholds or self.ignore)
 
     @property
     def levels(self) -> tuple[int, int]:
@@ -208,6 +234,11 @@ def camera_problems(camera: CameraConfig, lanes: Sequence[str]) -> list[str]:
             f'{where}.topic: {shown(camera.topic)} is not a topic name: expected parts of '
             'letters, digits and _ that start with no digit, with / between them'
         )
+    problems += score_problems(where, camera.class_thresholds)
+    try:
+        edges_of(camera.ignore)
+    except ConfigError as error:
+        problems.append(f'{where}.ignore: {error}')
     return [*problems, *_image_problems(camera, where)]
 
 

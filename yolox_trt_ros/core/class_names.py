@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+AUTOWARE = (
+    'UNKNOWN', 'CAR', 'TRUCK', 'BUS', 'TRAILER', 'MOTORCYCLE', 'BICYCLE', 'PEDESTRIAN', 'ANIMAL',
+    'HAZARD', 'OVER_DRIVABLE', 'UNDER_DRIVABLE',
+)  # fmt: skip
+"""Autoware's classes by number: ``autoware_perception_msgs/msg/ObjectClassification``."""
+
 _COCO_NAMES = {
     'aeroplane': 'airplane',
     'diningtable': 'dining table',

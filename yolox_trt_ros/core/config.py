@@ -12,6 +12,7 @@ from yolox_trt_ros.core.camera_config import CameraConfig as CameraConfig
 from yolox_trt_ros.core.camera_config import CameraSimConfig as CameraSimConfig
 from yolox_trt_ros.core.camera_config import RigConfig as RigConfig
 from yolox_trt_ros.core.camera_config import camera_problems
+from yolox_trt_ros.core.class_scores import score_problems
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import named_groups, parameter, read
 from yolox_trt_ros.core.printing import shown
@@ -92,6 +93,18 @@ class ModelConfig:
     labels: str = parameter(
         '', 'Text file with one class name per line; empty: the file beside the model.'
     )
+    class_map: str = parameter(
+        '',
+        'CSV or YAML file that gives classes of the model other names in the result, several the '
+        'same one; Autoware’s remap CSV too. Empty: names are the model’s.',
+        runtime=True,
+    )
+    classes: tuple[str, ...] = parameter(
+        (),
+        'Classes to detect, by name or number in the result; empty: all.',
+        runtime=True,
+        numbers=True,
+    )
     antialias: bool = parameter(
         False,
         'Average over areas when an image shrinks by more than two; costs time, reduces aliasing.',
@@ -101,6 +114,11 @@ class ModelConfig:
         'Drop detections whose objectness × class score is lower.',
         low=0.0,
         high=1.0,
+        runtime=True,
+    )
+    class_thresholds: tuple[str, ...] = parameter(
+        (),
+        'Other score thresholds of single classes, such as person=0.2.',
         runtime=True,
     )
     nms_iou: float = parameter(
@@ -255,6 +273,7 @@ class Config:
                     f'cameras.{camera.name}.topic: {shown(camera.image_topic)} is already the '
                     f'topic of {other}'
                 )
+        problems += score_problems('model', self.model.class_thresholds)
         limits = self.limits
         for kind in ('latency', 'drop_ratio'):
             unit = '_ms' if kind == 'latency' else ''

@@ -32,6 +32,7 @@ class Parameter:
         low, high: inclusive range of a number, or ``None``.
         choices: valid strings, or empty when any is.
         runtime: whether it may change while the node is active.
+        numbers: whether whole numbers are taken for strings in a list.
         other_names: names in lower case that stand for one of the choices, for suggestions.
     """
 
@@ -44,6 +45,7 @@ class Parameter:
     choices: Collection[str] = ()
     runtime: bool = False
     other_names: Mapping[str, str] = field(default_factory=dict)
+    numbers: bool = False
 
     def check(self, value: Any) -> Any:
         """Return ``value`` as this parameter's type.
@@ -76,6 +78,8 @@ class Parameter:
             except OverflowError:
                 return float('inf') if value > 0 else float('-inf')  # which no range holds
         if self.kind is tuple and isinstance(value, (list, tuple)):
+            if self.numbers and all(type(item) is int for item in value):
+                return tuple(map(str, value))
             if all(isinstance(item, str) for item in value):
                 return tuple(value)
         elif type(value) is self.kind and value == value:  # NaN is no value of any parameter
@@ -97,10 +101,11 @@ def parameter(
     choices: Collection[str] = (),
     runtime: bool = False,
     other_names: Mapping[str, str] | None = None,
+    numbers: bool = False,
 ) -> Any:
     """Declare a dataclass field that is a parameter; see :class:`Parameter`."""
-    names = other_names or {}
-    spec = Parameter('', type(default), default, description, low, high, choices, runtime, names)
+    kind, names = type(default), other_names or {}
+    spec = Parameter('', kind, default, description, low, high, choices, runtime, names, numbers)
     return field(default=default, metadata={'parameter': spec})
 
 

@@ -45,6 +45,12 @@ class Rules:
         return float(self.scores.min())
 
     @property
+    def names(self) -> list[str]:
+        """Return the name of each class of the model in the result; empty: it is left out."""
+        numbers = zip(self.class_ids.tolist(), np.isfinite(self.scores).tolist(), strict=True)
+        return [self.labels[i] if counts else '' for i, counts in numbers]
+
+    @property
     def wanted(self) -> list[int]:
         """Return the numbers that detections can have, ascending."""
         return sorted({*self.class_ids[np.isfinite(self.scores)].tolist()})

@@ -9,6 +9,7 @@ import numpy as np
 
 from yolox_trt_ros.core.class_names import matching
 from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.report.recording import Quality
 
 MIN_IOU = 0.5
@@ -21,6 +22,25 @@ def numbering(names: Sequence[str], shared: Sequence[str]) -> np.ndarray:
     """
     found = (matching(name, shared) for name in names)
     return np.array([-1 if one is None else shared.index(one) for one in found], int)
+
+
+def renamed(classes: Sequence[str], labels: Sequence[str], rules: Rules) -> list[str]:
+    """Return what the result of a model calls labelled classes.
+
+    Args:
+        classes: of the labels.
+        labels: of the model's classes.
+        rules: which of them count, and under which names.
+
+    Returns:
+        Of a class that the model knows, its name in the result, empty if it is left out; any other
+        as it is.
+    """
+    names = []
+    for name in classes:
+        own = matching(name, labels)
+        names.append(name if own is None else rules.names[list(labels).index(own)])
+    return names
 
 
 class SharedClasses:

@@ -44,7 +44,7 @@ class LabelledPictures:
 
     Attributes:
         name: for reports.
-        classes: names.
+        classes: names; an empty one is of labels that are left out.
         count: how many pictures there are, at most.
         samples: begins again from the first picture at every call.
         faults: what is wrong with them; grows while they are read.
@@ -111,13 +111,14 @@ def shared_classes(known: Sequence[str], pictures: LabelledPictures) -> list[str
     Raises:
         ConfigError: there is none.
     """
-    shared = [name for name in pictures.classes if matching(name, known) is not None]
+    named = filter(None, pictures.classes)
+    shared = list(dict.fromkeys(name for name in named if matching(name, known) is not None))
     if not shared:
         raise ConfigError(
             f'the model knows {one_line(", ".join(known))}; none of these is labelled here: '
             f'{one_line(", ".join(pictures.classes))}'
         )
-    for name in sorted(set(pictures.classes) - set(shared)):
+    for name in sorted(set(pictures.classes) - {*shared, ''}):
         print(
             f'labels of class "{one_line(name)}" are left out: the model does not know it',
             file=sys.stderr,

@@ -17,9 +17,8 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.selection import remappings, selected
 from yolox_trt_ros.cli.console import Console
 from yolox_trt_ros.compose import load_model
-from yolox_trt_ros.core.config import Config, ModelConfig
+from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, YoloxTrtRosError
-from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
@@ -29,7 +28,12 @@ from yolox_trt_ros.report.gather import since_start
 from yolox_trt_ros.report.recording import Recording
 from yolox_trt_ros.ros.node_process import NodeProcess, isolate
 from yolox_trt_ros.ros.replay.topics import choose_topics
-from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle, vehicle_parameters
+from yolox_trt_ros.vehicle_files import (
+    VEHICLE_SUFFIX,
+    chosen_model,
+    load_vehicle,
+    vehicle_parameters,
+)
 
 START_S = 120.0
 """Longest time in which the detector becomes active; TensorRT may build an engine first."""
@@ -53,7 +57,7 @@ def from_replay(args: argparse.Namespace, config: Config) -> Recording:
     """
     model = {'path': args.model or config.model.path, 'labels': args.labels or config.model.labels}
     given = {name: _file(value) for name, value in model.items() if value}
-    labels = load_model(build(ModelConfig, given)).spec.labels
+    labels = load_model(chosen_model(config, **given)).labels
     remap = remappings(args.remap)
     with Bag(args.replay) as bag, tempfile.TemporaryDirectory() as folder:
         vehicle, config = _chosen_cameras(args, config, bag, remap, Path(folder))

@@ -15,7 +15,7 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from yolox_trt_ros.compose import Model, lane_specs, load_model, thresholds_of
+from yolox_trt_ros.compose import Model, lane_specs, load_model
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
@@ -166,12 +166,12 @@ class DetectorNode(VehicleNode, LifecycleNode):
             self._config = self._fixed = config = self.settle()
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
-        self._model = load_model(config.model, self.get_logger().info)
+        self._model = load_model(config.model, self.get_logger().info, config.cameras)
         self._go_on()
         spec = self._model.spec
         size = f'{spec.input.width}x{spec.input.height}'
         self.get_logger().info(f'model {self._model.path}: {size}, {len(spec.labels)} classes')
-        self._results = ResultPublishers(self, config, spec)
+        self._results = ResultPublishers(self, config, spec, self._model.rules)
         self._telemetry = Telemetry(config.cameras, config.limits)
         self._notes = {camera.name: IngestNotes() for camera in config.cameras}
         self._pipeline = Pipeline(
@@ -267,7 +267,9 @@ class DetectorNode(VehicleNode, LifecycleNode):
                 )
             if name in known and not self._ready:
                 raise ConfigError(f'{name}: the node is being configured; set it afterwards')
-        Config.from_parameters({**read_parameters(self), **changed})
+        config = Config.from_parameters({**read_parameters(self), **changed})
+        if self._model and self._ready:
+            self._model.thresholds_for(config)
 
     def follow_parameters(self) -> None:
         """Make lanes, results and placement follow parameters that changed."""
@@ -280,8 +282,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
     def _apply(self, config: Config) -> None:
         assert self._model and self._pipeline and self._telemetry and self._results
         self._config = config
-        self._model.thresholds = thresholds_of(config.model)
-        self._results.publish_labels(config)
+        self._model.thresholds = self._model.thresholds_for(config)
+        self._results.publish_labels(config, self._model.rules)
         for camera in config.cameras:
             self._pipeline.update_camera(
                 camera.name,

@@ -34,7 +34,8 @@ def value_of(parameter: RosParameter[Any]) -> Any:
 def typed(parameter: RosParameter[Any]) -> RosParameter[Any]:
     """Return a parameter with the type that this package gives it, where its value has that too.
 
-    A whole number where a fraction may be, and an empty list, which has no type of its own.
+    A whole number where a fraction may be, numbers where they are taken for strings, and an empty
+    list, which has no type of its own.
     """
     row = find(Config, parameter.name)
     kind = row.kind if row else None
@@ -42,6 +43,8 @@ def typed(parameter: RosParameter[Any]) -> RosParameter[Any]:
         return RosParameter(parameter.name, Type.DOUBLE, float(parameter.value))
     if kind is tuple and parameter.type_.name.endswith('_ARRAY') and not len(parameter.value):
         return RosParameter(parameter.name, Type.STRING_ARRAY, [])
+    if row and row.numbers and parameter.type_ is Type.INTEGER_ARRAY:
+        return RosParameter(parameter.name, Type.STRING_ARRAY, list(map(str, parameter.value)))
     return parameter
 
 
@@ -94,6 +97,8 @@ def declare_given(node: Node) -> None:
             continue
         row, value = find(Config, name), value_of(given)
         if value is None:  # an empty list is all that a parameter file can say so
+            if row and row.kind is tuple:
+                _declare(node, name, row, ())
             continue
         try:
             if row:
@@ -134,13 +139,12 @@ def _declare(node: Node, name: str, p: Parameter, value: Any) -> None:
         if node.describe_parameter(name).description:
             return
         node.undeclare_parameter(name)
+    given = list(value) or [''] if p.kind is tuple else value
     # An override is what the file says: it would undo whatever was set since.
-    node.declare_parameter(
-        name,
-        list(value) if p.kind is tuple else value,
-        descriptor(name, p),
-        ignore_override=True,
-    )
+    node.declare_parameter(name, given, descriptor(name, p), ignore_override=True)
+    if p.kind is tuple and not value:  # rclpy takes an empty list for one of bytes
+        empty = RosParameter(name, Type.STRING_ARRAY, [])
+        Node.set_parameters_atomically(node, [empty])
 
 
 def descriptor(name: str, p: Parameter) -> ParameterDescriptor:

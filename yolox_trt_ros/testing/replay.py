@@ -69,7 +69,7 @@ def replay(
     load_vehicle(str(vehicle))  # raises what is wrong with the file itself
     flat = {**vehicle_parameters(file), **(parameters or {}), 'lockstep': True}
     config = Config.from_parameters(flat)
-    model = load_model(config.model)
+    model = load_model(config.model, cameras=config.cameras)
     # A test runner that is asked to end, or whose terminal is gone, ends its detector first.
     with raise_on_signals(guest=True), Bag(bag) as opened:
         topics = image_topics(opened, config, remap or {})
@@ -79,7 +79,7 @@ def replay(
         else:
             found, dropped = _through_pipeline(opened, config, model, topics, timeout_s)
     transports = {camera.name: camera.transport for camera in config.cameras}
-    labels = tuple(model.spec.labels)
+    labels = model.labels
     return Replayed(opened.path, labels, found, topics, transports, dropped)
 
 

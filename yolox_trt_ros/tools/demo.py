@@ -75,11 +75,11 @@ def run(args: argparse.Namespace) -> int:
     vehicle = find_resource('config/vehicles', args.vehicle, VEHICLE_SUFFIX)
     config = load_vehicle(args.vehicle)
     chosen = _chosen(args)
-    model = load_model(chosen_model(config, args.model, args.labels))
+    model = load_model(chosen_model(config, args.model, args.labels), cameras=config.cameras)
     args.out.mkdir(parents=True, exist_ok=True)
     isolate()
     console.print(f'model {model.path.name}, vehicle {vehicle.name}; logs in {args.out}/')
-    observer = Observer(config, model.spec.labels)
+    observer = Observer(config, model.labels)
     with observer, _nodes(vehicle, chosen, args.out) as nodes:
         _wait_until_running(observer, nodes, console)
         started = time.monotonic()
@@ -261,7 +261,7 @@ def mosaic(
             whole.put(name, None, f'{name}: no result')
             continue
         frame, found = pairs[name]
-        tile = whole.tile_of(bgr_image(frame), found, model.spec.labels)
+        tile = whole.tile_of(bgr_image(frame), found, model.labels)
         whole.put(name, tile, f'{name}  {len(found)} objects')
     if whole.layout.free and status:
         table = np.zeros((*whole.tile[::-1], 3), np.uint8)

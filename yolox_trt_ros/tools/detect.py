@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from yolox_trt_ros.cli import one_lane
+from yolox_trt_ros.cli.class_options import add_class_options, class_options
 from yolox_trt_ros.cli.one_lane import detector_of
 from yolox_trt_ros.cli.pictures import image_files
 from yolox_trt_ros.core.detections import Detections
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--draw', type=Path, help='write copies with the boxes drawn into this folder'
     )
+    add_class_options(parser)
     one_lane.add_arguments(parser)
 
 
@@ -65,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     _keep_sources(files, args.draw)
     images: dict[str, object] = {}
     failures = 0
-    with detector_of(args, class_agnostic=args.class_agnostic) as detector:
+    options = class_options(args)
+    with detector_of(args, class_agnostic=args.class_agnostic, **options) as detector:
         for folder in filter(None, (args.draw, args.json and args.json.parent)):
             folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
         try:
@@ -149,6 +152,9 @@ def write_json(args: argparse.Namespace, detector: Detector, images: dict[str, o
         'score': args.score,
         'nms_iou': args.nms_iou,
         'class_agnostic': args.class_agnostic,
+        'only': args.only,
+        'class_map': args.class_map,
+        'class_scores': args.class_scores,
         'images': images,
     }
     text = json.dumps(report, indent=1)

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros.cli import labelled, one_lane
 from yolox_trt_ros.cli.bag_limits import add_bag_limits
+from yolox_trt_ros.cli.class_options import CLASS_OPTIONS, add_class_options, class_options
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.one_lane import detector_of
 from yolox_trt_ros.cli.options import refuse_unused
@@ -26,6 +28,7 @@ from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.evaluation import published
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
 from yolox_trt_ros.evaluation.confusion import confusion
+from yolox_trt_ros.evaluation.matching import renamed
 from yolox_trt_ros.evaluation.measure import (
     MAX_DETECTIONS,
     LabelledPictures,
@@ -39,7 +42,7 @@ from yolox_trt_ros.image_files import write_image
 
 OF_MODEL = (
     'model worlds min_height device backend precision ranges score nms_iou antialias counted '
-    'output format names part classes'
+    f'output format names part classes {CLASS_OPTIONS}'
 )
 OF_RESULTS = 'vehicle detector truth truth_topic truth_labels'
 """Options, by what is evaluated."""
@@ -96,6 +99,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help='ignore labels lower than this, in pixels (default: 0)',
     )
     labelled.add_reading_arguments(parser)
+    add_class_options(parser)
     one_lane.add_arguments(parser)
     parser.add_argument(
         '--score', type=float, default=0.01, help='lowest score of a detection (default: 0.01)'
@@ -134,9 +138,12 @@ def run(args: argparse.Namespace) -> int:
     for folder in (args.json and args.json.parent, args.output):
         if folder:
             folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    with detector_of(args, antialias=args.antialias, max_detections=MAX_DETECTIONS) as detector:
-        pictures = chosen(args)
-        shared = shared_classes(detector.labels, pictures)
+    options = {'antialias': args.antialias, 'max_detections': MAX_DETECTIONS, **class_options(args)}
+    with detector_of(args, **options) as detector:
+        model, pictures = detector.model, chosen(args)
+        classes = tuple(renamed(pictures.classes, model.spec.labels, model.rules))
+        pictures = replace(pictures, classes=classes)
+        shared = shared_classes([*filter(None, model.rules.names)], pictures)
         worst = WorstMisses(shared, args.counted)
 
         def watch(sample: Any, truth: Any, found: Any) -> None:

@@ -25,6 +25,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import InputSpec, ModelSpec
+from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 from yolox_trt_ros.ros.output.messages import detections_message
 from yolox_trt_ros.ros.output.publishers import ResultPublishers
@@ -40,6 +41,7 @@ SPEC = ModelSpec(
     YoloxHead(('output',), 2, (8, 16, 32), 'logit', 'grid'),
     ('car', 'bus'),
 )
+RULES = Rules.of_all(SPEC.labels, 0.3)
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def main() -> None:
     rclpy.init()
     node = Node('altered')
     config = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']})
-    results = ResultPublishers(node, config, SPEC)
+    results = ResultPublishers(node, config, SPEC, RULES)
     heard: list[bytes] = []
     node.create_subscription(Detection2DArray, '~/a/detections', heard.append, 10, raw=True)
     end = time.monotonic() + 20

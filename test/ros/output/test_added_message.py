@@ -22,6 +22,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import InputSpec, ModelSpec
+from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.core.topics import RESULTS, ResultTopic
 from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 from yolox_trt_ros.ros.native import load_native
@@ -35,6 +36,7 @@ SPEC = ModelSpec(
     YoloxHead(('output',), 2, (8, 16, 32), 'logit', 'grid'),
     ('car', 'bus'),
 )
+RULES = Rules.of_all(SPEC.labels, 0.3)
 CONFIG = Config.from_parameters({'camera_names': ['front'], 'lane_names': ['lane']})
 IMAGE = Frame('front', 0, 7 * 10**9 + 5, 0, 'optical', 'mono8', 20, 30, 30, np.zeros(600, np.uint8))
 FOUND = Detections(
@@ -94,7 +96,7 @@ def test_it_is_published_from_templates_beside_detections_and_read_by_anybody() 
     topic = '/adding/front/detections'
     node.create_subscription(Detection2DArray, topic, heard['detections'].append, 10)
     try:
-        results = ResultPublishers(node, CONFIG, SPEC, found=('detections', 'corners'))
+        results = ResultPublishers(node, CONFIG, SPEC, RULES, found=('detections', 'corners'))
         assert results.encoder == 'templates'
         end = time.monotonic() + 20
         while not all(heard.values()) and time.monotonic() < end:

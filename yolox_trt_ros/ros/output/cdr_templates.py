@@ -187,6 +187,7 @@ class FoundWriter:
         self._of_frame_id = lru_cache(FRAME_IDS)(self._begin)
         self._front = lru_cache(None)(self._new_front)
         self._element = lru_cache(None)(self._new_element)
+        self._labels = message.labels
 
     def write(self, frame: Frame, found: Detections) -> BoxWriter:
         """Return the message that ``build`` returns, serialised; valid until the next call.
@@ -198,6 +199,8 @@ class FoundWriter:
         Raises:
             TemplateError: no template can be made of the installed message.
         """
+        if found.labels is not self._labels and len(found):
+            self._rename(found.labels)
         if self._message.prepare:
             found = self._message.prepare(frame, found)
         boxes = self._of_frame_id(frame.frame_id)
@@ -205,6 +208,12 @@ class FoundWriter:
         while missing := boxes.write(seconds, nanoseconds, found.xyxy, found.score, found.class_id):
             self._learn(boxes, frame.frame_id, *missing)
         return boxes
+
+    def _rename(self, labels: Sequence[str]) -> None:
+        """Forget the templates: classes have other names now, and these may be in them."""
+        self._labels = labels
+        self._of_frame_id.cache_clear()
+        self._element.cache_clear()
 
     def _learn(self, boxes: BoxWriter, frame_id: str, class_id: int, phase: int) -> None:
         """Make the template of one detection of a class that begins at ``phase`` modulo 8."""
@@ -218,7 +227,8 @@ class FoundWriter:
 
     def _new_element(self, frame_id: str, class_id: int, phase: int) -> Template:
         zeros = np.zeros((1, 4), np.float32)
-        one = Detections(zeros, np.zeros(1, np.float32), np.array([class_id], np.int32))
+        class_ids = np.array([class_id], np.int32)
+        one = Detections(zeros, np.zeros(1, np.float32), class_ids, self._labels)
         elements = self._message.build(_example(frame_id, 0), one)
         for name in self._message.elements.split('.'):
             elements = getattr(elements, name)
@@ -312,7 +322,8 @@ def _found(message: Any, seed: int) -> Iterator[tuple[Any, ...]]:
     classes = np.array([*range(0, message.classes, step)] * 2, np.int32)
     for n in {0, min(1, len(classes)), len(classes)}:
         corners = random.random((n, 4), np.float32) * 1000
-        yield (Detections(corners, random.random(n, np.float32), classes[:n]),)
+        scores = random.random(n, np.float32)
+        yield (Detections(corners, scores, classes[:n], message.labels),)
 
 
 def _traces(_message: Any, length: int) -> Iterator[tuple[Any, ...]]:

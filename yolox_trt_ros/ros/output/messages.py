@@ -11,6 +11,7 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
+from yolox_trt_ros.core.class_names import AUTOWARE
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
@@ -32,9 +33,11 @@ class FoundMessage:
         numbers: what the numbers of an element are, by path, such as ``bbox.size_x``: ``score``;
             ``center_x``, ``center_y``, ``width``, ``height``, ``left``, ``top``, ``right`` or
             ``bottom`` of the box, pixels of the source image; ``seconds`` or ``nanoseconds`` of the
-            image's stamp. All others depend on the class only. Fractions are cut off where the
-            message has whole numbers.
+            image's stamp. All others depend on the class and its name only. Fractions are cut off
+            where the message has whole numbers.
         classes: how many classes the model has.
+        labels: names of classes for which the message is tried out; those of the detections may
+            change while the node runs.
         prepare: what ``build`` does to the detections before it takes numbers of them, such as
             ending boxes at the image's border; nothing without one.
     """
@@ -44,6 +47,7 @@ class FoundMessage:
     numbers: Mapping[str, str]
     classes: int
     prepare: Callable[[Frame, Detections], Detections] | None = None
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +125,14 @@ def detection_array(class_ids: Sequence[str]) -> FoundMessage:
 
 
 def _of_vehicle(config: Config, spec: ModelSpec) -> FoundMessage:
-    by_name = config.class_id_format == 'name'
-    return detection_array(spec.labels if by_name else [str(i) for i in range(len(spec.labels))])
+    if config.class_id_format == 'name':
+        return FoundMessage(_named, 'detections', DETECTION, len(spec.labels), labels=spec.labels)
+    return detection_array([str(i) for i in range(max(len(spec.labels), len(AUTOWARE)))])
+
+
+def _named(frame: Frame, found: Detections) -> Detection2DArray:
+    """Return :func:`detections_message` with the classes' names."""
+    return detections_message(frame, found, found.labels)
 
 
 FOUND: dict[str, Callable[[Config, ModelSpec], FoundMessage]] = {'detections': _of_vehicle}

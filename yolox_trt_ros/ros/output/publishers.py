@@ -6,6 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from rclpy.node import Node
@@ -17,6 +18,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.core.topics import RESULTS
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.ros.message_types import message_class
@@ -145,6 +147,7 @@ class ResultPublishers:
         node: owner of the publishers.
         config: the vehicle.
         spec: the model.
+        rules: what of its answer counts, and what that is called.
         found: which messages of the detections are published, by name in ``messages.FOUND``.
 
     Raises:
@@ -152,12 +155,18 @@ class ResultPublishers:
     """
 
     def __init__(
-        self, node: Node, config: Config, spec: ModelSpec, found: Sequence[str] = ('detections',)
+        self,
+        node: Node,
+        config: Config,
+        spec: ModelSpec,
+        rules: Rules,
+        found: Sequence[str] = ('detections',),
     ) -> None:
         self._node = node
         self._clock = node.get_clock()
         self._typed: dict[str, None] = {}  # why, in order
-        messages = {name: FOUND[name](config, spec) for name in found}
+        named = replace(spec, labels=rules.labels)
+        messages = {name: FOUND[name](config, named) for name in found}
         outputs = {name: self._encoder_of(message) for name, message in messages.items()}
         self._found = {
             c.name: [outputs[name](node, name, c.name, messages[name]) for name in found]
@@ -167,8 +176,7 @@ class ResultPublishers:
         self._latency = {c.name: output(node, 'latency', c.name, LATENCY) for c in config.cameras}
         self._vision_info = node.create_publisher(VisionInfo, '~/vision_info', _LATCHED)
         self._label_info = LabelInfo and node.create_publisher(LabelInfo, '~/label_info', _LATCHED)
-        self._labels = spec.labels
-        self.publish_labels(config)
+        self.publish_labels(config, rules)
 
     @property
     def encoder(self) -> str:
@@ -206,8 +214,8 @@ class ResultPublishers:
             return TypedOutput
         return TemplateOutput
 
-    def publish_labels(self, config: Config) -> None:
-        """Say what class ids mean, and the threshold, to whoever listens now or later."""
+    def publish_labels(self, config: Config, rules: Rules) -> None:
+        """Say which classes there are and the threshold, to whoever listens now or later."""
         stamp = time_message(self._clock.now().nanoseconds)
         info = VisionInfo(
             method='YOLOX',
@@ -224,6 +232,6 @@ class ResultPublishers:
         labels = LabelInfo(threshold=config.model.score_threshold)
         labels.header.stamp = stamp
         labels.class_map = [
-            VisionClass(class_id=i, class_name=name) for i, name in enumerate(self._labels)
+            VisionClass(class_id=i, class_name=rules.labels[i]) for i in rules.wanted
         ]
         self._label_info.publish(labels)
