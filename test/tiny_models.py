@@ -149,10 +149,15 @@ def write_model(
     inputs: dict[str, Sequence[int | str]],
     outputs: dict[str, Sequence[int | str]],
     metadata: str | None = None,
+    kinds: dict[str, int] | None = None,
 ) -> Path:
-    """Write a graph of float32 tensors."""
+    """Write a graph of float32 tensors, but for those of other ``kinds``."""
+    kinds = kinds or {}
     infos = [
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in tensors.items()]
+        [
+            helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), s)
+            for n, s in tensors.items()
+        ]
         for tensors in (inputs, outputs)
     ]
     model = helper.make_model(

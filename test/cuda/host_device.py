@@ -248,7 +248,8 @@ class HostBackend:
         self._backend = OnnxRuntimeCpuBackend(path, spec, max_batch, threads=1)
         self.input = self._backend.input
         shapes = spec.head.batched(spec.input, max_batch)
-        self.outputs = [np.zeros(shape, np.float32) for shape in shapes]
+        kinds = [spec.head.integers().get(name, 'float32') for name in spec.head.outputs]
+        self.outputs = [np.zeros(*one) for one in zip(shapes, kinds, strict=True)]
 
     def infer(self, images: int) -> None:
         HostStream.enqueue(partial(self._infer, images))

@@ -11,6 +11,7 @@ from test_decode import described, on_device, same
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.head import HeadSpec
 from yolox_trt_ros.core.model import InputSpec, Letterbox, ModelSpec, Thresholds
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
@@ -115,6 +116,7 @@ def random_outputs(head: DenseHead, batch: int, seed: int) -> list[np.ndarray]:
                 boxes = np.concatenate((first, second), axis=1) / (head.boxes.unit * 2)
             else:
                 boxes = rng.normal(0.5, 0.6, (size, 4 * head.boxes.bins))
+                boxes *= 20 if head.boxes.pixels else 1
             if not logits:
                 classes, sure = (1 / (1 + np.exp(-n)) for n in (classes, sure))
             view(level.box, size, boxes.shape[1], image)[:] = boxes
@@ -125,17 +127,16 @@ def random_outputs(head: DenseHead, batch: int, seed: int) -> list[np.ndarray]:
 
 
 def check(
-    device: Any, head: DenseHead, outputs: list[np.ndarray], limits: Thresholds | None = None
+    device: Any, head: HeadSpec, outputs: list[np.ndarray], limits: Thresholds | None = None
 ) -> list[Detections]:
     """Compare device and CPU; return what was found."""
     limits = limits or Thresholds(max_detections=1000)
     model = ModelSpec(IMAGE, head, tuple(f'class {i}' for i in range(head.classes)))
-    batch = 1 if head.unbatched else len(outputs[0])
+    batch = 1 if getattr(head, 'unbatched', False) else len(outputs[0])
     boxes = [Letterbox.fit(70 + 50 * i, 200, IMAGE) for i in range(batch)]
+    kind = next(o.dtype for o in outputs if o.dtype.kind == 'f')
     there = [on_device(device, output) for output in outputs]
-    decode = CudaPostprocessor(
-        model, device, [device.address(o) for o in there], outputs[0].dtype, batch
-    )
+    decode = CudaPostprocessor(model, device, [device.address(o) for o in there], kind, batch)
     result, table = decode.new_result(), described(decode, device, boxes, limits)
     for _ in range(2):
         decode.enqueue(batch, table.address, device.address(result))
@@ -163,7 +164,7 @@ FLAT = [
 MAPS = [
     maps(Boxes('distances'), 'logit', objectness=False, last=False),
     maps(Boxes('distances', bins=16), 'logit', objectness=False, last=False),
-    maps(Boxes('distances', exponential=True, offset=0.0), 'probability', False, last=True),
+    maps(Boxes('distances', pixels=True, offset=0.0), 'probability', False, last=True),
     maps(Boxes('grid'), 'logit', objectness=True, last=False),
     maps(Boxes('anchors', squashed=True, reach=2.0), 'logit', True, last=False, shapes=3),
     maps(Boxes('anchors', squashed=True, reach=2.0), 'logit', True, last=True, shapes=3),

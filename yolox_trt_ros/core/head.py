@@ -112,8 +112,26 @@ class HeadSpec(ABC):
         """Return the shape of each output for one image, without the batch."""
 
     def batched(self, image: InputSpec, batch: int) -> list[tuple[int, ...]]:
-        """Return the shape of each output for a batch."""
+        """Return the shape of each output for a batch; -1: any number."""
         return [(batch, *shape) for shape in self.shapes(image)]
+
+    def fixed(self, image: InputSpec, batch: int) -> list[tuple[int, ...]]:
+        """Return the shape of each output for a batch, to make memory for it.
+
+        Raises:
+            ConfigError: the graph leaves one open.
+        """
+        shapes = self.batched(image, batch)
+        if any(-1 in shape for shape in shapes):
+            raise ConfigError(
+                'the model leaves open how many boxes it gives, which no memory on a GPU can be '
+                'made for: use a lane on cpu, or export it with a fixed number of boxes'
+            )
+        return shapes
+
+    def integers(self) -> dict[str, str]:
+        """Return the types of those outputs that hold integers: ``int32`` or ``int64``."""
+        return {}
 
     @abstractmethod
     def decoder(self, image: InputSpec) -> Decode:

@@ -165,16 +165,18 @@ class OnnxRuntimeCudaBackend:
         session = self._session(max_batch)
         self.form = InputFormat(self._type_of(session.get_inputs()[0]))
         wanted = [o for o in session.get_outputs() if o.name in spec.head.outputs]
-        kinds = {self._type_of(output) for output in wanted}
+        integers = spec.head.integers()
+        kinds = {self._type_of(o) for o in wanted if o.name not in integers}
         if len(kinds) != 1:
             raise ModelError(f'{path}: expected outputs of one type, got {sorted(map(str, kinds))}')
         (self.output_dtype,) = kinds
+        shapes = spec.head.fixed(spec.input, max_batch)
         with stream:
             shape = self.form.shape(max_batch, spec.input.height, spec.input.width)
             self.input = device.zeros(shape, self.form.dtype)
             self.outputs = [
-                device.zeros(shape, self.output_dtype)
-                for shape in spec.head.batched(spec.input, max_batch)
+                device.zeros(shape, integers.get(name, self.output_dtype))
+                for name, shape in zip(spec.head.outputs, shapes, strict=True)
             ]
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
@@ -244,7 +246,7 @@ class OnnxRuntimeCudaBackend:
         head = self._spec.head
         shapes = head.batched(self._spec.input, size)
         for name, output, shape in zip(head.outputs, self.outputs, shapes, strict=True):
-            binding.bind_output(name, 'cuda', index, self.output_dtype, shape, address(output))
+            binding.bind_output(name, 'cuda', index, output.dtype, shape, address(output))
         return binding
 
 

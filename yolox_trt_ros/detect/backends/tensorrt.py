@@ -217,12 +217,20 @@ class TensorRtBackend:
         for left_out in spec.left_out:  # TensorRT writes all outputs or none
             tensor = EngineTensor.of(self._engine, context, left_out)
             self._bound[left_out] = device.zeros((tensor.size,), tensor.dtype)
-        kinds = {tensor.dtype for tensor in tensors if tensor.plain}
+        integers = spec.head.integers()
+        for tensor in tensors:
+            if tensor.name in integers and tensor.dtype != integers[tensor.name]:
+                raise ModelError(
+                    f'{self._name}: expected {tensor.name} in {integers[tensor.name]}, the engine '
+                    f'has {tensor.dtype}'
+                )
+        kinds = {t.dtype for t in tensors if t.plain and t.name not in integers}
         if len(kinds) > 1:
             raise ModelError(f'{self._name}: its outputs have the types {sorted(map(str, kinds))}')
         self.output_dtype = kinds.pop() if kinds else np.dtype(np.float16)
         self.outputs = [
-            device.zeros(shape, self.output_dtype) for shape in spec.head.batched(spec.input, batch)
+            device.zeros(shape, integers.get(tensor.name, self.output_dtype))
+            for shape, tensor in zip(spec.head.fixed(spec.input, batch), tensors, strict=True)
         ]
         self._bound[name] = self.input
         for tensor, output in zip(tensors, self.outputs, strict=True):

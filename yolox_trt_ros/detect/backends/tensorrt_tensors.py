@@ -17,7 +17,13 @@ _LAYOUTS: dict[str, Layout] = {
     'CHW32': 'chw32',
     'DLA_HWC4': 'hwc4',
 }
-_TYPES = {'FLOAT': np.float32, 'HALF': np.float16, 'INT8': np.int8}
+_TYPES = {
+    'FLOAT': np.float32,
+    'HALF': np.float16,
+    'INT8': np.int8,
+    'INT32': np.int32,
+    'INT64': np.int64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class EngineTensor:
 
     @property
     def plain(self) -> bool:
-        """Return whether it lies in memory as a C-contiguous array of float32 or float16."""
+        """Return whether it lies in memory as a C-contiguous array, and not in int8."""
         dense = tuple(int(np.prod(self.shape[axis + 1 :])) for axis in range(len(self.shape)))
         moving = [axis for axis, size in enumerate(self.shape) if size > 1]
         return (

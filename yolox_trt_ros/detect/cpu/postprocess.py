@@ -42,7 +42,7 @@ class CpuPostprocessor:
         """
         expected = self._shapes(batch)
         got = [output.shape for output in outputs]
-        if got != expected:
+        if len(got) != len(expected) or not all(map(_fits, got, expected)):
             raise LaneError(f'model output: expected shapes {expected}, got {got}')
 
     def detections(
@@ -75,6 +75,13 @@ class CpuPostprocessor:
             size = (box.source_width, box.source_height)
             xyxy = np.clip(xyxy, 0, np.array(size * 2, np.float32))
         return Detections(xyxy[keep], score[keep], class_id[keep].astype(np.int32), labels)
+
+
+def _fits(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Return whether a shape is the expected one, in which -1 stands for any number."""
+    return len(got) == len(expected) and all(
+        want in (-1, have) for have, want in zip(got, expected, strict=True)
+    )
 
 
 def _wanted(found: Candidates, rules: Rules, box: Letterbox) -> Candidates:

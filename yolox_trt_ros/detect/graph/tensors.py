@@ -19,6 +19,7 @@ from yolox_trt_ros.core.model_limits import (
 )
 from yolox_trt_ros.detect.description import feeding
 from yolox_trt_ros.detect.graph.external_constants import load_constants
+from yolox_trt_ros.detect.graph.plugins import plugin_shapes, with_plugins_named
 from yolox_trt_ros.detect.graph.shape_values import fold_shapes
 from yolox_trt_ros.detect.graph.trial import TrialError, measured_shapes
 from yolox_trt_ros.onnx_files import open_onnx
@@ -57,11 +58,10 @@ def read_model(path: Path) -> Any:
     """
     model = open_onnx(path)
     load_constants(path, model)
-    check_suppression(path, model)
     try:
         import onnx
 
-        onnx.checker.check_model(_without_weights(model))
+        onnx.checker.check_model(with_plugins_named(_without_weights(model)))
     except Exception as error:
         raise ModelError(
             f'{path}: expected an ONNX model, got one that ONNX’s own checker refuses: '
@@ -126,7 +126,7 @@ def infer_tensors(path: Path, model: Any, image: InputSpec) -> Tensors:
     Raises:
         ModelError: a tensor is larger than this machine can hold, or running it takes too much.
     """
-    small = _without_weights(model)
+    small = with_plugins_named(_without_weights(model))
     del small.graph.value_info[:]
     sizes = (image.batch or 1, 3, image.height, image.width)
     for value in small.graph.input:
@@ -138,6 +138,7 @@ def infer_tensors(path: Path, model: Any, image: InputSpec) -> Tensors:
     shapes, types = _inferred(small)
     while any(n not in shapes for n in _needed(model)) and fold_shapes(small, shapes):
         shapes, types = _inferred(small)
+    shapes |= plugin_shapes(model, image.batch or 1)
     _check_sizes(path, shapes)
     unknown = [name for name in _needed(model) if name not in shapes]
     if unknown:

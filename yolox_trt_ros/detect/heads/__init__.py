@@ -8,13 +8,22 @@ from typing import TypeVar
 from yolox_trt_ros.core.errors import ModelError, did_you_mean
 from yolox_trt_ros.core.head import HeadCut, HeadSpec
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
+from yolox_trt_ros.detect.graph.tensors import described
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
+from yolox_trt_ros.detect.heads.final.match import Final, suppressing
+from yolox_trt_ros.detect.heads.yolo_nas import PpYoloe, YoloNas
+from yolox_trt_ros.detect.heads.yolov6 import Rtmdet, Yolov6
 from yolox_trt_ros.detect.heads.yolov8 import Yolov8
 from yolox_trt_ros.detect.heads.yolox import Yolox
 
 FAMILIES: dict[str, Family] = {
     'yolox': Yolox(),
     'yolov8': Yolov8(),
+    'yolov6': Yolov6(),
+    'rtmdet': Rtmdet(),
+    'yolo_nas': YoloNas(),
+    'pp_yoloe': PpYoloe(),
+    'final': Final(),
 }
 """By the name that the key ``head`` of a model's YAML knows."""
 
@@ -27,7 +36,21 @@ def head_of(graph: ModelGraph) -> HeadSpec:
     Raises:
         ModelError: no family knows them, or more than one does and the YAML does not say which.
     """
-    return _asked(graph, lambda family: family.match(graph))
+    inside = suppressing(graph)
+    if not inside or graph.given.get('head', 'final') not in FAMILIES:
+        return _asked(graph, lambda family: family.match(graph))
+    try:
+        if (named := graph.given.get('head', 'final')) != 'final':
+            raise NotThisHeadError(
+                f'not {named}, which gives boxes that are still to be suppressed'
+            )
+        return FAMILIES['final'].match(graph)
+    except NotThisHeadError as error:
+        raise ModelError(
+            f'{graph.path}: suppresses boxes inside its graph ({inside}; outputs '
+            f'{described(graph.model.graph.output)}), and is {error}: export the model without '
+            'NMS, for this program suppresses itself'
+        ) from None
 
 
 def cut_of(graph: ModelGraph) -> HeadCut:
@@ -64,4 +87,7 @@ def _asked(graph: ModelGraph, ask: Callable[[Family], Found]) -> Found:
         )
     if found:
         return next(iter(found.values()))
-    raise wrong[0] if wrong else ModelError(f'{graph.path} is {"; ".join(refused)}')
+    if not wrong:
+        raise ModelError(f'{graph.path} is {"; ".join(refused)}')
+    others = f'; otherwise it is {"; ".join(refused)}' if refused else ''
+    raise ModelError('; or '.join(str(error) for error in wrong) + others) from wrong[0]

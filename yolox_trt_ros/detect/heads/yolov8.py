@@ -78,12 +78,10 @@ class Yolov8(Family):
     def _flat(self, graph: ModelGraph) -> Flat:
         flat = flat_of(graph)
         kind = flat.kind
-        one = len(flat.outputs) == 1 and kind.objectness == 'none'
-        if not one or (kind.coding, kind.unit) != ('centre', 'pixel'):
-            raise NotThisHeadError(seen(flat))
-        if kind.formula != Distances(BINS, False, 0.5):
-            if graph.given.get('head') == 'yolov8' and kind.formula == Distances(1, False, 0.5):
-                return flat
+        known = {Distances(BINS, False, 0.5)}
+        if graph.given.get('head') == 'yolov8':  # then also of YOLO26, whose distances are numbers
+            known.add(Distances(1, False, 0.5))
+        if kind.objectness != 'none' or kind.formula not in known:
             raise NotThisHeadError(seen(flat))
         return flat
 

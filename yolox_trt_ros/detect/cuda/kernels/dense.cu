@@ -21,6 +21,7 @@ struct Level {
   float size[2];    // of its anchor box, input pixels
 };
 
+enum Number { kOwn, kInt32, kInt64 };
 enum Scores { kProbability, kLogit, kSoftmax };
 
 // heads/dense/head.py holds the same layout as a NumPy type.
@@ -28,8 +29,11 @@ struct Head {
   Level level[kLevels];
   int levels, anchors, classes;
   int scores, objectness;  // a Scores; whether there is objectness
-  int bins, exponential, squashed;
+  int bins, pixels, exponential, squashed;
   float offset, reach, unit[2];
+  Tensor labels;      // of final boxes: the class of each
+  const void* count;  // of final boxes: how many of each image are valid; null: all are
+  int label_type, count_type;  // a Number
 };
 
 DEVICE int level_of(const Head& head, int anchor) {
@@ -115,9 +119,10 @@ template <class T> struct Corners : Dense<T> {
   }
 };
 
-// Distances of the sides from a point in the cell, in cells.
+// Distances of the sides from a point in the cell, in cells or in pixels.
 template <class T> struct Distances : Dense<T> {
-  static DEVICE float distance(const Head& head, const typename Dense<T>::Numbers& n, int side) {
+  static DEVICE float distance(const Head& head, const typename Dense<T>::Numbers& n, int side,
+                               float unit) {
     const int begin = side * head.bins;
     float value = n[begin];
     if (head.bins > 1) {
@@ -130,18 +135,19 @@ template <class T> struct Distances : Dense<T> {
       }
       value = weighted / sum;
     }
-    return (head.exponential ? expf(value) : value) * head.unit[side & 1];
+    return value * unit;
   }
   static DEVICE Box box(const Head& head, int l, int image, int anchor, const Fit& fit, bool& ok) {
     const Level& level = head.level[l];
     const int cell = anchor - level.first, row = cell / level.columns;
     const auto n = Dense<T>::numbers(level.box, image, cell);
-    const float x = static_cast<float>(cell - row * level.columns) + head.offset;
-    const float y = static_cast<float>(row) + head.offset;
     const float across = level.stride[0], down = level.stride[1];
-    return source_corners((x - distance(head, n, 0)) * across, (y - distance(head, n, 1)) * down,
-                          (x + distance(head, n, 2)) * across, (y + distance(head, n, 3)) * down,
-                          fit, ok);
+    const float x = (static_cast<float>(cell - row * level.columns) + head.offset) * across;
+    const float y = (static_cast<float>(row) + head.offset) * down;
+    const float one_x = head.pixels ? 1 : across, one_y = head.pixels ? 1 : down;
+    return source_corners(x - distance(head, n, 0, one_x), y - distance(head, n, 1, one_y),
+                          x + distance(head, n, 2, one_x), y + distance(head, n, 3, one_y), fit,
+                          ok);
   }
 };
 
@@ -176,6 +182,28 @@ template <class T> struct Anchors : Dense<T> {
                       (y + static_cast<float>(row)) * level.stride[1],
                       factor(head, n[2]) * level.size[0], factor(head, n[3]) * level.size[1], fit,
                       ok);
+  }
+};
+
+// Final boxes: corners, a score, and the number of a class.
+template <class T> struct Final : Corners<T> {
+  // A number as an integer; of no class if it is none.
+  static DEVICE int integer(const void* data, long long place, int type) {
+    if (type == kInt32) return static_cast<const int*>(data)[place];
+    if (type == kInt64) return static_cast<int>(static_cast<const long long*>(data)[place]);
+    const float value = to_float(static_cast<const T*>(data)[place]);
+    return value >= 0 && value < 1e6f ? static_cast<int>(value) : -1;
+  }
+  static DEVICE float first(const Head& head, int l, int image, int anchor) {
+    if (head.count && anchor >= integer(head.count, image, head.count_type)) return -kMost;
+    return Dense<T>::numbers(head.level[l].scores, image, anchor)[0];
+  }
+  static DEVICE float raw(const Head& head, int l, int image, int anchor, int c) {
+    const Tensor& labels = head.labels;
+    const long long place = labels.offset + image * labels.image +
+                            static_cast<long long>(anchor) * labels.anchor;
+    if (integer(labels.data, place, head.label_type) != c) return 0;
+    return Dense<T>::numbers(head.level[l].scores, image, anchor)[0];
   }
 };
 

@@ -101,12 +101,10 @@ def corners(numbers: np.ndarray, boxes: Boxes, level: AnchorSet, anchors: np.nda
     stride = np.array(level.stride, np.float32)
     if boxes.coding == 'distances':
         distances = _mean(numbers, boxes.bins) if boxes.bins > 1 else numbers
-        if boxes.exponential:
-            distances = np.exp(distances)
-        distances = distances * np.array(boxes.unit * 2, np.float32)
-        point = cell + np.float32(boxes.offset)
-        both = np.concatenate((point - distances[:, :2], point + distances[:, 2:]), axis=1)
-        return both * np.tile(stride, 2)
+        point = (cell + np.float32(boxes.offset)) * stride
+        if not boxes.pixels:
+            distances = distances * np.tile(stride, 2)
+        return np.concatenate((point - distances[:, :2], point + distances[:, 2:]), axis=1)
     if boxes.coding == 'grid':
         centre, size = (numbers[:, :2] + cell) * stride, np.exp(numbers[:, 2:]) * stride
         return _from_centre(np.concatenate((centre, size), axis=1))

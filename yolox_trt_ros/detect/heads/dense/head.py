@@ -44,11 +44,16 @@ HEAD = np.dtype(
         ('scores', 'i4'),
         ('objectness', 'i4'),
         ('bins', 'i4'),
+        ('pixels', 'i4'),
         ('exponential', 'i4'),
         ('squashed', 'i4'),
         ('offset', 'f4'),
         ('reach', 'f4'),
         ('unit', 'f4', 2),
+        ('labels', TENSOR),
+        ('count', 'u8'),
+        ('label_type', 'i4'),
+        ('count_type', 'i4'),
     ],
     align=True,
 )
@@ -128,11 +133,11 @@ class Boxes:
         coding: ``centre``: centre and size; ``corners``: left, top, right, bottom; ``distances``:
             of these sides from a point in the cell; ``grid``: YOLOX's offset and log size in cells;
             ``anchors``: offset in the cell and factor of the level's anchor box.
-        unit: input pixels across and down that 1 stands for; of ``distances``, ``grid`` and
-            ``anchors`` it counts in cells.
+        unit: of ``centre`` and ``corners``: input pixels across and down that 1 stands for.
         bins: more than 1: each distance is the mean of a distribution over 0, 1, 2, ….
-        exponential: whether a distance, or a factor of ``anchors``, is the exponential of the
-            number; else a factor is four times its square.
+        pixels: of ``distances``: whether they count input pixels, not cells.
+        exponential: of ``anchors``: whether a factor is the exponential of the number; else it is
+            four times its square.
         squashed: of ``anchors``: whether a sigmoid is still to be taken.
         offset: of the point in its cell.
         reach: of ``anchors``: by what the offset in the cell is stretched about its middle.
@@ -141,6 +146,7 @@ class Boxes:
     coding: Coding
     unit: tuple[float, float] = (1.0, 1.0)
     bins: int = 1
+    pixels: bool = False
     exponential: bool = False
     squashed: bool = False
     offset: float = 0.5
@@ -234,7 +240,7 @@ class DenseHead(HeadSpec):
         head['levels'], head['anchors'] = len(self.levels), self.anchors
         head['classes'], head['scores'] = self.classes, _SCORES.index(self.scores)
         head['objectness'] = self.has_objectness
-        for name in ('bins', 'exponential', 'squashed', 'offset', 'reach', 'unit'):
+        for name in ('bins', 'pixels', 'exponential', 'squashed', 'offset', 'reach', 'unit'):
             head[name] = getattr(self.boxes, name)
         first = 0
         for i, level in enumerate(self.levels):

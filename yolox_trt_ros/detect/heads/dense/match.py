@@ -56,7 +56,7 @@ class Kind:
 
     coding: Coding
     unit: Unit
-    formula: Distances | str
+    formula: Distances
     scores: Literal['probability', 'logit']
     objectness: Objectness
     further: int = 0

@@ -1,0 +1,97 @@
+"""No graph is read as another family's, whatever the YAML beside it says."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from dense_graphs import CLASSES, GRAPHS, rtmdet, rtmdet_maps, yolo_nas, yolov6
+from oracle import assert_same, centred, detected, run, suppressed
+from test_yolov8 import IMAGES, LIMITS
+from tiny_models import HEIGHT, WIDTH, write_yolox
+
+from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.detect.heads import FAMILIES
+from yolox_trt_ros.detect.model import load_model_spec
+
+FED = {'letterbox': 'centre', 'colour': 'rgb', 'scale': 1 / 255, 'mean': [0] * 3, 'std': [1] * 3}
+ALL = {
+    **GRAPHS,
+    'yolox': write_yolox,
+    'yolox maps': partial(write_yolox, layout='per_level', scores='logit'),
+    'yolox pixel': partial(write_yolox, boxes='pixel'),
+}
+ALIKE = {'yolo_nas': {'pp_yoloe'}, 'rtmdet maps': {'yolov6'}}
+"""Families whose graphs do not differ: which it is only the YAML knows."""
+
+
+def write(path: Path, name: str, **given: object) -> Path:
+    ALL[name](path)
+    path.with_suffix('.yaml').write_text(yaml.safe_dump({**FED, **given}))
+    return path
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_a_graph_is_read_as_its_own_family_or_asked_about(tmp_path: Path, name: str) -> None:
+    path, own = write(tmp_path / 'm.onnx', name), name.split()[0]
+    if others := ALIKE.get(name):
+        with pytest.raises(ModelError, match='say which under "head"') as caught:
+            load_model_spec(path)
+        assert all(family in str(caught.value) for family in (own, *others))
+    else:
+        assert load_model_spec(path).head.family == own
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_the_yaml_cannot_make_another_family_of_it(tmp_path: Path, name: str) -> None:
+    own = name.split()[0]
+    for family in FAMILIES:
+        path = write(tmp_path / 'm.onnx', name, head=family)
+        if family == own or family in ALIKE.get(name, ()):
+            assert load_model_spec(path).head.family == family
+        else:
+            with pytest.raises(ModelError):
+                load_model_spec(path)
+
+
+@pytest.mark.parametrize(
+    ('make', 'head', 'centre', 'split'),
+    [
+        (yolov6, 'yolov6', True, False),
+        (partial(yolov6, bins=17), 'yolov6', True, False),
+        (yolo_nas, 'yolo_nas', False, True),
+        (partial(yolo_nas, last=False), 'pp_yoloe', False, True),
+    ],
+    ids=['yolov6', 'yolov6 bins', 'yolo_nas', 'pp_yoloe'],
+)
+def test_what_the_graph_and_onnx_find(
+    tmp_path: Path, make: partial, head: str, centre: bool, split: bool
+) -> None:
+    path = make(tmp_path / 'm.onnx')
+    path.with_suffix('.yaml').write_text(yaml.safe_dump({**FED, 'head': head}))
+    found = detected(path, IMAGES, LIMITS)
+    for image, detections in zip(IMAGES, found, strict=True):
+        fed, scale, left, top = centred(image, HEIGHT, WIDTH)
+        outputs = [o[0] for o in run(path, fed)]
+        boxes, scores = outputs if split else (outputs[0][:, :4], outputs[0][:, 5:])
+        scores = scores if scores.shape[1] == CLASSES else scores.T
+        rows = suppressed(boxes, scores, LIMITS, centre)
+        rows[:, 2:] = (rows[:, 2:] - [left, top] * 2) / scale
+        assert_same(detections, rows)
+
+
+@pytest.mark.parametrize('made', ['logit', 'pixel'])
+def test_maps_of_rtmdet_find_what_its_decoded_boxes_are(tmp_path: Path, made: str) -> None:
+    about = yaml.safe_dump({'head': 'rtmdet', 'letterbox': 'top_left'})
+    whole, maps = rtmdet(tmp_path / 'a.onnx'), rtmdet_maps(tmp_path / 'b.onnx', made)
+    for path in (whole, maps):
+        path.with_suffix('.yaml').write_text(about)
+    spec = load_model_spec(whole)
+    assert (spec.input.colour, spec.input.mean[0]) == ('bgr', 103.53)
+    pairs = zip(detected(whole, IMAGES, LIMITS), detected(maps, IMAGES, LIMITS), strict=True)
+    for a, b in pairs:
+        rows = np.column_stack((a.class_id, a.score, a.xyxy))
+        assert_same(b, rows)

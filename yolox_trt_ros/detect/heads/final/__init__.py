@@ -1,0 +1,1 @@
+"""Heads that give final boxes: suppressed inside the graph, or by networks that need none."""
