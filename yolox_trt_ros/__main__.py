@@ -17,7 +17,13 @@ from typing import NoReturn
 from yolox_trt_ros import __version__, tools
 from yolox_trt_ros.cli.standard_output import StandardOutput
 from yolox_trt_ros.core.errors import MissingDependencyError, YoloxTrtRosError, did_you_mean
-from yolox_trt_ros.core.interruption import INTERRUPTED, begin, leave, raise_on_signals
+from yolox_trt_ros.core.interruption import (
+    INTERRUPTED,
+    begin,
+    leave,
+    leave_at_once,
+    raise_on_signals,
+)
 from yolox_trt_ros.core.printing import printable, shown
 
 WRONG_USAGE = 2
@@ -120,6 +126,7 @@ def program(argv: list[str] | None = None, main: Main = main) -> NoReturn:
         if kept := segments.remove_own():
             message = f'the middleware did not end: removed {", ".join(kept)} from shared memory'
             print(f'yolox_trt_ros: {message}', file=sys.stderr)
+            leave_at_once(code)
         segments.reclaim()
     leave(code)
 

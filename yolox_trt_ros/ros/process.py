@@ -101,15 +101,17 @@ def run_node(
         node.stopping.set()
         node.join(GRACE_S)
         left = sorted(thread.name for thread in set(threading.enumerate()) - before)
-        if (kept := segments.remove_own()) and not left:
-            message = f'the middleware did not end: removed {", ".join(kept)} from shared memory'
-            print(f'{parser.prog}: {message}', file=sys.stderr)
+        kept = segments.remove_own()
     if left:
-        # Native code that outlives the interpreter would abort.
-        message = f'{", ".join(left)} did not end within {GRACE_S:g} s'
-        print(f'{parser.prog}: {message}: left behind', file=sys.stderr)
-        leave_at_once(node.code)
-    return node.code
+        message = f'{", ".join(left)} did not end within {GRACE_S:g} s: left behind'
+    elif kept:
+        message = f'the middleware did not end: removed {", ".join(kept)} from shared memory'
+    else:
+        return node.code
+    print(f'{parser.prog}: {message}', file=sys.stderr)
+    # The interpreter's end would abort in native code that outlives it. It would also close ports
+    # that are removed already; others then remove, by name, those of the next process.
+    leave_at_once(node.code)
 
 
 class _NodeThread(threading.Thread):
