@@ -40,7 +40,7 @@ def run(tmp_path: Path, name: str, *words: str) -> dict[str, Any]:
 
 
 def test_a_run_says_what_its_figures_belong_to(tmp_path: Path) -> None:
-    words = ('--seconds', '0.2', '--rounds', '1', '--size', '64', '48')
+    words = ('--seconds', '1', '--rounds', '1', '--size', '64', '48')
     assert run(tmp_path, 'pipeline', *words)['ratio'] > 0
     found = identity()
     assert {'package', 'python', 'cores', 'processor', 'libraries'} <= set(found)
