@@ -22,9 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.pipeline import test_images
 from benchmarks.support.gpu_timing import timed_us
-from yolox_trt_ros.compose import Model, load_model
-from yolox_trt_ros.core.config import ModelConfig
+from yolox_trt_ros.compose import Model, load_model, prepared_of_lane
+from yolox_trt_ros.core.config import PRECISIONS, EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--torchscript', type=Path, help='the same network for PyTorch, ending in the same outputs'
     )
     parser.add_argument('--device', type=int, default=0, help='the N of cuda:N')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto')
     parser.add_argument('--size', type=int, nargs=2, default=(1920, 1280), metavar=('W', 'H'))
     parser.add_argument('--batches', type=int, nargs='+', default=(1, 4, 8, 16))
     parser.add_argument('--seconds', type=float, default=2.0, help='length of a sustained run')
@@ -60,13 +62,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {'gpu': CudaDevice(args.device).name, 'image': list(args.size)}
     model = load_model(build(ModelConfig, {'path': args.model, 'labels': args.labels}))
     spec = model.spec
-    images = _images(args.size[0], args.size[1], max(args.batches))
+    images = test_images(args.size[0], args.size[1], max(args.batches))
     result |= {'model': model.path.name, 'batches': {}}
     for size in args.batches:
-        rig = Rig(model, args.device, size)
+        rig = Rig(model, args.device, size, args.precision)
         row = rig.measure(images[:size], args.seconds)
         rig.detector.close()
-        row['two_lanes_per_s'] = _two_lanes(model, args.device, images[:size], args.seconds)
+        row['two_lanes_per_s'] = _two_lanes(
+            model, args.device, images[:size], args.seconds, args.precision
+        )
         if args.torchscript:
             row['pytorch_per_s'] = _pytorch(args.torchscript, spec, images[:size], args.seconds)
         row = {k: v if isinstance(v, bool) else round(v, 4) for k, v in row.items()}
@@ -122,15 +126,17 @@ class Sustained:
 class Rig:
     """One detector and its parts within reach; made on the thread that uses it."""
 
-    def __init__(self, model: Model, index: int, batch: int) -> None:
+    def __init__(self, model: Model, index: int, batch: int, precision: str = 'auto') -> None:
         self.device = CudaDevice(index)
         self.stream = self.device.stream()
         self.batch = batch
+        lane = LaneConfig('bench', device=f'cuda:{index}', max_batch=batch, precision=precision)
+        prepared = prepared_of_lane(lane, model, EnginesConfig())
+        self._spec = prepared.spec if prepared else model.spec
         self.backend = OnnxRuntimeCudaBackend(
-            model.path, model.spec, self.device, self.stream, batch
-        )
-        self.backend.sizes = [batch]  # the only one that is run; recording the others takes long
-        self._spec = model.spec
+            model.path, self._spec, self.device, self.stream, batch, prepared,
+            sizes=[batch],  # recording the others takes long
+        )  # fmt: skip
         self.detector = self._detector()
         self.timeline: list[dict[str, list[float]]] = []
 
@@ -247,12 +253,14 @@ class Rig:
         return timed_us(self.stream, copy, CALLS) / 1e3
 
 
-def _two_lanes(model: Model, index: int, images: list[np.ndarray], seconds: float) -> float:
+def _two_lanes(
+    model: Model, index: int, images: list[np.ndarray], seconds: float, precision: str
+) -> float:
     ready = threading.Barrier(2)
 
     def lane() -> float:
         try:
-            rig = Rig(model, index, len(images))
+            rig = Rig(model, index, len(images), precision)
         except Exception:
             ready.abort()
             raise
@@ -338,9 +346,3 @@ def _torch_decode(spec: ModelSpec) -> Callable[[Any, list[float]], Any]:
         return found
 
     return decode
-
-
-def _images(width: int, height: int, count: int) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (count, 24, 36, 3), np.uint8)
-    return [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in coarse]

@@ -146,7 +146,7 @@ def _onnxruntime(
     prepared = _prepared(model, lane, precision)
     stream, begun = device.stream(), time.monotonic()
     backend = OnnxRuntimeCudaBackend(
-        model.path, prepared.spec, device, stream, size, prepared, options
+        model.path, prepared.spec, device, stream, size, prepared, options, [size]
     )
     try:
         return _timed(backend, stream, size, begun)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -103,10 +105,10 @@ def _difference(
 class OnnxRuntimeCudaBackend:
     """Runs a model on one CUDA device; calls only enqueue.
 
-    A few batch sizes are run, of which the smallest holds a batch. Each has a session of its own:
+    Several batch sizes are run, of which the smallest holds a batch. Each has a session of its own:
     ONNX Runtime keeps the plan of a convolution for the size that it ran last only, and a recorded
     CUDA graph launches kernels that such a plan owns. The first run of each size takes seconds,
-    while cuDNN looks for algorithms and compiles.
+    while cuDNN looks for algorithms and compiles; all sizes do so at once, a core each.
 
     Args:
         path: the model's ONNX file, for messages.
@@ -116,6 +118,7 @@ class OnnxRuntimeCudaBackend:
         max_batch: most images of one call.
         prepared: what is run in place of the file; None: the file in float32, or as its types are.
         options: of the CUDA provider, over those that are chosen here.
+        sizes: of the batches that are run, ascending; None: those of :func:`batch_sizes`.
 
     Attributes:
         form: of the input: float32 or float16, ``nchw``.
@@ -142,6 +145,7 @@ class OnnxRuntimeCudaBackend:
         max_batch: int,
         prepared: PreparedModel | None = None,
         options: Mapping[str, str] | None = None,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         self._ort = _require_onnxruntime()
         self._path, self._spec = path, spec
@@ -151,16 +155,19 @@ class OnnxRuntimeCudaBackend:
         self._sessions: dict[int, Any] = {}
         self._bindings: dict[int, Any] = {}
         with SETUP_LOCK:
-            self._make(max_batch, prepared)
+            self._make(max_batch, prepared, sizes)
+            self._run_all_once()
 
-    def _make(self, max_batch: int, prepared: PreparedModel | None) -> None:
+    def _make(
+        self, max_batch: int, prepared: PreparedModel | None, sizes: Sequence[int] | None
+    ) -> None:
         spec, device, stream, path = self._spec, self._device, self._stream, self._path
         fixed = spec.input.batch == max_batch
         if spec.input.batch and not fixed:
             self._content = with_free_batch(prepared.path if prepared else path, max_batch)
         else:
             self._content = prepared.content if prepared else content_of(path)
-        self.sizes = [max_batch] if fixed else batch_sizes(max_batch)
+        self.sizes = [max_batch] if fixed else list(sizes or batch_sizes(max_batch))
         self._fixed = fixed
         session = self._session(max_batch)
         self.form = InputFormat(self._type_of(session.get_inputs()[0]))
@@ -185,10 +192,6 @@ class OnnxRuntimeCudaBackend:
     def infer(self, images: int) -> None:
         """Enqueue the network for the first ``images`` images of the input tensor."""
         size = next(size for size in self.sizes if size >= images)
-        if size not in self._bindings:
-            place = f'{self.sizes.index(size) + 1} of {len(self.sizes)}'
-            report_step(f'looking for convolutions for batches of {size}, {place}')
-            self._bindings[size] = self._bind(size)
         self._sessions[size].run_with_iobinding(self._bindings[size], self._run_options)
 
     def close(self) -> None:
@@ -197,6 +200,29 @@ class OnnxRuntimeCudaBackend:
         self._sessions.clear()
         self._content = b''
         self.input, self.outputs = None, []
+
+    def _run_all_once(self) -> None:
+        """Let every size find and compile its convolutions; what is computed means nothing."""
+        begun = time.monotonic()
+        report_step(f'finding convolutions: 0 of {len(self.sizes)} batch sizes done')
+        with ThreadPoolExecutor(len(self.sizes), 'convolutions') as threads:
+            # The largest first: it takes longest.
+            running = [threads.submit(self._run_once, size) for size in self.sizes[::-1]]
+            for done, one in enumerate(as_completed(running), 1):
+                one.result()
+                report_step(f'finding convolutions: {done} of {len(self.sizes)} batch sizes done')
+        self._stream.synchronize()
+        _log.info(
+            '%s: convolutions for batches of %s were found in %.1f s on %s',
+            self._path.name, ', '.join(map(str, self.sizes)), time.monotonic() - begun,
+            self._device.name,
+        )  # fmt: skip
+
+    def _run_once(self, size: int) -> None:
+        self._device.use()
+        self._session(size)
+        self._bindings[size] = self._bind(size)
+        self._sessions[size].run_with_iobinding(self._bindings[size], self._run_options)
 
     def _session(self, size: int) -> Any:
         if size not in self._sessions:
@@ -311,5 +337,10 @@ def _require_onnxruntime() -> Any:
 
 
 def batch_sizes(max_batch: int) -> list[int]:
-    """Return the batch sizes that are run: powers of two, and the largest batch."""
-    return sorted({max_batch, *(1 << i for i in range(max_batch.bit_length()))})
+    """Return the batch sizes that are run: all up to 8, then two to each doubling, and the largest.
+
+    A batch in between is run as the next larger one: with fewer sizes an image of a batch of 5
+    would cost more than one of a batch of 4.
+    """
+    sizes = (*range(1, 9), 12, 16, 24, 32, 48)
+    return [*(size for size in sizes if size < max_batch), max_batch]

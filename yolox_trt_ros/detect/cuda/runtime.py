@@ -177,7 +177,7 @@ class CudaDevice:
                 f'got cuda:{index}'
             )
         self.index = index
-        self._cupy.cuda.Device(index).use()
+        self.use()
         properties = runtime.getDeviceProperties(index)
         self.name: str = properties['name'].decode()
         self.integrated = bool(properties['integrated'])
@@ -187,6 +187,10 @@ class CudaDevice:
         # at that one's node.
         self._pinned_pool = self._cupy.cuda.PinnedMemoryPool(self._pin)
         self._range = _ranges(self._cupy)
+
+    def use(self) -> None:
+        """Make it the current device of the calling thread."""
+        self._cupy.cuda.Device(self.index).use()
 
     def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
         """Compile by NVRTC, or load what was compiled before from CuPy's cache on disk.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+for _library in ('onnxscript', 'onnx_ir'):  # they report every single rewrite
+    logging.getLogger(_library).setLevel(logging.WARNING)
 
 OLDEST_OPSET = 11
 EXACT = {
