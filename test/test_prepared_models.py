@@ -7,18 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 from tiny_models import write_yolox
 
 from yolox_trt_ros import prepared_models
+from yolox_trt_ros.cli.pictures import random_inputs
 from yolox_trt_ros.core.config import PRECISIONS, Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.prepared import PreparedModel
+from yolox_trt_ros.detect.backends.onnxruntime_run import PreparedRun
 from yolox_trt_ros.detect.check import COMPARED, compare
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.cache import EngineCache
+from yolox_trt_ros.engine.compare import compare_engine, inner_tensors
 from yolox_trt_ros.engine.half import to_half
 from yolox_trt_ros.onnx_files import computes_in_half
 from yolox_trt_ros.prepared_models import SUFFIX, prepared_model
@@ -150,6 +154,19 @@ def test_without_onnxscript_the_head_stays_whole_and_the_log_says_so(
     assert len(prepared.spec.head.outputs) == 1 and 'its head whole' in prepared.about
     assert 'its head left whole: ' in said[1]
     assert computes_in_half(loaded(prepared))
+
+
+def test_layers_of_a_prepared_model_are_compared_with_the_model(tmp_path: Path) -> None:
+    path = write_yolox(tmp_path / 'm.onnx')
+    prepared, reference = prepare(path, tmp_path), onnx.load(path)
+    model = loaded(prepared)
+    inner = inner_tensors(reference, model, 'all')
+    run = PreparedRun(prepared, inner, onnxruntime, ['CPUExecutionProvider'])
+    assert set(inner) <= set(run.names) and len(run.names) >= len(prepared.spec.head.outputs)
+    pictures = list(random_inputs(load_model_spec(path).input, 2))
+    compared = compare_engine(reference, model, run, run.names, pictures)
+    assert len(compared) >= 9 and all(one.sqnr_db > 30 for one in compared)
+    assert any(one.sqnr_db < 100 for one in compared), 'float16 leaves traces'
 
 
 def found(*rows: tuple[float, ...]) -> Detections:

@@ -165,6 +165,11 @@ class Detector:
         return results if several else results[0]
 
     @property
+    def about(self) -> str:
+        """Return which network runs, in which precision, and how."""
+        return self._lane.about
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Return the class names; ``class_id`` of a detection indexes them."""
         return self.model.labels

@@ -152,7 +152,9 @@ def _make(
 def _cut(path: Path, spec: ModelSpec) -> tuple[ModelProto, str]:
     """Return the model, its head cut if it can be, described; and why it is whole, or ''."""
     original = read_onnx(path)
-    about = description_of(path, original) | {'labels': list(spec.labels)}
+    # Names are the vehicle's business; the file only has to have some.
+    names = [f'class {i}' for i in range(spec.head.classes)]
+    about = description_of(path, original) | {'labels': names}
     try:
         from yolox_trt_ros.engine.surgery.optimize import operate
 

@@ -91,7 +91,7 @@ def detector_on(
     more = thresholds, max_batch, in_flight, jpeg
     try:
         return made(stream, backend, *more)
-    except CaptureError:  # as a lane does, see detect.backends.onnxruntime_cuda
+    except CaptureError:  # as a lane does, see detect.backends.onnxruntime_lane
         stream = device.stream()
         backend = OnnxRuntimeCudaBackend(path, spec, device, stream, max_batch)
         backend.recordable = False

@@ -40,7 +40,7 @@ def _gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     try:
         CudaDevice(0)
-        onnxruntime_cuda._require_onnxruntime()
+        onnxruntime_cuda.require_onnxruntime()
     except MissingDependencyError as error:
         pytest.skip(str(error))
 

@@ -3,8 +3,9 @@
 The reference runs in FP32; the other is its FP16, INT8 (Q/DQ) or optimised version. Every tensor
 that both have is compared on the same pictures (--images, --bag, --world, or random ones), and the
 worst come first: cosine, largest difference, and signal to quantisation noise in dB. With --device
-the other is a TensorRT engine, of the second model or of the reference itself. What its layers give
-out is marked as its output to be looked at; --inner none takes the engine that a lane would run.
+the other is what a lane there would run of the second model, or of the reference itself: a TensorRT
+engine, or with --backend onnxruntime the prepared model. What its layers give out is marked as its
+output to be looked at; --inner none takes exactly what a lane would run.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import numpy as np
 from yolox_trt_ros.cli import one_lane
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures, random_inputs
-from yolox_trt_ros.compose import tensorrt_engine
-from yolox_trt_ros.core.config import EnginesConfig
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.compose import load_model, prepared_of_lane, tensorrt_engine
+from yolox_trt_ros.core.backends import BACKENDS
+from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, ModelConfig
+from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.detect.description import description_of
 from yolox_trt_ros.detect.graph.tensors import input_spec
@@ -37,6 +39,7 @@ from yolox_trt_ros.engine.compare import (
     compare_models,
     inner_tensors,
 )
+from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.onnx_file import read_onnx
 from yolox_trt_ros.packaged_models import find_model
 
@@ -67,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--rows: expected 0 or more, got {args.rows}')
     if not args.other and args.device == 'cpu':
         raise ConfigError('expected a second ONNX file, or --device cuda:0 for an engine')
-    refuse_unused(args, add_arguments, 'backend', 'detect and evaluate')
     if args.device == 'cpu':
-        refuse_unused(args, add_arguments, 'precision ranges inner', '--device cuda:N or dla:N')
+        unused = 'backend precision ranges inner'
+        refuse_unused(args, add_arguments, unused, '--device cuda:N or dla:N')
     args.reference = find_model(str(args.reference))
     args.other = args.other and find_model(str(args.other))
     reference = read_onnx(args.reference)
@@ -99,11 +102,13 @@ def _compared(
     other = read_onnx(args.other) if args.other else reference
     if args.device == 'cpu':
         return compare_models(reference, other, pictures)
+    one_lane.refuse_unused_options(args)
+    lane = lane_of(device=args.device, backend=args.backend, precision=args.precision)
+    if BACKENDS[lane.backend].prepares:
+        return _compared_with_prepared(args, lane, reference, pictures)
     from yolox_trt_ros.detect.backends.tensorrt_run import EngineRun
     from yolox_trt_ros.engine.lanes import lane_engine
 
-    one_lane.refuse_unused_options(args)
-    lane = lane_of(device=args.device, backend='tensorrt', precision=args.precision)
     marked = inner_tensors(reference, other, args.inner)
     with one_lane.engine_progress() as progress:
         engine = lane_engine(
@@ -124,6 +129,29 @@ def _compared(
         return compare_engine(reference, other, run, run.names, pictures), missing
     finally:
         run.close()
+
+
+def _compared_with_prepared(
+    args: argparse.Namespace,
+    lane: LaneConfig,
+    reference: ModelProto,
+    pictures: Sequence[np.ndarray],
+) -> tuple[list[TensorDifference], int]:
+    import onnx
+
+    from yolox_trt_ros.detect.backends.onnxruntime_run import PreparedRun, on_gpu
+
+    path = args.other or args.reference
+    prepared = prepared_of_lane(
+        lane, load_model(ModelConfig(path=str(path))), EnginesConfig(), print
+    )
+    if prepared is None:
+        raise MissingDependencyError(f'{lane.device} needs an NVIDIA GPU: {cuda_driver().problem}')
+    model = onnx.load_model_from_string(prepared.content)
+    marked = inner_tensors(reference, model, args.inner)
+    run = PreparedRun(prepared, marked, *on_gpu(prepared, int(lane.device[5:])))
+    missing = len(set(marked) - set(run.names))
+    return compare_engine(reference, model, run, run.names, pictures), missing
 
 
 def _print_table(found: Sequence[TensorDifference], rows: int) -> None:

@@ -157,6 +157,7 @@ def run(args: argparse.Namespace) -> int:
         'model': detector.model.path.name,
         'device': args.device,
         'backend': args.backend,
+        'runs': detector.about,
         'images': len(labels),
         'score': args.score,
         'nms_iou': args.nms_iou,

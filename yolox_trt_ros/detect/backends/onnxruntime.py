@@ -22,7 +22,7 @@ def lane_detector(lane: LaneConfig, setup: LaneSetup) -> LaneDetector:
     """Return the detector of a lane on the CPU or a GPU."""
     spec = setup.spec
     if lane.device != 'cpu':
-        from yolox_trt_ros.detect.backends.onnxruntime_cuda import cuda_lane_detector
+        from yolox_trt_ros.detect.backends.onnxruntime_lane import cuda_lane_detector
 
         return cuda_lane_detector(lane, setup)
     batch = max(lane.max_batch, spec.input.batch)

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from yolox_trt_ros.core.backends import BACKENDS, LaneSetup
-from yolox_trt_ros.core.config import LaneConfig
+from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
-from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.prepared import PreparedModel
 from yolox_trt_ros.core.steps import report_step
-from yolox_trt_ros.detect.check import (
-    THRESHOLDS,
-    Difference,
-    check_frames,
-    compare,
-    found_in,
-    refusal,
-)
-from yolox_trt_ros.detect.cuda.detector import CudaDetector
-from yolox_trt_ros.detect.cuda.lane import cuda_detector
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice, require_cupy
-from yolox_trt_ros.detect.cuda.step import CaptureError
 from yolox_trt_ros.detect.graph.free_batch import content_of, with_batch, with_free_batch
 from yolox_trt_ros.onnx_files import computes_in_half
 
@@ -41,65 +27,6 @@ _PROVIDER, _CPU = 'CUDAExecutionProvider', 'CPUExecutionProvider'
 _INSTALL = BACKENDS['onnxruntime'].install['cuda']
 
 _log = logging.getLogger(__name__)
-
-
-def cuda_lane_detector(lane: LaneConfig, setup: LaneSetup) -> CudaDetector:
-    """Return the detector of a lane on a GPU.
-
-    Raises:
-        ModelError: on this GPU a prepared model finds something else than on a CPU.
-    """
-    device = CudaDevice(int(lane.device.removeprefix('cuda:')))
-    thresholds = CheckedThresholds(setup.thresholds)
-    setup = replace(setup, thresholds=thresholds)
-    try:
-        detector, sizes = _made(lane, setup, device, recordable=True)
-    except CaptureError as error:
-        _log.warning('lane %s: it is made anew to launch kernels one by one: %s', lane.name, error)
-        detector, sizes = _made(lane, setup, device, recordable=False)
-    prepared = setup.prepared
-    if prepared and prepared.expected:
-        try:
-            with thresholds.checking():
-                difference = _difference(detector, prepared, sizes)
-            if difference.missing:
-                where = f'{lane.device} ({device.name})'
-                raise ModelError(refusal(setup.path.name, prepared.precision, where, difference))
-        except Exception:
-            detector.close()
-            raise
-        _log.info('lane %s: %s on %s: %s', lane.name, prepared.about, device.name, difference)
-    return detector
-
-
-def _made(
-    lane: LaneConfig, setup: LaneSetup, device: CudaDevice, *, recordable: bool
-) -> tuple[CudaDetector, list[int]]:
-    """Return the detector and the sizes of its batches; what a failure leaves behind is freed."""
-    prepared, stream = setup.prepared, device.stream()
-    spec = prepared.spec if prepared else setup.spec
-    backend = OnnxRuntimeCudaBackend(setup.path, spec, device, stream, lane.max_batch, prepared)
-    backend.recordable = backend.recordable and recordable
-    try:
-        return cuda_detector(lane, setup, device, stream, backend), backend.sizes
-    except Exception:
-        with SETUP_LOCK:
-            backend.close()
-            device.give_back()
-        raise
-
-
-def _difference(
-    detector: CudaDetector, prepared: PreparedModel, sizes: Sequence[int]
-) -> Difference:
-    """Return how far a lane's detections are from the model's own, in batches of every size."""
-    frames, expected = check_frames(prepared.spec.input), prepared.expected
-    total = Difference()
-    for size in sizes:
-        places = [i % len(frames) for i in range(min(size, detector.max_batch))]
-        found = found_in(detector, [frames[i] for i in places], len(places))
-        total += compare([expected[i] for i in places], found)
-    return total
 
 
 class OnnxRuntimeCudaBackend:
@@ -147,7 +74,7 @@ class OnnxRuntimeCudaBackend:
         options: Mapping[str, str] | None = None,
         sizes: Sequence[int] | None = None,
     ) -> None:
-        self._ort = _require_onnxruntime()
+        self._ort = require_onnxruntime()
         self._path, self._spec = path, spec
         self._device, self._stream = device, stream
         self._tf32 = prepared is not None and prepared.precision != 'fp32'
@@ -295,31 +222,12 @@ def provider_options(half: bool, tf32: bool) -> dict[str, str]:
     }
 
 
-class CheckedThresholds:
-    """Thresholds of a lane that are others while it is checked.
+def require_onnxruntime() -> Any:
+    """Return the ``onnxruntime`` module, if it can use a GPU.
 
-    Args:
-        usual: returns those of the lane.
+    Raises:
+        MissingDependencyError: it cannot, or is not installed, or CuPy is not.
     """
-
-    def __init__(self, usual: Callable[[], Thresholds]) -> None:
-        self._usual, self._checking = usual, False
-
-    def __call__(self) -> Thresholds:
-        """Return the thresholds of the next batch."""
-        return THRESHOLDS if self._checking else self._usual()
-
-    @contextmanager
-    def checking(self) -> Iterator[None]:
-        """Let the lane find what :mod:`detect.check` compares."""
-        self._checking = True
-        try:
-            yield
-        finally:
-            self._checking = False
-
-
-def _require_onnxruntime() -> Any:
     require_cupy()
     try:
         import onnxruntime as ort
