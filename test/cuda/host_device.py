@@ -33,8 +33,8 @@ ONE_AT_A_TIME = threading.Lock()
 READER = re.compile(r'template <class T> struct (\w+) :')
 
 
-def build(folder: Path, file: str) -> Path:
-    """Compile one file of the kernels, once."""
+def build(folder: Path, file: str, more: Sequence[str] = ()) -> Path:
+    """Compile one file of the kernels, once; ``more`` are further words for the compiler."""
     compiler = shutil.which('g++') or shutil.which('clang++')
     if compiler is None:
         raise FileNotFoundError('no C++ compiler')
@@ -47,7 +47,7 @@ def build(folder: Path, file: str) -> Path:
     if readers:
         flags += [f'-DREADERS(USE)={readers}', f'-DKERNELS="{file}"']
     paths = [f'-I{HOST}', f'-I{KERNELS}']
-    command = [compiler, *flags, *paths, str(HOST / 'kernels.cpp'), '-o', str(library)]
+    command = [compiler, *flags, *paths, str(HOST / 'kernels.cpp'), *more, '-o', str(library)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return library
