@@ -120,6 +120,8 @@ class Config:
         self.logger = logger
         self.timing_caches: list[bytes] = []
         self.tactic_sources = 0b11111
+        self.preview_features: dict[str, bool] = {}
+        self.builder_optimization_level = 3
         self.flags: set[str] = set()
         self.cleared: set[str] = set()
         self.pools: dict[str, int] = {}
@@ -149,6 +151,9 @@ class Config:
             self.logger.log(Severity.WARNING, 'The timing cache will not be used!')
         self.timing_caches.append(content)
         return None if content == b'damaged' else SimpleNamespace(serialize=lambda: b'timings')
+
+    def set_preview_feature(self, feature: Any, on: bool) -> None:
+        self.preview_features[feature.name] = on
 
     def get_preview_feature(self, feature: Any) -> bool:
         return True
@@ -247,6 +252,7 @@ def host_tensorrt_builder(version: str = '8.6.1') -> Any:
     later = {'PreviewFeature': members(
         'PreviewFeature',
         'FASTER_DYNAMIC_SHAPES_0805',
+        'PROFILE_SHARING_0806',
         'DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805',
     )}  # fmt: skip
     return SimpleNamespace(

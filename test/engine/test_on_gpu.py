@@ -1,13 +1,14 @@
 """TensorRT itself on a GPU: builds, the cache, the run time, and what an engine answers.
 
-Run with ``pytest -m gpu test/engine`` where TensorRT and CuPy are installed.
+Run with ``pytest -m gpu test/engine`` where TensorRT and CuPy are installed. Engines are built at a
+low optimisation level and shared: the whole takes a few minutes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.lanes import lane_engine
 from yolox_trt_ros.engine.onnx_file import read_onnx
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
+from yolox_trt_ros.tools import compare
 from yolox_trt_ros.tools.detect import as_rows
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = ROOT / 'models' / 'edge_n.onnx'
 LEAST_DB = {'fp32': 60.0, 'fp16': 35.0, 'int8': 10.0}
@@ -71,15 +73,22 @@ def int8(edge_n_cut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def modes(edge_n_cut: Path, int8: Path, trt: TensorRT) -> Iterator[tuple[Path, str, str]]:
-    """Yield (model, precision, ranges): everything that this TensorRT can be asked for."""
-    for model in (edge_n_cut, WHOLE):
-        yield model, 'fp32', ''
-        yield model, 'fp16', ''
-        yield int8 / f'{model.stem}.fixed-6.onnx', 'int8', ''
-        if trt.strong_typing != 'always':
-            yield model, 'int8', str(int8 / f'{model.stem}.fixed-6.ranges.json')
-            yield model, 'int8', str(int8 / f'{model.stem}.fixed-6.cache')
+@pytest.fixture(scope='module')
+def quick(trt: TensorRT, folder: Path) -> EnginesConfig:
+    """Return where engines are kept that are built in a hurry."""
+    return EnginesConfig(folder=str(folder), optimization_level=1 if trt.has_levels else 3)
+
+
+MODES = [
+    ('edge_n_cut', 'fp32', ''),
+    ('edge_n_cut', 'fp16', ''),
+    ('edge_n_cut', 'int8', ''),
+    ('edge_n_cut', 'int8', 'ranges.json'),
+    ('edge_n_cut', 'int8', 'cache'),
+    ('edge_n', 'fp16', ''),
+    ('edge_n', 'int8', ''),
+]
+"""Model, precision, and the file with the ranges; INT8 without one has Q/DQ nodes."""
 
 
 def lane_of(precision: str, **more: Any) -> LaneConfig:
@@ -91,51 +100,59 @@ def noise(count: int) -> list[np.ndarray]:
     return [rng.integers(0, 256, (3, 320, 480)).astype(np.float32) for _ in range(count)]
 
 
-def test_every_mode_of_building_answers_as_the_model(
-    edge_n_cut: Path, trt: TensorRT, int8: Path, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for model, precision, ranges in modes(edge_n_cut, int8, trt):
-        engines = EnginesConfig(folder=str(folder), ranges=ranges)
-        lane = lane_of(precision)
-        content, device, core = tensorrt_engine(lane, lane_engine(lane, model, engines))
-        import cupy
-
-        run = EngineRun(content, device, device.stream(), core, cupy)
-        reference = read_onnx(WHOLE if 'cut' not in model.name else edge_n_cut)
-        found = compare_engine(reference, read_onnx(model), run, run.names, noise(2))
-        with capsys.disabled():
-            message = f'{found[0].name} {found[0].sqnr_db:.1f} dB'
-            print(f'\n{model.name} {precision} {Path(ranges).suffix}: worst {message}', end='')
-        assert found[0].sqnr_db > LEAST_DB[precision], (model.name, precision, ranges)
-
-
-@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
-def test_inner_tensors(
+@pytest.mark.parametrize(('name', 'precision', 'ranges'), MODES, ids=lambda part: part or '-')
+def test_engine_answers_as_the_model(
+    name: str,
+    precision: str,
+    ranges: str,
     edge_n_cut: Path,
     trt: TensorRT,
-    folder: Path,
-    precision: str,
+    int8: Path,
+    quick: EnginesConfig,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    reference = read_onnx(edge_n_cut)
-    for inner in ('layers', 'all'):
-        marked = inner_tensors(reference, reference, inner)  # type: ignore[arg-type]
-        lane = lane_of(precision)
-        engine = lane_engine(lane, edge_n_cut, EnginesConfig(folder=str(folder)), marked=marked)
-        content, device, core = tensorrt_engine(lane, engine)
-        import cupy
+    if ranges and trt.strong_typing == 'always':
+        pytest.skip(f'{trt} takes INT8 as Q/DQ nodes only')
+    source = edge_n_cut if name == 'edge_n_cut' else WHOLE
+    quantised = precision == 'int8' and not ranges
+    model = int8 / f'{name}.fixed-6.onnx' if quantised else source
+    file = str(int8 / f'{name}.fixed-6.{ranges}') if ranges else ''
+    lane = lane_of(precision)
+    engine = lane_engine(lane, model, replace(quick, ranges=file))
+    content, device, core = tensorrt_engine(lane, engine)
+    import cupy
 
-        run = EngineRun(content, device, device.stream(), core, cupy)
-        assert set(run.names) == {*marked, *(o.name for o in reference.graph.output)}
-        found = compare_engine(reference, reference, run, run.names, noise(1))
-        assert len(found) == len(run.names)
-        assert found[0].sqnr_db > LEAST_DB[precision], found[0]
+    run = EngineRun(content, device, device.stream(), core, cupy)
+    found = compare_engine(read_onnx(source), read_onnx(model), run, run.names, noise(2))
+    run.close()
+    with capsys.disabled():
+        print(f'\n{name} {precision} {ranges}: worst {found[0].name} {found[0].sqnr_db:.1f} dB')
+    assert found[0].sqnr_db > LEAST_DB[precision]
+
+
+@pytest.mark.parametrize(('precision', 'inner'), [('fp32', 'all'), ('fp16', 'layers')])
+def test_inner_tensors(edge_n_cut: Path, quick: EnginesConfig, precision: str, inner: Any) -> None:
+    reference = read_onnx(edge_n_cut)
+    marked = inner_tensors(reference, reference, inner)
+    lane = lane_of(precision)
+    engine = lane_engine(lane, edge_n_cut, quick, marked=marked)
+    content, device, core = tensorrt_engine(lane, engine)
+    import cupy
+
+    run = EngineRun(content, device, device.stream(), core, cupy)
+    assert set(run.names) == {*marked, *(o.name for o in reference.graph.output)}
+    found = compare_engine(reference, reference, run, run.names, noise(1))
+    run.close()
+    assert len(found) == len(run.names)
+    assert found[0].sqnr_db > LEAST_DB[precision], found[0]
 
 
 def test_the_tool_compares_an_engine(
     trt: TensorRT, int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    in_a_hurry = partial(EnginesConfig, optimization_level=1 if trt.has_levels else 3)
+    monkeypatch.setattr(compare, 'EnginesConfig', in_a_hurry)
     quantised = str(int8 / 'edge_n_cut.fixed-6.onnx')
     out = tmp_path / 'd.json'
     options = ['--device', 'cuda:0', '--precision', 'int8', '--pictures', '2', '--json', str(out)]
@@ -146,12 +163,11 @@ def test_the_tool_compares_an_engine(
     assert len(rows) > 50 and rows == sorted(rows) and rows[0] > 5
 
 
-def test_batches_of_every_size(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
+def test_batches_of_every_size(quick: EnginesConfig, tmp_path: Path) -> None:
     path = write_yolox(tmp_path / 'm.onnx', layout='per_level', scores='logit')
     spec = load_model_spec(path)
     lane = lane_of('fp32', max_batch=4)
-    engine = lane_engine(lane, path, EnginesConfig(folder=str(folder)))
-    content, device, _ = tensorrt_engine(lane, engine)
+    content, device, _ = tensorrt_engine(lane, lane_engine(lane, path, quick))
     stream = device.stream()
     backend = TensorRtBackend(content, spec, device, stream, 4)
     from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
@@ -178,7 +194,7 @@ def test_batches_of_every_size(trt: TensorRT, folder: Path, tmp_path: Path) -> N
     backend.close()
 
 
-def test_photographs(trt: TensorRT, folder: Path, real: Path, capsys: Any) -> None:
+def test_photographs(quick: EnginesConfig, real: Path) -> None:
     """The COCO model in FP32 and FP16 gives the reference detections of the 50 photographs."""
     import cv2
 
@@ -189,8 +205,7 @@ def test_photographs(trt: TensorRT, folder: Path, real: Path, capsys: Any) -> No
     reference = json.loads((real / 'reference_detections.json').read_text())['images']
     for precision, allowed, score in (('fp32', 0, 0.005), ('fp16', 6, 0.02)):
         lane = lane_of(precision, in_flight=2)
-        engine = lane_engine(lane, model.path, EnginesConfig(folder=str(folder)))
-        detector = make_detector(lane, model, engine)
+        detector = make_detector(lane, model, lane_engine(lane, model.path, quick))
         problems = []
         for name, image in reference.items():
             pixels = cv2.imread(str(real / 'images' / name))
@@ -230,11 +245,11 @@ def test_the_cache(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
         lane_engine(lane, path, never)
 
 
-def test_an_engine_that_tensorrt_refuses(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
+def test_an_engine_that_tensorrt_refuses(quick: EnginesConfig, tmp_path: Path) -> None:
     """What no checksum finds: bytes that were never an engine, and one of another version."""
     path = write_yolox(tmp_path / 'm.onnx', layout='per_level')
     lane = lane_of('fp16')
-    made = lane_engine(lane, path, EnginesConfig(folder=str(folder)))
+    made = lane_engine(lane, path, quick)
     content, device, core = tensorrt_engine(lane, made)
     spec, stream = load_model_spec(path), device.stream()
     other = bytearray(content.content)
@@ -249,6 +264,7 @@ def test_the_command_measures(
     trt: TensorRT, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ['build', 'edge_n_cut', '--folder', str(tmp_path), '--json', '--layers']
+    arguments += ['--optimization-level', '1'] if trt.has_levels else []
     assert main([*arguments, '--peak-tops', '1000']) == 0
     report = json.loads(capsys.readouterr().out)
     assert 0 < report['time_ms']['median'] <= report['time_ms']['p99']
@@ -258,7 +274,7 @@ def test_the_command_measures(
     assert len(list(tmp_path.glob('*.engine'))) == 1
 
 
-def test_cpu_and_gpu_agree_on_a_picture(trt: TensorRT, folder: Path) -> None:
+def test_cpu_and_gpu_agree_on_a_picture(quick: EnginesConfig) -> None:
     model = load_model(build(ModelConfig, {'path': 'edge_n_cut'}))
     picture = np.random.default_rng(1).integers(0, 256, (700, 1000, 3)).astype(np.uint8)
     frame = Frame.of(picture)
@@ -267,10 +283,37 @@ def test_cpu_and_gpu_agree_on_a_picture(trt: TensorRT, folder: Path) -> None:
     cpu = cpu_detector(model.path, model.spec, lambda: low, threads=2)
     (expected,) = cpu.submit([frame]).wait()
     lane = lane_of('fp32')
-    engine = lane_engine(lane, model.path, EnginesConfig(folder=str(folder)))
-    detector = make_detector(lane, model, engine)
+    detector = make_detector(lane, model, lane_engine(lane, model.path, quick))
     for _ in range(3):
         (got,) = detector.submit([frame]).wait()
         rows = as_rows(got.detections), as_rows(expected.detections)
         assert not differences(*rows, 0.98, 0.01)
     detector.close()
+
+
+def test_two_lanes_of_one_engine(quick: EnginesConfig) -> None:
+    model = load_model(build(ModelConfig, {'path': 'edge_n_cut'}))
+    rng = np.random.default_rng(4)
+    shapes = [(700, 1000, 3), (480, 640, 3), (320, 480, 3)]
+    frames = [Frame.of(rng.integers(0, 256, shape).astype(np.uint8)) for shape in shapes]
+    lane = lane_of('fp16', in_flight=2)
+    engine = lane_engine(lane, model.path, quick)
+    model.thresholds = replace(model.thresholds, score=0.01)
+    detectors = [make_detector(lane, model, engine) for _ in range(2)]
+    for _ in range(3):
+        tickets = [d.submit([frame]) for frame in frames[:2] for d in detectors]
+        rows = [as_rows(ticket.wait()[0].detections) for ticket in tickets]
+        assert not differences(rows[0], rows[1], 0.98, 0.01)
+        assert not differences(rows[2], rows[3], 0.98, 0.01)
+    for detector in detectors:
+        detector.close()
+
+
+def test_sparse_kernels_are_allowed(
+    trt: TensorRT, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_yolox(tmp_path / 'm.onnx', layout='per_level', batch=1)
+    arguments = ['build', str(path), '--folder', str(tmp_path), '--json', '--sparsity']
+    assert main(arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report['built_now'] and report['time_ms']['median'] > 0

@@ -203,6 +203,15 @@ def test_libraries_that_tensorrt_does_not_use_are_left_out(
     assert config.tactic_sources == sources
 
 
+def test_optimization_level(cut: Path) -> None:
+    _, _, config = build(cut, optimization_level=1)
+    assert config.builder_optimization_level == 1
+    with pytest.raises(ConfigError, match=r'needs TensorRT 8\.6 or later, this is TensorRT 8\.5'):
+        build(cut, '8.5.2', optimization_level=1)
+    flags = BuildOptions().flags()
+    assert BuildOptions(optimization_level=1).flags() == {**flags, 'optimization_level': 1}
+
+
 def test_logger_never_raises(cut: Path) -> None:
     """TensorRT 8 writes "Exception caught in log()" to the terminal, and may abort."""
     tensorrt = TensorRT(host_tensorrt_builder())

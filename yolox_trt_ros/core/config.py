@@ -83,6 +83,13 @@ class EnginesConfig:
         '',
         'Range table or TensorRT calibration cache for int8 engines of models without Q/DQ nodes.',
     )
+    optimization_level: int = parameter(
+        3,
+        'How long TensorRT looks for fast kernels when it builds an engine: 0 is built quickest, 5 '
+        'runs fastest. TensorRT 8.6 and later.',
+        low=0,
+        high=5,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def build_engine(
         _check_core(tensorrt, builder, options)
         network = tensorrt.network(builder, strong)
         parser = parse(tensorrt, network, model, options, strong)
-        config = tensorrt.builder_config(builder)
+        config = tensorrt.builder_config(builder, options.optimization_level)
         set_shapes(tensorrt, builder, config, network, options)
         mark_inner(network, options.marked)
         _set_device(tensorrt, config, network, options)

@@ -73,6 +73,7 @@ def lane_engine(
         lane.max_batch,
         lane.max_batch > 1,
         read_calibration(ranges) if ranges and implicit else None,
+        optimization_level=engines.optimization_level,
         marked=marked,
     )
     request = EngineRequest(tensorrt, facts, options)

@@ -13,6 +13,8 @@ from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 Precision = Literal['fp32', 'tf32', 'fp16', 'int8']
 PRECISIONS: tuple[Precision, ...] = ('fp32', 'tf32', 'fp16', 'int8')
 Typing = Literal['auto', 'strong', 'weak']
+USUAL_LEVEL, MOST_LEVEL = 3, 5
+"""TensorRT's own optimisation level, and the highest."""
 _FLAGS = (
     'typing',
     'strict_dla',
@@ -41,6 +43,7 @@ class BuildOptions:
         native_outputs: leave a DLA's outputs in its own layout, to be unpacked by the detector,
             instead of letting TensorRT copy them to rows and columns.
         sparsity: use 2:4 sparse kernels where the weights are so.
+        optimization_level: how long TensorRT looks for fast kernels, 0 to 5 (8.6 and later).
         workspace_mib: most scratch memory of a layer, MiB; 0: no limit.
         dla_sram_kib, dla_local_dram_mib, dla_global_dram_mib: memory pools of a DLA loadable;
             0: TensorRT's default. Powers of two.
@@ -57,6 +60,7 @@ class BuildOptions:
     strict_dla: bool = False
     native_outputs: bool = False
     sparsity: bool = False
+    optimization_level: int = USUAL_LEVEL
     workspace_mib: int = 0
     dla_sram_kib: int = 0
     dla_local_dram_mib: int = 0
@@ -71,7 +75,10 @@ class BuildOptions:
 
     def flags(self) -> dict[str, Any]:
         """Return what else distinguishes engines, for the cache's key."""
-        return {**{name: getattr(self, name) for name in _FLAGS}, 'marked': sorted(self.marked)}
+        flags = {**{name: getattr(self, name) for name in _FLAGS}, 'marked': sorted(self.marked)}
+        if self.optimization_level != USUAL_LEVEL:  # keys of engines without it stay as they were
+            flags['optimization_level'] = self.optimization_level
+        return flags
 
 
 def strongly_typed(tensorrt: TensorRT, model: ModelFacts, options: BuildOptions) -> bool:
@@ -84,6 +91,8 @@ def strongly_typed(tensorrt: TensorRT, model: ModelFacts, options: BuildOptions)
     _check_device(options)
     if options.batch < 1:
         raise ConfigError(f'batch: expected 1 or more, got {options.batch}')
+    if options.optimization_level != USUAL_LEVEL and not tensorrt.has_levels:
+        raise ConfigError(f'optimization_level: needs TensorRT 8.6 or later, this is {tensorrt}')
     if tensorrt.strong_typing == 'always' and options.typing == 'weak':
         raise ConfigError(f'typing: {tensorrt} is always strongly typed')
     if tensorrt.strong_typing == 'never' and options.typing == 'strong':

@@ -54,6 +54,7 @@ class TensorRT:
             (before 10.0), ``option`` (10.x), or ``always`` (11 and RTX).
         profile_sharing: the feature to switch on for it, or None.
         shares_profiles: whether several execution contexts may use one optimisation profile (8.6).
+        has_levels: whether builds have an optimisation level (8.6).
         reports_progress: whether a build reports how far it is, and can be stopped (10.0).
         keeps_timings: whether a build leaves timings that speed up the next one.
         logger: TensorRT's ILogger; a process may have one only.
@@ -68,7 +69,7 @@ class TensorRT:
         self.strong_typing: StrongTyping = 'never' if not option else 'option' if weak else 'always'
         features = getattr(module, 'PreviewFeature', None)
         self.profile_sharing = getattr(features, 'PROFILE_SHARING_0806', None)
-        self.shares_profiles = self.profile_sharing is not None or option
+        self.has_levels = self.shares_profiles = self.profile_sharing is not None or option
         self.reports_progress = hasattr(module, 'IProgressMonitor')
         self._listeners: list[BuildLog] = []
         self.keeps_timings = self.name == 'tensorrt'  # RTX has the names, and does nothing
@@ -98,8 +99,12 @@ class TensorRT:
                     f'{" / ".join(log.problems) or error}'
                 ) from error
 
-    def builder_config(self, builder: Any) -> Any:
+    def builder_config(self, builder: Any, level: int) -> Any:
         """Return an ``IBuilderConfig`` whose engines can be looked into.
+
+        Args:
+            builder: whose it is.
+            level: of optimisation.
 
         TensorRT 8.6 keeps cuBLAS and cuDNN for plugins alone
         (``PreviewFeature.DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805``, on by default), and this
@@ -107,6 +112,8 @@ class TensorRT:
         """
         config = builder.create_builder_config()
         config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
+        if self.has_levels:
+            config.builder_optimization_level = level
         features = getattr(self.module, 'PreviewFeature', None)
         unused = getattr(features, 'DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805', None)
         if unused is not None and config.get_preview_feature(unused):

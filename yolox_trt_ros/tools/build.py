@@ -34,7 +34,7 @@ from yolox_trt_ros.engine.calibration import read_calibration
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.flops import gflops
 from yolox_trt_ros.engine.model_facts import model_facts
-from yolox_trt_ros.engine.options import PRECISIONS, BuildOptions
+from yolox_trt_ros.engine.options import MOST_LEVEL, PRECISIONS, USUAL_LEVEL, BuildOptions
 from yolox_trt_ros.engine.placement_report import LayerPlacement
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.provide import EngineRequest, provide
@@ -45,8 +45,8 @@ from yolox_trt_ros.vehicle_files import load_vehicle
 SHOWN = 12
 OF_MODEL = (
     'device precision ranges batch max_batch typing strict_dla native_outputs dla_sram_kib '
-    'dla_local_dram_mib dla_global_dram_mib sparsity workspace_mib folder trust_folder runs layers '
-    'peak_tops json'
+    'dla_local_dram_mib dla_global_dram_mib sparsity optimization_level workspace_mib folder '
+    'trust_folder runs layers peak_tops json'
 )
 """Options without an effect where a vehicle file says what to build."""
 
@@ -77,15 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='strong: compute in the types of the ONNX file (TensorRT 10 and later)',
     )  # fmt: skip
     _add_dla_arguments(parser)
-    parser.add_argument(
-        '--sparsity', action='store_true', help='let TensorRT use weights that are 2:4 sparse'
-    )
-    parser.add_argument(
-        '--workspace-mib',
-        type=int,
-        default=0,
-        help='most memory that TensorRT may use while it computes',
-    )
+    _add_search_arguments(parser)
     parser.add_argument(
         '--folder', type=Path, help='folder of the engine cache (default: the node’s own)'
     )
@@ -107,6 +99,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='peak TOPS of the device, to compute the efficiency',
     )
     parser.add_argument('--json', action='store_true', help='print the report as JSON')
+
+
+def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--sparsity', action='store_true', help='let TensorRT use weights that are 2:4 sparse'
+    )
+    parser.add_argument(
+        '--optimization-level',
+        type=int,
+        choices=range(MOST_LEVEL + 1),
+        default=USUAL_LEVEL,
+        help=f'0: built quickest, {MOST_LEVEL}: runs fastest (default: {USUAL_LEVEL})',
+    )
+    parser.add_argument(
+        '--workspace-mib',
+        type=int,
+        default=0,
+        help='most memory that TensorRT may use while it computes',
+    )
 
 
 def _add_dla_arguments(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +175,7 @@ def _options(args: argparse.Namespace) -> BuildOptions:
         args.strict_dla,
         args.native_outputs,
         args.sparsity,
+        args.optimization_level,
         args.workspace_mib,
         args.dla_sram_kib,
         args.dla_local_dram_mib,
