@@ -27,7 +27,7 @@ from yolox_trt_ros.engine.onnx_run import OnnxRun
 from yolox_trt_ros.engine.options import BuildOptions
 from yolox_trt_ros.engine.qdq import insert_qdq, kept_layers, prepared
 from yolox_trt_ros.engine.ranges import read_ranges
-from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
+from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges, shared_ranges
 from yolox_trt_ros.engine.surgery.optimize import operate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def written(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_file_is_there_and_says_what_it_is(edge_n_cut: Path, written: Path):
     names = {f.name for f in written.iterdir()}
     kinds = ('minmax', 'percentile-99.99', 'fixed-6', 'percentile-60')
-    assert names == {'accuracy.json', 'edge_n_cut.fp16.onnx'} | {
+    assert names == {'accuracy.json', 'scales.csv', 'edge_n_cut.fp16.onnx'} | {
         f'edge_n_cut.{kind}{end}' for kind in kinds for end in ('.onnx', '.ranges.json', '.cache')
     }
     for kind in kinds:
@@ -188,9 +188,10 @@ def test_tensorrt_builds_an_engine_of_it(rtx, written: Path, tmp_path: Path):
     assert sum(t.output for t in built.tensors) == 9
     old = operate(read_onnx(write_yolox(tmp_path / 'm.onnx', 'nano', height=64, width=64)), cut)
     model = prepared(old.final)
-    ranges = Statistics(
+    statistics = Statistics(
         model, lambda: iter([np.full((3, 64, 64), 9, np.float32)]), False, silent
-    ).ranges(Method('minmax'), silent)
+    )
+    ranges = shared_ranges(model, statistics.ranges(Method('minmax'), silent))
     write_onnx(insert_qdq(model, ranges, []), tmp_path / 'q.onnx')
     build_engine(rtx, model_facts(tmp_path / 'q.onnx'), BuildOptions(precision='int8'))
 

@@ -79,6 +79,22 @@ def read_calibration(path: Path) -> Calibration:
 
 
 def _read_cache(path: Path, content: bytes) -> Calibration:
+    try:
+        ranges = cache_ranges(content)
+    except ValueError as error:
+        raise ConfigError(
+            f'{path}: expected a range table of `quantize` or a TensorRT calibration cache, got a '
+            f'file that reads as neither ({error})'
+        ) from error
+    return Calibration(path, hashlib.sha256(content).hexdigest(), ranges, cache=content)
+
+
+def cache_ranges(content: bytes) -> dict[str, float]:
+    """Return the ranges that TensorRT's calibration cache holds, in its order.
+
+    Raises:
+        ValueError: it is none, or damaged.
+    """
     ranges = {}
     try:
         head, *lines = content.decode('utf-8').splitlines() or ['']
@@ -91,9 +107,6 @@ def _read_cache(path: Path, content: bytes) -> Calibration:
             if not (math.isfinite(step) and step > 0):
                 raise ValueError(f'{name} has the scale {step}')
             ranges[name] = step * STEPS
-    except (ValueError, struct.error) as error:
-        raise ConfigError(
-            f'{path}: expected a range table of `quantize` or a TensorRT calibration cache, got a '
-            f'file that reads as neither ({error})'
-        ) from error
-    return Calibration(path, hashlib.sha256(content).hexdigest(), ranges, cache=content)
+    except struct.error as error:
+        raise ValueError(str(error)) from error
+    return ranges

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
+from yolox_trt_ros.engine.entropy import best_prefix
 from yolox_trt_ros.engine.graph import SAME_RANGE, Graph
 from yolox_trt_ros.engine.onnx_run import OnnxRun
 
@@ -24,11 +25,9 @@ if TYPE_CHECKING:
 
 BINS = 4096
 """Of a histogram from minus to plus the largest magnitude."""
-ENTROPY_BINS = 1024
-"""What they are merged into for the entropy, whose cost grows with their square."""
-LEVELS = 128
 SLACK = 1.001
 """Histograms are wider than the largest value by this: two runs may differ in the last bits."""
+TENSORRT = 'tensorrt-'
 UNUSED = 1.0
 """Range of a tensor that is zero on every picture."""
 
@@ -43,35 +42,47 @@ class Method:
     Attributes:
         kind: ``minmax``, ``entropy``, ``percentile`` or ``fixed``.
         number: per cent of all magnitudes that the range holds, or the fixed range.
+        tensorrt: whether TensorRT's own calibrator finds it, on a GPU.
     """
 
     kind: str
     number: float = 0.0
+    tensorrt: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Method:
         """Return the method that ``minmax``, ``entropy``, ``percentile:P`` or ``fixed:R`` names.
 
+        ``tensorrt-`` before one of the first three names TensorRT's calibrator.
+
         Raises:
             ConfigError: another name, or a number out of range.
         """
         kind, _, number = text.partition(':')
+        tensorrt = kind.startswith(TENSORRT)
+        kind = kind.removeprefix(TENSORRT)
         expected = {'minmax': False, 'entropy': False, 'percentile': True, 'fixed': True}
         try:
             value = float(number) if number else 0.0
         except ValueError:
             value = math.nan
         top = 100.0 if kind == 'percentile' else 1e6
-        fits = kind in expected and expected[kind] == bool(number)
+        fits = (
+            kind in expected
+            and not (tensorrt and kind == 'fixed')
+            and expected[kind] == bool(number)
+        )
         if not fits or (number and not 0 < value <= top):
             raise ConfigError(
                 f'method "{text}": expected minmax, entropy, percentile:P with P up to 100 such as '
-                'percentile:99.99, or fixed:R such as fixed:6'
+                'percentile:99.99, or fixed:R such as fixed:6; tensorrt-minmax, tensorrt-entropy, '
+                'tensorrt-percentile:P for the calibrators of TensorRT'
             )
-        return cls(kind, value)
+        return cls(kind, value, tensorrt)
 
     def __str__(self) -> str:
-        return f'{self.kind}:{self.number:g}' if self.number else self.kind
+        number = f':{self.number:g}' if self.number else ''
+        return f'{TENSORRT if self.tensorrt else ""}{self.kind}{number}'
 
 
 class Statistics:
@@ -123,10 +134,9 @@ class Statistics:
         return [(name, found[name]) for name in self._measured]
 
     def ranges(self, method: Method, progress: Progress) -> dict[str, float]:
-        """Return every tensor's range by ``minmax``, ``entropy`` or ``percentile``.
+        """Return the range of each tensor by itself, by ``minmax``, ``entropy`` or ``percentile``.
 
-        Tensors whose values only move (concat, pool, resize) share one range, as DLA asks for; a
-        convolution whose result is clipped at once has the range of the clip.
+        It is for :func:`shared_ranges`; a tensor that is clipped at once has none.
         """
         if method.kind == 'minmax':
             found = dict(self._largest)
@@ -134,28 +144,41 @@ class Statistics:
             of = self._entropy if method.kind == 'entropy' else self._percentile
             names = progress(self._measured, str(method))
             found = {name: of(name, method.number) for name in names}
-        return _spread(self._graph, {name: value or UNUSED for name, value in found.items()})
+        return {name: value or UNUSED for name, value in found.items()}
+
+    def _magnitudes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return a histogram of a tensor's magnitudes: (bins,) counts and (bins + 1,) edges."""
+        counts, edges, *_ = self._collector.histogram_dict[name]
+        return counts[BINS // 2 :] + counts[: BINS // 2][::-1], edges[BINS // 2 :]
 
     def _entropy(self, name: str, _: float) -> float:
-        hist, edges, low, high, threshold = self._collector.histogram_dict[name]
-        merged = hist.reshape(ENTROPY_BINS, -1).sum(axis=1)
-        coarse = edges[:: BINS // ENTROPY_BINS]
-        return self._threshold('entropy', (merged, coarse, low, high, threshold), 0)
+        counts, edges = self._magnitudes(name)
+        return float(edges[best_prefix(counts)])
 
     def _percentile(self, name: str, percent: float) -> float:
-        hist, edges, low, high, _ = self._collector.histogram_dict[name]
-        positive = hist[BINS // 2 :] + hist[: BINS // 2][::-1]
-        return self._threshold('percentile', (positive, edges[BINS // 2 :], low, high), percent)
-
-    @staticmethod
-    def _threshold(kind: str, histogram: tuple[Any, ...], percent: float) -> float:
-        collector = _collector(kind, len(histogram[0]), percent)
-        collector.histogram_dict['x'] = histogram
+        counts, edges = self._magnitudes(name)
+        collector = _collector('percentile', len(counts), percent)
+        collector.histogram_dict['x'] = counts, edges, *self._collector.histogram_dict[name][2:4]
         with contextlib.redirect_stdout(io.StringIO()):
             low, high = collector.compute_collection_result()['x'][:2]
         # A threshold of 0 would make nothing of the few values that there are.
-        step = float(histogram[1][-1]) / len(histogram[0])
-        return max(abs(float(low)), abs(float(high)), step)
+        return max(abs(float(low)), abs(float(high)), float(edges[1]))
+
+
+def shared_ranges(model: ModelProto, found: Mapping[str, float]) -> dict[str, float]:
+    """Return a range for every tensor of a model, from those that were found one by one.
+
+    Tensors whose values only move (concat, pool, resize) share one range, as DLA asks for; a
+    convolution whose result is clipped at once has the range of the clip.
+
+    Raises:
+        ModelError: none was found for a tensor nor for any that shares its range.
+    """
+    graph = Graph(model)
+    try:
+        return _spread(graph, {n: found[n] for n in _measured(graph) if n in found})
+    except KeyError as error:
+        raise ModelError(f'tensor {error}: no range was found for it') from error
 
 
 def fixed_ranges(model: ModelProto, largest: float, image: float) -> dict[str, float]:
@@ -236,7 +259,7 @@ def _collector(kind: str, bins: int, percent: float = 99.0) -> Any:
         method=kind,
         symmetric=True,
         num_bins=bins,
-        num_quantized_bins=LEVELS,
+        num_quantized_bins=128,  # of its own entropy search, which is not used
         percentile=percent,
         scenario='same',
     )

@@ -5,8 +5,9 @@ method the output folder gets
   <model>.<method>.onnx         Q/DQ pairs: TensorRT 10 and 11 on GPUs, ONNX Runtime
   <model>.<method>.ranges.json  one range for each tensor: TensorRT 8.5 to 10, and DLA
   <model>.<method>.cache        the same as TensorRT's calibration cache
-and once <model>.fp16.onnx and accuracy.json. In the end all of them are measured on labelled
-pictures; the exit code is 3 if even the best INT8 model loses more than --max-drop.
+once <model>.fp16.onnx, accuracy.json, and scales.csv with the ranges of all methods. In the end all
+of them are measured on labelled pictures; the exit code is 3 if even the best INT8 model loses more
+than --max-drop.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import argparse
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolox_trt_ros.cli import labelled
+from yolox_trt_ros.cli import labelled, one_lane
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures
@@ -29,10 +30,14 @@ from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.detect.description import describe
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.engine.half import to_half
+from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx
 from yolox_trt_ros.engine.qdq import PARTS, insert_qdq, kept_layers, prepared
 from yolox_trt_ros.engine.ranges import RangeTable, file_digest
-from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges
+from yolox_trt_ros.engine.scales import difference_of, scale_table
+from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges, shared_ranges
+from yolox_trt_ros.engine.tensorrt_calibration import tensorrt_ranges
+from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
 from yolox_trt_ros.evaluation.measure import (
     MAX_DETECTIONS,
@@ -83,7 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str,
         default=list(DEFAULT_METHODS),
         help='minmax, entropy, percentile:P, fixed:R (ReLU6: fixed:6, without pictures); '
-        f'default: {" ".join(DEFAULT_METHODS)}',
+        'tensorrt-minmax, tensorrt-entropy, tensorrt-percentile:P: TensorRT’s calibrators, on a '
+        f'GPU; default: {" ".join(DEFAULT_METHODS)}',
     )
     parser.add_argument(
         '--keep', nargs='+', choices=PARTS, default=[], help='keep these layers in higher precision'
@@ -190,7 +196,7 @@ def _write_variants(
     half = args.output / f'{fp32.path.stem}.fp16.onnx'
     _write_model(to_half(prepared(original), float32_borders=True), half, about)
     written = {FP16: half}
-    pictures, found = _ranges(args, fp32.spec, model, methods)
+    pictures, found = _ranges(args, fp32, model, methods)
     digest = file_digest(fp32.path)
     for method, ranges in found.items():
         stem = f'{fp32.path.stem}.{str(method).replace(":", "-")}'
@@ -206,9 +212,10 @@ def _write_variants(
 
 
 def _ranges(
-    args: argparse.Namespace, spec: ModelSpec, model: ModelProto, methods: list[Method]
+    args: argparse.Namespace, fp32: Model, model: ModelProto, methods: list[Method]
 ) -> tuple[int, dict[Method, dict[str, float]]]:
     """Return how many pictures were looked at, and the ranges by each method."""
+    spec, facts = fp32.spec, model_facts(fp32.path)
     found = {
         m: fixed_ranges(model, m.number, spec.input.largest) for m in methods if m.kind == 'fixed'
     }
@@ -220,11 +227,34 @@ def _ranges(
         raise ConfigError(
             f'method {learning[0]} needs pictures: give --images DIR, --bag BAG or --world train'
         )
-    histograms = any(m.kind != 'minmax' for m in learning)
-    progress = _Progress(pictures.count)
-    statistics = Statistics(model, lambda: pictures.inputs(spec.input), histograms, progress)
-    ranges = {**found, **{m: statistics.ranges(m, progress) for m in learning}}
-    return statistics.pictures, {m: ranges[m] for m in methods}
+    progress, count = _Progress(pictures.count), 0
+    single: dict[Method, dict[str, float]] = {}
+    if ours := [m for m in learning if not m.tensorrt]:
+        histograms = any(m.kind != 'minmax' for m in ours)
+        statistics = Statistics(model, lambda: pictures.inputs(spec.input), histograms, progress)
+        single, count = {m: statistics.ranges(m, progress) for m in ours}, statistics.pictures
+    for method in [m for m in learning if m.tensorrt]:
+        inputs = list(progress(pictures.inputs(spec.input), 'pictures'))
+        count = len(inputs)
+        with one_lane.engine_progress() as report:
+            single[method] = tensorrt_ranges(
+                load_tensorrt(), facts, inputs, method, lambda fraction, _: report(fraction)
+            )
+    _show_scales(args.output, single)
+    found |= {method: shared_ranges(model, ranges) for method, ranges in single.items()}
+    return count, {m: found[m] for m in methods}
+
+
+def _show_scales(folder: Path, single: dict[Method, dict[str, float]]) -> None:
+    """Write the ranges of every method side by side, and compare ours with TensorRT's."""
+    if len(single) < 2:
+        return
+    named = {str(method): ranges for method, ranges in single.items()}
+    write_whole(folder / 'scales.csv', scale_table(named))
+    for method, ranges in single.items():
+        mine = single.get(replace(method, tensorrt=False))
+        if method.tensorrt and mine:
+            print(f'{method}: {difference_of(mine, ranges)}')
 
 
 class _Progress:
