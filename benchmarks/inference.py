@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batches', type=int, nargs='+', default=(1, 2, 4, 8))
     parser.add_argument(
         '--only', nargs='+', default=(), metavar='WORD',
-        help='rows whose name has one of these words (default: all)',
+        help='rows of these names, or whose name has one of these words (default: all)',
     )  # fmt: skip
 
 
@@ -68,8 +68,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     model = load_model(build(ModelConfig, {'path': args.model, 'labels': args.labels}))
     result: dict[str, Any] = {'gpu': device.name, 'model': model.path.name, 'rows': {}}
     lane = LaneConfig('bench', device=f'cuda:{args.device}', max_batch=max(args.batches))
-    for name, run in _rows(model, lane, device):
-        if args.only and not any(word in name for word in args.only):
+    every = dict(_rows(model, lane, device))
+    for name, run in every.items():
+        if args.only and not any(_named(name, word, every) for word in args.only):
             continue
         row: dict[str, Any] = {}
         for size in args.batches:
@@ -119,6 +120,10 @@ class Timed:
 
 
 Run = Callable[[int], Timed]
+
+
+def _named(name: str, word: str, every: Container[str]) -> bool:
+    return name == word if word in every else word in name
 
 
 def _rows(model: Model, lane: LaneConfig, device: CudaDevice) -> Iterator[tuple[str, Run]]:
