@@ -40,6 +40,7 @@ class OnnxModule(nn.Module):
             key = str(number)
             if node.op_type == 'Conv':
                 self.layers[key] = self._convolution(list(node.input), attributes)
+            attributes |= self._settings(node.op_type, list(node.input), attributes)
             self._nodes.append((node.op_type, list(node.input), node.output[0], attributes))
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -52,6 +53,20 @@ class OnnxModule(nn.Module):
             given = [values.get(name, self._given.get(name)) for name in inputs]
             values[output] = _LAYERS[kind](given, attributes)
         return [values[name] for name in self._outputs]
+
+    def _settings(self, kind: str, inputs: list[str], attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return inputs that are constants as numbers: a compiler stops where it reads tensors."""
+        given = [self._given.get(name) for name in inputs]
+        if kind == 'Resize':
+            return {'scales': given[2].tolist()[2:] if given[2] is not None else None}
+        if kind != 'Clip':
+            return {}
+        names = ('min', 'max')
+        bounds = [given[i] if len(given) > i else None for i in (1, 2)]
+        return {
+            name: attributes.get(name) if bound is None else float(bound)
+            for name, bound in zip(names, bounds, strict=True)
+        }
 
     def _convolution(self, inputs: list[str], attributes: dict[str, Any]) -> nn.Conv2d:
         weight = self._given[inputs[1]]
@@ -72,11 +87,7 @@ class OnnxModule(nn.Module):
 
 
 def _clip(given: list[Any], attributes: dict[str, Any]) -> Tensor:
-    low, high = (
-        float(given[i]) if len(given) > i and given[i] is not None else attributes.get(name)
-        for i, name in ((1, 'min'), (2, 'max'))
-    )
-    clipped: Tensor = torch.clamp(given[0], low, high)
+    clipped: Tensor = torch.clamp(given[0], attributes['min'], attributes['max'])
     return clipped
 
 
@@ -88,8 +99,7 @@ def _max_pool(given: list[Any], attributes: dict[str, Any]) -> Tensor:
 
 
 def _resize(given: list[Any], attributes: dict[str, Any]) -> Tensor:
-    scales = given[2].tolist()
-    return functional.interpolate(given[0], scale_factor=scales[2:], mode='nearest')
+    return functional.interpolate(given[0], scale_factor=attributes['scales'], mode='nearest')
 
 
 _LAYERS: dict[str, Any] = {
