@@ -54,7 +54,7 @@ def run(
         memory = device.pinned(len(frame.data) + 64, np.uint8)
         memory[16 + shift : 16 + shift + len(frame.data)] = frame.data
         kept.append(memory)
-        pixels = Pixels(frame.encoding, frame.height, frame.width, frame.step)
+        pixels = Pixels(frame.encoding, frame.height, frame.width, frame.step, frame.part)
         sources.append((pixels, device.address(memory) + 16 + shift))
     shape = form.shape(len(frames), model.height, model.width)
     target = device.zeros(shape, form.dtype)

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
-from peer import LATCHED, Peer, image_message
-from rig import Rig, noise, open_rig
+from matching import differences
+from peer import LATCHED, Peer, compressed_message, image_message, rows
+from rig import SECOND, Rig, dropped, noise, open_rig
 from tiny_models import LABELS
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
@@ -23,7 +26,11 @@ def rig(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp('classes')
     (folder / 'map.yaml').write_text('vehicle: [car, bus]\n')
     (folder / 'wrong.yaml').write_text('vehicle: [lorry]\n')
-    given = {'class_id_format': 'name', 'model.classes': ['car', 'person']}
+    given = {
+        'class_id_format': 'name',
+        'model.classes': ['car', 'person'],
+        'cameras.packed.crop': '96x64+20+10',
+    }
     with open_rig(peer, folder, 'classes', **given) as opened:
         yield opened
 
@@ -108,6 +115,25 @@ def test_ignored_parts_change_while_it_runs(rig: Rig) -> None:
     assert all(y < 45 for _, _, y in above), 'the image is 90 pixels high'
     change(rig, 'cameras.front.ignore', [])
     assert seen(rig) == every
+
+
+def test_a_camera_may_show_a_part_of_its_images(rig: Rig) -> None:
+    change(rig, 'model.classes', [])
+    image = np.full((90, 120, 3), 114, np.uint8)
+    image[10:74, 20:116] = noise(SEED, 64, 96)
+    png = cv2.imencode('.png', image)[1].tobytes()
+    answer = rig.answer(compressed_message(png, rig.next_stamp()), rig.packed_found)
+    alone = rig.expected(image_message(noise(SEED, 64, 96), SECOND))
+    moved = [[x1 + 20, y1 + 10, x2 + 20, y2 + 10, *rest] for x1, y1, x2, y2, *rest in alone]
+    numbers = {name: str(i) for i, name in enumerate(LABELS)}
+    for found in answer.detections:
+        found.results[0].hypothesis.class_id = numbers[found.results[0].hypothesis.class_id]
+    assert moved and not differences(rows(answer), moved, 0.999, 1e-4)
+
+    small = cv2.imencode('.png', noise(SEED, 50, 60))[1].tobytes()
+    rig.packed.publish(compressed_message(small, rig.next_stamp()))
+    rig.peer.until(lambda: 'crop 96x64+20+10 does not lie inside' in rig.node.log, 'the refusal')
+    assert dropped(rig.camera_status('packed'))['unsupported'] == 1
 
 
 @pytest.mark.parametrize(

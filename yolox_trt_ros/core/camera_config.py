@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yolox_trt_ros.core.class_scores import score_problems
+from yolox_trt_ros.core.crop import Crop
 from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.layouts import MAX_SIDE
@@ -147,6 +148,12 @@ class CameraConfig:
         'before its score_threshold, and that before model.class_thresholds.',
         runtime=True,
     )
+    crop: str = parameter(
+        '',
+        'Part of the image that the network sees, WIDTHxHEIGHT+LEFT+TOP in pixels, or WIDTHxHEIGHT '
+        'for its centre; boxes stay in pixels of the image. In the size of the model’s input it is '
+        'seen in full resolution. Empty: the whole image.',
+    )
     ignore: tuple[str, ...] = parameter(
         (),
         'Parts of the image in which no detection counts, by the centres of boxes: rows 900-1200, '
@@ -192,6 +199,11 @@ class CameraConfig:
         return bool(self.score_threshold or self.class_thresholds or self.ignore)
 
     @property
+    def part(self) -> Crop | None:
+        """Return which part of the images the network sees; None: all."""
+        return Crop.read(self.crop) if self.crop else None
+
+    @property
     def levels(self) -> tuple[int, int]:
         """Return the samples that become black and white; (0, 0): found in each image."""
         return self.black_level, self.white_level
@@ -235,6 +247,11 @@ def camera_problems(camera: CameraConfig, lanes: Sequence[str]) -> list[str]:
             'letters, digits and _ that start with no digit, with / between them'
         )
     problems += score_problems(where, camera.class_thresholds)
+    if camera.crop:
+        try:
+            Crop.read(camera.crop)
+        except ConfigError as error:
+            problems.append(f'{where}.crop: {error}')
     try:
         edges_of(camera.ignore)
     except ConfigError as error:

@@ -35,6 +35,7 @@ class Frame:
         levels: the samples of 16 bits that become black and white; :data:`FOUND` leaves them to
             each image.
         big_endian: whether samples of 16 bits have their high byte first.
+        part: left, top, width and height of what the network sees of the image, pixels; None: all.
     """
 
     camera: str
@@ -50,6 +51,7 @@ class Frame:
     content: str = ''
     levels: tuple[int, int] = FOUND
     big_endian: bool = False
+    part: tuple[int, int, int, int] | None = None
 
     @property
     def compressed(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -106,6 +106,8 @@ class Letterbox:
         source_height, source_width: the image's own pixels.
         left, top: input pixels before the image.
         scale_down: of a stretched image, input pixels per source pixel from top to bottom.
+        part: left, top, width and height of what sits there of the image, source pixels; None: all
+            of it.
     """
 
     scale: float
@@ -116,10 +118,20 @@ class Letterbox:
     left: int = 0
     top: int = 0
     scale_down: float = 0.0
+    part: tuple[int, int, int, int] | None = None
 
     @classmethod
-    def fit(cls, height: int, width: int, spec: InputSpec) -> Letterbox:
-        """Return the letterbox of a ``height`` x ``width`` source image."""
+    def fit(
+        cls,
+        height: int,
+        width: int,
+        spec: InputSpec,
+        part: tuple[int, int, int, int] | None = None,
+    ) -> Letterbox:
+        """Return the letterbox of a ``height`` x ``width`` source image, or of a part of it."""
+        if part is not None:
+            box = cls.fit(part[3], part[2], spec)
+            return replace(box, source_height=height, source_width=width, part=part)
         across, down = spec.width / width, spec.height / height
         if spec.letterbox == 'stretch':
             return cls(across, spec.height, spec.width, height, width, scale_down=down)
@@ -144,6 +156,8 @@ class Letterbox:
         """
         origin = np.array((self.left, self.top) * 2, np.float32)
         moved: np.ndarray = (xyxy - origin) / np.array(self.scales * 2, np.float32)
+        if self.part is not None:
+            moved += np.array(self.part[:2] * 2, np.float32)
         return moved
 
     @property
@@ -152,7 +166,8 @@ class Letterbox:
 
         One that is stretched the other way is interpolated all the same.
         """
-        rows, columns = self.source_height / self.height, self.source_width / self.width
+        _, _, width, height = self.part or (0, 0, self.source_width, self.source_height)
+        rows, columns = height / self.height, width / self.width
         return max(rows, columns) > 2 and min(rows, columns) >= 1
 
 

@@ -16,6 +16,7 @@ from unittest import mock
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.compose import Model, lane_specs, load_model
 from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.crop import cropped
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
@@ -219,7 +220,7 @@ def _through_pipeline(
             sequence = pipeline.next_sequence(camera)
             arrival = Arrival(camera, sequence, time.monotonic_ns(), settings.levels)
             try:
-                pipeline.offer(read(message.cdr, arrival))
+                pipeline.offer(cropped(read(message.cdr, arrival), settings.part))
             except FrameError as error:
                 pipeline.reject(camera, error.reason)
         if not pipeline.drain(timeout_s):

@@ -85,7 +85,10 @@ class CpuPreprocessor:
             FrameError: the frame cannot be decoded.
         """
         image, channels = pixels(frame)
-        box = Letterbox.fit(frame.height, frame.width, self._spec)
+        box = Letterbox.fit(frame.height, frame.width, self._spec, frame.part)
+        if frame.part is not None:
+            left, top, width, height = frame.part
+            image = image[top : top + height, left : left + width]
         average = self._spec.averages and box.shrinks
         interpolation = cv2.INTER_AREA if average else self._interpolation
         small = cv2.resize(image, (box.width, box.height), interpolation=interpolation)

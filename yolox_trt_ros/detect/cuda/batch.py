@@ -29,6 +29,7 @@ IMAGE = np.dtype(
         ('left', 'i4'),
         ('top', 'i4'),
         ('letterbox', 'f4', 2),
+        ('part', 'i4', 4),
     ],
     align=True,
 )
@@ -70,6 +71,7 @@ class Pixels(NamedTuple):
     height: int
     width: int
     step: int
+    part: tuple[int, int, int, int] | None = None
 
 
 Source = tuple[Pixels, int]

@@ -136,5 +136,5 @@ def _source(frame: Frame, image: Any) -> Source | FrameError:
             DropReason.UNDECODABLE,
             f'damaged jpeg: expected {frame.width}x{frame.height}, decoded {shape}',
         )
-    pixels = Pixels('bgr8', frame.height, frame.width, image.strides[0])
+    pixels = Pixels('bgr8', frame.height, frame.width, image.strides[0], frame.part)
     return pixels, image.__cuda_array_interface__['data'][0]

@@ -175,8 +175,9 @@ class CudaPreprocessor:
         return found
 
     def _new_template(self, pixels: Pixels) -> ImageTemplate:
-        encoding, height, width, step = pixels
-        box = Letterbox.fit(height, width, self._spec)
+        encoding, height, width, step, part = pixels
+        box = Letterbox.fit(height, width, self._spec, part)
+        first_column, first_row, columns, rows = part or (0, 0, width, height)
         image = np.zeros((), IMAGE)
         form = FORMATS[encoding]
         image['format'], image['order'] = _READERS.index(form.kernel), form.order
@@ -185,11 +186,15 @@ class CudaPreprocessor:
         image['out_width'], image['out_height'] = box.width, box.height
         image['left'], image['top'] = box.left, box.top
         image['letterbox'] = box.scales
-        sizes = (width, box.width), (height, box.height)
+        image['part'] = first_column, first_row, columns, rows
+        sizes = (columns, box.width), (rows, box.height)
         image['scale'] = [round(size / out * 2**32) for size, out in sizes]
         table = nearest if self._spec.interpolation == 'nearest' else taps
         across, down = (table(size, out) for size, out in sizes)
-        tables = [self._device.array(table) for table in (pairs(across, width), down)]
+        across = pairs(across, columns)
+        across['first'] += first_column
+        down['first'] += first_row
+        tables = [self._device.array(table) for table in (across, down)]
         image['across'], image['down'] = map(self._device.address, tables)
         return ImageTemplate(image[()], tables)
 

@@ -26,7 +26,7 @@ SLACK = 16
 LIMIT = 1 << 31
 """Bytes of an image: kernels count them in 32 bits."""
 
-Kind = tuple[str, int, int, int, int]
+Kind = tuple[str, int, int, int, int, tuple[int, int, int, int] | None]
 """Encoding, height, width, step and bytes of a frame with 8 bits a sample: all that a layout
 depends on. One that is brought to that has no step yet, and its file's size says nothing."""
 
@@ -212,9 +212,9 @@ class UploadBuffer:
 
 def _kinds(frames: Iterable[Frame]) -> list[Kind]:
     return [
-        (f.encoding, f.height, f.width, f.step, len(f.data))
+        (f.encoding, f.height, f.width, f.step, len(f.data), f.part)
         if is_eight_bit(f)
-        else (eight_bit_name(f), f.height, f.width, 0, 0)
+        else (eight_bit_name(f), f.height, f.width, 0, 0, f.part)
         for f in frames
     ]
 
@@ -236,7 +236,13 @@ def _arrange(kinds: Sequence[Kind]) -> tuple[list[Layout | None], Errors, int]:
 
 
 def _layout(
-    encoding: str, height: int, width: int, step: int, size: int, place: int
+    encoding: str,
+    height: int,
+    width: int,
+    step: int,
+    size: int,
+    part: tuple[int, int, int, int] | None,
+    place: int,
 ) -> Layout | FrameError:
     """Return how the kernels will find an image of 8 bits a sample; without a step, it is made so.
 
@@ -254,7 +260,7 @@ def _layout(
             DropReason.UNSUPPORTED,
             f'{encoding} frame: expected less than {LIMIT} bytes, got {step} × {rows}',
         )
-    pixels = Pixels(encoding, height, width, step)
+    pixels = Pixels(encoding, height, width, step, part)
     if made:
         return Layout(pixels, step * rows, place, False)
     need = raw.size(height, width, step)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.crop import cropped
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.printing import one_line
@@ -153,7 +154,7 @@ class Intake:
     ) -> None:
         self.name = camera.name
         self.notes = IngestNotes(mode)
-        self._levels = camera.levels
+        self._levels, self._crop = camera.levels, camera.part
         self._pipeline = pipeline
         self._warn = warn
         self._received = 0
@@ -180,7 +181,7 @@ class Intake:
         self._received += 1
         arrival = Arrival(name, self._pipeline.next_sequence(name), received_ns, self._levels)
         try:
-            frame = read(message, arrival)
+            frame = cropped(read(message, arrival), self._crop)
         except FrameError as error:
             self._refuse(error)
             return

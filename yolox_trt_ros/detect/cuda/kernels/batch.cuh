@@ -15,16 +15,18 @@ struct alignas(8) Tap {
 // A source image and how it sits in the network's input.
 struct Image {
   const unsigned char* data;
-  const Tap* across;           // of each output column, an even number of them, all in the image
+  const Tap* across;           // of each output column, an even number of them, all in the part
   const Tap* down;             // of each output row; the first or the last may be half outside
   long long scale_x, scale_y;  // source pixels per output pixel, 32 fractional bits
   int step, width, height;     // bytes, pixels
-  int out_width, out_height;   // pixels that the image covers in the network's input
+  int out_width, out_height;   // pixels that the part covers in the network's input
   int format;
   int order;                   // Bayer: where red sits, x in bit 0, y in bit 1; planes: V before U
   int swap;                    // channel order is the reverse of the network's
   int left, top;               // network pixels before the image
   float letterbox[2];          // network pixels per source pixel, before rounding: across, down
+  int part_left, part_top;     // source pixels before the part that the network sees
+  int part_width, part_height;
 };
 
 // A point of a source image: pixels, and shares of the image's width and height on top.

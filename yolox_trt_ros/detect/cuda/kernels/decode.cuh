@@ -174,7 +174,8 @@ __global__ void __launch_bounds__(kBlock)
   const Rules rules = batch->rules[image];
   const Image& source = batch->image[image];
   const Fit fit = {static_cast<float>(source.left), static_cast<float>(source.top),
-                   source.letterbox[0], source.letterbox[1]};
+                   source.letterbox[0], source.letterbox[1],
+                   static_cast<float>(source.part_left), static_cast<float>(source.part_top)};
   const unsigned n = work.passed_count[image], warps = kBlock / 32;
   const int* passed = work.passed + static_cast<long long>(image) * head.anchors;
   for (unsigned i = blockIdx.x * warps + threadIdx.x / 32; i < n; i += gridDim.x * warps) {

@@ -20,6 +20,7 @@ struct alignas(16) Box {
 // How the source image sits in the network's input.
 struct Fit {
   float left, top, across, down;  // network pixels before it; network pixels per source pixel
+  float part_left, part_top;      // source pixels before the part that the network sees
 };
 
 // Returns a box in source pixels; `ok` is false if it is undefined or so large that it is none.
@@ -27,8 +28,10 @@ DEVICE Box source_box(float x, float y, float width, float height, const Fit& fi
   ok = fabsf(x) < kFarthest && fabsf(y) < kFarthest && fabsf(width) < kFarthest &&
        fabsf(height) < kFarthest;
   const float half_width = width / 2, half_height = height / 2;
-  return {(x - half_width - fit.left) / fit.across, (y - half_height - fit.top) / fit.down,
-          (x + half_width - fit.left) / fit.across, (y + half_height - fit.top) / fit.down};
+  return {(x - half_width - fit.left) / fit.across + fit.part_left,
+          (y - half_height - fit.top) / fit.down + fit.part_top,
+          (x + half_width - fit.left) / fit.across + fit.part_left,
+          (y + half_height - fit.top) / fit.down + fit.part_top};
 }
 
 // The same of corners.

@@ -173,8 +173,9 @@ template <> DEVICE Pair fetch<kBayer>(const Image& image, int x, int y) {
 
 // Bilinear interpolation between two taps, channels in source order.
 template <int F> DEVICE Colour bilinear(const Image& image, const Tap& across, const Tap& down) {
-  const Pair upper = fetch<F>(image, across.first, max(down.first, 0));
-  const Pair lower = fetch<F>(image, across.first, min(down.first + 1, image.height - 1));
+  const int last = image.part_top + image.part_height - 1;
+  const Pair upper = fetch<F>(image, across.first, max(down.first, image.part_top));
+  const Pair lower = fetch<F>(image, across.first, min(down.first + 1, last));
   const unsigned weights = (2048 - across.weight) | across.weight << 16;
   Colour colour;
   for (int c = 0; c < 3; ++c) {
@@ -194,9 +195,13 @@ DEVICE float covered(long long begin, long long end, int at) {
 
 // Mean of the source area that output pixel (x, y) stands for: no aliasing at scales above 2.
 template <int F> DEVICE Colour area(const Image& image, int x, int y) {
-  const long long left = x * image.scale_x, top = y * image.scale_y;
-  const long long right = min(left + image.scale_x, static_cast<long long>(image.width) << 32);
-  const long long bottom = min(top + image.scale_y, static_cast<long long>(image.height) << 32);
+  const long long first_x = static_cast<long long>(image.part_left) << 32;
+  const long long first_y = static_cast<long long>(image.part_top) << 32;
+  const long long end_x = first_x + (static_cast<long long>(image.part_width) << 32);
+  const long long end_y = first_y + (static_cast<long long>(image.part_height) << 32);
+  const long long left = first_x + x * image.scale_x, top = first_y + y * image.scale_y;
+  const long long right = min(left + image.scale_x, end_x);
+  const long long bottom = min(top + image.scale_y, end_y);
   float sum[3] = {0, 0, 0}, total = 0;
   for (int v = static_cast<int>(top >> 32); v <= static_cast<int>((bottom - 1) >> 32); ++v) {
     const float share = covered(top, bottom, v);
