@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolox_trt_ros.core.config import CameraConfig, Config, ModelConfig
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.detect.thresholds import thresholds_of
 from yolox_trt_ros.packaged_models import find_model, model_names
+from yolox_trt_ros.published_models.catalogue import CATALOGUE
 
 DEFAULT_MODEL = 'edge_n'
 
@@ -67,11 +68,15 @@ def load_model(
     """
     name = config.path or DEFAULT_MODEL
     path = find_model(name, on_event)
+    if name in CATALOGUE and not path.is_file():
+        raise ConfigError(
+            f'model.path: {name} is not here yet: python -m yolox_trt_ros models pull {name}'
+        )
     if not path.is_file() and path == Path(name) and not path.suffix:
         packaged = ', '.join(model_names()) or 'none'
         raise ConfigError(
-            f'model.path: expected an ONNX file or the name of a packaged model ({packaged}), '
-            f'got "{name}"'
+            f'model.path: expected an ONNX file, the name of a packaged model ({packaged}) or of '
+            f'one that "models list" shows, got "{name}"{did_you_mean(name, CATALOGUE)}'
         )
     labels = Path(config.labels).expanduser() if config.labels else None
     spec = load_model_spec(path, labels, config.antialias)

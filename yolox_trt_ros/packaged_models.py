@@ -1,4 +1,4 @@
-"""Find models by name: those that ship with the package, and their cut forms, made when asked for.
+"""Find models by name: those that ship with the package or were pulled, and their cut forms.
 
 ``edge_n_cut`` is the packaged ``edge_n.onnx`` as ``optimize edge_n`` writes it. It is made once and
 kept in the cache folder, under a key of everything that it depends on.
@@ -22,6 +22,8 @@ from yolox_trt_ros.core.resources import (
     resource_folders,
     resource_names,
 )
+from yolox_trt_ros.published_models.catalogue import FIRST
+from yolox_trt_ros.published_models.kept import kept_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -36,8 +38,8 @@ def find_model(name: str, on_event: Callable[[str], None] = _log.info) -> Path:
     """Return the ONNX file a user means by a path or by the name of a packaged model.
 
     Args:
-        name: a path, or a packaged model's name with or without ``.onnx``; with ``_cut`` at its end
-            the cut form, which is made now if the cache folder has none.
+        name: a path, or the name of a packaged or pulled model with or without ``.onnx``; with
+            ``_cut`` at its end the cut form, which is made now if the cache folder has none.
         on_event: called with a line for the log where it is made.
 
     Returns:
@@ -50,8 +52,14 @@ def find_model(name: str, on_event: Callable[[str], None] = _log.info) -> Path:
     """
     path = find_resource('models', name, '.onnx')
     stem = name.removesuffix('.onnx')
-    if path.is_file() or '/' in name or not stem.endswith(CUT):
+    if path.is_file() or '/' in name:
         return path
+    if (pulled := kept_file(stem)) is not None:
+        return pulled
+    if not stem.endswith(CUT):
+        return path
+    if (pulled := kept_file(stem.removesuffix(CUT))) is not None:
+        return _cut_form(pulled, on_event)
     for folder in resource_folders('models'):
         whole = folder / f'{stem.removesuffix(CUT)}.onnx'
         if whole.is_file():
@@ -63,6 +71,19 @@ def model_names() -> list[str]:
     """Return the names that :func:`find_model` knows, those of cut forms too."""
     packaged = resource_names('models', '.onnx')
     return sorted({*packaged, *(f'{n}{CUT}' for n in packaged if not n.endswith(CUT))})
+
+
+def caution(file: Path) -> str:
+    """Return what a user of a packaged model has to know; empty: it is another model."""
+    folders = [*resource_folders('models'), cache_folder('models')]
+    packaged = {f'{name}.onnx' for name in model_names()}
+    if file.name not in packaged or not any(file.is_relative_to(folder) for folder in folders):
+        return ''
+    return (
+        f'{file.stem} has only seen the rendered world of camera_sim, and finds little in pictures '
+        f'of real cameras. For these: python -m yolox_trt_ros models pull {FIRST}, then --model '
+        f'{FIRST} (model.path of a vehicle)'
+    )
 
 
 def _cut_form(whole: Path, on_event: Callable[[str], None]) -> Path:

@@ -96,7 +96,9 @@ class EnginesConfig:
 class ModelConfig:
     """The network and how its output becomes detections."""
 
-    path: str = parameter('', 'ONNX file or name of a packaged model; empty: edge_n.')
+    path: str = parameter(
+        '', 'ONNX file, or name of a packaged model or of a pulled one; empty: edge_n.'
+    )
     labels: str = parameter(
         '', 'Text file with one class name per line; empty: the file beside the model.'
     )

@@ -17,9 +17,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from yolox_trt_ros.compose import Model, lane_specs, load_model
 from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.packaged_models import caution
 from yolox_trt_ros.ros.dds.settings import shortcomings
 from yolox_trt_ros.ros.input.camera_watch import CameraWatch
 from yolox_trt_ros.ros.input.ingest import open_ingest
@@ -32,6 +34,7 @@ from yolox_trt_ros.ros.transitions import Transitions
 from yolox_trt_ros.ros.vehicle_node import VehicleNode
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry, inactive
+from yolox_trt_ros.telemetry.score_watch import ScoreWatch
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 DRAIN_S = 5.0
@@ -58,6 +61,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._results: ResultPublishers | None = None
         self._ingest: Ingest | None = None
         self._problem = 'not configured'
+        self._caution, self._scores = '', ScoreWatch()
         self._notes: dict[str, IngestNotes] = {}
         self._camera_watch: CameraWatch | None = None
         self._status = StatusPublisher(self, self._report)
@@ -167,6 +171,10 @@ class DetectorNode(VehicleNode, LifecycleNode):
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
         self._model = load_model(config.model, self.get_logger().info, config.cameras)
+        self._caution = caution(self._model.path)
+        if self._caution:
+            self.get_logger().warning(self._caution)
+        self._scores = ScoreWatch()
         self._go_on()
         spec = self._model.spec
         size = f'{spec.input.width}x{spec.input.height}'
@@ -177,7 +185,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._pipeline = Pipeline(
             config.cameras,
             lane_specs(config, self._model, self._on_build, self.get_logger().info),
-            self._results.detections,
+            self._publish if self._caution else self._results.detections,
             on_trace=self._on_trace,
             on_event=self._on_event,
             on_problem=self._on_problem,
@@ -219,6 +227,12 @@ class DetectorNode(VehicleNode, LifecycleNode):
 
     # -- what the pipeline shows -----------------------------------------------------------
 
+    def _publish(self, frame: Frame, found: Detections) -> None:
+        """Publish a result of a packaged model, and look whether it is at home here."""
+        assert self._results
+        self._results.detections(frame, found)
+        self._scores.add(frame.camera, found.score)
+
     def _on_trace(self, frame: Frame, trace: FrameTrace) -> None:
         assert self._telemetry and self._results
         self._telemetry.record(trace)
@@ -247,6 +261,9 @@ class DetectorNode(VehicleNode, LifecycleNode):
             return inactive(report), self._notes
         if self._camera_watch:
             self._camera_watch.look(report, self._notes)
+        for camera, notes in self._notes.items() if self._caution else ():
+            hint = self._scores.hint(camera)
+            notes.hint = f'{hint}; {self._caution}' if hint else ''
         return report, self._notes
 
     # -- parameters ------------------------------------------------------------------------

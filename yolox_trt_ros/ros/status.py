@@ -40,9 +40,9 @@ def health_around(report: CameraReport, notes: IngestNotes) -> Health:
     level, message = report.health.level, report.health.message
     if level is Level.STALE and notes.silence:
         message = f'{message}: {notes.silence}'
-    if notes.warnings:
+    if warnings := [*notes.warnings, *filter(None, [notes.hint])]:
         level = max(level, Level.WARN)
-        message = '; '.join((message, *notes.warnings))
+        message = '; '.join((message, *warnings))
     return Health(level, message)
 
 

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from yolox_trt_ros.cli.console import Console
+from yolox_trt_ros.cli.console import Console, Text
 from yolox_trt_ros.cli.page import write
 from yolox_trt_ros.compose import Model, load_model
 from yolox_trt_ros.core.config import Config
@@ -36,6 +36,7 @@ from yolox_trt_ros.evaluation.matching import Tally
 from yolox_trt_ros.evaluation.observer import Observer
 from yolox_trt_ros.image_files import write_image
 from yolox_trt_ros.msg import PipelineStatus
+from yolox_trt_ros.packaged_models import caution
 from yolox_trt_ros.report.recording import Recording
 from yolox_trt_ros.ros.node_process import NodeProcess, isolate
 from yolox_trt_ros.ros.overlay.output import status_lines
@@ -75,7 +76,10 @@ def run(args: argparse.Namespace) -> int:
     vehicle = find_resource('config/vehicles', args.vehicle, VEHICLE_SUFFIX)
     config = load_vehicle(args.vehicle)
     chosen = _chosen(args)
-    model = load_model(chosen_model(config, args.model, args.labels), cameras=config.cameras)
+    wanted = chosen_model(config, args.model, args.labels)
+    model = load_model(wanted, cameras=config.cameras)
+    if said := caution(model.path):
+        console.print(Text(f'Note: {said}.', 'bold yellow'))
     args.out.mkdir(parents=True, exist_ok=True)
     isolate()
     console.print(f'model {model.path.name}, vehicle {vehicle.name}; logs in {args.out}/')

@@ -30,6 +30,7 @@ from yolox_trt_ros.detect.cpu.decode import decode_compressed
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.draw.boxes import draw_detections
 from yolox_trt_ros.image_files import decode, image_bytes, write_image
+from yolox_trt_ros.packaged_models import caution
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     failures = 0
     options = class_options(args)
     with detector_of(args, class_agnostic=args.class_agnostic, **options) as detector:
+        if said := caution(detector.model.path):
+            print(f'Note: {said}.', file=sys.stderr)
         for folder in filter(None, (args.draw, args.json and args.json.parent)):
             folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
         try:

@@ -46,6 +46,7 @@ class IngestNotes:
         problem_ns: monotonic time at which that was noted.
         silence: why nothing comes, as long as nothing does; empty if nothing is known.
         warnings: what is wrong around the camera at this moment, for people.
+        hint: what is conspicuous about its results, for people; empty: nothing.
         lost: messages of the camera's publisher that never reached this node; None where the
             input mode does not count them.
         transit_ns: from the publisher's hand-over to its middleware until the newest frame was
@@ -70,6 +71,7 @@ class IngestNotes:
     problem_ns: int = 0
     silence: str = ''
     warnings: tuple[str, ...] = ()
+    hint: str = ''
 
     def note_problem(self, problem: str) -> None:
         """Remember why a frame gave no result."""

@@ -1,0 +1,1 @@
+"""Models that others have published: which there are, how they are fetched, where they are kept."""
