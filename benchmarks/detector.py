@@ -23,15 +23,15 @@ import cv2
 import numpy as np
 
 from benchmarks.pipeline import test_images
+from benchmarks.support.gpu_backend import backend_of
 from benchmarks.support.gpu_timing import timed_us
-from yolox_trt_ros.compose import Model, load_model, prepared_of_lane
-from yolox_trt_ros.core.config import PRECISIONS, EnginesConfig, LaneConfig, ModelConfig
+from yolox_trt_ros.compose import Model, load_model
+from yolox_trt_ros.core.config import PRECISIONS, LaneConfig, ModelConfig
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.parameters import build
-from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from yolox_trt_ros.detect.cuda.detector import CudaDetector
 from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice
 from yolox_trt_ros.detect.cuda.step import Step
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--torchscript', type=Path, help='the same network for PyTorch, ending in the same outputs'
     )
     parser.add_argument('--device', type=int, default=0, help='the N of cuda:N')
+    parser.add_argument('--backend', choices=('onnxruntime', 'tensorrt'), default='onnxruntime')
     parser.add_argument('--precision', choices=PRECISIONS, default='auto')
     parser.add_argument('--size', type=int, nargs=2, default=(1920, 1280), metavar=('W', 'H'))
     parser.add_argument('--batches', type=int, nargs='+', default=(1, 4, 8, 16))
@@ -65,12 +66,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     images = test_images(args.size[0], args.size[1], max(args.batches))
     result |= {'model': model.path.name, 'batches': {}}
     for size in args.batches:
-        rig = Rig(model, args.device, size, args.precision)
+        lane = LaneConfig('', f'cuda:{args.device}', args.backend, size, precision=args.precision)
+        rig = Rig(model, lane)
         row = rig.measure(images[:size], args.seconds)
         rig.detector.close()
-        row['two_lanes_per_s'] = _two_lanes(
-            model, args.device, images[:size], args.seconds, args.precision
-        )
+        row['two_lanes_per_s'] = _two_lanes(model, lane, images[:size], args.seconds)
         if args.torchscript:
             row['pytorch_per_s'] = _pytorch(args.torchscript, spec, images[:size], args.seconds)
         row = {k: v if isinstance(v, bool) else round(v, 4) for k, v in row.items()}
@@ -126,17 +126,11 @@ class Sustained:
 class Rig:
     """One detector and its parts within reach; made on the thread that uses it."""
 
-    def __init__(self, model: Model, index: int, batch: int, precision: str = 'auto') -> None:
-        self.device = CudaDevice(index)
+    def __init__(self, model: Model, lane: LaneConfig) -> None:
+        self.device = CudaDevice(int(lane.device.removeprefix('cuda:')))
         self.stream = self.device.stream()
-        self.batch = batch
-        lane = LaneConfig('bench', device=f'cuda:{index}', max_batch=batch, precision=precision)
-        prepared = prepared_of_lane(lane, model, EnginesConfig())
-        self._spec = prepared.spec if prepared else model.spec
-        self.backend = OnnxRuntimeCudaBackend(
-            model.path, self._spec, self.device, self.stream, batch, prepared,
-            sizes=[batch],  # recording the others takes long
-        )  # fmt: skip
+        self.batch = lane.max_batch
+        self._spec, self.backend = backend_of(lane, model, self.device, self.stream)
         self.detector = self._detector()
         self.timeline: list[dict[str, list[float]]] = []
 
@@ -253,14 +247,12 @@ class Rig:
         return timed_us(self.stream, copy, CALLS) / 1e3
 
 
-def _two_lanes(
-    model: Model, index: int, images: list[np.ndarray], seconds: float, precision: str
-) -> float:
+def _two_lanes(model: Model, config: LaneConfig, images: list[np.ndarray], seconds: float) -> float:
     ready = threading.Barrier(2)
 
     def lane() -> float:
         try:
-            rig = Rig(model, index, len(images), precision)
+            rig = Rig(model, config)
         except Exception:
             ready.abort()
             raise

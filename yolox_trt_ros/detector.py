@@ -266,11 +266,11 @@ def lane_of(**values: Any) -> LaneConfig:
     """
     from dataclasses import replace
 
-    from yolox_trt_ros.core.backends import BACKENDS
+    from yolox_trt_ros.core.backends import BACKENDS, with_backend
     from yolox_trt_ros.core.config import LaneConfig, lane_problems
     from yolox_trt_ros.core.parameters import build
 
-    lane: LaneConfig = replace(build(LaneConfig, values), name='detector')
+    lane: LaneConfig = with_backend(replace(build(LaneConfig, values), name='detector'))
     if BACKENDS[lane.backend].simulated:
         raise ConfigError(f'backend: expected one that runs a network, got "{lane.backend}"')
     if problems := lane_problems(lane):

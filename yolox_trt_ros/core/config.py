@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from yolox_trt_ros.core.backends import BACKENDS, backends_on, device_kind
+from yolox_trt_ros.core.backends import AUTO, BACKENDS, backends_on, device_kind, with_backend
 from yolox_trt_ros.core.camera_config import CameraConfig as CameraConfig
 from yolox_trt_ros.core.camera_config import CameraSimConfig as CameraSimConfig
 from yolox_trt_ros.core.camera_config import RigConfig as RigConfig
@@ -24,14 +24,20 @@ DEVICE = re.compile(r'cpu|cuda:\d+|dla:\d+')
 
 @dataclass(frozen=True, slots=True)
 class LaneConfig:
-    """One engine executor."""
+    """One engine executor.
+
+    Attributes:
+        name: of the lane.
+        reason: why it has its backend, where ``auto`` was asked for.
+    """
 
     name: str
     device: str = parameter('cpu', 'Device that runs the lane: cpu, cuda:N or dla:N.')
     backend: str = parameter(
         'onnxruntime',
-        'Library that runs the network; simulated follows an engine profile and finds nothing.',
-        choices=BACKENDS,
+        'Library that runs the network; auto is tensorrt where that is installed, else '
+        'onnxruntime; simulated follows an engine profile and finds nothing.',
+        choices=(*BACKENDS, AUTO),
     )
     max_batch: int = parameter(1, 'Largest batch; must be 1 on a DLA.', low=1, high=64)
     in_flight: int = parameter(
@@ -60,6 +66,7 @@ class LaneConfig:
     model: str = parameter(
         '', 'ONNX file for this tensorrt lane only, such as a Q/DQ variant; empty: model.path.'
     )
+    reason: str = ''
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +257,11 @@ class Config:
                 would be right.
         """
         config, problems = read(cls, flat)
-        config = replace(config, cameras=tuple(c for c in config.cameras if c.enabled))
+        config = replace(
+            config,
+            cameras=tuple(c for c in config.cameras if c.enabled),
+            lanes=tuple(map(with_backend, config.lanes)),
+        )
         # What is wrong in itself is not held against its neighbours too.
         wrong = {_group(problem) for problem in problems}
         if '' not in wrong:

@@ -268,7 +268,7 @@ def _build(
             )
         elif f.name == 'name':
             values['name'] = name
-        else:
+        elif f.default is MISSING:
             values[f.name] = _build(
                 hints[f.name], flat, f'{prefix}{f.name}.', name, problems, known
             )

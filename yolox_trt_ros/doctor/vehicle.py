@@ -29,7 +29,10 @@ def cameras(wanted: Wanted) -> Iterator[Finding]:
     """Say what the vehicle file asks for; that it is valid was found out before."""
     if wanted.config is None:
         return
-    lanes = [f'{x.name} ({x.backend} on {x.device})' for x in wanted.config.lanes]
+    lanes = [
+        f'{x.name} ({x.backend} on {x.device}{x.reason and f": {x.reason}"})'
+        for x in wanted.config.lanes
+    ]
     rate = sum(camera.rate_hz for camera in wanted.config.cameras)
     message = f'{len(wanted.config.cameras)} cameras, {rate:g} images/s, on {", ".join(lanes)}'
     yield Finding(Severity.OK, 'vehicle', message)

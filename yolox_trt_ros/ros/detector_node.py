@@ -168,6 +168,9 @@ class DetectorNode(VehicleNode, LifecycleNode):
             if self._config:
                 forget_removed(self, self._config)
             self._config = self._fixed = config = self.settle()
+        for lane in config.lanes:
+            if lane.reason:
+                self.get_logger().info(f'lane {lane.name}: backend {lane.backend}: {lane.reason}')
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
         self._model = load_model(config.model, self.get_logger().info, config.cameras)
