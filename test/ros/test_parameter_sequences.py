@@ -18,11 +18,13 @@ from peer import DOMAIN
 from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from tiny_models import write_yolox
+from tiny_models import LABELS, write_yolox
 
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.core.parameters import find
+from yolox_trt_ros.detect.thresholds import thresholds_of
 from yolox_trt_ros.ros.detector_node import DetectorNode
 from yolox_trt_ros.ros.parameters import read_parameters
 
@@ -38,6 +40,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     'model.nms_iou': st.one_of(st.integers(0, 1), st.floats(0.0, 1.0), st.just('high')),
     'model.max_detections': st.one_of(st.integers(0, 300), st.just(2.0)),
     'model.class_agnostic': st.booleans(),
+    'model.classes': st.lists(st.sampled_from(['car', 'bus', 'caar', '1']), max_size=2),
+    'model.class_thresholds': st.sampled_from([[], ['car=0.5'], ['car=5'], ['bsu=0.1']]),
+    'model.class_map': st.sampled_from(['', 'map', 'missing']),
     'model.path': st.sampled_from(['one', 'two', 'missing']),
     'model.nonsense': st.integers(0, 3),
     'class_id_format': st.sampled_from(['index', 'name', 'neither']),
@@ -53,6 +58,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         'max_rate_hz': st.sampled_from([0, 2, 5.5]),
         'rate_hz': rates,
         'enabled': st.booleans(),
+        'score_threshold': st.sampled_from([0, 0.25, -1]),
+        'ignore': st.sampled_from([[], ['rows 5-'], ['rows'], 'rows 5-']),
         'lane': st.sampled_from(['', '', '', 'gpu', 'other', 'none']),
         'topic': st.sampled_from(['', '/x', '/y', 'not a topic']),
         'topc': st.just('/x'),
@@ -67,6 +74,7 @@ def write_vehicle(folder: Path) -> dict[str, Any]:
     """Write two models and a profile, and return the parameters of a vehicle that works."""
     write_yolox(folder / 'one.onnx')
     write_yolox(folder / 'two.onnx', seed=1)
+    (folder / 'map.yaml').write_text('vehicle: [car, bus]')
     lane = {'device': 'cuda:0', 'cost_ms': {1: 0.01}, 'slowdown': [1.0, 1.0], 'jitter': 0.0}
     profile = {'name': 'quick', 'description': '-', 'lanes': dict.fromkeys(LANES, lane)}
     (folder / 'quick.yaml').write_text(yaml.safe_dump(profile))
@@ -81,9 +89,18 @@ def write_vehicle(folder: Path) -> dict[str, Any]:
         'profile': str(folder / 'quick.yaml'),
         'model.path': str(folder / 'one.onnx'),
         'model.score_threshold': 1,
+        'model.classes': [],
+        'model.class_thresholds': [],
+        'model.class_map': '',
         'ingest': 'plain',
         'autostart': False,
     }
+
+
+def wanted_thresholds(given: dict[str, Any]) -> Thresholds:
+    """Return what parameters make of the thresholds, or raise what is wrong with them."""
+    config = Config.from_parameters(given)
+    return thresholds_of(LABELS, config.model, config.cameras)
 
 
 class Sequences(RuleBasedStateMachine):
@@ -129,7 +146,7 @@ class Sequences(RuleBasedStateMachine):
     def configure(self) -> None:
         given = self._parameters()
         try:
-            Config.from_parameters(given)
+            wanted_thresholds(given)
             right = 'missing' not in given.get('model.path', '')
         except ConfigError:
             right = False
@@ -189,12 +206,15 @@ class Sequences(RuleBasedStateMachine):
             assert telemetry._timeout_ms[camera.name] == camera.timeout_ms
             found = self.node.get_subscriptions_info_by_topic(camera.image_topic)
             assert bool(found) == (self.state == 'active')
-        thresholds = model.thresholds
-        assert (thresholds.score, thresholds.nms_iou, thresholds.max_detections) == (
-            config.model.score_threshold,
-            config.model.nms_iou,
-            config.model.max_detections,
-        )
+        thresholds, wanted = model.thresholds, wanted_thresholds(self._parameters())
+        assert thresholds.max_detections == config.model.max_detections
+        assert thresholds.nms_iou == config.model.nms_iou
+        for name in ('', *(camera.name for camera in config.cameras)):
+            mine, theirs = thresholds.of(name), wanted.of(name)
+            assert mine.score == theirs.score and mine.rules and theirs.rules
+            assert mine.rules.names == theirs.rules.names
+            assert mine.rules.scores.tolist() == theirs.rules.scores.tolist()
+            assert len(mine.rules.edges) == len(theirs.rules.edges)
         assert str(model.path) == config.model.path
 
     def _parameters(self) -> dict[str, Any]:
@@ -204,6 +224,8 @@ class Sequences(RuleBasedStateMachine):
         for name in wanted.keys() & {'model.path'}:
             if '/' not in wanted[name]:
                 wanted[name] = str(self.folder / f'{wanted[name]}.onnx')
+        if '/' not in wanted.get('model.class_map', '') and wanted.get('model.class_map'):
+            wanted['model.class_map'] = str(self.folder / f'{wanted["model.class_map"]}.yaml')
         before = self._parameters()
         given = [Parameter(name, value=value) for name, value in wanted.items()]
         if atomically:
@@ -222,7 +244,7 @@ class Sequences(RuleBasedStateMachine):
                 assert after.get(parameter.name) == before.get(parameter.name)
 
 
-PLAIN = {'enabled': True, 'lane': '', 'topic': ''}
+PLAIN = {'enabled': True, 'lane': '', 'topic': '', 'ignore': []}
 
 
 @pytest.mark.ros

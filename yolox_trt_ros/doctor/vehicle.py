@@ -40,7 +40,11 @@ def cameras(wanted: Wanted) -> Iterator[Finding]:
 
 def model(wanted: Wanted) -> Iterator[Finding]:
     """Read the model and its labels."""
-    loaded = load_model(wanted.config.model if wanted.config else build(ModelConfig, {}))
+    config = wanted.config
+    loaded = load_model(
+        config.model if config else build(ModelConfig, {}),
+        cameras=config.cameras if config else (),
+    )
     spec = loaded.spec
     message = (
         f'{loaded.path.name}: {spec.input.width}x{spec.input.height}, {len(spec.labels)} labels'

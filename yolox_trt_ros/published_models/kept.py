@@ -111,7 +111,8 @@ def _obtain(
             break
         except DownloadError as error:
             problems.append(str(error))
-            on_event(str(error))
+            if place:  # there is another one to ask
+                on_event(str(error))
     else:
         raise DownloadError('\n'.join(dict.fromkeys(problems)))
     try:
