@@ -22,6 +22,7 @@ SIDECAR_KEYS = {
     'head': str,
     'labels': list,
     'strides': list,
+    'anchors': list,
     'outputs': list,
     'scores': str,
     'boxes': str,
@@ -40,7 +41,14 @@ _CHOICES = {
     'interpolation': ('bilinear', 'nearest', 'area'),
     'colour': ('bgr', 'rgb'),
 }
-_ITEMS = {'labels': str, 'strides': int, 'outputs': str, 'mean': float, 'std': float}
+_ITEMS = {
+    'labels': str,
+    'strides': int,
+    'anchors': float,
+    'outputs': str,
+    'mean': float,
+    'std': float,
+}
 _CHANNELS = ('mean', 'std')
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -200,115 +200,60 @@ def distances_of(graph: DenseGraph, bins: int) -> tuple[str, str]:
     return graph.join(*boxes, axis=2), graph.join(*classes, axis=2)
 
 
-FINAL = 20
+ANCHORS = ((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 40), (40, 30, 50, 60, 70, 50))
+"""Width and height of three anchor boxes of each stride."""
 
 
-def end_to_end(path: Path, bins: int = 16) -> Path:
-    """Write YOLOv10's end: the best scores of all anchors and classes."""
-    graph = DenseGraph()
-    distances, classes = distances_of(graph, bins)
-    boxes, scores = graph.turned(graph.corners(distances)), graph.turned(classes)
-    flat = graph.new('Reshape', graph.new('Sigmoid', scores), graph.number([0, -1], np.int64))
-    graph.add('TopK', [flat, graph.number([FINAL], np.int64)], 'best', axis=1)
-    graph.nodes[-1].output.append('place')
-    count = graph.number(CLASSES, np.int64)
-    anchor = graph.new('Unsqueeze', graph.new('Div', 'place', count), graph.number([2], np.int64))
-    four = graph.new('Tile', anchor, graph.number([1, 1, 4], np.int64))
-    class_id = graph.new('Cast', graph.new('Mod', 'place', count), to=1)
-    last = graph.number([2], np.int64)
-    whole = graph.join(
-        graph.new('GatherElements', boxes, four, axis=1),
-        graph.new('Unsqueeze', 'best', last),
-        graph.new('Unsqueeze', class_id, last),
-        axis=2,
-    )
-    return graph.write(path, {whole: [graph.batch, FINAL, 6]})
+def yolov5(path: Path, masks: int = 0) -> Path:
+    """Write [batch, anchors, 5 + classes], anchor box by anchor box within a stride."""
+    graph, numbers, rows = DenseGraph(), 5 + CLASSES + masks, []
+    for s, anchors in zip(STRIDES, ANCHORS, strict=True):
+        cells = (HEIGHT // s) * (WIDTH // s)
+        split = graph.number([0, 3, numbers, cells], np.int64)
+        raw = graph.new('Reshape', graph.map(s, 3 * numbers, 1.0), split)
+        turned = graph.new('Transpose', raw, perm=[0, 1, 3, 2])
+        sure = graph.new('Sigmoid', graph.part(turned, 0, 5 + CLASSES, 3))
+        y, x = np.mgrid[: HEIGHT // s, : WIDTH // s]
+        points = graph.number((np.stack((x.ravel(), y.ravel()), 1)[None, None] - 0.5) * s)
+        sizes = graph.number(4 * np.array(anchors).reshape(1, 3, 1, 2))
+        first = graph.new('Mul', graph.part(sure, 0, 2, 3), graph.number(2 * s))
+        root = graph.part(sure, 2, 4, 3)
+        size = graph.new('Mul', graph.new('Mul', root, root), sizes)
+        parts = [graph.new('Add', first, points), size, graph.part(sure, 4, 5 + CLASSES, 3)]
+        if masks:
+            parts.append(graph.part(turned, 5 + CLASSES, numbers, 3))
+        whole = graph.join(*parts, axis=3)
+        rows.append(graph.new('Reshape', whole, graph.number([0, -1, numbers], np.int64)))
+    return graph.write(path, {graph.join(*rows): [graph.batch, 3 * CELLS, numbers]})
 
 
-def suppressed_rows(path: Path, score: float = 0.3) -> Path:
-    """Write rows of image, corners, class, score that a NonMaxSuppression leaves of a YOLOv8."""
-    graph = DenseGraph()
-    distances, classes = distributions(graph, 16)
-    corners, scores = graph.corners(distances), graph.new('Sigmoid', classes)
-    kept = graph.new(
-        'NonMaxSuppression', graph.turned(corners), scores, graph.number([50], np.int64),
-        graph.number([0.45]), graph.number([score]),
-    )  # fmt: skip
-    image, class_id, anchor = (graph.part(kept, i, i + 1) for i in range(3))
-    boxes = graph.new('GatherND', graph.turned(corners), graph.join(image, anchor))
-    best = graph.new('GatherND', scores, kept)
-    whole = graph.join(
-        graph.new('Cast', image, to=1),
-        boxes,
-        graph.new('Cast', class_id, to=1),
-        graph.new('Unsqueeze', best, graph.number([1], np.int64)),
-    )
-    return graph.write(path, {whole: ['found', 7]})
+def yolov5_maps(path: Path, last: bool = False, sigmoid: bool = False) -> Path:
+    """Write the same network's maps, numbers of an anchor last or as channels."""
+    graph, numbers, outputs = DenseGraph(), 5 + CLASSES, {}
+    for s in STRIDES:
+        name, cells = graph.map(s, 3 * numbers, 1.0), [HEIGHT // s, WIDTH // s]
+        shape = [graph.batch, 3 * numbers, *cells]
+        if last:
+            split = graph.number([0, 3, numbers, *cells], np.int64)
+            name = graph.new('Transpose', graph.new('Reshape', name, split), perm=[0, 1, 3, 4, 2])
+            shape = [graph.batch, 3, *cells, numbers]
+        outputs[graph.new('Sigmoid', name) if sigmoid else name] = shape
+    return graph.write(path, outputs)
 
 
-def dets_and_labels(path: Path) -> Path:
-    """Write mmdeploy's two outputs behind the best scores, for one image: dets and labels."""
-    graph = DenseGraph(batch=1)
-    distances, classes = distances_of(graph, 1)
-    boxes, scores = graph.turned(graph.corners(distances)), graph.new('Sigmoid', classes)
-    best = graph.new('ReduceMax', scores, graph.number([1], np.int64), keepdims=0)
-    graph.add('TopK', [best, graph.number([FINAL], np.int64)], 'best', axis=1)
-    graph.nodes[-1].output.append('place')
-    last = graph.number([2], np.int64)
-    four = graph.new(
-        'Tile', graph.new('Unsqueeze', 'place', last), graph.number([1, 1, 4], np.int64)
-    )
-    dets = graph.join(
-        graph.new('GatherElements', boxes, four, axis=1),
-        graph.new('Unsqueeze', 'best', last),
-        axis=2,
-    )
-    of_all = graph.new('ArgMax', scores, axis=1, keepdims=0)
-    graph.add('GatherElements', [of_all, 'place'], 'labels', axis=1)
-    graph.add('Identity', [dets], 'dets')
-    (path.parent / 'labels.txt').write_text('\n'.join(LABELS) + '\n')
-    return write_model(
-        path,
-        graph,
-        {'images': [1, 3, HEIGHT, WIDTH]},
-        {'dets': [1, FINAL, 5], 'labels': [1, FINAL]},
-        kinds={'labels': 7},
-    )
-
-
-def plugin(path: Path, domain: str = 'TRT', head: str = 'yolov8') -> Path:
-    """Write a graph that ends in TensorRT's EfficientNMS_TRT, in one of the domains it has."""
-    graph = DenseGraph()
-    distances, classes = distances_of(graph, 16 if head == 'yolov8' else 1)
-    boxes, scores = graph.turned(graph.corners(distances)), graph.turned(classes)
-    names = ['num', 'boxes', 'scores', 'classes']
-    graph.add(
-        'EfficientNMS_TRT', [boxes, scores], names[0], domain=domain, max_output_boxes=FINAL,
-        score_activation=1, box_coding=0, iou_threshold=0.45, score_threshold=0.25,
-        background_class=-1, plugin_version='1',
-    )  # fmt: skip
-    graph.nodes[-1].output.extend(names[1:])
-    (path.parent / 'labels.txt').write_text('\n'.join(LABELS) + '\n')
-    shapes: Outputs = {'num': ['n', 1], 'boxes': ['n', FINAL, 4], 'scores': ['n', FINAL]}
-    return write_model(
-        path,
-        graph,
-        {'images': ['n', 3, HEIGHT, WIDTH]},
-        {**shapes, 'classes': ['n', FINAL]},
-        kinds={'num': 6, 'classes': 6},
-    )
-
-
-GRAPHS: dict[str, Callable[[Path], Path]] = {
-    'yolov8': yolov8,
-    'yolov8 maps': yolov8_maps,
-    'yolov6': yolov6,
-    'rtmdet': rtmdet,
-    'rtmdet maps': rtmdet_maps,
-    'yolo_nas': yolo_nas,
-    'final': end_to_end,
-    'final rows': suppressed_rows,
-    'final dets': dets_and_labels,
-    'final plugin': plugin,
-}
-"""Graphs of each family: the first word is its name."""
+def detr(path: Path, wrong: str = '') -> Path:
+    """Write boxes and logits of the cells of one level, each a query; or what only looks so."""
+    graph, queries = DenseGraph(), (HEIGHT // 8) * (WIDTH // 8)
+    boxes = graph.turned(graph.flat(graph.new('Sigmoid', graph.map(8, 4)), 4))
+    logits = graph.turned(graph.flat(graph.map(8, CLASSES), CLASSES))
+    if wrong == 'corners':
+        half = graph.new('Mul', graph.part(boxes, 2, 4, 2), graph.number(0.5))
+        centre = graph.part(boxes, 0, 2, 2)
+        boxes = graph.join(graph.new('Sub', centre, half), graph.new('Add', centre, half), axis=2)
+        boxes = graph.new('Clip', boxes, graph.number(0.0), graph.number(1.0))
+    elif wrong == 'pixels':
+        boxes = graph.new('Mul', boxes, graph.number(WIDTH))
+    elif wrong == 'probabilities':
+        logits = graph.new('Sigmoid', logits)
+    shapes = [graph.batch, queries, 4], [graph.batch, queries, CLASSES]
+    return graph.write(path, dict(zip((boxes, logits), shapes, strict=True)))

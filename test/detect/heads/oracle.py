@@ -73,9 +73,13 @@ def suppressed(
 
 
 def detected(path: Path, images: Sequence[np.ndarray], limits: Thresholds) -> list[Detections]:
-    """Return what the CPU's detector finds."""
-    detector = cpu_detector(path, load_model_spec(path), lambda: limits, len(images), 1)
-    results = detector.submit([Frame.of(image) for image in images]).wait()
+    """Return what the CPU's detector finds, in as large batches as the model takes."""
+    spec = load_model_spec(path)
+    batch = spec.input.batch or len(images)
+    detector = cpu_detector(path, spec, lambda: limits, batch, 1)
+    frames = [Frame.of(image) for image in images]
+    groups = [frames[i : i + batch] for i in range(0, len(frames), batch)]
+    results = [one for group in groups for one in detector.submit(group).wait()]
     assert all(isinstance(one, Detected) for one in results), results
     return [one.detections for one in results if isinstance(one, Detected)]
 

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dense_graphs import (
-    CLASSES,
-    FINAL,
-    dets_and_labels,
-    end_to_end,
-    plugin,
-    suppressed_rows,
-    yolov8,
-)
+from dense_graphs import CLASSES, yolov8
+from final_graphs import FINAL, dets_and_labels, end_to_end, plugin, suppressed_rows
 from oracle import assert_same, centred, detected, run
 from test_yolov8 import IMAGES, LIMITS, expected
 from tiny_models import HEIGHT, WIDTH, Graph, write_model

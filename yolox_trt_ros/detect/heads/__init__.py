@@ -9,9 +9,11 @@ from yolox_trt_ros.core.errors import ModelError, did_you_mean
 from yolox_trt_ros.core.head import HeadCut, HeadSpec
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.graph.tensors import described
+from yolox_trt_ros.detect.heads.detr import DetrHead, DFineHead, Queries, RfDetrHead, RtDetrHead
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
 from yolox_trt_ros.detect.heads.final.match import Final, suppressing
 from yolox_trt_ros.detect.heads.yolo_nas import PpYoloe, YoloNas
+from yolox_trt_ros.detect.heads.yolov5 import Yolov5
 from yolox_trt_ros.detect.heads.yolov6 import Rtmdet, Yolov6
 from yolox_trt_ros.detect.heads.yolov8 import Yolov8
 from yolox_trt_ros.detect.heads.yolox import Yolox
@@ -23,6 +25,11 @@ FAMILIES: dict[str, Family] = {
     'rtmdet': Rtmdet(),
     'yolo_nas': YoloNas(),
     'pp_yoloe': PpYoloe(),
+    'yolov5': Yolov5(),
+    'detr': Queries(DetrHead, softmax=True),
+    'rt_detr': Queries(RtDetrHead),
+    'd_fine': Queries(DFineHead, reach=8.0),
+    'rf_detr': Queries(RfDetrHead),
     'final': Final(),
 }
 """By the name that the key ``head`` of a model's YAML knows."""

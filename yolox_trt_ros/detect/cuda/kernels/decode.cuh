@@ -170,7 +170,7 @@ template <class Read>
 __global__ void __launch_bounds__(kBlock)
     candidates(const Head head, const Batch* __restrict__ batch, const Work work) {
   const int image = blockIdx.y, lane = threadIdx.x % 32;
-  const bool agnostic = batch->thresholds.class_agnostic;
+  const bool agnostic = batch->thresholds.class_agnostic || Read::single(head);
   const Rules rules = batch->rules[image];
   const Image& source = batch->image[image];
   const Fit fit = {static_cast<float>(source.left), static_cast<float>(source.top),

@@ -94,6 +94,7 @@ template <class T> struct Dense {
   static DEVICE float probability(const Head& head, float raw) {
     return head.scores == kLogit ? sigmoid(raw) : raw;
   }
+  static DEVICE bool single(const Head& head) { return head.scores == kSoftmax; }
   static DEVICE float score(const Head& head, float confidence, float raw) {
     if (head.scores == kSoftmax) return expf(raw - confidence);
     return confidence * probability(head, raw);

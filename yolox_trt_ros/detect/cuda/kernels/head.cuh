@@ -6,6 +6,7 @@
 //     confidence(head, level, image, anchor)  factor of all the anchor's scores
 //     raw(head, level, image, anchor, c)      score of a class as it stands in the output
 //     score(head, confidence, raw)            of a class
+//     single(head)                            whether an anchor has its best class only
 //     box(head, level, image, anchor, fit, ok)        see Box
 #pragma once
 #include "batch.cuh"

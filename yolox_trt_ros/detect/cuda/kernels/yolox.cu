@@ -40,6 +40,7 @@ template <class Columns> struct Yolox {
   static DEVICE float probability(const Head& head, float score) {
     return head.logits ? 1.0f / (1.0f + expf(-score)) : score;
   }
+  static DEVICE bool single(const Head&) { return false; }
   static DEVICE float score(const Head& head, float confidence, float raw) {
     return confidence * probability(head, raw);
   }

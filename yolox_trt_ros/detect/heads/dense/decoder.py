@@ -48,7 +48,7 @@ class DenseDecoder:
         scores = self._scores(raw[anchors].astype(np.float32))
         if objectness is not None:
             scores *= self._probability(objectness[anchors].astype(np.float32))[:, None]
-        if thresholds.class_agnostic:
+        if thresholds.class_agnostic or softmax:
             best = scores.argmax(axis=1)
             (row,) = np.nonzero(scores[np.arange(len(best)), best] > thresholds.score)
             class_id = best[row]

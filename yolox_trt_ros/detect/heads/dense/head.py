@@ -162,7 +162,7 @@ class DenseHead(HeadSpec):
         levels: in the order of their anchors.
         boxes: what their numbers mean.
         scores: ``probability`` or ``logit`` of each class; ``softmax``: logits, one class more than
-            there are and the last is nothing.
+            there are, the last is nothing, and an anchor has its best class only.
         unbatched: whether the outputs are of one image and have no axis for it.
         maps: pairs of tensors in the graph, of boxes and of classes, see ``branches``.
         further: numbers of each anchor that are no detection's, such as a mask's.
