@@ -122,16 +122,15 @@ def test_what_breaks_while_it_is_captured_is_made_anew(
     """The network synchronises while it is captured, and does not run any more after that."""
     backend = onnxruntime_cuda.OnnxRuntimeCudaBackend
     infer: Callable[..., None] = backend.infer
-    broken: set[int] = set()
 
     def breaking(self: Any, images: int) -> None:
-        if id(self) in broken:
+        if getattr(self, 'broken', False):
             raise RuntimeError('it does not run any more')
         infer(self, images)
         import cupy
 
         if cupy.cuda.runtime.streamIsCapturing(self._stream.ptr):
-            broken.add(id(self))
+            self.broken = True
             self._stream.synchronize()
 
     monkeypatch.setattr(backend, 'infer', breaking)
