@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 
 from yolox_trt_ros import __version__
 from yolox_trt_ros.core.detections import Detections
@@ -33,11 +34,13 @@ from yolox_trt_ros.detect.check import (
     Difference,
     check_frames,
     compare,
+    differs,
     found_in,
     refusal,
 )
 from yolox_trt_ros.detect.description import describe, description_of, sidecar_of
-from yolox_trt_ros.detect.graph.free_batch import content_of, freed
+from yolox_trt_ros.detect.graph.free_batch import content_of, freed, image_of
+from yolox_trt_ros.detect.graph.tensors import INPUT_TYPES
 from yolox_trt_ros.detect.model import head_cut, load_model_spec
 from yolox_trt_ros.engine.cache import CachedEngine, EngineCache, EngineKey
 from yolox_trt_ros.engine.half import to_half, widen_weights
@@ -48,7 +51,7 @@ from yolox_trt_ros.engine.options import Precision, check_types, chosen_precisio
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-FORMAT = 1
+FORMAT = 2
 """Of what is made here; a change makes all of it anew."""
 
 SUFFIX = '.onnx'
@@ -139,7 +142,7 @@ def _make(
         model = _half(path, model)
     check_onnx(model, path)
     content = _free_batch(model)
-    expected, difference = _checked(path, spec, content, precision)
+    expected, difference = _checked(path, spec, content, precision, bool(whole))
     on_event(
         f'{path.name} was prepared for {precision} in {time.monotonic() - begun:.1f} s, once'
         f'{f", its head left whole: {whole}" if whole else ""}; on {len(expected)} pictures: '
@@ -154,7 +157,7 @@ def _cut(path: Path, spec: ModelSpec) -> tuple[ModelProto, str]:
     original = read_onnx(path)
     # Names are the vehicle's business; the file only has to have some.
     names = [f'class {i}' for i in range(spec.head.classes)]
-    about = description_of(path, original) | {'labels': names}
+    about = description_of(path, original) | {'labels': names, 'head': spec.head.family}
     try:
         from yolox_trt_ros.engine.surgery.optimize import operate
 
@@ -186,7 +189,7 @@ def _free_batch(model: ModelProto) -> bytes:
 
 
 def _checked(
-    path: Path, spec: ModelSpec, content: bytes, precision: Precision
+    path: Path, spec: ModelSpec, content: bytes, precision: Precision, whole: bool
 ) -> tuple[tuple[Detections, ...], Difference]:
     """Return what the model finds on a CPU, and how far what is prepared is from that there.
 
@@ -199,13 +202,13 @@ def _checked(
         draft = Path(folder) / path.name
         draft.write_bytes(content)
         try:
-            found = _found(draft, load_model_spec(draft), frames)
+            found = _found(draft, _spec(draft, content, spec, whole), frames)
         except ModelError as error:
             raise ModelError(
                 f'{path.name} does not run in {precision}: {error}: ask for precision fp32'
             ) from error
     difference = compare(expected, found)
-    if difference.missing:
+    if differs(difference, spec.head):
         raise ModelError(refusal(path.name, precision, 'cpu', difference))
     return expected, difference
 
@@ -222,14 +225,24 @@ def _found(path: Path, spec: ModelSpec, frames: Sequence[Frame]) -> tuple[Detect
 def _read(
     made: CachedEngine, facts: ModelFacts, spec: ModelSpec, precision: Precision
 ) -> PreparedModel:
-    read = load_model_spec(made.path)
-    image = replace(read.input, antialias=spec.input.antialias)
-    whole = made.facts['whole']
-    head = 'its head whole' if whole else f'cut before its head ({len(read.head.outputs)} maps)'
+    whole = bool(made.facts['whole'])
+    ours = _spec(made.path, made.engine, spec, whole)
+    head = 'its head whole' if whole else f'cut before its head ({len(ours.head.outputs)} maps)'
     about = f'{facts.path.name} in {precision}, {head}'
     expected = tuple(_detections(rows) for rows in made.facts['expected'])
-    ours = replace(spec, input=image, head=read.head, left_out=())
     return PreparedModel(made.path, made.engine, ours, precision, expected, about)
+
+
+def _spec(path: Path, content: bytes, spec: ModelSpec, whole: bool) -> ModelSpec:
+    """Return how a prepared file is fed and read; a whole head is what it was."""
+    if not whole:
+        read = load_model_spec(path)
+        image = replace(read.input, antialias=spec.input.antialias)
+        return replace(spec, input=image, head=read.head, left_out=())
+    tensor = image_of(onnx.load_model_from_string(content)).type.tensor_type
+    dtype = INPUT_TYPES[onnx.TensorProto.DataType.Name(tensor.elem_type)]
+    batch = max(0, tensor.shape.dim[0].dim_value)
+    return replace(spec, input=replace(spec.input, dtype=dtype, batch=batch))
 
 
 def _detections(rows: list[list[float]]) -> Detections:

@@ -18,6 +18,7 @@ from yolox_trt_ros.detect.check import (
     Difference,
     check_frames,
     compare,
+    differs,
     found_in,
     refusal,
 )
@@ -48,7 +49,7 @@ def cuda_lane_detector(lane: LaneConfig, setup: LaneSetup) -> CudaDetector:
         try:
             with thresholds.checking():
                 difference = _difference(detector, prepared, sizes)
-            if difference.missing:
+            if differs(difference, prepared.spec.head):
                 where = f'{lane.device} ({device.name})'
                 raise ModelError(refusal(setup.path.name, prepared.precision, where, difference))
         except Exception:
