@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,6 +14,7 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import table
 from yolox_trt_ros.ros.dds import settings
+from yolox_trt_ros.schedule.pipeline import PipelineOptions
 from yolox_trt_ros.sim.world.dataset import FIRST_SEED
 from yolox_trt_ros.vehicle_files import chosen_model, load_vehicle, vehicle_parameters
 
@@ -53,6 +54,15 @@ def test_packaged_models_have_never_seen_the_world_of_the_file(name: str) -> Non
     seed = load_vehicle(name).sim.seed
     splits = [range(first, first + 100_000) for first in FIRST_SEED.values()]
     assert not any(seed in split for split in splits)
+
+
+def test_detectors_are_measured_with_images_as_large_as_the_cameras() -> None:
+    config = load_vehicle('desktop_8cam')
+    options = PipelineOptions.of(config)
+    assert (options.warmup_width, options.warmup_height) == (1920, 1280)
+    assert options.build_timeout_s == config.build_timeout_s and not options.lockstep
+    unsized = replace(config, cameras=[replace(c, width=0) for c in config.cameras])
+    assert PipelineOptions.of(unsized).warmup_width == PipelineOptions().warmup_width
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -286,7 +286,7 @@ def test_tensorrt_and_the_gpu(rtx: TensorRT, monkeypatch: pytest.MonkeyPatch) ->
 def test_image_runtime_for_gpu_lanes() -> None:
     import onnxruntime
 
-    found = next(software.backends(wanted('desktop_8cam')))
+    found = next(software.backends(wanted('desktop_2gpu_8cam')))
     has = 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
     assert found.level is (OK if has else FAIL)
 

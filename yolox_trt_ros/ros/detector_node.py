@@ -192,9 +192,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
             on_trace=self._on_trace,
             on_event=self._on_event,
             on_problem=self._on_problem,
-            options=PipelineOptions(
-                build_timeout_s=config.build_timeout_s, lockstep=config.lockstep
-            ),
+            options=PipelineOptions.of(config),
         )
         self._go_on()
         self._pipeline.start()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import DropReason, LaneError
 from yolox_trt_ros.core.frame import Frame
@@ -39,6 +39,18 @@ class PipelineOptions:
     warmup_width: int = 1280
     build_timeout_s: float = 1800.0
     lockstep: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> PipelineOptions:
+        """Return a vehicle's options: detectors are measured with images as large as its own.
+
+        So what they allocate for an image is there before the first camera's.
+        """
+        options = cls(build_timeout_s=config.build_timeout_s, lockstep=config.lockstep)
+        largest = max(config.cameras, key=lambda camera: camera.width * camera.height)
+        if not largest.width * largest.height:
+            return options
+        return replace(options, warmup_height=largest.height, warmup_width=largest.width)
 
 
 DEFAULTS = PipelineOptions()
