@@ -160,7 +160,7 @@ BAD_DESCRIPTIONS = {
     'no mapping': ('- a\n- b', 'expected keys and values, got a list'),
     'not text': (b'\xff\xfe\x00', 'expected UTF-8, got UTF-16'),
     'unknown key': ('lables: [a, b, c]', 'did you mean "labels"'),
-    'number for a key': ('1: a', 'unknown key 1; valid: boxes, '),
+    'number for a key': ('1: a', 'unknown key 1; valid: anchors, boxes, '),
     'wrong type': ('pad: white', 'pad: expected int'),
     'wrong choice': ('scores: logits', '"logits" is not one of probability, logit'),
     'labels that are no names': ('labels: [1, 2, 3]', 'labels: expected'),

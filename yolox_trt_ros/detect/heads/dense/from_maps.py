@@ -16,6 +16,7 @@ def map_head(
     levels: Sequence[LevelPieces],
     pairs: Sequence[tuple[Piece, Piece]],
     boxes: Boxes,
+    objectness: Sequence[Piece] = (),
 ) -> AnyHead:
     """Return the head of a box and a class map for each level.
 
@@ -25,10 +26,13 @@ def map_head(
         levels: finest first.
         pairs: box and class map of each.
         boxes: what the boxes' numbers mean.
+        objectness: of each level, if there is any.
     """
     names = map_names(graph)
-    used = sorted({piece.output for pair in pairs for piece in pair})
-    shapes = {piece.output: piece.shape for pair in pairs for piece in pair}
+    rated: Sequence[Piece | None] = objectness or [None] * len(pairs)
+    pieces = [*(piece for pair in pairs for piece in pair), *objectness]
+    used = sorted({piece.output for piece in pieces})
+    shapes = {piece.output: piece.shape for piece in pieces}
 
     def place(piece: Piece) -> Place:
         return Place(used.index(piece.output), piece.shape[0], piece.channel)
@@ -42,10 +46,11 @@ def map_head(
                 level.grid.cells,
                 place(box),
                 place(classes),
+                place(sure) if sure else None,
                 columns=level.grid.columns,
                 stride=level.grid.stride,
             )
-            for level, (box, classes) in zip(levels, pairs, strict=True)
+            for level, (box, classes), sure in zip(levels, pairs, rated, strict=True)
         ),
         boxes,
         'logit' if pairs[0][1].made == 'logit' else 'probability',

@@ -116,6 +116,10 @@ def flat_outputs(graph: ModelGraph, names: Sequence[str]) -> Flat:
     batch = end.maps[0].shape[0]
     outputs = end.run(values)
     rows = [as_rows(n, got, cells, batch) for n, got in zip(names, outputs, strict=True)]
+    if any(r.unbatched for r in rows) and graph.input.batch != 1:
+        raise NotFollowedError(
+            'its outputs have no axis for the batch, which its input leaves open'
+        )
     if {r.values.shape[1] for r in rows} != {cells}:
         raise NotFollowedError(f'it has other than one box for each of {cells} cells')
     tried: list[str] = []

@@ -64,6 +64,7 @@ class YoloxHead(HeadSpec):
             in input pixels, decoded by the model itself.
         maps: tensors in the graph: box, objectness and class map of each level in turn; () where
             that is not known.
+        unbatched: whether the one output is of one image and has no axis for it.
     """
 
     family: ClassVar[str] = 'yolox'
@@ -72,6 +73,7 @@ class YoloxHead(HeadSpec):
     scores: Scores
     boxes: Boxes
     maps: tuple[str, ...] = ()
+    unbatched: bool = False
 
     @property
     def per_level(self) -> bool:
@@ -91,6 +93,11 @@ class YoloxHead(HeadSpec):
         if not self.per_level:
             return [(self.anchors(image), 5 + self.classes)]
         return [(channels, *g) for g in self.grids(image) for channels in (4, 1, self.classes)]
+
+    def batched(self, image: InputSpec, batch: int) -> list[tuple[int, ...]]:
+        """Return the shape of each output for a batch."""
+        shapes = self.shapes(image)
+        return shapes if self.unbatched else [(batch, *shape) for shape in shapes]
 
     def decoder(self, image: InputSpec) -> YoloxDecoder:
         """Return what finds the candidates on the CPU."""
@@ -192,7 +199,7 @@ class YoloxDecoder:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return boxes (anchors, 4), objectness (anchors,), classes (anchors, classes)."""
         if not self._spec.per_level:
-            head = outputs[0][index]
+            head = outputs[0] if self._spec.unbatched else outputs[0][index]
             return head[:, :4], head[:, 4], head[:, 5:]
         boxes, objectness, classes = (
             np.concatenate([m[index].reshape(m.shape[1], -1) for m in outputs[k::3]], axis=1)

@@ -32,6 +32,7 @@ class YoloxReader:
         self._graph, self._path, self._given = graph, graph.path, graph.given
         self._size = graph.input.height, graph.input.width
         self._shapes = graph.outputs()
+        self._unbatched = False
         self._why: list[str] = []
         self._other: list[str] = []
 
@@ -56,6 +57,7 @@ class YoloxReader:
             scores,
             boxes,
             tuple(m.name for m in match.maps),
+            self._unbatched and len(match.outputs) == 1,
         )
 
     def _named(self) -> list[str]:
@@ -85,8 +87,10 @@ class YoloxReader:
                 end = self._graph.end([name])
                 values = random_maps(end.maps)
                 (got,) = end.run(values)
-                self._shapes[name] = got.shape
+                if got.ndim == 2 and self._graph.input.batch == 1:
+                    got, self._unbatched = got[None], True
                 if got.ndim == 3:
+                    self._shapes[name] = got.shape
                     found.append(match_concatenated(end, name, got, values, self._size))
             except NotFollowedError as error:
                 self._note(error)
