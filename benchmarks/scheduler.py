@@ -18,7 +18,7 @@ from benchmarks.support.baselines import (
     fixed,
     one_node_per_camera,
 )
-from benchmarks.support.scheduler_search import broken_promises, exact, random_scenario
+from benchmarks.support.scheduler_search import exact, search
 from yolox_trt_ros.cli.plan_figures import (
     all_sustained,
     at_rate,
@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=100_000,
         help='decisions for random vehicles searched for broken promises',
     )
+    parser.add_argument('--processes', type=int, default=1, help='that search at the same time')
     parser.add_argument('--ablation', action='store_true', help='only measure what each rule earns')
     parser.add_argument(
         '--real-seconds', type=float, default=10.0, help='time on real threads with simulated lanes'
@@ -94,7 +95,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         'outage': _outage(profile),
         'real_threads': _real_threads(profile, args.real_seconds),
         'decision_us': _decision_times(profile),
-        'decisions': _search(args.decisions, args.first_seed),
+        'decisions': search(args.decisions, args.first_seed, args.processes),
     }
 
 
@@ -270,17 +271,6 @@ def _decision_times(profile: Profile) -> dict[int, dict[str, float]]:
         p50, p99 = np.percentile(times, (50, 99)).round(1).tolist()
         result[len(lanes)] = {'p50': p50, 'p99': p99}
     return result
-
-
-def _search(decisions: int, first_seed: int) -> dict[str, Any]:
-    """Return which promises were broken over many decisions for random vehicles."""
-    done, seed, broken = 0, first_seed, []
-    while done < decisions:
-        found, record = broken_promises(random_scenario(seed))
-        broken += [f'seed {seed}: {promise}' for promise in found[:3]]
-        done += record.decisions
-        seed += 1
-    return {'decisions': done, 'vehicles': seed - first_seed, 'broken': broken}
 
 
 def _real_threads(profile: Profile, seconds: float) -> dict[str, Any]:

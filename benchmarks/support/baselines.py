@@ -44,6 +44,27 @@ class RoundRobin(Dispatcher):
         ]
 
 
+class ConstantBatch(Dispatcher):
+    """Every lane waits until so many frames wait and runs them; under overload in fair order."""
+
+    def __init__(
+        self, cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig], *, size: int
+    ) -> None:
+        super().__init__(cameras, lanes)
+        self._size = size
+
+    def dispatch(self, now_ns: int) -> list[Batch]:
+        """Let the first free lane that can be filled take its batch."""
+        busy = sum(lane.busy for lane in self.lanes.values())
+        waiting = [camera for camera in self.cameras.values() if camera.mailbox.head is not None]
+        waiting.sort(key=lambda camera: camera.share_after)
+        for lane in self.lanes.values():
+            size = min(self._size, lane.config.max_batch)
+            if lane.free and len(waiting) >= size:
+                return [self._take(lane, waiting[:size], busy - lane.busy, now_ns)]
+        return []
+
+
 def fixed(scenario: Scenario, shares: Sequence[int]) -> Scenario:
     """Return the scenario with cameras pinned to the lanes: ``shares[i]`` of them to lane i."""
     lanes = [

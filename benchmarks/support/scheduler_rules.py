@@ -12,6 +12,7 @@ from yolox_trt_ros.cli.plan_figures import camera_stats
 from yolox_trt_ros.core.config import CameraConfig, CameraSimConfig, LaneConfig, RigConfig
 from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule import order, policy
+from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.costs import CostModel, Quote
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
@@ -69,6 +70,8 @@ def vehicles(orin: Profile) -> dict[str, Callable[[int], Scenario]]:
         'CPU overload 10 Hz': _vehicle(CPU, 10.0, 5.0, 12.0),
         'GPU batches 40 Hz': _vehicle(GPU, 40.0, 1.0),
         'GPU overload 120 Hz': _vehicle(GPU, 120.0, 1.0),
+        'GPU one trigger 76 Hz': _vehicle(GPU, 76.0, 1.0, phases=[0.0] * 8),
+        'Orin overload 100 Hz': _vehicle(orin, 100.0, 1.0),
         'deadlines collide': _vehicle(
             ONE, 30.0, 0.5, 8.0, (1.0, 1.0), (0.0, 0.05), deadline_ms=15.0
         ),
@@ -84,7 +87,16 @@ def _quickest_only(camera, able, now_ns, due_ns):  # type: ignore[no-untyped-def
     return _choose(camera, [quickest] if quickest else [], now_ns, due_ns)
 
 
+def _never_behind(
+    self: order.FairQueue, cameras: Sequence[Camera], lacking: Sequence[Camera]
+) -> None:
+    _level(self, cameras, lacking)
+    for camera in cameras:
+        camera.behind = False
+
+
 _choose = policy._choose
+_level = order.FairQueue._level
 _estimate = CostModel._estimate
 
 
@@ -100,6 +112,7 @@ def rules() -> dict[str, Callable[[], AbstractContextManager[object]]]:
         'order of arrival, not of age': lambda: patch(order, '_by_age', _by_arrival),
         'no fair queueing under overload': lambda: patch(order, 'OVERLOAD', 2.0),
         'no owed frames': lambda: patch(order, 'LOSING', 0),
+        'who is behind waits like others': lambda: patch(order.FairQueue, '_level', _never_behind),
         'quickest lane only': lambda: patch(policy, '_choose', _quickest_only),
         'a backlog takes as long as it takes': lambda: patch(policy, 'BACKLOG', 1),
         'one frame a call': lambda: patch(Quote, 'size', lambda *_: 1),
@@ -108,6 +121,9 @@ def rules() -> dict[str, Callable[[], AbstractContextManager[object]]]:
         ),
         'batches as if always short of time': lambda: patch(
             Quote, 'size', lambda quote, n, _short: _size(quote, n, True)
+        ),
+        'no waiting for a batch under overload': lambda: patch(
+            order.FairQueue, 'waits_ns', lambda *_: []
         ),
         'costs without load': lambda: patch(CostModel, '_estimate', _without_load),
     }

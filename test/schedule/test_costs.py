@@ -74,6 +74,35 @@ def test_no_other_size_does_more_frames_a_second_or_gets_them_done_sooner(curve)
         assert waiting * curve[size - 1] + least(waiting - size) == least(waiting)
 
 
+@given(
+    st.lists(st.integers(1, 10**8), min_size=1, max_size=8),
+    st.integers(1, 8),
+    st.lists(st.integers(0, 10**8), max_size=8),
+)
+def test_a_lane_waits_only_where_that_loses_less_time_than_any_batch_now(curve, waiting, waits):
+    waiting = min(waiting, len(curve))
+    quote = Quote([0, *curve].__getitem__, len(curve))
+    size, wait_ns = quote.worth_waiting(waiting, sorted(waits))
+    frame_ns = min(cost / n for n, cost in enumerate(curve, 1))
+    lost_ns = wait_ns + curve[size - 1] - size * frame_ns
+    assert lost_ns <= min(curve[n - 1] - n * frame_ns for n in range(1, waiting + 1)) + 1
+    assert wait_ns == (sorted(waits)[size - waiting - 1] if size > waiting else 0)
+
+
+@given(st.lists(st.integers(10**5, 10**8), min_size=1, max_size=8))
+def test_trying_other_sizes_costs_a_lane_little_and_leaves_none_out(curve):
+    quote = Quote([0, *curve].__getitem__, len(curve))
+    most, seldomest = len(curve), 2 * max(quote.lost_ns) // quote.call_ns(quote.economical) + 1
+    rounds = 2 * most * seldomest
+    if rounds > 20_000:
+        return
+    tried = [quote.other_size(number, most) for number in range(rounds)]
+    lost_ns = sum(quote.lost_ns[size] for size in tried)
+    # One call in 32 is asked for.
+    assert lost_ns <= 0.02 * 32 * rounds * quote.call_ns(quote.economical)
+    assert set(range(1, most + 1)) <= set(tried) or rounds < 4 * most
+
+
 def test_an_unmeasured_lane_has_no_cost():
     costs = CostModel()
     with pytest.raises(KeyError, match='dla0'):

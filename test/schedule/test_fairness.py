@@ -15,6 +15,7 @@ from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
 
 NOT_CONVEX = {1: 3.4, 2: 5.1, 4: 11.8, 8: 13.5}
+NOT_MONOTONE = {1: 7.0, 2: 12.1, 3: 18.8, 4: 4.0, 5: 28.1, 6: 9.9, 7: 28.5, 8: 9.0}
 CONVEX = {1: 1.2, 2: 1.6, 4: 2.1, 8: 3.42}
 
 
@@ -69,9 +70,46 @@ def test_no_camera_starves_on_threads():
     assert min(got.values()) >= 4, got
 
 
+def two_lanes() -> dict:
+    """Return a lane that takes frames in advance, and one that others would rather wait for."""
+    slowdown = (1.0, 1.1)
+    figures = {
+        'a': LaneProfile('cuda:0', {1: 13.4}, slowdown),
+        'b': LaneProfile('cuda:1', {1: 13.4, 4: 46.8}, slowdown),
+    }
+    lanes = [
+        lane('a', device='cuda:0', in_flight=2),
+        lane('b', device='cuda:1', in_flight=2, max_batch=4),
+    ]
+    return {'lanes': lanes, 'profile': Profile('two', '', (), figures)}
+
+
+@pytest.mark.parametrize('deadlines_ms', [(38.9, 38.5, 49.0, 26.1), (0, 38, 49, 26), (0, 0, 0, 0)])
+def test_two_overloaded_lanes_are_shared_by_priority(deadlines_ms):
+    """Some lose frames to their deadlines and some to newer ones; all lack some."""
+    asked = zip((145.0, 72.5, 72.5, 145.0), (4.0, 2.0, 2.0, 4.0), deadlines_ms, strict=True)
+    cameras = [
+        camera(f'c{i}', rate_hz=rate_hz, priority=priority, deadline_ms=float(deadline_ms))
+        for i, (rate_hz, priority, deadline_ms) in enumerate(asked)
+    ]
+    record = Simulation(Scenario(cameras, **two_lanes(), phases=[0.0, 0.25, 0.5, 0.75])).run()
+    got_hz = [stats.rate_hz for stats in camera_stats(record).values()]
+    part_hz = sum(got_hz) / 6
+    assert got_hz == pytest.approx([2 * part_hz, part_hz, part_hz, 2 * part_hz], rel=0.1)
+
+
+def test_who_has_had_little_does_not_wait_for_the_lane_that_all_want():
+    priorities = (10.0, 10.0, 1.0, 1.0, 1.0, 1.0)
+    cameras = [camera(f'c{i}', rate_hz=145.0 - i, priority=p) for i, p in enumerate(priorities)]
+    phases = [i / 6 for i in range(6)]
+    record = Simulation(Scenario(cameras, **two_lanes(), duration_s=5.0, phases=phases)).run()
+    got_hz = [stats.rate_hz for stats in camera_stats(record).values()]
+    assert min(got_hz[:2]) > 0.58 * sum(got_hz) * 10 / 24
+
+
 @pytest.mark.parametrize('in_flight', [1, 2, 3])
-@pytest.mark.parametrize('costs_ms', [NOT_CONVEX, CONVEX])
-@pytest.mark.parametrize('times', [1.4, 3.0])
+@pytest.mark.parametrize('costs_ms', [NOT_CONVEX, CONVEX, NOT_MONOTONE])
+@pytest.mark.parametrize('times', [1.05, 1.4, 3.0])
 def test_an_overloaded_lane_does_what_its_best_batch_does(costs_ms, in_flight, times):
     best_hz = max(size * 1000 / cost for size, cost in costs_ms.items())
     cameras = [camera(f'c{i}', rate_hz=min(1000, times * best_hz / 8)) for i in range(8)]

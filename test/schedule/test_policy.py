@@ -8,7 +8,7 @@ from schedule_helpers import camera, frame, lane
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.costs import Quote
-from yolox_trt_ros.schedule.mailbox import NewestFrame
+from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.order import CREDIT, LOSING, FairQueue
 from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
 from yolox_trt_ros.schedule.state import Batch, Lane
@@ -29,7 +29,7 @@ def make_lane(name: str, *, busy_ms: float = 0.0, max_batch: int = 1, price: flo
 def make_camera(name: str, *, age_ms: float = 50.0, waits_ms: float = 1.0, **values) -> Camera:
     priority = values.pop('priority', 1.0)
     deadline_ns = round(values.pop('deadline_ms', 0.0) * MS)
-    made = Camera(camera(name), NewestFrame(), priority, deadline_ns, **values)
+    made = Camera(camera(name), Mailbox(), priority, deadline_ns, **values)
     made.reference_ns = NOW - round(age_ms * MS)
     made.mailbox.put(frame(name, 0, NOW - round(waits_ms * MS)))
     return made
@@ -192,7 +192,7 @@ def test_a_lane_is_kept_for_a_camera_that_is_owed_a_frame():
     assert taken(run([served, owed], [gpu], {'gpu': 4})) == {'gpu': ['served']}
     # No lane is kept for a camera that has had its share, has lost nothing, stays away or asks for
     # what no lane can do.
-    for change in ({'served': 4.5}, {'losing': 0}, {'gap_ns': (MS, 19 * MS)}, {'deadline_ns': MS}):
+    for change in ({'served': 4.5}, {'losing': 0}, {'gap_ns': (MS, 17 * MS)}, {'deadline_ns': MS}):
         owed = owed_camera('owed', in_ms=1, deadline_ms=6, served=2.0)
         for name, value in change.items():
             setattr(owed, name, value)
@@ -239,12 +239,54 @@ def test_under_overload_the_least_served_goes_first():
 
 
 def test_the_next_frame_of_a_camera_may_come_between_its_shortest_and_its_longest_gap():
-    made = Camera(camera('a'), NewestFrame(), 1.0, 0)
+    made = Camera(camera('a'), Mailbox(), 1.0, 0)
     assert made.due_ns(0) is None
     for sequence, ms in enumerate((0, 100, 195, 300)):
         made.arrived(frame('a', sequence, ms * MS))
     low, high = (ns / MS for ns in made.gap_ns)
     assert 95 <= low < 97 and 104 < high <= 105
-    assert made.due_ns(301 * MS) == 300 * MS + made.gap_ns[0]
-    assert made.due_ns(400 * MS) == 400 * MS + 1
-    assert made.due_ns(406 * MS) is None
+    last_ns = 300 * MS + made.gap_ns[1] * 9 // 8
+    assert made.due_ns(301 * MS) == (300 * MS + made.gap_ns[0], last_ns)
+    assert made.due_ns(400 * MS) == (400 * MS, last_ns)
+    assert made.due_ns(last_ns + 1) is None
+
+
+def test_under_overload_an_owed_camera_waits_for_one_that_has_had_less():
+    queue = counting()
+    owed, other = owed_camera('owed', in_ms=1, served=5.0), make_camera('other', served=2.0)
+    most = make_camera('most', served=9.0)
+
+    def first() -> str:
+        return queue.line([owed, other, most], NOW)[0][0].config.name
+
+    assert first() == 'owed'
+    queue.overloaded = True
+    assert first() == 'other'
+
+
+@pytest.mark.parametrize(
+    ('comes_in_ms', 'deadline_ms', 'expected'),
+    [(1, 0, {}), (3, 0, {'gpu': ['a']}), (1, 6.5, {}), (1, 5.5, {'gpu': ['a']})],
+)
+def test_an_overloaded_lane_waits_for_a_frame_where_that_loses_less_time(
+    comes_in_ms, deadline_ms, expected
+):
+    """A frame alone takes 4 ms, 2 ms more than its part of two; it came 1 ms ago."""
+    gpu = make_lane('gpu', max_batch=2)
+    a = make_camera('a', waits_ms=1, deadline_ms=deadline_ms)
+    quote = Quote([4 * MS, 4 * MS, 4 * MS].__getitem__, 2)
+    size, wait_ns = quote.worth_waiting(1, [comes_in_ms * MS])
+    least = size if size > 1 else 1
+    plan = LanePlan(gpu, True, NOW, quote, True, size, True, least, wait_ns)
+    assert taken(decide(NOW, [(a, NOW - MS)], [plan])) == expected
+
+
+def test_frames_of_cameras_without_any_are_expected_under_overload_only():
+    queue = FairQueue()
+    soon, gone = owed_camera('soon', in_ms=1), owed_camera('gone', in_ms=1)
+    gone.gap_ns = (MS, 2 * MS)
+    cameras = [soon, gone, make_camera('waits')]
+    assert queue.waits_ns(cameras, NOW) == []
+    queue.overloaded = True
+    low_ns, high_ns = soon.due_ns(NOW)
+    assert queue.waits_ns(cameras, NOW) == [(low_ns + high_ns) // 2 - NOW]

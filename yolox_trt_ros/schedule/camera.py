@@ -15,6 +15,8 @@ from yolox_trt_ros.schedule.state import Lane
 
 GAP_MEMORY = 8
 """About so many frames a camera's shortest and longest gap are remembered for."""
+LATE = 8
+"""A frame is still expected when it is late by its camera's longest gap divided by this."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +37,7 @@ class Camera:
         offered_sequence, taken_sequence, published_sequence, retried_sequence: newest frame that
             arrived, was taken, was published, was given back by a failed lane; -1: none.
         served: frames taken, divided by the priority; see :class:`schedule.order.FairQueue`.
+        behind: whether it has had clearly less than its share.
         losing: positive for some frames after one was hopeless only because lanes were busy.
         arrived_ns: arrival of its newest frame that went to the mailbox.
         gap_ns: shortest and longest time between its latest frames.
@@ -68,6 +71,7 @@ class Camera:
     dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
     served: float = 0.0
     losing: int = 0
+    behind: bool = False
     arrived_ns: int | None = None
     gap_ns: tuple[int, int] = (0, 0)
     ran: dict[str, int] = field(default_factory=dict)
@@ -108,12 +112,12 @@ class Camera:
             max(gap_ns, high + (gap_ns - high) // GAP_MEMORY),
         )
 
-    def due_ns(self, now_ns: int) -> int | None:
-        """Return when its next frame may come, later than now; None: none is to be expected."""
+    def due_ns(self, now_ns: int) -> tuple[int, int] | None:
+        """Return when its next frame may come, first and last; None: none is to be expected."""
         low, high = self.gap_ns
-        if self.arrived_ns is None or now_ns > self.arrived_ns + high:
+        if self.arrived_ns is None or now_ns > self.arrived_ns + high + high // LATE:
             return None
-        return max(now_ns + 1, self.arrived_ns + low)
+        return max(now_ns, self.arrived_ns + low), self.arrived_ns + high + high // LATE
 
     @property
     def pin_name(self) -> str:
@@ -126,11 +130,7 @@ class Camera:
         return self.served + 1 / self.priority
 
     def refused(self, frame: Frame, reason: DropReason) -> None:
-        """Count a frame that must not get to a lane; no other one is expected after it.
-
-        Raises:
-            ValueError: ``sequence`` does not follow the earlier frames.
-        """
+        """Count a frame that must not get to a lane; raises as :meth:`arrived` does."""
         self._count(frame)
         self.drop(reason)
 

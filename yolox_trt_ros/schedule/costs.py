@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 WINDOW = 31
@@ -41,9 +41,10 @@ class Quote:
 
     Where lanes are short of time, a batch has the size that does most frames a second, of those
     that the waiting frames can fill. Where they are not, the waiting frames are divided into
-    batches so that the sum of the times until they are done is least. Both look at the whole cost
-    curve, which need not be convex: with 3.4, 5.1, 11.8 and 13.5 ms for 1, 2, 4 and 8 frames a
-    batch of 8 does most frames a second, although 4 do fewer than 2.
+    batches so that the sum of the times until they are done is least. Under overload a lane may
+    also wait for frames that are to come soon. All look at the whole cost curve, which need not be
+    convex: with 3.4, 5.1, 11.8 and 13.5 ms for 1, 2, 4 and 8 frames a batch of 8 does most frames a
+    second, although 4 do fewer than 2.
 
     Args:
         call_ns: time of a call with so many frames.
@@ -53,9 +54,10 @@ class Quote:
         call_ns: returns the time of a call with 1 to ``max_batch`` frames.
         single_ns: time of a call with one frame.
         economical: the size that does most frames a second.
+        lost_ns: by size, the time of a call beyond what its frames take in economical calls.
     """
 
-    __slots__ = ('_most', '_quick', 'call_ns', 'economical', 'single_ns')
+    __slots__ = ('_most', '_quick', 'call_ns', 'economical', 'lost_ns', 'single_ns')
 
     def __init__(self, call_ns: Callable[[int], int], max_batch: int) -> None:
         times_ns = [0, *map(call_ns, range(1, max_batch + 1))]  # asked for once: lanes wait
@@ -76,6 +78,8 @@ class Quote:
             sums_ns.reverse()  # of equal ones the largest batch, which leaves the lane more time
             self._quick.append(waiting - sums_ns.index(least_ns[-1]))
         self.economical = self._most[-1]
+        frame_ns = times_ns[self.economical] / self.economical
+        self.lost_ns = [round(time_ns - n * frame_ns) for n, time_ns in enumerate(times_ns)]
 
     def size(self, waiting: int, short: bool) -> int:
         """Return how many of the waiting frames the next call is to have.
@@ -86,6 +90,31 @@ class Quote:
         """
         sizes = self._most if short else self._quick
         return sizes[min(waiting, len(sizes) - 1)]
+
+    def worth_waiting(self, waiting: int, waits_ns: Sequence[int]) -> tuple[int, int]:
+        """Return the size that loses the lane least time, and how long it waits for its frames.
+
+        Idle time is lost, and so is what a call takes beyond its frames' time in economical calls.
+
+        Args:
+            waiting: how many frames could be run at once, at least one.
+            waits_ns: in how long the next ones come, in order.
+        """
+        comes_ns = [0] * waiting + list(waits_ns)
+        sizes = range(1, min(len(comes_ns), len(self.lost_ns) - 1) + 1)
+        best = min(sizes, key=lambda size: comes_ns[size - 1] + self.lost_ns[size])
+        return best, comes_ns[best - 1]
+
+    def other_size(self, rounds: int, waiting: int) -> int:
+        """Return a size to try so that its cost does not grow stale; 0: none this time.
+
+        What loses more time is tried more seldom: trying takes some hundredths of it at most.
+        ``rounds`` counts how often this is asked.
+        """
+        most = min(waiting, len(self._most) - 1)
+        size = most if rounds % 2 else 1 + rounds // 2 % most
+        dear = 2 * self.lost_ns[size] // self.call_ns(self.economical)
+        return size if rounds and rounds // 2 // most % (1 + dear) == dear else 0
 
 
 class CostModel:

@@ -19,7 +19,7 @@ from yolox_trt_ros.schedule.accounts import missing, snapshot
 from yolox_trt_ros.schedule.blame import Blame
 from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.costs import CostModel
-from yolox_trt_ros.schedule.mailbox import EveryFrame, NewestFrame
+from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.order import FairQueue, by_stamp
 from yolox_trt_ros.schedule.policy import LanePlan, decide
 from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane
@@ -27,7 +27,7 @@ from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
 EXPLORE = 32
-"""One batch in so many has another size than the best known one, so that no cost grows stale."""
+"""At most one batch in so many has another size than the best, so that no cost grows stale."""
 SHORT = 0.7
 """Lanes are short of time, and throughput counts, when each of them is used more than this."""
 
@@ -71,7 +71,7 @@ class Dispatcher:
             pin = config.lane or (lanes[index % len(lanes)].name if lockstep else '')
             self.cameras[config.name] = Camera(
                 config,
-                EveryFrame() if lockstep else NewestFrame(),
+                Mailbox(every=lockstep),
                 config.priority,
                 round(config.deadline_ms * 1e6),
                 live=not lockstep,
@@ -120,8 +120,9 @@ class Dispatcher:
             return []
         busy = len([lane for lane in lanes if lane.running])
         short = self.queue.overloaded or min([lane.utilisation for lane in lanes]) > SHORT
+        waits_ns = self.queue.waits_ns(cameras, now_ns)
         plans = [
-            self._plan(lane, is_free, busy - lane.busy, waiting, short, now_ns)
+            self._plan(lane, is_free, busy - lane.busy, waiting, waits_ns, short, now_ns)
             for lane, is_free in zip(lanes, free, strict=True)
         ]
         line = by_stamp(cameras) if self._lockstep else self.queue.line(cameras, now_ns)
@@ -138,16 +139,22 @@ class Dispatcher:
         ]
 
     def _plan(
-        self, lane: Lane, free: bool, load: int, waiting: int, short: bool, now_ns: int
-    ) -> LanePlan:
+        self, lane: Lane, free: bool, load: int, waiting: int, waits_ns: Sequence[int],
+        short: bool, now_ns: int,
+    ) -> LanePlan:  # fmt: skip
         quote = self.costs.quote(lane.config.name, load, lane.config.max_batch)
-        size = quote.economical if lane.running else quote.size(waiting, short)
-        rounds, left = divmod(lane.batches, EXPLORE)
-        if rounds and not left and not lane.running:
-            most = min(waiting, lane.config.max_batch)
-            size = most if rounds % 2 else 1 + rounds // 2 % most
         proven = lane.measured_ns > now_ns - PROVEN_NS
-        return LanePlan(lane, free, now_ns, quote, proven, size, short)
+        if lane.running:
+            return LanePlan(lane, free, now_ns, quote, proven, quote.economical, short)
+        size, wait_ns = quote.size(waiting, short), 0
+        if waits_ns:
+            size, wait_ns = quote.worth_waiting(waiting, waits_ns)
+        rounds, left = divmod(lane.batches, EXPLORE)
+        other = 0 if left else quote.other_size(rounds, waiting)
+        if other:
+            size, wait_ns = other, 0
+        least = size if size > waiting else 1
+        return LanePlan(lane, free, now_ns, quote, proven, size, short, least, wait_ns)
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         expected = self.costs.expect(lane.config.name, len(cameras), load)
@@ -285,13 +292,8 @@ class Dispatcher:
 
         A frame goes back to its mailbox once, if it is still the newest of its camera and in time;
         otherwise it is dropped as ``lane_failed``, or as ``failed`` if that is held against its
-        camera and not against the lane; see :class:`schedule.blame.Blame`.
-
-        Args:
-            name: the lane.
-            why: for people.
-            now_ns: monotonic.
-            failed: the batch that it failed with, if that is known.
+        camera and not against the lane; see :class:`schedule.blame.Blame`. ``failed`` is the batch
+        that the lane failed with, if that is known.
         """
         lane = self.lanes[name]
         blamed = self._blame.judge(failed, now_ns) if failed and failed.valid else None

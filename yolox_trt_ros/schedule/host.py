@@ -26,7 +26,6 @@ Sink = Callable[[Frame, Detections], None]
 TraceCallback = Callable[[Frame, FrameTrace], None]
 EventCallback = Callable[[str, str], None]
 
-
 CROWDED_NS = 1_000_000_000
 """How often it is looked whether a lane's earlier calls have returned."""
 

@@ -42,13 +42,15 @@ class FairQueue:
 
     Deadlines can shut a camera out at any load: its frame always comes when a lane has just begun
     another one, and is hopeless when that is done. A camera that has lost a frame so and has had
-    less than its share is *owed* one. It goes first, and even before its next frame arrives it
-    keeps a lane from what would make it lose again; see :mod:`schedule.policy`.
+    less than its share is *owed* one. It goes first, under overload among cameras that have had
+    more, and even before its next frame arrives it keeps a lane from what would make it lose again;
+    see :mod:`schedule.policy`.
 
-    Fair queueing begins when frames are replaced or lost; what was taken before does not count. A
-    camera that lacks nothing is at most :data:`CREDIT` frames behind the one that has been served
-    least of those that lack some, and one that begins to lose frames at most as many ahead:
-    neither what it did not want nor what nobody else wanted counts for long.
+    Fair queueing begins when frames are replaced or lost; what was taken before does not count. No
+    camera is more than :data:`CREDIT` frames behind the one that has been served least of those
+    that lack some, nor further ahead than so many frames of the least important camera: neither
+    what it did not want, nor what nobody else wanted or what it had in one batch with others,
+    counts for long.
 
     Attributes:
         overloaded: whether lanes are overloaded now.
@@ -58,7 +60,6 @@ class FairQueue:
         self.overloaded = False
         self._replaced = 0.0
         self._counts = False
-        self._least = 0.0
 
     def offered(self, replaced: bool) -> None:
         """Take in whether a frame that has just arrived has replaced another one."""
@@ -67,9 +68,17 @@ class FairQueue:
 
     def lost(self, camera: Camera) -> None:
         """Take in that a camera's frame was hopeless only because lanes were busy."""
-        if not camera.losing and self._counts:
-            camera.served = min(camera.served, self._least + CREDIT / camera.priority)
         camera.losing = LOSING
+
+    def waits_ns(self, cameras: Sequence[Camera], now_ns: int) -> list[int]:
+        """Return in how long frames are expected of cameras that have none waiting, in order.
+
+        Only under overload: otherwise a lane waits for no frame, and nothing is returned.
+        """
+        if not self.overloaded:
+            return []
+        dues = [camera.due_ns(now_ns) for camera in cameras if camera.mailbox.head is None]
+        return sorted([(due[0] + due[1]) // 2 - now_ns for due in dues if due is not None])
 
     def line(self, cameras: Sequence[Camera], now_ns: int) -> list[Entry]:
         """Return the waiting frames, and those that owed cameras will send, the first one first."""
@@ -86,21 +95,24 @@ class FairQueue:
             return line
         most = max([camera.served for camera in cameras])
         owed = [camera for camera in losers if camera.share_after <= most]
-        return _owed_first(owed, now_ns) + [entry for entry in line if entry[0] not in owed]
+        first = _owed_first(owed, now_ns)
+        rest = [entry for entry in line if entry[0] not in owed]
+        return _by_share(first + rest) if self.overloaded else first + rest
 
     def _level(self, cameras: Sequence[Camera], lacking: Sequence[Camera]) -> None:
-        """Keep the others' ``served`` near that of the least served camera that lacks frames."""
-        if not lacking:
-            self._counts = False
-            return
-        if not self._counts:
-            self._counts = True
+        """Keep ``served`` near that of the least served camera that lacks frames."""
+        if bool(lacking) is not self._counts:
+            self._counts = bool(lacking)
             for camera in cameras:
-                camera.served = 0.0
-        self._least = min([camera.served for camera in lacking])
+                camera.served, camera.behind = 0.0, False
+        if not lacking:
+            return
+        served = [camera.served for camera in lacking]
+        least, most = min(served), max(served)
+        ahead = least + CREDIT / min([camera.priority for camera in cameras])
         for camera in cameras:
-            if camera not in lacking:
-                camera.served = max(camera.served, self._least - CREDIT / camera.priority)
+            camera.behind = (most - camera.served) * camera.priority > CREDIT
+            camera.served = min(max(camera.served, least - CREDIT / camera.priority), ahead)
 
 
 def _owed_first(owed: Sequence[Camera], now_ns: int) -> list[Entry]:
@@ -108,9 +120,10 @@ def _owed_first(owed: Sequence[Camera], now_ns: int) -> list[Entry]:
     keyed: list[tuple[tuple[float, bool], Entry]] = []
     for camera in owed:
         frame = camera.mailbox.head
-        arrival_ns = camera.due_ns(now_ns) if frame is None else min(now_ns, frame.received_ns)
-        if arrival_ns is not None:
-            keyed.append(((camera.share_after, frame is None), (camera, arrival_ns)))
+        if frame is not None:
+            keyed.append(((camera.share_after, False), (camera, min(now_ns, frame.received_ns))))
+        elif (due_ns := camera.due_ns(now_ns)) is not None:
+            keyed.append(((camera.share_after, True), (camera, max(now_ns + 1, due_ns[0]))))
     keyed.sort(key=_FIRST)
     return [entry for _, entry in keyed]
 
@@ -122,4 +135,4 @@ def _by_age(waiting: Sequence[Entry], now_ns: int) -> list[Entry]:
 
 
 def _by_share(waiting: Sequence[Entry]) -> list[Entry]:
-    return sorted(waiting, key=lambda entry: entry[0].served)
+    return sorted(waiting, key=lambda entry: entry[0].share_after)

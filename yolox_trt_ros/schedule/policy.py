@@ -8,14 +8,16 @@ Rules, in this order:
 3. Claim. A camera that is owed a frame keeps the lane that would be done with it first: no other
    frame starts there that would make the next one of the owed camera miss its deadline.
 4. Lane. A frame goes where it is done first: to a lane that is free, or behind what waits for one
-   that is busy; where lanes are short of time, newer frames go ahead of a backlog too. A lane's
+   that is busy; where lanes are short of time, newer frames go ahead of a backlog too. A camera
+   that has had clearly less than its share waits only where it is done in half the time. A lane's
    ``price`` multiplies the time until it is done, where deadlines allow it.
 5. Order on the topic. No lane starts a frame that it would finish before an older frame of the same
    camera that is still running elsewhere.
 6. Batches. Their size follows from the whole cost curve, see :class:`schedule.costs.Quote`; no
    frame in a batch misses its deadline by it, and one that a lane has failed with is run alone. An
-   idle lane does not wait for a batch to fill; a lane that is running one takes the next in advance
-   only if that has the most economical size.
+   idle lane waits for a batch to fill only under overload, if less time is lost so and no deadline
+   by it; a lane that is running one takes the next in advance only if that has the most economical
+   size.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from yolox_trt_ros.schedule.order import NEVER_NS, Entry
 from yolox_trt_ros.schedule.state import Lane
 
 BACKLOG = 2
-"""Where lanes are short of time a backlog takes so many times as long: newer frames go ahead."""
+"""Where lanes are short of time a backlog takes so many times as long: newer frames go ahead. And a
+camera that has had clearly less than its share waits only where that is so much better."""
 
 
 @dataclass(slots=True)
@@ -115,7 +118,10 @@ def _choose(
             finish_ns = plan.waited_ns
         elif finish_ns < camera.running_until_ns:
             continue
-        price = (finish_ns > due_ns, (finish_ns - now_ns) * plan.lane.config.price)
+        price_ns = (finish_ns - now_ns) * plan.lane.config.price
+        if camera.behind and not starts:
+            price_ns *= BACKLOG
+        price = (finish_ns > due_ns, price_ns)
         if price < best_price:
             best, best_price, best_starts = plan, price, starts
     return best, best_starts
@@ -132,6 +138,8 @@ class LanePlan:
         proven: whether that was measured lately; a frame is not given up on an old guess.
         size: frames that its next batch is to have if so many join it.
         short: whether lanes are short of time, so that throughput counts.
+        least: frames without which it does not start, if it is idle.
+        wait_ns: how long it may wait for them.
 
     Attributes:
         batch: cameras whose frames it takes next.
@@ -143,13 +151,13 @@ class LanePlan:
     """
 
     __slots__ = (
-        '_due_ns', '_proven', '_quote', '_short', '_size', '_start_ns', 'batch', 'begin_ns',
-        'behind', 'lane', 'latest_ns', 'open', 'single_ns', 'waited_ns',
+        '_due_ns', '_least', '_proven', '_quote', '_short', '_size', '_start_ns', '_wait_ns',
+        'batch', 'begin_ns', 'behind', 'lane', 'latest_ns', 'open', 'single_ns', 'waited_ns',
     )  # fmt: skip
 
     def __init__(
         self, lane: Lane, free: bool, now_ns: int, quote: Quote, proven: bool,
-        size: int = 1, short: bool = False,
+        size: int = 1, short: bool = False, least: int = 1, wait_ns: int = 0,
     ) -> None:  # fmt: skip
         self.lane = lane
         self.batch: list[Camera] = []
@@ -161,6 +169,8 @@ class LanePlan:
         self._proven = proven
         self._size = size
         self._short = short
+        self._least = quote.economical if lane.running else least
+        self._wait_ns = wait_ns
         self._due_ns: list[int] = []
         # Work that is overdue by some time is expected to take that time once more.
         ahead_ns = lane.busy_until_ns - now_ns
@@ -177,7 +187,12 @@ class LanePlan:
     @property
     def starts(self) -> bool:
         """Return whether the lane takes its batch now."""
-        return not self.lane.running or len(self.batch) >= self._quote.economical
+        if len(self.batch) >= self._least:
+            return True
+        if self.lane.running:
+            return False
+        full_ns = self._start_ns + self._wait_ns + self._quote.call_ns(self._least)
+        return full_ns > min(self.latest_ns, *self._due_ns)
 
     def joined_ns(self, due_ns: int) -> int | None:
         """Return when the lane's next batch would be done with one frame more.
