@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from peer import Peer, detector
+from peer import Detector, Peer, detector
 from tensorrt_wheels import ROOT, RTX, installed
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
@@ -76,3 +76,37 @@ def test_a_node_that_may_not_build_says_so(
         levels = {s.level for s in peer.diagnostics.values() if text in s.message}
         assert levels == {DiagnosticStatus.ERROR}
         assert text in node.log and not (tmp_path / 'engines').exists()
+
+
+STUCK = """
+import ctypes, os, pathlib, sys
+import host_tensorrt_builder as host
+
+def work(builder):
+    (pathlib.Path(__file__).parent / 'pid').write_text(str(os.getpid()))
+    ctypes.PyDLL(None).sleep(300)
+
+host.Builder.work = work
+sys.modules['tensorrt'] = host.host_tensorrt_builder('8.6.1')
+"""
+
+
+def test_a_node_ends_in_the_middle_of_a_build_that_cannot_be_stopped(
+    peer: Peer, tmp_path: Path, lane: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT 8, by a stand-in that is deaf to everything."""
+    folder = tmp_path / 'trt'
+    folder.mkdir()
+    (folder / 'tensorrt.py').write_text(STUCK)
+    paths = [str(folder), str(ROOT), str(ROOT / 'test')]
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(paths))
+    node = Detector(tmp_path, 'stuck', lane, '/**')
+    try:
+        peer.until((folder / 'pid').exists, 'a build')
+        child = Path(f'/proc/{(folder / "pid").read_text()}')
+        assert child.exists()
+        assert node.interrupt() == 0, node.log
+        peer.until(lambda: not child.exists(), 'the end of the build')
+    finally:
+        node.kill()
+    assert not any(word in node.log for word in ('FATAL', 'Traceback', 'Aborted'))
