@@ -115,7 +115,9 @@ def rules() -> dict[str, Callable[[], AbstractContextManager[object]]]:
         'who is behind waits like others': lambda: patch(order.FairQueue, '_level', _never_behind),
         'quickest lane only': lambda: patch(policy, '_choose', _quickest_only),
         'a backlog takes as long as it takes': lambda: patch(policy, 'BACKLOG', 1),
-        'one frame a call': lambda: patch(Quote, 'size', lambda *_: 1),
+        'one frame a call': lambda: mock.patch.multiple(
+            Quote, size=lambda *_: 1, worth_waiting=lambda *_: (1, 0)
+        ),
         'batches as if never short of time': lambda: patch(
             Quote, 'size', lambda quote, n, _short: _size(quote, n, False)
         ),
