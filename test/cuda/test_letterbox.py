@@ -224,6 +224,9 @@ def test_antialiasing_averages_what_shrinks_by_more_than_two(encoding: str, devi
 @pytest.mark.parametrize('interpolation', ['bilinear', 'nearest', 'area'])
 @pytest.mark.parametrize('letterbox', ['centre', 'stretch'])
 def test_every_place_and_interpolation(letterbox: str, interpolation: str, device: Any) -> None:
+    # Areas of whole pixels have means that lie halfway between two values.
+    most = 0.05 if interpolation == 'area' else 0.001
+
     @TABLE
     @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from(['bgr8', 'nv12', 'mono8']))
     def check(height: int, width: int, encoding: str) -> None:
@@ -232,7 +235,7 @@ def test_every_place_and_interpolation(letterbox: str, interpolation: str, devic
         for image, frame in zip(run(device, model, list(frames)), frames, strict=True):
             want, _ = expected(model, frame)
             assert np.abs(image - want).max() <= 1
-            assert (image != want).mean() < 0.001
+            assert (image != want).mean() < most
 
     check()
 
