@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,9 @@ BACKENDS = {
 
 AUTO = 'auto'
 """In place of a backend's name: see :func:`auto_backend`."""
+
+BACKEND_NAMES: Collection[str] = ChainMap[str, Any](BACKENDS, {AUTO: None})
+"""What ``lanes.<name>.backend`` may be; it follows the table, to which others may add rows."""
 
 
 def auto_backend(device: str) -> tuple[str, str]:

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from yolox_trt_ros.core.backends import AUTO, BACKENDS, backends_on, device_kind, with_backend
+from yolox_trt_ros.core.backends import (
+    BACKEND_NAMES,
+    BACKENDS,
+    backends_on,
+    device_kind,
+    with_backend,
+)
 from yolox_trt_ros.core.camera_config import CameraConfig as CameraConfig
 from yolox_trt_ros.core.camera_config import CameraSimConfig as CameraSimConfig
 from yolox_trt_ros.core.camera_config import RigConfig as RigConfig
@@ -37,7 +43,7 @@ class LaneConfig:
         'onnxruntime',
         'Library that runs the network; auto is tensorrt where that is installed, else '
         'onnxruntime; simulated follows an engine profile and finds nothing.',
-        choices=(*BACKENDS, AUTO),
+        choices=BACKEND_NAMES,
     )
     max_batch: int = parameter(1, 'Largest batch; must be 1 on a DLA.', low=1, high=64)
     in_flight: int = parameter(
@@ -333,14 +339,10 @@ def lane_problems(lane: LaneConfig) -> list[str]:
 
 
 def _precision_problems(where: str, lane: LaneConfig) -> list[str]:
-    if BACKENDS.get(lane.backend) is None or BACKENDS[lane.backend].simulated:
-        return []
-    kind = device_kind(lane.device)
+    kind = '' if BACKENDS[lane.backend].simulated else device_kind(lane.device)
     if kind == 'dla' and lane.precision in ('fp32', 'tf32'):
         return [f'{where}.precision: a DLA computes in fp16 or int8, not in {lane.precision}']
     if kind == 'cpu' and lane.precision not in ('auto', 'fp32'):
-        return [
-            f"{where}.precision: a cpu lane computes as the model's file says, in fp32 or with its "
-            f'Q/DQ nodes: expected auto or fp32, got {lane.precision}'
-        ]
+        wanted = "a cpu lane computes as the model's file says: expected auto or fp32"
+        return [f'{where}.precision: {wanted}, got {lane.precision}']
     return []
