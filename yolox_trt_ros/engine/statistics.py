@@ -18,6 +18,7 @@ import numpy as np
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
 from yolox_trt_ros.engine.entropy import best_prefix
 from yolox_trt_ros.engine.graph import SAME_RANGE, Graph
+from yolox_trt_ros.engine.mse import least_error
 from yolox_trt_ros.engine.onnx_run import OnnxRun
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Method:
     """How a range follows from values.
 
     Attributes:
-        kind: ``minmax``, ``entropy``, ``percentile`` or ``fixed``.
+        kind: ``minmax``, ``entropy``, ``mse``, ``percentile`` or ``fixed``.
         number: per cent of all magnitudes that the range holds, or the fixed range.
         tensorrt: whether TensorRT's own calibrator finds it, on a GPU.
     """
@@ -51,9 +52,9 @@ class Method:
 
     @classmethod
     def parse(cls, text: str) -> Method:
-        """Return the method that ``minmax``, ``entropy``, ``percentile:P`` or ``fixed:R`` names.
+        """Return the method that ``minmax``, ``mse``, ``percentile:P`` or ``fixed:R`` … names.
 
-        ``tensorrt-`` before one of the first three names TensorRT's calibrator.
+        ``tensorrt-`` before minmax, entropy or percentile names TensorRT's calibrator.
 
         Raises:
             ConfigError: another name, or a number out of range.
@@ -61,7 +62,10 @@ class Method:
         kind, _, number = text.partition(':')
         tensorrt = kind.startswith(TENSORRT)
         kind = kind.removeprefix(TENSORRT)
-        expected = {'minmax': False, 'entropy': False, 'percentile': True, 'fixed': True}
+        expected = {'minmax': False, 'entropy': False, 'mse': False} | {
+            'percentile': True,
+            'fixed': True,
+        }
         try:
             value = float(number) if number else 0.0
         except ValueError:
@@ -69,14 +73,14 @@ class Method:
         top = 100.0 if kind == 'percentile' else 1e6
         fits = (
             kind in expected
-            and not (tensorrt and kind == 'fixed')
+            and not (tensorrt and kind in ('fixed', 'mse'))
             and expected[kind] == bool(number)
         )
         if not fits or (number and not 0 < value <= top):
             raise ConfigError(
-                f'method "{text}": expected minmax, entropy, percentile:P with P up to 100 such as '
-                'percentile:99.99, or fixed:R such as fixed:6; tensorrt-minmax, tensorrt-entropy, '
-                'tensorrt-percentile:P for the calibrators of TensorRT'
+                f'method "{text}": expected minmax, entropy, mse, percentile:P with P up to 100, '
+                'such as percentile:99.99, or fixed:R such as fixed:6; tensorrt-minmax, '
+                'tensorrt-entropy, tensorrt-percentile:P for the calibrators of TensorRT'
             )
         return cls(kind, value, tensorrt)
 
@@ -91,8 +95,12 @@ class Statistics:
     Args:
         model: any ONNX with one input; its weights constant.
         pictures: returns float32 inputs (3, height, width), the same ones at each call.
-        histograms: fill them too: needed by ``entropy`` and ``percentile``.
+        histograms: fill them too: needed by all methods but ``minmax``.
         progress: shows how far it is.
+
+    Attributes:
+        pictures: how many there were.
+        means: of each channel of the tensors with four axes, float64 (channels,).
 
     Raises:
         ModelError: ONNX Runtime cannot run the model, or its numbers are not finite.
@@ -112,11 +120,16 @@ class Statistics:
             raise ModelError(f'input of open size {run.shape}: fix it first, with optimize')
         self._batch = run.shape[0] if isinstance(run.shape[0], int) else 1
         self.pictures = 0
+        self.means: dict[str, np.ndarray] = {}
         self._largest = dict.fromkeys(self._measured, 0.0)
         for picture in progress(pictures(), 'largest values'):
             self.pictures += 1
             for name, value in self._tensors(run, picture):
                 self._largest[name] = max(self._largest[name], _finite(value, name))
+                if value.ndim == 4:
+                    mean = value[:1].mean(axis=(0, 2, 3), dtype=np.float64)
+                    share = 1 / self.pictures
+                    self.means[name] = mean * share + self.means.get(name, 0.0) * (1 - share)
         self._collector = _collector('entropy', BINS)
         if not histograms:
             return
@@ -134,14 +147,14 @@ class Statistics:
         return [(name, found[name]) for name in self._measured]
 
     def ranges(self, method: Method, progress: Progress) -> dict[str, float]:
-        """Return the range of each tensor by itself, by ``minmax``, ``entropy`` or ``percentile``.
+        """Return the range of each tensor by itself, by a method that learns.
 
         It is for :func:`shared_ranges`; a tensor that is clipped at once has none.
         """
         if method.kind == 'minmax':
             found = dict(self._largest)
         else:
-            of = self._entropy if method.kind == 'entropy' else self._percentile
+            of = {'entropy': self._entropy, 'mse': self._mse}.get(method.kind, self._percentile)
             names = progress(self._measured, str(method))
             found = {name: of(name, method.number) for name in names}
         return {name: value or UNUSED for name, value in found.items()}
@@ -154,6 +167,9 @@ class Statistics:
     def _entropy(self, name: str, _: float) -> float:
         counts, edges = self._magnitudes(name)
         return float(edges[best_prefix(counts)])
+
+    def _mse(self, name: str, _: float) -> float:
+        return least_error(*self._magnitudes(name))
 
     def _percentile(self, name: str, percent: float) -> float:
         counts, edges = self._magnitudes(name)
