@@ -72,7 +72,8 @@ def written(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_file_is_there_and_says_what_it_is(edge_n_cut: Path, written: Path):
     names = {f.name for f in written.iterdir()}
     kinds = ('minmax', 'percentile-99.99', 'fixed-6', 'percentile-60')
-    assert names == {'accuracy.json', 'scales.csv', 'edge_n_cut.fp16.onnx'} | {
+    once = {'accuracy.json', 'scales.csv', 'layer_precisions.txt', 'edge_n_cut.fp16.onnx'}
+    assert names == once | {
         f'edge_n_cut.{kind}{end}' for kind in kinds for end in ('.onnx', '.ranges.json', '.cache')
     }
     for kind in kinds:

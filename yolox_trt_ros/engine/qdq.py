@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yolox_trt_ros.core.errors import MissingDependencyError, ModelError
+from yolox_trt_ros.core.errors import MissingDependencyError, ModelError, did_you_mean
+from yolox_trt_ros.core.printing import shown
 from yolox_trt_ros.engine.graph import Graph
 from yolox_trt_ros.engine.half import widen_weights
 
@@ -55,7 +56,10 @@ def prepared(model: ModelProto) -> ModelProto:
 
 
 def kept_layers(
-    model: ModelProto, parts: Sequence[str], branches: Sequence[tuple[str, str]]
+    model: ModelProto,
+    parts: Sequence[str],
+    branches: Sequence[tuple[str, str]],
+    names: Sequence[str] = (),
 ) -> list[str]:
     """Return the convolutions, by their outputs, that stay in higher precision.
 
@@ -64,14 +68,20 @@ def kept_layers(
         parts: of ``first`` (what reads the image), ``last`` (the head's last convolutions) and
             ``box`` (the box branch: what boxes depend on and classes do not).
         branches: of the head, see :meth:`core.head.HeadSpec.branches`.
+        names: of further convolutions: their own, or of their outputs.
 
     Raises:
-        ModelError: the head's convolutions are asked for and not known.
+        ModelError: the head's convolutions are asked for and not known, or there is none of a name.
     """
     if not branches and set(parts) - {'first'}:
         raise ModelError(f'--keep {" ".join(parts)}: its head’s last convolutions are not known')
     graph = Graph(model)
-    kept: set[str] = set()
+    known = {name: n.output[0] for n in graph.convolutions() for name in (n.name, n.output[0])}
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise ModelError(f'--keep {shown(name)}: the model has no such convolution{near}')
+    kept = {known[name] for name in names}
     if 'first' in parts:
         kept |= {n.output[0] for n in graph.convolutions() if n.input[0] == graph.image}
     for boxes, classes in branches:
@@ -127,4 +137,21 @@ def insert_qdq(model: ModelProto, ranges: Mapping[str, float], kept: Sequence[st
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantized: ModelProto = quantizer.model.model
+    _unround_kept(quantized, ranges, kept)
     return quantized
+
+
+def _unround_kept(model: ModelProto, ranges: Mapping[str, float], kept: Sequence[str]) -> None:
+    """Let kept convolutions read what others read in INT8 as it was before.
+
+    ONNX Runtime gives the rounded tensor to all its readers, excluded ones too.
+    """
+    source = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == 'QuantizeLinear'}
+    before = {
+        n.output[0]: source[n.input[0]]
+        for n in model.graph.node
+        if n.op_type == 'DequantizeLinear' and source.get(n.input[0]) in ranges
+    }
+    for node in model.graph.node:
+        if node.output[0] in kept and node.input[0] in before:
+            node.input[0] = before[node.input[0]]

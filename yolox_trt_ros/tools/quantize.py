@@ -5,40 +5,41 @@ method the output folder gets
   <model>.<method>.onnx         Q/DQ pairs: TensorRT 10 and 11 on GPUs, ONNX Runtime
   <model>.<method>.ranges.json  one range for each tensor: TensorRT 8.5 to 10, and DLA
   <model>.<method>.cache        the same as TensorRT's calibration cache
-once <model>.fp16.onnx, accuracy.json, and scales.csv with the ranges of all methods. In the end all
-of them are measured on labelled pictures; the exit code is 3 if even the best INT8 model loses more
-than --max-drop.
+once <model>.fp16.onnx, accuracy.json, layer_precisions.txt (what --keep keeps, for trtexec), and
+scales.csv with the ranges of all methods. --keep auto searches the layers whose INT8 costs most
+detections, and writes sensitivity.json and sensitivity.png. In the end all models are measured on
+labelled pictures; the exit code is 3 if even the best INT8 model loses more than --max-drop.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolox_trt_ros.cli import labelled, one_lane
+import numpy as np
+
+from yolox_trt_ros.cli import labelled
+from yolox_trt_ros.cli.calibration import Calibrated, Tracked, calibrate
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.options import refuse_unused
-from yolox_trt_ros.cli.pictures import add_picture_arguments, chosen_pictures
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.cli.pictures import add_picture_arguments
 from yolox_trt_ros.core.model import FEEDING, ModelSpec
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.detect.description import describe
 from yolox_trt_ros.detector import Detector
+from yolox_trt_ros.engine.bias_correction import bias_corrections, correct_biases
 from yolox_trt_ros.engine.half import to_half
-from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx
-from yolox_trt_ros.engine.qdq import PARTS, insert_qdq, kept_layers, prepared
+from yolox_trt_ros.engine.qdq import insert_qdq, kept_layers, prepared
 from yolox_trt_ros.engine.ranges import RangeTable, file_digest
-from yolox_trt_ros.engine.scales import difference_of, scale_table
-from yolox_trt_ros.engine.statistics import Method, Statistics, fixed_ranges, shared_ranges
-from yolox_trt_ros.engine.tensorrt_calibration import tensorrt_ranges
-from yolox_trt_ros.engine.tensorrt_versions import load_tensorrt
+from yolox_trt_ros.engine.simulated_int8 import multiply_adds
+from yolox_trt_ros.engine.statistics import Method
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
+from yolox_trt_ros.evaluation.int8_keep import Keep, choose, held_out, parse_keep
 from yolox_trt_ros.evaluation.measure import (
     MAX_DETECTIONS,
     LabelledPictures,
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
 TOO_LOSSY = 3
 """Exit code where the answer is no."""
 FP32, FP16 = 'fp32', 'fp16'
-DEFAULT_METHODS = ('minmax', 'percentile:99.99')
+DEFAULT_METHODS = ('minmax', 'percentile:99.99', 'entropy', 'mse')
+"""None is the best of all models, and the table says which is of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=str,
         default=list(DEFAULT_METHODS),
-        help='minmax, entropy, percentile:P, fixed:R (ReLU6: fixed:6, without pictures); '
+        help='minmax, entropy, mse, percentile:P, fixed:R (ReLU6: fixed:6, without pictures); '
         'tensorrt-minmax, tensorrt-entropy, tensorrt-percentile:P: TensorRT’s calibrators, on a '
         f'GPU; default: {" ".join(DEFAULT_METHODS)}',
     )
     parser.add_argument(
-        '--keep', nargs='+', choices=PARTS, default=[], help='keep these layers in higher precision'
+        '--keep',
+        nargs='+',
+        default=[],
+        metavar='WHAT',
+        help='keep layers in higher precision: first, last, box, names of convolutions, or auto: '
+        'those that cost most detections, as many as help (auto:N: N at most)',
     )
     add_picture_arguments(parser, required=False, count=128)
     parser.add_argument(
@@ -175,8 +182,9 @@ def run(args: argparse.Namespace) -> int:
     }
     text = json.dumps(report, indent=1) + '\n'
     write_whole(args.output / 'accuracy.json', text)
-    best = min(row.drop for row in rows if row.variant not in (FP32, FP16))
-    return TOO_LOSSY if best > args.max_drop else 0
+    best = min((row for row in rows if row.variant not in (FP32, FP16)), key=lambda row: row.drop)
+    print(f'best: {best.variant}, {files[best.variant]}')
+    return TOO_LOSSY if best.drop > args.max_drop else 0
 
 
 def _pictures(args: argparse.Namespace) -> LabelledPictures:
@@ -192,12 +200,19 @@ def _write_variants(
     """Write FP16 and INT8 models; return their files by name."""
     original = read_onnx(fp32.path)
     model, about = prepared(original), _about(fp32.spec)
-    kept = kept_layers(model, args.keep, fp32.spec.head.branches())
+    keep = parse_keep(args.keep)
+    kept = kept_layers(model, keep.parts, fp32.spec.head.branches(), keep.names)
     half = args.output / f'{fp32.path.stem}.fp16.onnx'
     _write_model(to_half(prepared(original), float32_borders=True), half, about)
     written = {FP16: half}
-    pictures, found = _ranges(args, fp32, model, methods)
+    calibrated = calibrate(args, fp32, model, methods, held_out if keep.auto else None)
+    pictures, found = calibrated.pictures, calibrated.ranges
     digest = file_digest(fp32.path)
+    biases = bias_corrections(model, calibrated.means)
+    if keep.auto:
+        ranges_of = {str(method): ranges for method, ranges in found.items()}
+        kept = _chosen(args, fp32, model, calibrated, biases, ranges_of, keep, kept, digest)
+    write_whole(args.output / 'layer_precisions.txt', _layer_precisions(model, kept))
     for method, ranges in found.items():
         stem = f'{fp32.path.stem}.{str(method).replace(":", "-")}'
         count = 0 if method.kind == 'fixed' else pictures
@@ -205,71 +220,40 @@ def _write_variants(
         write_whole(args.output / f'{stem}.ranges.json', table.to_json())
         write_whole(args.output / f'{stem}.cache', table.calibration_cache(args.trt_version))
         path = args.output / f'{stem}.onnx'
-        _write_model(insert_qdq(prepared(original), ranges, kept), path, about)
+        int8 = prepared(original)
+        if method.kind != 'fixed':
+            correct_biases(int8, biases, kept)
+        _write_model(insert_qdq(int8, ranges, kept), path, about)
         written[str(method)] = path
     print(f'{pictures} calibration pictures; written to {args.output}')
     return written
 
 
-def _ranges(
-    args: argparse.Namespace, fp32: Model, model: ModelProto, methods: list[Method]
-) -> tuple[int, dict[Method, dict[str, float]]]:
-    """Return how many pictures were looked at, and the ranges by each method."""
-    spec, facts = fp32.spec, model_facts(fp32.path)
-    found = {
-        m: fixed_ranges(model, m.number, spec.input.largest) for m in methods if m.kind == 'fixed'
-    }
-    pictures = chosen_pictures(args)
-    learning = [m for m in methods if m.kind != 'fixed']
-    if not learning:
-        return 0, found
-    if pictures is None:
-        raise ConfigError(
-            f'method {learning[0]} needs pictures: give --images DIR, --bag BAG or --world train'
-        )
-    progress, count = _Progress(pictures.count), 0
-    single: dict[Method, dict[str, float]] = {}
-    if ours := [m for m in learning if not m.tensorrt]:
-        histograms = any(m.kind != 'minmax' for m in ours)
-        statistics = Statistics(model, lambda: pictures.inputs(spec.input), histograms, progress)
-        single, count = {m: statistics.ranges(m, progress) for m in ours}, statistics.pictures
-    for method in [m for m in learning if m.tensorrt]:
-        inputs = list(progress(pictures.inputs(spec.input), 'pictures'))
-        count = len(inputs)
-        with one_lane.engine_progress() as report:
-            single[method] = tensorrt_ranges(
-                load_tensorrt(), facts, inputs, method, lambda fraction, _: report(fraction)
-            )
-    _show_scales(args.output, single)
-    found |= {method: shared_ranges(model, ranges) for method, ranges in single.items()}
-    return count, {m: found[m] for m in methods}
+def _chosen(
+    args: argparse.Namespace,
+    fp32: Model,
+    model: ModelProto,
+    calibrated: Calibrated,
+    biases: dict[str, np.ndarray],
+    ranges: dict[str, dict[str, float]],
+    keep: Keep,
+    always: list[str],
+    digest: str,
+) -> list[str]:
+    """Return what the search keeps, in the order of the graph."""
+    found = choose(
+        fp32.spec, model, ranges, biases, calibrated.held, keep, always, args.output, digest,
+        Tracked(0),
+    )  # fmt: skip
+    best = found.best()
+    return [layer for layer in multiply_adds(model) if layer in best.kept]
 
 
-def _show_scales(folder: Path, single: dict[Method, dict[str, float]]) -> None:
-    """Write the ranges of every method side by side, and compare ours with TensorRT's."""
-    if len(single) < 2:
-        return
-    named = {str(method): ranges for method, ranges in single.items()}
-    write_whole(folder / 'scales.csv', scale_table(named))
-    for method, ranges in single.items():
-        mine = single.get(replace(method, tensorrt=False))
-        if method.tensorrt and mine:
-            print(f'{method}: {difference_of(mine, ranges)}')
-
-
-class _Progress:
-    """Shows how far the calibration is."""
-
-    def __init__(self, pictures: int) -> None:
-        self._pictures = pictures
-
-    def __call__(self, items: Iterable[Any], title: str) -> Iterable[Any]:
-        from rich.progress import track
-
-        from yolox_trt_ros.cli.console import Console
-
-        count = len(items) if isinstance(items, list) else self._pictures
-        return track(items, title, count, console=Console(stderr=True), transient=True)
+def _layer_precisions(model: ModelProto, kept: list[str]) -> str:
+    """Return the layers that stay in FP16 as trtexec's options name them."""
+    names = [n.name for n in model.graph.node if n.output[0] in kept]
+    listed = ','.join(f'{name}:fp16' for name in names)
+    return f'--precisionConstraints=obey --layerPrecisions={listed}\n' if names else ''
 
 
 def _about(spec: ModelSpec) -> dict[str, Any]:
