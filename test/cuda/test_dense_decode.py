@@ -56,7 +56,10 @@ def flat(boxes: Boxes, scores: str, objectness: bool, last: bool, apart: bool) -
     return AnyDense(names, CLASSES, tuple(layouts), (level,), boxes, scores)  # type: ignore[arg-type]
 
 
-def maps(boxes: Boxes, scores: str, objectness: bool, last: bool, shapes: int = 1) -> AnyDense:
+def maps(
+    boxes: Boxes, scores: str, objectness: bool, last: bool, shapes: int = 1,
+    reach: tuple[float, float, float] = (2.0, 2.0, 2.0),
+) -> AnyDense:  # fmt: skip
     """Return a head of one map per level, ``shapes`` anchors to a cell, channels on either end."""
     channels = 4 * boxes.bins + objectness + CLASSES
     layouts, levels = [], []
@@ -84,6 +87,7 @@ def maps(boxes: Boxes, scores: str, objectness: bool, last: bool, shapes: int = 
                     columns,
                     (stride, stride * 1.25),
                     (10.0 + 9 * k, 17.0 + 5 * i),
+                    reach[i],
                 )
             )
     names = tuple(f'output {i}' for i in range(len(GRIDS)))
@@ -166,10 +170,17 @@ MAPS = [
     maps(Boxes('distances', bins=16), 'logit', objectness=False, last=False),
     maps(Boxes('distances', pixels=True, offset=0.0), 'probability', False, last=True),
     maps(Boxes('grid'), 'logit', objectness=True, last=False),
-    maps(Boxes('anchors', squashed=True, reach=2.0), 'logit', True, last=False, shapes=3),
-    maps(Boxes('anchors', squashed=True, reach=2.0), 'logit', True, last=True, shapes=3),
-    maps(Boxes('anchors', exponential=True, squashed=True, reach=1.05), 'logit', True, False, 2),
-    maps(Boxes('anchors', reach=2.0), 'probability', True, last=False, shapes=3),
+    maps(Boxes('anchors', squashed=True), 'logit', True, last=False, shapes=3),
+    maps(Boxes('anchors', squashed=True), 'logit', True, last=True, shapes=3),
+    maps(
+        Boxes('anchors', exponential=True, squashed=True),
+        'logit',
+        True,
+        False,
+        2,
+        reach=(1.2, 1.1, 1.05),
+    ),
+    maps(Boxes('anchors'), 'probability', True, last=False, shapes=3),
 ]
 
 

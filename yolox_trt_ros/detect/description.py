@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from yolox_trt_ros.core.darknet_cfg import read_cfg
 from yolox_trt_ros.core.errors import ModelError, did_you_mean
 from yolox_trt_ros.core.model import FEEDING
 from yolox_trt_ros.core.printing import one_line, shown
@@ -21,8 +22,12 @@ METADATA_KEY = 'yolox_trt_ros'
 SIDECAR_KEYS = {
     'head': str,
     'labels': list,
+    'classes': int,
     'strides': list,
     'anchors': list,
+    'scale_x_y': list,
+    'new_coords': bool,
+    'darknet_cfg': str,
     'outputs': list,
     'scores': str,
     'boxes': str,
@@ -45,6 +50,7 @@ _ITEMS = {
     'labels': str,
     'strides': int,
     'anchors': float,
+    'scale_x_y': float,
     'outputs': str,
     'mean': float,
     'std': float,
@@ -60,12 +66,14 @@ def sidecar_of(path: Path) -> Path:
 def description_of(path: Path, model: Any) -> dict[str, Any]:
     """Return what metadata and sidecar say of a model: some of the keys :data:`SIDECAR_KEYS`.
 
+    What a darknet cfg says stands under the keys of its own, and ``darknet_cfg`` does not.
+
     Args:
         path: its file.
         model: the ``onnx.ModelProto`` in it.
 
     Raises:
-        ModelError: a key or a value is wrong.
+        ModelError: a key or a value is wrong, or the cfg that it names.
     """
     metadata: dict[str, Any] = {}
     for entry in model.metadata_props:
@@ -73,7 +81,8 @@ def description_of(path: Path, model: Any) -> dict[str, Any]:
             metadata = _metadata(path, entry.value)
     given = {**metadata, **_sidecar(path)}
     _check_sidecar(path, given)
-    return given
+    cfg = given.pop('darknet_cfg', None)  # what is derived from the model may lie elsewhere
+    return given if cfg is None else {**read_cfg(path.parent / cfg).about(), **given}
 
 
 def feeding(about: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,5 +139,5 @@ def _check_list(path: Path, key: str, value: list[Any]) -> None:
         raise ModelError(f'{path}: {key}: expected finite numbers, got {value}')
     if key in _CHANNELS and len(value) != 3:
         raise ModelError(f'{path}: {key}: expected one number for each of 3 channels, got {value}')
-    if key in ('strides', 'std') and not min(value) > 0:
+    if key in ('strides', 'std', 'scale_x_y') and not min(value) > 0:
         raise ModelError(f'{path}: {key}: expected positive numbers, got {value}')

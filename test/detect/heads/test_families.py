@@ -22,6 +22,7 @@ from dense_graphs import (
 )
 from final_graphs import dets_and_labels, end_to_end, plugin, suppressed_rows
 from oracle import assert_same, centred, detected, run, suppressed
+from test_darknet import decoded
 from test_yolov8 import IMAGES, LIMITS
 from tiny_models import HEIGHT, LABELS, WIDTH, write_yolox
 
@@ -38,6 +39,7 @@ ALL: dict[str, Callable[[Path], Path]] = {
     'rtmdet maps': rtmdet_maps,
     'yolo_nas': yolo_nas,
     'yolov5': yolov5,
+    'darknet': decoded,
     'rt_detr': detr,
     'final': end_to_end,
     'final rows': suppressed_rows,

@@ -9,6 +9,7 @@ from yolox_trt_ros.core.errors import ModelError, did_you_mean
 from yolox_trt_ros.core.head import HeadCut, HeadSpec
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.graph.tensors import described
+from yolox_trt_ros.detect.heads.darknet import Darknet
 from yolox_trt_ros.detect.heads.detr import DetrHead, DFineHead, Queries, RfDetrHead, RtDetrHead
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
 from yolox_trt_ros.detect.heads.final.match import Final, suppressing
@@ -26,6 +27,7 @@ FAMILIES: dict[str, Family] = {
     'yolo_nas': YoloNas(),
     'pp_yoloe': PpYoloe(),
     'yolov5': Yolov5(),
+    'darknet': Darknet(),
     'detr': Queries(DetrHead, softmax=True),
     'rt_detr': Queries(RtDetrHead),
     'd_fine': Queries(DFineHead, reach=8.0),
@@ -43,6 +45,16 @@ def head_of(graph: ModelGraph) -> HeadSpec:
     Raises:
         ModelError: no family knows them, or more than one does and the YAML does not say which.
     """
+    head = _head_of(graph)
+    if graph.given.get('classes', head.classes) != head.classes:
+        raise ModelError(
+            f'{graph.path}: has {head.classes} classes, expected {graph.given["classes"]} as its '
+            'YAML, or the cfg that this names, says'
+        )
+    return head
+
+
+def _head_of(graph: ModelGraph) -> HeadSpec:
     inside = suppressing(graph)
     if not inside or graph.given.get('head', 'final') not in FAMILIES:
         return _asked(graph, lambda family: family.match(graph))

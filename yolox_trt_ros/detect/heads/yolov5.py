@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.detect.description import sidecar_of
@@ -21,6 +21,7 @@ from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
 from yolox_trt_ros.detect.heads.yolov8 import ULTRALYTICS
 
 REACH = 2.0
+Spec = TypeVar('Spec', bound=DenseHead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class Yolov5(Family):
                 f'{graph.path}: {", ".join(f"{m.output} {list(m.shape)}" for m in maps)} may be '
                 'maps of anchor boxes, whose sizes the graph does not hold: give "anchors" in '
                 f'{sidecar_of(graph.path).name} beside it, width and height of each in input '
-                'pixels, finest stride first, and "head": yolov5 for YOLOv5 and YOLOv7; or export '
-                'decoded boxes'
+                'pixels, finest stride first, and "head": yolov5 for YOLOv5 and YOLOv7, or of '
+                'darknet "darknet_cfg" with the name of its .cfg; or export decoded boxes'
             )
         if graph.given.get('head') != 'yolov5':
             raise NotThisHeadError('its maps may be of several families: "head" has to say yolov5')
@@ -79,7 +80,11 @@ class Yolov5(Family):
         if len(squashed) != 1:
             raise NotThisHeadError('its levels differ in what they hold')
         return map_head(
-            Yolov5Head, maps, sizes, Boxes('anchors', squashed=squashed.pop(), reach=REACH)
+            Yolov5Head,
+            maps,
+            sizes,
+            [REACH] * len(maps),
+            Boxes('anchors', squashed=squashed.pop()),
         )
 
 
@@ -102,13 +107,14 @@ def sizes_of(
 
 
 def map_head(
-    kind: type[Yolov5Head],
+    kind: type[Spec],
     maps: Sequence[AnchorMap],
     sizes: Sequence[Sequence[tuple[float, float]]],
+    reaches: Sequence[float],
     boxes: Boxes,
-) -> Yolov5Head:
+) -> Spec:
     """Return the head of a map of all anchors per level."""
-    sets = anchor_sets(maps, sizes)
+    sets = anchor_sets(maps, sizes, reaches)
     last = maps[0].channels_last
     channels = maps[0].shape[3] if last else maps[0].shape[0] // len(sizes[0])
     return kind(

@@ -19,6 +19,7 @@ struct Level {
   int anchors, columns;
   float stride[2];  // input pixels per cell, across and down
   float size[2];    // of its anchor box, input pixels
+  float reach;      // by what the offset from a cell of anchor boxes is stretched
 };
 
 enum Number { kOwn, kInt32, kInt64 };
@@ -30,7 +31,7 @@ struct Head {
   int levels, anchors, classes;
   int scores, objectness;  // a Scores; whether there is objectness
   int bins, pixels, exponential, squashed;
-  float offset, reach, unit[2];
+  float offset, unit[2];
   Tensor labels;      // of final boxes: the class of each
   const void* count;  // of final boxes: how many of each image are valid; null: all are
   int label_type, count_type;  // a Number
@@ -176,9 +177,9 @@ template <class T> struct Anchors : Dense<T> {
     const Level& level = head.level[l];
     const int cell = anchor - level.first, row = cell / level.columns;
     const auto n = Dense<T>::numbers(level.box, image, cell);
-    const float before = (head.reach - 1) / 2;
-    const float x = (head.squashed ? sigmoid(n[0]) : n[0]) * head.reach - before;
-    const float y = (head.squashed ? sigmoid(n[1]) : n[1]) * head.reach - before;
+    const float before = (level.reach - 1) / 2;
+    const float x = (head.squashed ? sigmoid(n[0]) : n[0]) * level.reach - before;
+    const float y = (head.squashed ? sigmoid(n[1]) : n[1]) * level.reach - before;
     return centre_box((x + static_cast<float>(cell - row * level.columns)) * level.stride[0],
                       (y + static_cast<float>(row)) * level.stride[1],
                       factor(head, n[2]) * level.size[0], factor(head, n[3]) * level.size[1], fit,

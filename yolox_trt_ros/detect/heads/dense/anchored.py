@@ -45,7 +45,7 @@ class AnchoredFlat:
         outputs: names.
         layouts: how they lie in memory.
         kind: what they hold.
-        reach: of the finest level, see ``Boxes``.
+        reach: of the finest level, see ``AnchorSet``.
         anchors: boxes in all.
         classes: how many.
         unbatched: see ``DenseHead``.
@@ -291,19 +291,22 @@ def _anchor_map(name: str, got: np.ndarray, levels: Sequence[MapLevel]) -> Ancho
 
 
 def anchor_sets(
-    maps: Sequence[AnchorMap], sizes: Sequence[Sequence[tuple[float, float]]]
+    maps: Sequence[AnchorMap],
+    sizes: Sequence[Sequence[tuple[float, float]]],
+    reaches: Sequence[float],
 ) -> tuple[AnchorSet, ...]:
     """Return the anchors of maps, one set for each anchor box.
 
     Args:
         maps: finest first.
         sizes: of each one's anchor boxes, input pixels.
+        reaches: of each, see ``AnchorSet``.
 
     Raises:
         NotThisHeadError: a map's channels are no multiple of its anchor boxes.
     """
     sets = []
-    for i, (m, own) in enumerate(zip(maps, sizes, strict=True)):
+    for i, (m, own, reach) in enumerate(zip(maps, sizes, reaches, strict=True)):
         cells, shapes = m.grid.cells, len(own)
         channels = m.shape[3] if m.channels_last else m.shape[0] // shapes
         wrong = m.shape[0] != shapes if m.channels_last else m.shape[0] % shapes != 0
@@ -317,6 +320,8 @@ def anchor_sets(
             whole = channels if m.channels_last else m.shape[0]
             box, scores, objectness = (Place(i, whole, first + n, anchor) for n in (0, 5, 4))
             sets.append(
-                AnchorSet(cells, box, scores, objectness, m.grid.columns, m.grid.stride, size)
+                AnchorSet(
+                    cells, box, scores, objectness, m.grid.columns, m.grid.stride, size, reach
+                )
             )
     return tuple(sets)

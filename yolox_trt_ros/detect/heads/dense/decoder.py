@@ -109,7 +109,7 @@ def corners(numbers: np.ndarray, boxes: Boxes, level: AnchorSet, anchors: np.nda
         centre, size = (numbers[:, :2] + cell) * stride, np.exp(numbers[:, 2:]) * stride
         return _from_centre(np.concatenate((centre, size), axis=1))
     inside = _sigmoid(numbers[:, :2]) if boxes.squashed else numbers[:, :2]
-    reach = np.float32(boxes.reach)
+    reach = np.float32(level.reach)
     centre = (inside * reach - (reach - 1) / 2 + cell) * stride
     if boxes.exponential:
         factor = np.exp(numbers[:, 2:])

@@ -32,6 +32,7 @@ LEVEL = np.dtype(
         ('columns', 'i4'),
         ('stride', 'f4', 2),
         ('size', 'f4', 2),
+        ('reach', 'f4'),
     ],
     align=True,
 )
@@ -48,7 +49,6 @@ HEAD = np.dtype(
         ('exponential', 'i4'),
         ('squashed', 'i4'),
         ('offset', 'f4'),
-        ('reach', 'f4'),
         ('unit', 'f4', 2),
         ('labels', TENSOR),
         ('count', 'u8'),
@@ -114,6 +114,7 @@ class AnchorSet:
         columns: of its grid; 0: boxes need none.
         stride: input pixels per cell, across and down.
         size: of its anchor box, input pixels; of families that have some.
+        reach: by what the offset from the cell is stretched about its middle; likewise.
     """
 
     anchors: int
@@ -123,6 +124,7 @@ class AnchorSet:
     columns: int = 0
     stride: tuple[float, float] = (1.0, 1.0)
     size: tuple[float, float] = (0.0, 0.0)
+    reach: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,6 @@ class Boxes:
             four times its square.
         squashed: of ``anchors``: whether a sigmoid is still to be taken.
         offset: of the point in its cell.
-        reach: of ``anchors``: by what the offset in the cell is stretched about its middle.
     """
 
     coding: Coding
@@ -150,7 +151,6 @@ class Boxes:
     exponential: bool = False
     squashed: bool = False
     offset: float = 0.5
-    reach: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,10 @@ class DenseHead(HeadSpec):
 
     def about(self) -> dict[str, Any]:
         """Return what the YAML beside the model would say of its head."""
-        return {'outputs': list(self.outputs), 'head': self.family}
+        about: dict[str, Any] = {'outputs': list(self.outputs), 'head': self.family}
+        if self.boxes.coding == 'anchors':
+            about['anchors'] = [float(n) for level in self.levels for n in level.size]
+        return about
 
     def branches(self) -> list[tuple[str, str]]:
         """Return box and class maps of each level."""
@@ -240,7 +243,7 @@ class DenseHead(HeadSpec):
         head['levels'], head['anchors'] = len(self.levels), self.anchors
         head['classes'], head['scores'] = self.classes, _SCORES.index(self.scores)
         head['objectness'] = self.has_objectness
-        for name in ('bins', 'pixels', 'exponential', 'squashed', 'offset', 'reach', 'unit'):
+        for name in ('bins', 'pixels', 'exponential', 'squashed', 'offset', 'unit'):
             head[name] = getattr(self.boxes, name)
         first = 0
         for i, level in enumerate(self.levels):
@@ -251,6 +254,7 @@ class DenseHead(HeadSpec):
                 level.columns,
             )
             record['stride'], record['size'] = level.stride, level.size
+            record['reach'] = level.reach
             places = {'box': level.box, 'scores': level.scores, 'objectness': level.objectness}
             for name, place in places.items():
                 if place is not None:
