@@ -199,6 +199,17 @@ def test_a_lane_is_kept_for_a_camera_that_is_owed_a_frame():
         assert taken(run([served, owed], [gpu], {'gpu': 4})) == {'gpu': ['served']}
 
 
+def test_two_cameras_keep_the_one_lane_that_is_in_time_for_both():
+    """The one that is owed more needs the quick lane as well: it is no reason to give it away."""
+    gpu, dla = make_lane('gpu'), make_lane('dla', busy_ms=3)
+    served = make_camera('served', served=5.0)
+    first = owed_camera('first', in_ms=1, deadline_ms=12, served=1.0)
+    second = owed_camera('second', in_ms=1, deadline_ms=6, served=2.0)
+    costs_ms = {'gpu': 4, 'dla': 5.5}
+    assert taken(run([served, first], [gpu, dla], costs_ms)) == {'gpu': ['served']}
+    assert taken(run([served, first, second], [gpu, dla], costs_ms)) == {}
+
+
 def test_a_share_is_by_priority_and_who_is_owed_more_goes_first():
     gpu = make_lane('gpu')
     leader = make_camera('leader', served=3.0)

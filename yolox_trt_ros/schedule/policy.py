@@ -94,16 +94,21 @@ def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Dec
 
 
 def _claim(able: Sequence[LanePlan], arrival_ns: int, deadline_ns: int) -> None:
-    """Keep a lane so that a frame which will come at ``arrival_ns`` meets its deadline there."""
-    best, best_ns = None, NEVER_NS
+    """Keep a lane so that a frame which will come at ``arrival_ns`` meets its deadline there.
+
+    Several cameras may keep one lane: which is first there is decided when their frames have come.
+    """
+    due_ns = arrival_ns + deadline_ns
+    best, best_order = None, (True, NEVER_NS)
     for plan in able:
-        finish_ns = max(plan.begin_ns, arrival_ns) + plan.single_ns
-        if finish_ns < best_ns and plan.single_ns <= deadline_ns:
-            best, best_ns = plan, finish_ns
+        finish_ns = max(plan.start_ns, arrival_ns) + plan.single_ns
+        order = (finish_ns > due_ns, finish_ns)
+        if order < best_order and plan.single_ns <= deadline_ns:
+            best, best_order = plan, order
     if best is not None:
-        best.latest_ns = min(best.latest_ns, arrival_ns + deadline_ns - best.single_ns)
-        best.begin_ns = best_ns
-        best.waited_ns = best_ns + best.single_ns
+        best.latest_ns = min(best.latest_ns, due_ns - best.single_ns)
+        best.begin_ns = max(best.begin_ns, best_order[1])
+        best.waited_ns = best.begin_ns + best.single_ns
 
 
 def _choose(
@@ -145,14 +150,15 @@ class LanePlan:
         batch: cameras whose frames it takes next.
         behind: frames that wait for it after that.
         open: whether a frame may join the batch.
+        start_ns: when it may start its next batch.
         latest_ns: when its next batch has to be done for a camera that is owed a frame.
         begin_ns: when it may be done with its batch and with the full batches that wait.
         waited_ns: when it may be done with a frame that waits for all that goes ahead.
     """
 
     __slots__ = (
-        '_due_ns', '_least', '_proven', '_quote', '_short', '_size', '_start_ns', '_wait_ns',
-        'batch', 'begin_ns', 'behind', 'lane', 'latest_ns', 'open', 'single_ns', 'waited_ns',
+        '_due_ns', '_least', '_proven', '_quote', '_short', '_size', '_wait_ns', 'batch',
+        'begin_ns', 'behind', 'lane', 'latest_ns', 'open', 'single_ns', 'start_ns', 'waited_ns',
     )  # fmt: skip
 
     def __init__(
@@ -176,13 +182,13 @@ class LanePlan:
         ahead_ns = lane.busy_until_ns - now_ns
         if ahead_ns < 0:
             ahead_ns = 0 if free else -ahead_ns
-        self._start_ns = self.begin_ns = now_ns + ahead_ns
+        self.start_ns = self.begin_ns = now_ns + ahead_ns
         self.waited_ns = self.begin_ns + quote.single_ns
 
     @property
     def hoped_ns(self) -> int:
         """Return when the lane is done with a frame at the earliest."""
-        return self._start_ns + self.single_ns if self._proven else self._start_ns
+        return self.start_ns + self.single_ns if self._proven else self.start_ns
 
     @property
     def starts(self) -> bool:
@@ -191,7 +197,7 @@ class LanePlan:
             return True
         if self.lane.running:
             return False
-        full_ns = self._start_ns + self._wait_ns + self._quote.call_ns(self._least)
+        full_ns = self.start_ns + self._wait_ns + self._quote.call_ns(self._least)
         return full_ns > min(self.latest_ns, *self._due_ns)
 
     def joined_ns(self, due_ns: int) -> int | None:
@@ -201,7 +207,7 @@ class LanePlan:
         lane is ``open``.
         """
         size = len(self.batch) + 1
-        finish_ns = self._start_ns + self._quote.call_ns(size)
+        finish_ns = self.start_ns + self._quote.call_ns(size)
         if finish_ns > self.latest_ns:
             return None
         if size > 1 and finish_ns > min(due_ns, *self._due_ns):
@@ -230,7 +236,7 @@ class LanePlan:
     def _estimate(self) -> None:
         """Work out ``begin_ns`` and ``waited_ns``."""
         call_ns, most = self._quote.call_ns, self._quote.economical
-        begin_ns = self._start_ns
+        begin_ns = self.start_ns
         if self.batch:
             begin_ns += call_ns(len(self.batch))
         if self.behind >= most:
