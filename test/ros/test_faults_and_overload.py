@@ -1,6 +1,8 @@
 """What the node does when its parameters are wrong, and when there is more than it can do."""
 
+import itertools
 import struct
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from peer import Detector, Peer, detector, image_message
+from peer import PATIENCE_S, Detector, Peer, detector, image_message
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
@@ -174,6 +177,38 @@ def check_accounts(by_name: dict[str, CameraStatus], results: dict[str, list[int
     for name, weight in WEIGHTS.items():
         fair = sum(published.values()) * weight / sum(WEIGHTS.values())
         assert 0.7 * fair < published[name] < 1.35 * fair, published
+
+
+def test_cameras_whose_deadlines_collide_get_equal_shares(peer: Peer, tmp_path: Path) -> None:
+    """Both are triggered at once, and only the image that comes first can meet its deadline."""
+    lane = {'device': 'cuda:0', 'cost_ms': {1: 10.0}, 'slowdown': [1.0], 'jitter': 0.0}
+    profile = {'name': 'one', 'description': '-', 'lanes': {'gpu': lane}}
+    (tmp_path / 'one.yaml').write_text(yaml.safe_dump(profile))
+    parameters: dict[str, Any] = {
+        'camera_names': ['a', 'b'],
+        'lane_names': ['gpu'],
+        'lanes.gpu.device': 'cuda:0',
+        'lanes.gpu.backend': 'simulated',
+        'cameras.a.deadline_ms': 18.0,
+        'cameras.b.deadline_ms': 18.0,
+        'profile': str(tmp_path / 'one.yaml'),
+        'model.path': str(write_yolox(tmp_path / 'tiny.onnx')),
+    }
+    with detector(peer, tmp_path, 'turns', parameters) as node:
+        publishers = [peer.camera(Image, f'/{name}/image_raw') for name in 'ab']
+        found = [peer.listen(Detection2DArray, f'{node.name}/{name}/detections') for name in 'ab']
+        pixels = np.zeros((64, 96, 3), np.uint8)
+        end = time.monotonic() + PATIENCE_S
+        for stamp in itertools.count(1):
+            for publisher in publishers:
+                publisher.publish(image_message(pixels, stamp))
+            peer.spin(0.05)
+            got = [len(messages) for messages in found]
+            if sum(got) >= 24:
+                break
+            assert time.monotonic() < end, got
+        # Half of what is fair: on a busy machine not every image is answered in time.
+        assert min(got) >= sum(got) / 4, got
 
 
 def test_lockstep_answers_every_image_in_stamp_order(peer: Peer, folder: Path) -> None:

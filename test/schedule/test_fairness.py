@@ -12,6 +12,7 @@ from schedule_helpers import SleepingDetector, camera, frame, lane
 from benchmarks.support.scheduler_search import broken_promises, random_scenario
 from yolox_trt_ros.cli.plan_figures import camera_stats
 from yolox_trt_ros.core.profile import LaneProfile, Profile
+from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, SimulatedMachine
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
 
 NOT_CONVEX = {1: 3.4, 2: 5.1, 4: 11.8, 8: 13.5}
@@ -59,15 +60,21 @@ def test_cameras_whose_deadlines_collide_share_by_priority(priorities, expected_
 def test_no_camera_starves_on_threads():
     """Both are triggered at once, and only the one that comes first can meet its deadline."""
     published = Published()
-    cameras = [camera(name, rate_hz=8.0, deadline_ms=75.0) for name in 'ab']
-    with make_pipeline(cameras, {'gpu': SleepingDetector(0.045)}, published) as pipeline:
-        for sequence in range(16):
+    cameras = [camera(name, rate_hz=20.0, deadline_ms=18.0) for name in 'ab']
+    machine = SimulatedMachine({'gpu': LaneProfile('cuda:0', {1: 10.0})})
+    detectors = {'gpu': SimulatedDetector(machine, 'gpu', 1)}
+    with make_pipeline(cameras, detectors, published) as pipeline:
+        for sequence in range(400):
             for name in 'ab':
                 pipeline.offer(frame(name, sequence))
-            time.sleep(0.125)
+                time.sleep(0.002)
+            time.sleep(0.046)
+            if len(published.traces) >= 40:
+                break
         assert pipeline.drain(20.0)
-    got = {name: len(published.sequences[name]) for name in 'ab'}
-    assert min(got.values()) >= 4, got
+    got = [len(published.sequences[name]) for name in 'ab']
+    # Half of what is fair: on a busy machine not every frame is done in time.
+    assert sum(got) >= 40 and min(got) >= sum(got) / 4, got
 
 
 def two_lanes() -> dict:
@@ -135,7 +142,7 @@ def test_eight_cameras_meet_in_one_batch_on_threads():
     assert len(published.traces) / calls > 6, sizes
 
 
-@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('seed', [*range(8), 44])
 def test_promises_are_kept_for_random_vehicles(seed):
     broken, record = broken_promises(random_scenario(seed, windows=1.5))
     assert broken == [] and record.decisions > 500
