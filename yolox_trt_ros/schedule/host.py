@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from yolox_trt_ros.core.complaints import Complaints
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected, FrameResult, LaneDetector
 from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.core.trace import FrameTrace
-from yolox_trt_ros.schedule.complaints import Complaints
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.failures import Failures
 from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
@@ -55,6 +55,8 @@ class Host:
         workers: the present one of each lane.
         stopping: whether the pipeline ends.
     """
+
+    _measure: Callable[[LaneWorker, LaneDetector], None]
 
     def __init__(
         self,
@@ -145,10 +147,6 @@ class Host:
                 if failures:
                     self.event('info', f'lane {worker.name} is back after {failures} failures')
                 self.changed.notify_all()
-
-    def _measure(self, worker: LaneWorker, detector: LaneDetector) -> None:
-        """Measure a new detector."""
-        raise NotImplementedError
 
     def next_batch(self, worker: LaneWorker, *, may_sleep: bool, may_take: bool) -> Batch | None:
         """Return the next batch to submit, or None: collect what runs, or end if nothing does."""

@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from yolox_trt_ros.core.config import CameraConfig, Config
-from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import DropReason, LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.host import EventCallback, Host, Publishing, Sink, TraceCallback
-from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
+from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.supervisor import WATCH_NS, Supervisor
 from yolox_trt_ros.schedule.warmup import WarmUp
 
@@ -96,7 +95,7 @@ class Pipeline(Host):
         )
         self._lockstep = options.lockstep
         self._supervisor = Supervisor(self, round(options.build_timeout_s * 1e9))
-        self._warm_up = WarmUp(self, options.warmup_height, options.warmup_width)
+        self._measure = WarmUp(self, options.warmup_height, options.warmup_width).run
         self._started = False
 
     # ------------------------------------------------------------------ life
@@ -233,9 +232,6 @@ class Pipeline(Host):
         """
         with self.lock:
             self.dispatcher.update_camera(name, priority, deadline_ms, limits, max_rate_hz)
-
-    def _measure(self, worker: LaneWorker, detector: LaneDetector) -> None:
-        self._warm_up.run(worker, detector)
 
     def snapshot(self) -> PipelineSnapshot:
         """Return all accounts at one moment."""
