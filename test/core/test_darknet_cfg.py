@@ -111,6 +111,7 @@ def test_shapes_and_boxes(tmp_path: Path) -> None:
         ('layers = -3', '', r'layers: expected numbers of layers, there are none'),
         ('mask = 1,2', 'mask = 1,3', r'mask: expected numbers of its 3 anchors, from 0'),
         ('mask = 1,2', 'mask = 1', r'expected a map of 1 × \(5 \+ 2\) channels before it, got 14'),
+        ('size=2', 'stride_x=1', 'stride_x: expected none, for it is not read'),
         ('num=3', 'num=9', 'num: expected the 3 of its anchors, got 9'),
         ('10,14,  23', '10,,  -4', 'anchors: expected widths and heights, got 5 numbers'),
         ('scale_x_y=1.05', 'scale_x_y=nan', 'scale_x_y: expected numbers, got "nan"'),

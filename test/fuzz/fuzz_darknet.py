@@ -1,16 +1,19 @@
-"""Darknet's cfg, written by somebody else."""
+"""Darknet's cfg and weights, written by somebody else."""
 
 from __future__ import annotations
 
 import random
-from functools import partial
+import tempfile
+from functools import cache, partial
+from pathlib import Path
 
 from fuzz_files import feed
 from harness import Target
 from mutation import TEXTS, damaged
 
-from yolox_trt_ros.core.darknet_cfg import read_cfg
+from yolox_trt_ros.core.darknet_cfg import DarknetCfg, read_cfg
 from yolox_trt_ros.core.errors import ConfigError, ModelError
+from yolox_trt_ros.engine.darknet_weights import read_weights
 
 CFG = """[net]
 width=64
@@ -71,9 +74,34 @@ def make_cfg(source: random.Random) -> bytes:
     return damaged(raw, source) if source.random() < 0.2 else raw
 
 
+@cache
+def network() -> DarknetCfg:
+    """Return the cfg that the weights are read for."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'a.cfg'
+        file.write_text(CFG)
+        return read_cfg(file)
+
+
+def make_weights(source: random.Random) -> bytes:
+    """Return weights of that network in which bytes are wrong or missing."""
+    version = source.choice((0, 2, 2, 2, 999, -1)).to_bytes(4, 'little', signed=True)
+    raw = bytes(4) + version + bytes(12) + source.randbytes(4 * 434)
+    return damaged(raw, source) if source.random() < 0.5 else raw
+
+
+def read_its_weights(path: Path) -> object:
+    """Read weights of that network."""
+    return read_weights(path, network())
+
+
 TARGETS = [
     Target(
         'darknet_cfgs', make_cfg, partial(feed, read_cfg, '.cfg'), (ConfigError, ModelError), 30.0,
         1024, share=0.01,
+    ),
+    Target(
+        'darknet_weights', make_weights, partial(feed, read_its_weights, '.weights'),
+        (ConfigError, ModelError), 30.0, 1024, share=0.01,
     ),
 ]  # fmt: skip

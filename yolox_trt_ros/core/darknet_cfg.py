@@ -119,12 +119,26 @@ def read_cfg(path: Path) -> DarknetCfg:
     return DarknetCfg(image, bool(net.number('letter_box', 0)), tuple(layers), tuple(yolo))
 
 
+_NOT_READ = {
+    'convolutional': (
+        'antialiasing', 'assisted_excitation', 'binary', 'deform', 'flipped', 'rotate',
+        'share_index', 'stretch', 'stretch_sway', 'stride_x', 'stride_y', 'sway', 'xnor',
+    ),
+    'maxpool': ('antialiasing', 'maxpool_depth', 'stride_x', 'stride_y'),
+    'shortcut': ('weights_type', 'weights_normalization', 'weights_normalizion'),
+}  # fmt: skip
+"""Options that change what a layer computes; "none" and 0 stand for not having them."""
+
+
 def _layer(section: Section, layers: list[Layer], image: Shape) -> Layer:
     kind = section.kind
     if kind not in _SHAPES:
         raise ModelError(
             f'{section.where}: expected one of the layers of YOLOv3 and v4 ({", ".join(_SHAPES)})'
         )
+    for key in _NOT_READ.get(kind, ()):
+        if section.text(key, '0') not in ('0', 'none'):
+            raise ModelError(f'{section.where}: {key}: expected none, for it is not read')
     if kind == 'route':
         inputs = _named(section, 'layers', len(layers))
     elif kind == 'shortcut':
@@ -188,6 +202,8 @@ def _pooled(section: Section, shapes: list[Shape]) -> Shape:
 def _upsampled(section: Section, shapes: list[Shape]) -> Shape:
     channels, height, width = shapes[0]
     stride = section.count('stride', 2)
+    if section.number('scale', 1) != 1:
+        raise ModelError(f'{section.where}: scale: expected 1, for no other is read')
     return channels, height * stride, width * stride
 
 

@@ -15,6 +15,7 @@ LARGEST = 2**31
 """Bytes of an ONNX file: no protobuf message is larger; weights beyond that lie beside it."""
 
 _EXPORT = 'export it as ONNX (Megvii YOLOX: `tools/export_onnx.py`) and give that file'
+_CONVERT = 'make ONNX of .cfg and .weights: python -m yolox_trt_ros models convert CFG WEIGHTS'
 _UNPACK = 'unpack it and give the .onnx in it'
 _TORCH = f'a PyTorch checkpoint: it has weights and no graph; {_EXPORT}'
 _ENGINE = (
@@ -53,7 +54,7 @@ _SUFFIXES = {
     '.safetensors': f'a safetensors file: it has weights and no graph; {_EXPORT}',
     '.tflite': f'a TensorFlow Lite model: {_EXPORT}',
     '.pb': f'a TensorFlow graph: {_EXPORT}',
-    '.weights': f'darknet weights: {_EXPORT}',
+    '.weights': f'darknet weights: {_CONVERT}',
     '.bin': f'weights of an OpenVINO or ncnn model: {_EXPORT}',
     '.data': 'the weights of an ONNX model: give the .onnx beside it',
 }
@@ -207,5 +208,5 @@ def _kind(begin: bytes) -> str:
     if text.startswith((b'<?xml', b'<net')):
         return _OPENVINO if b'<net' in text else 'an XML file'
     if text.startswith((b'[net]', b'[convolutional]')):
-        return f'a darknet configuration: {_EXPORT}'
+        return f'a darknet configuration: {_CONVERT}'
     return ''

@@ -1,11 +1,12 @@
-"""List models of others, pull one, or show what is known of a model file.
+"""List models of others, pull one, convert darknet's, or show what is known of a model file.
 
 YOLOX of its authors (nano to x, Apache-2.0) and Autoware's are known by name. "pull" fetches one,
 with its class names; then its name is a model: --model yolox_s, or model.path of a vehicle file. A
 download that broke off goes on where it stopped. Checksums are compared, with the published ones or
 else with those of the first download. Proxies are those of the environment (https_proxy).
 "--mirror" names other servers, or a folder for a computer without a network, that have the files
-under their own names, which "list --files" shows.
+under their own names, which "list --files" shows. "convert" writes darknet's .cfg and .weights as
+ONNX.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from yolox_trt_ros.published_models.kept import kept_file, models_folder, pull
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    what = parser.add_subparsers(dest='what', metavar='list|pull|show', required=True)
+    what = parser.add_subparsers(dest='what', metavar='list|pull|convert|show', required=True)
     listing = what.add_parser('list', help='which models can be pulled, and which were')
     listing.add_argument('--files', action='store_true', help='where each file is, for mirrors')
     pulling = what.add_parser('pull', help='fetch models')
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--accept-changed', action='store_true',
         help='take a file whose checksum has changed, and remember the new one',
     )  # fmt: skip
+    _add_convert(what)
     showing = what.add_parser('show', help='what is known of a model file')
     showing.add_argument('file', metavar='FILE', help='file, or name of a packaged or pulled model')
     showing.add_argument('--labels', type=Path, help='text file, one class name a line')
@@ -49,9 +51,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
 
 
+def _add_convert(what: Any) -> None:
+    converting = what.add_parser(
+        'convert', help="write darknet's .cfg and .weights (YOLOv3, YOLOv4) as ONNX"
+    )
+    converting.add_argument('cfg', type=Path, metavar='CFG')
+    converting.add_argument('weights', type=Path, metavar='WEIGHTS')
+    converting.add_argument(
+        '--output', type=Path, metavar='ONNX', help='file to write (default: WEIGHTS as .onnx)'
+    )
+    converting.add_argument(
+        '--labels', type=Path, help='.names, or another text file with one class name a line'
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the tool."""
-    command = {'list': _list, 'pull': _pull, 'show': _show}[args.what]
+    commands = {'list': _list, 'pull': _pull, 'convert': _convert, 'show': _show}
+    command = commands[args.what]
     command(args, Console(highlight=False))
     return 0
 
@@ -114,6 +131,38 @@ def _check(file: Path) -> None:
     from yolox_trt_ros.detect.model import load_model_spec
 
     load_model_spec(file)
+
+
+def _convert(args: argparse.Namespace, console: Console) -> None:
+    from yolox_trt_ros.core.darknet_cfg import read_cfg
+    from yolox_trt_ros.detect.description import describe, sidecar_of
+    from yolox_trt_ros.detect.labels import labels_of
+    from yolox_trt_ros.engine.darknet_onnx import darknet_onnx
+    from yolox_trt_ros.engine.darknet_weights import read_weights
+    from yolox_trt_ros.engine.onnx_file import check_onnx, write_onnx
+
+    output = args.output or args.weights.with_suffix('.onnx')
+    if sidecar_of(output).is_file():
+        raise ConfigError(
+            f'{sidecar_of(output)} lies beside the output and would overrule it: remove it'
+        )
+    cfg = read_cfg(args.cfg)
+    about = cfg.about()
+    beside = (output.parent / 'labels.txt').is_file()
+    if args.labels or beside:
+        about['labels'] = list(labels_of(output, args.labels, None, cfg.yolo[0].classes))
+    model = darknet_onnx(cfg, read_weights(args.weights, cfg))
+    describe(model, about)
+    check_onnx(model, output)
+    write_onnx(model, output)
+    maps = ', '.join(f'stride {y.stride}: {list(cfg.layers[y.map].shape)}' for y in cfg.yolo)
+    console.print(
+        f'{len(cfg.layers)} layers, input {cfg.input[2]}x{cfg.input[1]}, {about["letterbox"]}; '
+        f'{about["classes"]} classes; maps of {maps}',
+    )
+    if 'labels' not in about:
+        console.print('no class names are known: put a labels.txt beside it, or give --labels')
+    console.print(f'written: {output}', markup=False)
 
 
 def _show(args: argparse.Namespace, console: Console) -> None:
