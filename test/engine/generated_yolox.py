@@ -126,7 +126,8 @@ def write_yolox(
     depth, factor = SIZES[size]
     b = Builder(np.random.default_rng(1), act, resize, order)
     b.channels['images'] = 3
-    maps = _neck(b, _backbone(b, int(64 * factor), max(1, round(3 * depth))), (height, width))
+    blocks = max(1, round(3 * depth))
+    maps = _neck(b, _backbone(b, int(64 * factor), blocks), (height, width), blocks)
     levels = [_head(b, m, int(256 * factor), classes, sigmoid) for m in maps]
     outputs = _joined(b, levels, (height, width), classes, decoded)
     cells = sum((height // s) * (width // s) for s in (8, 16, 32))
@@ -177,10 +178,9 @@ def _backbone(b: Builder, base: int, depth: int) -> tuple[str, str, str]:
     return c3, c4, b.csp(x, 16 * base, depth, False)
 
 
-def _neck(b: Builder, maps: tuple[str, str, str], size: tuple[int, int]) -> list[str]:
+def _neck(b: Builder, maps: tuple[str, str, str], size: tuple[int, int], depth: int) -> list[str]:
     c3, c4, c5 = maps
     n3, n4, n5 = (b.channels[m] for m in maps)
-    depth = 1
     f5 = b.conv(c5, n4, 1)
     p4 = b.concat(b.upsample(f5, (size[0] // 16, size[1] // 16)), c4)
     f4 = b.conv(b.csp(p4, n4, depth, False), n3, 1)

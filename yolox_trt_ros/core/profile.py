@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.printing import one_line, shown
 from yolox_trt_ros.core.text_files import member, of_kind
+
+MACHINES = ('', 'orin', 'xavier')
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a network asks of a lane for one image.
+
+    Attributes:
+        model: name of the network, and of its input size where that is no part of a file.
+        gflops: 10⁹ operations, a multiply-add counted as two.
+        grid_gflops: the same with channels rounded up to what INT8 kernels take at once.
+        silu_share: part of the operations that SiLU follows.
+    """
+
+    model: str
+    gflops: float
+    grid_gflops: float
+    silu_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +78,16 @@ class Profile:
         description: what was measured, with which model.
         sources: where the figures come from.
         lanes: by lane name.
+        machine: of ``MACHINES``, if others have published times of it.
+        measured_with: the network; None: unknown.
     """
 
     name: str
     description: str
     sources: tuple[str, ...]
     lanes: Mapping[str, LaneProfile]
+    machine: str = ''
+    measured_with: Workload | None = None
 
     def lane(self, config: LaneConfig) -> LaneProfile:
         """Return the figures for a configured lane: by its name, or else by its device.
@@ -84,7 +107,7 @@ class Profile:
     def without_slowdown(self) -> Profile:
         """Return the same machine with lanes that do not slow each other down."""
         lanes = {name: replace(lane, slowdown=(1.0,)) for name, lane in self.lanes.items()}
-        return Profile(self.name, self.description, self.sources, lanes)
+        return replace(self, lanes=lanes)
 
     @classmethod
     def from_dict(cls, content: Any, where: str) -> Profile:
@@ -97,11 +120,11 @@ class Profile:
         Raises:
             ConfigError: a key is missing, unknown, or its value is out of range.
         """
-        top = _keys(content, where, {'name', 'lanes'}, {'description', 'sources'})
+        top = _keys(content, where, {'name', 'lanes'}, _OPTIONAL)
         lanes = _keys(top['lanes'], f'{where}: lanes', set(), None)
         if not lanes:
             raise ConfigError(f'{where}: lanes: expected at least one lane')
-        texts = {'description': '', **top}
+        texts = {'description': '', 'machine': '', **top}
         sources = of_kind(top.get('sources', []), list, f'{where}: sources')
         return cls(
             member(texts, 'name', str, where),
@@ -113,14 +136,20 @@ class Profile:
                 )
                 for name, lane in lanes.items()
             },
+            _machine(member(texts, 'machine', str, where), where),
+            _workload(top['measured_with'], where) if 'measured_with' in top else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return what :meth:`from_dict` reads."""
+        known: dict[str, Any] = {'machine': self.machine} if self.machine else {}
+        if self.measured_with:
+            known['measured_with'] = asdict(self.measured_with)
         return {
             'name': self.name,
             'description': self.description,
             'sources': list(self.sources),
+            **known,
             'lanes': {
                 name: {
                     'device': lane.device,
@@ -132,6 +161,26 @@ class Profile:
                 for name, lane in self.lanes.items()
             },
         }
+
+
+_OPTIONAL = {'description', 'sources', 'machine', 'measured_with'}
+
+
+def _machine(name: str, where: str) -> str:
+    if name not in MACHINES:
+        expected = ' or '.join(MACHINES[1:])
+        raise ConfigError(f'{where}: machine: expected {expected}, got {shown(name)}')
+    return name
+
+
+def _workload(value: Any, where: str) -> Workload:
+    where = f'{where}: measured_with'
+    needed = {'model', 'gflops'}
+    keys = _keys(value, where, needed, {'grid_gflops', 'silu_share'})
+    (gflops,) = _numbers([keys['gflops']], f'{where}.gflops', 1e-6, 1e6)
+    grid = _numbers([keys.get('grid_gflops', gflops)], f'{where}.grid_gflops', 1e-6, 1e6)
+    share = _numbers([keys.get('silu_share', 0.0)], f'{where}.silu_share', 0.0, 1.0)
+    return Workload(member(keys, 'model', str, where), gflops, *grid, *share)
 
 
 def _keys(value: Any, where: str, needed: set[str], optional: set[str] | None) -> Mapping[str, Any]:

@@ -16,12 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.progress import Progress
-from rich.table import Table
 
 from yolox_trt_ros.cli.arrangement import phases_of, pinned
-from yolox_trt_ros.cli.console import Console, Text
+from yolox_trt_ros.cli.console import Console
 from yolox_trt_ros.cli.gantt import check_suffix, draw_gantt
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.plan_figures import (
@@ -34,12 +32,13 @@ from yolox_trt_ros.cli.plan_figures import (
     highest_sustained_hz,
     lane_utilisation,
 )
+from yolox_trt_ros.cli.plan_tables import print_plan
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.resources import resource_names
+from yolox_trt_ros.packaged_models import find_model
 from yolox_trt_ros.schedule.simulation import Outage, Record, Scenario, Simulation
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
@@ -55,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--vehicle', required=True, help='vehicle file or packaged name')
     parser.add_argument(
         '--profile', default='', help='engine profile or packaged name (default: the vehicle’s)'
+    )
+    parser.add_argument(
+        '--model',
+        default='',
+        help='ONNX file or packaged model: estimate its times, if the profile is of another model',
     )
     parser.add_argument('--duration', type=number(0), default=20.0, help='simulated seconds')
     parser.add_argument('--seed', type=int, default=0, help='of random phases, and of jitter')
@@ -91,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--duration: expected more than 1 s, got {args.duration:g}')
     if args.gantt:
         check_suffix(args.gantt)
-    profile = load_profile(name)
+    profile, estimate = _for_model(load_profile(name), args.model)
     if args.no_slowdown:
         profile = profile.without_slowdown()
     cameras = pinned(config.cameras, config.lanes, args.pin) if args.pin else config.cameras
@@ -101,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task('planning', total=3 + len(config.cameras) + len(config.lanes))
         plan, record = make_plan(scenario, lambda: progress.advance(task))
+    plan |= estimate
     print_plan(console, plan, profile)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +115,26 @@ def run(args: argparse.Namespace) -> int:
         _draw(args.gantt, record, config, profile)
         console.print(f'drawn to {args.gantt}')
     return 0
+
+
+def _for_model(profile: Profile, model: str) -> tuple[Profile, dict[str, Any]]:
+    """Return the profile with a model's times, and what the plan says of them."""
+    if not model:
+        return profile, {}
+    # Counting a network needs the package onnx, which a plan without it does not.
+    from yolox_trt_ros.cli.model_costs import for_model, off, workload_of
+
+    path = find_model(model)
+    known = profile.measured_with
+    work = workload_of(path)
+    scaled, estimates = for_model(profile, work)
+    lanes = {
+        name: {'factor': round(estimate.factor, 4), 'off': off(estimate.error, work)}
+        for name, estimate in estimates.items()
+    }
+    measured = known.model if known else ''
+    about = {'model': path.name, 'measured_with': measured, 'estimated_lanes': lanes}
+    return scaled, {'model': about}
 
 
 def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, Any], Record]:
@@ -257,66 +282,6 @@ def _without(scenario: Scenario, lane: str) -> dict[str, Any]:
             if not all_sustained({camera.name: stats[camera.name]}, [camera])
         },
     }
-
-
-def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None:
-    """Print the plan as tables."""
-    name = Text(one_line(profile.name), 'bold')
-    console.print(name.append(f': {one_line(profile.description)}', 'not bold'))
-    console.print(plan['placement_reason'])
-    table = _table('latency at 50, 95, 99 % and age of information at 50, 99, 100 % in ms')
-    for head in ('camera', 'lane'):
-        table.add_column(head, no_wrap=True)
-    for head in ('Hz', 'prio', 'due', 'latency', 'age', 'drop', 'max Hz'):
-        table.add_column(head, justify='right', no_wrap=True)
-    for name, row in plan['cameras'].items():
-        latency, age = row['latency_ms'], row['age_ms']
-        table.add_row(
-            name,
-            next(iter(row['ran_on']), '–'),
-            f'{row["rate_hz"]:g}',
-            f'{row["priority"]:g}',
-            f'{row["deadline_ms"]:g}' if row['deadline_ms'] else '–',
-            ' '.join(_ms(latency[level]) for level in ('p50', 'p95', 'p99')),
-            ' '.join(_ms(age[level]) for level in ('p50', 'p99', 'max')),
-            str(sum(row['dropped'].values())),
-            f'{row["max_rate_hz"]:.0f}',
-        )
-    console.print(table)
-    table = _table('lanes')
-    for head in ('lane', 'busy', 'results/s', 'mJ/frame', 'if it fails'):
-        table.add_column(head, justify='left' if head in ('lane', 'if it fails') else 'right')
-    for name, row in plan['lanes'].items():
-        failure = plan['without_lane'].get(name)
-        used = f'{row["utilisation"]:.0%}'
-        energy = f'{row["energy_mj"]:g}' if row['energy_mj'] else '–'
-        table.add_row(name, used, f'{row["results_hz"]:.1f}', energy, _failure(failure))
-    console.print(table)
-    if plan['energy_w']:
-        console.print(f'energy of all frames: {plan["energy_w"]:.2f} W')
-    most, bound = plan['max_uniform_rate_hz'], plan['fluid_bound_hz']
-    console.print(
-        f'all cameras at one rate: {most:.1f} Hz; no schedule can do more than {bound:.1f} Hz'
-    )
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title, title_justify='left', box=SIMPLE, pad_edge=False, collapse_padding=True
-    )
-
-
-def _ms(value: float | None) -> str:
-    return '–' if value is None else f'{value:.1f}' if value < 100 else f'{value:.0f}'
-
-
-def _failure(failure: dict[str, Any] | None) -> str:
-    if failure is None:
-        return 'nothing is left'
-    if not failure['missing']:
-        return 'every camera keeps its rate'
-    lost = ', '.join(f'{n} {row["results_hz"]:g} Hz' for n, row in failure['missing'].items())
-    return f'{failure["drop_ratio"]:.0%} dropped; left: {lost}'
 
 
 def _draw(path: Path, record: Record, config: Config, profile: Profile) -> None:

@@ -22,12 +22,12 @@ from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.compose import lane_specs, load_model
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.detector import LaneDetector
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.printing import one_line
-from yolox_trt_ros.core.profile import LaneProfile, Profile
+from yolox_trt_ros.core.profile import LaneProfile, Profile, Workload
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.warmup import sizes_to_measure, warmup_frame
 from yolox_trt_ros.vehicle_files import load_vehicle
@@ -80,12 +80,24 @@ def run(args: argparse.Namespace) -> int:
         f'{model.path.name} on images of {args.size[0]}x{args.size[1]}.',
         (f'Measured on {platform.node()} ({platform.machine()}), {args.runs} calls each.',),
         lanes,
+        measured_with=_measured_with(model.path, console),
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(profile.to_dict(), sort_keys=False, allow_unicode=True)
     write_whole(args.out, text)
     console.print(f'written to {one_line(args.out)}', markup=False)
     return 0
+
+
+def _measured_with(path: Path, console: Console) -> Workload | None:
+    """Return what the model asks of a lane, or None and say why it is not known."""
+    try:
+        from yolox_trt_ros.cli.model_costs import workload_of
+
+        return workload_of(path)
+    except (MissingDependencyError, ModelError) as error:
+        console.print(f'`plan --model` will not take this profile, GFLOPs are unknown: {error}')
+        return None
 
 
 def measure_lane(worker: Worker, others: Sequence[Worker], runs: int) -> LaneProfile:
