@@ -13,6 +13,7 @@ from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.head import HeadSpec
 from yolox_trt_ros.core.model import InputSpec, Letterbox, ModelSpec, Thresholds
+from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.heads.dense.head import (
@@ -241,6 +242,33 @@ def test_final_boxes_do_not_suppress_each_other(device: Any) -> None:
     outputs[0][:, :4] = outputs[0][:, :4, :1]  # all boxes are one
     assert len(check(device, source, outputs)[0]) <= CLASSES
     assert len(check(device, head, outputs)[0]) > 2 * CLASSES
+
+
+def test_final_boxes_of_classes_with_one_name_suppress_each_other(device: Any) -> None:
+    source = FLAT[0]
+    head = FinalDense(
+        source.outputs, CLASSES, source.layouts, source.levels, source.boxes, source.scores
+    )
+    outputs = random_outputs(head, 2, seed=6)
+    outputs[0][:, :4] = outputs[0][:, :4, :1]  # all boxes are one
+    plain = Thresholds(max_detections=1000)
+    ids = np.array([0, 1, 1, 3, 4, 5, 6], np.int32)
+    scores = np.full(CLASSES, plain.score, np.float32)
+    merged = Rules(scores, ids, tuple(f'class {i}' for i in range(CLASSES)))
+    before = check(device, head, outputs, plain)
+    after = check(device, head, outputs, Thresholds(plain.score, max_detections=1000, rules=merged))
+    for one, two in zip(before, after, strict=True):
+        rivals = np.isin(one.class_id, [1, 2])
+        assert rivals.sum() > 5
+        assert (two.class_id == 1).sum() == 1 and not (two.class_id == 2).any()
+        assert two.score[two.class_id == 1][0] == one.score[rivals].max()
+        assert np.array_equal(two.score[two.class_id != 1], one.score[~rivals])
+    left = Rules(
+        np.where(np.arange(CLASSES) == 1, np.inf, scores).astype(np.float32), ids, merged.labels
+    )
+    alone = check(device, head, outputs, Thresholds(plain.score, max_detections=1000, rules=left))
+    for one, two in zip(before, alone, strict=True):  # the other that has the name is left out
+        assert (two.class_id == 1).sum() == (one.class_id == 2).sum() > 1
 
 
 def test_more_levels_than_the_kernels_hold_are_refused(device: Any) -> None:

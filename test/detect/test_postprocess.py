@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from yolox_trt_ros.core.errors import LaneError
 from yolox_trt_ros.core.model import InputSpec, Letterbox, ModelSpec, Thresholds
-from yolox_trt_ros.detect.cpu.postprocess import MAX_CANDIDATES, CpuPostprocessor, nms
+from yolox_trt_ros.detect.cpu.postprocess import MAX_CANDIDATES, CpuPostprocessor
 from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
+from yolox_trt_ros.detect.nms import nms
 
 CLASSES, HEIGHT, WIDTH = 4, 64, 96
 STRIDES = (8, 16, 32)

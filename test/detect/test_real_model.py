@@ -10,7 +10,7 @@ from matching import differences
 from test_postprocess import suppress
 
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.detect.cpu.postprocess import nms
+from yolox_trt_ros.detect.nms import nms
 from yolox_trt_ros.detector import Detector
 
 SCORE, IOU = 0.3, 0.45

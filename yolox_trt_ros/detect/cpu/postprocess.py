@@ -20,6 +20,8 @@ from yolox_trt_ros.core.head import Candidates
 from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
 from yolox_trt_ros.core.regions import inside
 from yolox_trt_ros.core.rules import Rules
+from yolox_trt_ros.detect.merged_classes import merged_ids, without_rivals
+from yolox_trt_ros.detect.nms import nms
 
 MAX_CANDIDATES = 1024
 """Boxes that enter NMS, best scores first; bounds its cost when a model fires everywhere."""
@@ -74,7 +76,10 @@ class CpuPostprocessor:
         if thresholds.clip_boxes:
             size = (box.source_width, box.source_height)
             xyxy = np.clip(xyxy, 0, np.array(size * 2, np.float32))
-        return Detections(xyxy[keep], score[keep], class_id[keep].astype(np.int32), labels)
+        result = Detections(xyxy[keep], score[keep], class_id[keep].astype(np.int32), labels)
+        if self._suppressed and rules and len(merged := merged_ids(rules)):
+            return without_rivals(result, merged, thresholds.nms_iou)
+        return result
 
 
 def _fits(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
@@ -92,34 +97,3 @@ def _wanted(found: Candidates, rules: Rules, box: Letterbox) -> Candidates:
         counts &= ~inside(rules.edges, x, y, box.source_width, box.source_height)
     class_id = rules.class_ids[found.class_id[counts]]
     return Candidates(found.xyxy[counts], found.score[counts], class_id)
-
-
-def nms(xyxy: np.ndarray, iou: float, groups: np.ndarray | None = None) -> np.ndarray:
-    """Greedy non-maximum suppression.
-
-    Args:
-        xyxy: float (n, 4), best first.
-        iou: a box is dropped if it overlaps a kept one by more than this.
-        groups: int (n,); boxes of different groups do not suppress each other. ``None``: all do.
-
-    Returns:
-        Indices of the kept boxes, ascending.
-    """
-    n = len(xyxy)
-    x1, y1, x2, y2 = xyxy.T
-    area = (x2 - x1) * (y2 - y1)
-    alive = np.ones(n, bool)
-    keep = []
-    for i in range(n):
-        if not alive[i]:
-            continue
-        keep.append(i)
-        rest = slice(i + 1, n)
-        width = np.minimum(x2[i], x2[rest]) - np.maximum(x1[i], x1[rest])
-        height = np.minimum(y2[i], y2[rest]) - np.maximum(y1[i], y1[rest])
-        overlap = np.maximum(width, 0) * np.maximum(height, 0)
-        drop = overlap > iou * (area[i] + area[rest] - overlap)
-        if groups is not None:
-            drop &= groups[rest] == groups[i]
-        alive[rest] &= ~drop
-    return np.array(keep, np.intp)

@@ -13,6 +13,7 @@ from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.detect.cuda.batch import MAX_IMAGES, RULES, THRESHOLDS, BatchTable
 from yolox_trt_ros.detect.cuda.runtime import Device
+from yolox_trt_ros.detect.merged_classes import merged_ids, without_rivals
 
 MAX_CANDIDATES = 1024
 """Boxes that enter NMS, as on the CPU; kCandidates in decode.cuh."""
@@ -56,11 +57,13 @@ class RulesTable(NamedTuple):
         record: ``RULES`` ().
         tables: on the device, that it points to.
         labels: names of the classes in the result.
+        merged: of final boxes: numbers in the result that several classes share.
     """
 
     record: Any
     tables: list[Any]
     labels: tuple[str, ...]
+    merged: np.ndarray
 
 
 class CudaPostprocessor:
@@ -168,10 +171,13 @@ class CudaPostprocessor:
         boxes = result['box'][:images, :most].copy()
         scores = result['score'][:images, :most].copy()
         classes = result['class_id'][:images, :most].copy()
-        return [
-            Detections(boxes[i, :n], scores[i, :n], classes[i, :n], rules.labels)
-            for i, (n, rules) in enumerate(zip(counts, batch.rules, strict=False))
-        ]
+        found = []
+        for i, (n, rules) in enumerate(zip(counts, batch.rules, strict=False)):
+            one = Detections(boxes[i, :n], scores[i, :n], classes[i, :n], rules.labels)
+            if len(rules.merged):
+                one = without_rivals(one, rules.merged, float(batch.limits['iou']))
+            found.append(one)
+        return found
 
     def _rules_of(self, camera: str) -> RulesTable:
         """Return what counts in a camera's images; kept for those that have rules of their own."""
@@ -188,7 +194,8 @@ class CudaPostprocessor:
         record['edge_count'] = len(rules.edges)
         record['lowest'] = thresholds.score
         record['first'] = self._reader.bound(thresholds.score)
-        self._rules[camera] = table = RulesTable(record[()], tables, rules.labels)
+        merged = merged_ids(rules) if self._suppressed else np.empty(0, np.int32)
+        self._rules[camera] = table = RulesTable(record[()], tables, rules.labels, merged)
         return table
 
     def _allocate(self) -> dict[str, Any]:
