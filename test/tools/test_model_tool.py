@@ -33,6 +33,8 @@ def test_a_packaged_model_layer_by_layer_and_in_all(tmp_path, capsys):
     shown, report = capsys.readouterr().out, json.loads(path.read_text())
     assert sum(layer['flops'] for layer in report['layers']) / 1e9 == report['gflops']
     assert report['gflops'] == pytest.approx(37.8, abs=0.1)  # its model card
+    layers = sum(layer['activation_bytes'] for layer in report['layers'])
+    assert report['peak_activation_bytes'] < layers < report['activation_bytes']  # concats, adds
     assert '37.78 GFLOPs' in shown and '8.47 M' in shown
     # Each lane has a time, its efficiency and how far such estimates are off.
     for lane, tops in (('orin_gpu', 85), ('xavier_dla', 5)):

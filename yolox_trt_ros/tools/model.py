@@ -101,12 +101,18 @@ def report_of(
         verdicts: where each layer runs.
         precision: ``int8`` or ``fp16``.
     """
+    size = BYTES[precision]
     layers = [
-        asdict(layer) | {'off_grid': layer.off_grid, 'device': v.device, 'reason': v.reason}
+        asdict(layer)
+        | {
+            'activation_bytes': math.prod(layer.shape) * size,
+            'off_grid': layer.off_grid,
+            'device': v.device,
+            'reason': v.reason,
+        }
         for layer, v in zip(work.layers, (v for v in verdicts if v.op in COUNTED), strict=True)
     ]
     odd, more_gflops, more_parameters = rounded_up(work.layers)
-    size = BYTES[precision]
     return {
         'model': load.model,
         'gflops': work.gflops,
@@ -199,7 +205,7 @@ def _print_layers(console: Console, report: dict[str, Any], precision: str) -> N
             f'{layer["flops"] / 1e9:.3f}',
             f'{layer["flops"] / 1e9 / report["gflops"]:.1%}',
             str(layer['parameters']),
-            f'{math.prod(layer["shape"]) * BYTES[precision] / 1e3:.0f}',
+            f'{layer["activation_bytes"] / 1e3:.0f}',
             layer['activation'],
             'yes' if layer['device'] == 'dla' else layer['reason'],
         )
