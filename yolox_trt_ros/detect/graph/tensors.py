@@ -91,7 +91,7 @@ def input_spec(path: Path, model: Any, given: Mapping[str, Any]) -> InputSpec:
         found = ', '.join(f'{i.name} {_dims(i)}' for i in inputs)
         raise ModelError(
             f'{path}: expected one image input [batch, 3, height, width], got {found or "none"}'
-            + _input_hint(shape)
+            + _input_hint(shape, [declared_shape(i) for i in inputs])
         )
     (image,) = inputs
     if not (shape[2] > 0 and shape[3] > 0):
@@ -255,7 +255,12 @@ def _dims(value: Any) -> str:
     return f'[{", ".join(str(d.dim_value or d.dim_param or "?") for d in dims)}]'
 
 
-def _input_hint(shape: Sequence[int]) -> str:
+def _input_hint(shape: Sequence[int], shapes: Sequence[Sequence[int]]) -> str:
+    if len(shapes) > 1 and any(2 in s and len(s) <= 2 for s in shapes):
+        return (
+            ': the size or scale of the image is not fed; export the model without it, so that it '
+            'ends in boxes and logits (RT-DETR, D-FINE, RF-DETR) or boxes and scores (PP-YOLOE)'
+        )
     if len(shape) == 4 and shape[3] == 3:
         return ' (channels last): export it with channels first'
     if len(shape) == 4 and shape[1] == 1:
