@@ -15,7 +15,7 @@ INT8 = '--precision int8'
     ('line', 'message'),
     [
         ('detect --images {photo} --ranges r.json', '--ranges: for --backend tensorrt only'),
-        (f'detect --images {{photo}} {INT8}', '--precision: for --backend tensorrt only'),
+        (f'detect --images {{photo}} {INT8}', 'precision: a cpu lane computes as the model'),
         (
             'detect --images {photo} --backend tensorrt --device cuda:0 --ranges r.json',
             '--ranges: for --precision int8 only',
@@ -32,7 +32,6 @@ INT8 = '--precision int8'
         ('quantize edge_n --output o --world val --names n', '--names: for --data only'),
         (f'compare edge_n edge_s {INT8}', '--precision: for --device cuda:N or dla:N only'),
         ('compare edge_n edge_s --inner all', '--inner: for --device cuda:N or dla:N only'),
-        ('compare edge_n --device cuda:0 --backend onnxruntime', '--backend: for detect'),
         ('compare edge_n edge_n --topic /t', '--topic: for --bag only'),
         (f'build --vehicle orin_8cam {INT8} --batch 2', '--precision, --batch: for a MODEL'),
         ('build edge_n --runs 0 --layers', '--layers: for --runs above 0 only'),

@@ -16,7 +16,7 @@ from std_msgs.msg import String
 
 from yolox_trt_ros.ros.executor import SteadyExecutor
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
 
 class Robot:

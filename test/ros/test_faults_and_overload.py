@@ -22,7 +22,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.msg import CameraLatency, CameraStatus, PipelineStatus
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     'unknown_key': (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from yolox_trt_ros import __version__
-from yolox_trt_ros.core.backends import BACKENDS, device_kind
+from yolox_trt_ros.core.backends import BACKENDS, device_kind, with_backend
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
@@ -89,9 +89,8 @@ def backends(wanted: Wanted) -> Iterator[Finding]:
     lanes = wanted.config.lanes if wanted.config else (LaneConfig(''),)
     for name, info in BACKENDS.items():
         if info.modules:
-            yield _backend(
-                name, sorted({device_kind(x.device) for x in lanes if x.backend == name})
-            )
+            kinds = {device_kind(x.device) for x in lanes if with_backend(x).backend == name}
+            yield _backend(name, sorted(kinds))
 
 
 def _backend(name: str, kinds: list[str]) -> Finding:

@@ -26,7 +26,7 @@ from yolox_trt_ros.ros.dds.segments import largest_of, largest_other, segments
 from yolox_trt_ros.ros.input.intake import IngestNotes
 from yolox_trt_ros.ros.input.publisher_watch import PublisherWatch, why_lossy
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
 DRIVER = """
 import sys, rclpy
@@ -165,7 +165,8 @@ def test_shared_memory_is_judged_as_two_processes_find_it(size: str, fits: bool)
         assert all('take 271.4 MiB each, 1 not started yet: mount' in line for line in messages)
 
 
-def test_segments_are_known_by_their_locks(tmp_path: Path) -> None:
+def test_segments_are_known_by_their_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('yolox_trt_ros.ros.dds.segments.JUST_MADE_S', -1.0)
     names = {f'fastdds_{i:016x}': 100 * (i + 1) for i in range(3)}
     for name, size in names.items():
         (tmp_path / name).write_bytes(bytes(size))

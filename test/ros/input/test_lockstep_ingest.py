@@ -19,7 +19,7 @@ from yolox_trt_ros.schedule.pipeline import (
     PipelineOptions,
 )
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
 
 IMAGES = 30
 
