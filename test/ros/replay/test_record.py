@@ -55,7 +55,7 @@ def test_qos_is_kept_and_latched_topics_play_as_such(
     publishers = [labels, info, words, *maps]
     try:
         peer.until(lambda: all(p.get_subscription_count() for p in publishers), 'the recorder')
-        for n in range(20):
+        for n in range(50):  # what comes before both sides have matched is not recorded
             for publisher in (info, words, other):
                 kind = CameraInfo() if publisher is info else String(data=f'word {n}')
                 publisher.publish(kind)
