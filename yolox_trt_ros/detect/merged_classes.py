@@ -6,6 +6,8 @@ alike.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from yolox_trt_ros.core.detections import Detections
@@ -13,6 +15,7 @@ from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.detect.nms import nms
 
 
+@lru_cache(maxsize=64)  # of each camera; asked for each of its images
 def merged_ids(rules: Rules) -> np.ndarray:
     """Return the numbers in the result that several wanted classes of the model share, int32."""
     ids, counts = np.unique(rules.class_ids[np.isfinite(rules.scores)], return_counts=True)

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.detect.description import sidecar_of
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
-from yolox_trt_ros.detect.heads.dense.anchored import (
-    AnchoredFlat,
-    AnchorMap,
-    anchor_maps_of,
-    anchored_flat_of,
+from yolox_trt_ros.detect.heads.dense.anchor_heads import (
+    anchored_head,
+    flat_or_maps,
+    map_head,
+    sizes_of,
 )
+from yolox_trt_ros.detect.heads.dense.anchored import AnchoredFlat, AnchorMap
 from yolox_trt_ros.detect.heads.dense.head import Boxes, DenseHead
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
-from yolox_trt_ros.detect.heads.yolov5 import map_head, sizes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +46,18 @@ class Darknet(Family):
 
     def match(self, graph: ModelGraph) -> DarknetHead:
         """Return what the outputs mean."""
-        try:
-            return self._flat(graph, anchored_flat_of(graph))
-        except NotThisHeadError as error:
-            try:
-                return self._maps(graph, anchor_maps_of(graph))
-            except NotThisHeadError as other:
-                raise NotThisHeadError(
-                    'not a YOLOv3 or v4 of darknet: expected a map of all anchor boxes for each '
-                    f'stride, or boxes whose sizes are exponentials ({error}; {other})'
-                ) from None
+        return flat_or_maps(
+            graph,
+            self._flat,
+            self._maps,
+            'not a YOLOv3 or v4 of darknet: expected a map of all anchor boxes for each stride, or '
+            'boxes whose sizes are exponentials',
+        )
 
     def _flat(self, graph: ModelGraph, flat: AnchoredFlat) -> DarknetHead:
         if not flat.kind.exponential:
             raise NotThisHeadError(f'its boxes come out of anchor boxes otherwise: {flat.kind}')
-        return DarknetHead(
-            flat.outputs,
-            flat.classes,
-            flat.layouts,
-            flat.sets(),
-            flat.boxes((graph.input.height, graph.input.width)),
-            'probability',
-            flat.unbatched,
-            (),
-            flat.further,
-        )
+        return anchored_head(DarknetHead, graph, flat)
 
     def _maps(self, graph: ModelGraph, maps: Sequence[AnchorMap]) -> DarknetHead:
         given = graph.given

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.detect.description import sidecar_of
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
-from yolox_trt_ros.detect.heads.dense.anchored import (
-    AnchoredFlat,
-    AnchorMap,
-    anchor_maps_of,
-    anchor_sets,
-    anchored_flat_of,
+from yolox_trt_ros.detect.heads.dense.anchor_heads import (
+    anchored_head,
+    flat_or_maps,
+    map_head,
+    sizes_of,
 )
-from yolox_trt_ros.detect.heads.dense.head import Boxes, DenseHead, OutputLayout
+from yolox_trt_ros.detect.heads.dense.anchored import AnchoredFlat, AnchorMap
+from yolox_trt_ros.detect.heads.dense.head import Boxes, DenseHead
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
 from yolox_trt_ros.detect.heads.yolov8 import ULTRALYTICS
 
 REACH = 2.0
-Spec = TypeVar('Spec', bound=DenseHead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +36,18 @@ class Yolov5(Family):
 
     def match(self, graph: ModelGraph) -> Yolov5Head:
         """Return what the outputs mean."""
-        try:
-            return self._flat(graph, anchored_flat_of(graph))
-        except NotThisHeadError as error:
-            try:
-                return self._maps(graph, anchor_maps_of(graph))
-            except NotThisHeadError as other:
-                raise NotThisHeadError(
-                    'not a YOLOv5: expected one output [batch, anchors, 5 + classes] of three '
-                    f'anchor boxes a cell, or a map of them for each stride ({error}; {other})'
-                ) from None
+        return flat_or_maps(
+            graph,
+            self._flat,
+            self._maps,
+            'not a YOLOv5: expected one output [batch, anchors, 5 + classes] of three anchor boxes '
+            'a cell, or a map of them for each stride',
+        )
 
     def _flat(self, graph: ModelGraph, flat: AnchoredFlat) -> Yolov5Head:
         if flat.kind.exponential or abs(flat.reach - REACH) > 0.02 or flat.kind.product:
             raise NotThisHeadError(f'its boxes come out of anchor boxes otherwise: {flat.kind}')
-        return Yolov5Head(
-            flat.outputs,
-            flat.classes,
-            flat.layouts,
-            flat.sets(),
-            flat.boxes((graph.input.height, graph.input.width)),
-            'probability',
-            flat.unbatched,
-            (),
-            flat.further,
-        )
+        return anchored_head(Yolov5Head, graph, flat)
 
     def _maps(self, graph: ModelGraph, maps: Sequence[AnchorMap]) -> Yolov5Head:
         given = graph.given.get('anchors')
@@ -86,42 +72,3 @@ class Yolov5(Family):
             [REACH] * len(maps),
             Boxes('anchors', squashed=squashed.pop()),
         )
-
-
-def sizes_of(
-    graph: ModelGraph, given: Sequence[float], levels: int
-) -> list[list[tuple[float, float]]]:
-    """Return the anchor boxes of each level.
-
-    Raises:
-        ModelError: there is not the same number for each.
-    """
-    if not given or len(given) % (2 * levels) or min(given) <= 0:
-        raise ModelError(
-            f'{graph.path}: anchors: expected widths and heights, as many for each of {levels} '
-            f'strides, got {len(given)} numbers'
-        )
-    pairs = list(zip(map(float, given[::2]), map(float, given[1::2]), strict=True))
-    each = len(pairs) // levels
-    return [pairs[i : i + each] for i in range(0, len(pairs), each)]
-
-
-def map_head(
-    kind: type[Spec],
-    maps: Sequence[AnchorMap],
-    sizes: Sequence[Sequence[tuple[float, float]]],
-    reaches: Sequence[float],
-    boxes: Boxes,
-) -> Spec:
-    """Return the head of a map of all anchors per level."""
-    sets = anchor_sets(maps, sizes, reaches)
-    last = maps[0].channels_last
-    channels = maps[0].shape[3] if last else maps[0].shape[0] // len(sizes[0])
-    return kind(
-        tuple(m.output for m in maps),
-        channels - 5,
-        tuple(OutputLayout(m.shape, m.channels_last) for m in maps),
-        sets,
-        boxes,
-        'logit' if boxes.squashed else 'probability',
-    )
