@@ -16,7 +16,7 @@ from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.datasets.faults import Fault, Faults
 from yolox_trt_ros.datasets.labelled import LabelledData, LabelledImage
-from yolox_trt_ros.datasets.places import add_unreadable, beyond
+from yolox_trt_ros.datasets.places import add_other_size, add_unreadable, beyond
 from yolox_trt_ros.image_files import SUFFIXES, decode, image_bytes
 
 SIDE = 16
@@ -83,10 +83,7 @@ def check_pictures(
         except FrameError as error:
             add_unreadable(found, image.file, error)
             continue
-        height, width = picture.shape[:2]
-        if (image.width, image.height) not in ((0, 0), (width, height)):
-            said = f'{width}x{height}, the labels say {image.width}x{image.height}'
-            found.add(Fault.OTHER_SIZE, f'{one_line(image.name)}: {said}')
+        add_other_size(found, image, *picture.shape[:2])
         if fingerprints:
             digest = hashlib.sha256(content.tobytes()).digest()
             prints.append(_fingerprint(image.name, digest, picture))

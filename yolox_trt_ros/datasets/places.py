@@ -15,6 +15,7 @@ from yolox_trt_ros.core.errors import FrameError, did_you_mean
 from yolox_trt_ros.core.image_files import read_file_head
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.datasets.faults import EXAMPLES, Fault, Faults
+from yolox_trt_ros.datasets.labelled import LabelledImage
 from yolox_trt_ros.image_files import SUFFIXES, decode, image_bytes
 
 FOLDERS = ('images', 'JPEGImages', 'data', 'obj')
@@ -110,6 +111,13 @@ def add_unreadable(faults: Faults, file: Path, error: FrameError) -> None:
         there = file.parent.glob(f'*{glob.escape(file.suffix)}')
         near = did_you_mean(file.name, (other.name for other in there))
     faults.add(Fault.NO_PICTURE, f'{one_line(file)}{near if "did you mean" in near else ""}')
+
+
+def add_other_size(faults: Faults, image: LabelledImage, height: int, width: int) -> None:
+    """Count a picture that has another size than its labels say, if they say one."""
+    if (image.width, image.height) not in ((0, 0), (width, height)):
+        said = f'{width}x{height}, the labels say {image.width}x{image.height}'
+        faults.add(Fault.OTHER_SIZE, f'{one_line(image.name)}: {said}')
 
 
 def beyond(xyxy: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.datasets.faults import Fault, Faults
 from yolox_trt_ros.datasets.labelled import LabelledBoxes, LabelledData
-from yolox_trt_ros.datasets.places import add_unreadable
+from yolox_trt_ros.datasets.places import add_other_size, add_unreadable
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.evaluation.coco_metrics import Found
 from yolox_trt_ros.evaluation.matching import numbering
@@ -70,10 +70,7 @@ def pictures_of(data: LabelledData) -> LabelledPictures:
             except FrameError as error:
                 add_unreadable(faults, image.file, error)
                 continue
-            height, width = bgr.shape[:2]
-            if (image.width, image.height) not in ((0, 0), (width, height)):
-                said = f'{width}x{height}, the labels say {image.width}x{image.height}'
-                faults.add(Fault.OTHER_SIZE, f'{one_line(image.name)}: {said}')
+            add_other_size(faults, image, *bgr.shape[:2])
             used += 1
             yield LabelledSample(image.name, bgr, image.boxes)
         if not used:
