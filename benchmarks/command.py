@@ -3,6 +3,7 @@
 Without the name of a benchmark all of them run, one after the other, with their defaults.
 Every figure is a ratio of two things measured in the same run on the same machine. The JSON also
 says what the figures belong to: commit, processor, GPU, driver, CUDA and the libraries' versions.
+Long benchmarks write it after each row, by ``args.save(result)``: what ends them costs no row.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import importlib
 import json
 import pkgutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
                 parser = argparse.ArgumentParser()
                 module.add_arguments(parser)
                 given = parser.parse_args([])
+            given.save = partial(_write, args.json, results, name)
             with console.status(f'{name} …'):
                 results[name] = module.measure(given)
         except (MissingDependencyError, ImportError) as error:
@@ -67,10 +70,16 @@ def run(args: argparse.Namespace) -> int:
             console.print(f'{name} is left out: {error}')
             continue
         console.print(_table(name, (module.__doc__ or '').partition('\n')[0], module, results))
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(args.json, json.dumps(results, indent=1) + '\n')
+        _write(args.json, results)
+    _write(args.json, results)
     console.print(f'written to {args.json}')
     return 0
+
+
+def _write(file: Path, results: dict[str, Any], name: str = '', partial_result: Any = None) -> None:
+    """Write all results so far, with what there is of the one that is being measured."""
+    added = {name: partial_result} if name else {}
+    write_whole(file, json.dumps(results | added, indent=1) + '\n')
 
 
 def _names() -> list[str]:

@@ -75,6 +75,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             row['pytorch_per_s'] = _pytorch(args.torchscript, spec, images[:size], args.seconds)
         row = {k: v if isinstance(v, bool) else round(v, 4) for k, v in row.items()}
         result['batches'][str(size)] = row | {'timeline_ms': rig.timeline}
+        args.save(result)
     return result
 
 

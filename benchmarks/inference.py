@@ -1,18 +1,21 @@
 """The network alone, by everything here that can run it on a GPU, for each batch size.
 
-ONNX Runtime runs the prepared model of a lane, in each precision and with each way in which its
-CUDA provider may choose convolutions; PyTorch runs the same layers, launched one by one, as a CUDA
-graph, and compiled; TensorRT an engine that is built first. Times are the device's, one launch of
-a CUDA graph unless the row says otherwise. What is missing is left out, with the reason.
+TensorRT runs an engine, which is built first if it is not in the cache; ONNX Runtime the prepared
+model of a lane, in each precision and with each way in which its CUDA provider may choose
+convolutions; PyTorch the same layers, launched one by one, as a CUDA graph, and compiled. Times are
+the device's, one launch of a CUDA graph unless the row says otherwise. Memory is what the GPU has
+less of, which means something where nothing else runs there. What is missing, and what there is no
+time for, is left out with the reason; the first rows matter most.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import time
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Container
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,12 +25,13 @@ import onnx
 from benchmarks.support.gpu_timing import timed_us
 from yolox_trt_ros.compose import Model, engine_of_lane, load_model, prepared_of_lane
 from yolox_trt_ros.compose import tensorrt_engine as loadable_engine
+from yolox_trt_ros.core.backends import AUTO, with_backend
 from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, ModelConfig
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.parameters import build
 from yolox_trt_ros.core.prepared import PreparedModel
 from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
-from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice
+from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice, require_cupy
 from yolox_trt_ros.detect.cuda.step import Step
 
 CALLS = 50
@@ -35,19 +39,29 @@ LIKE_A_LANE = 'onnxruntime fp16'
 NHWC = {'prefer_nhwc': '1'}
 PLAIN, FUSED = {'prefer_nhwc': '0', 'fuse_conv_bias': '0'}, {'fuse_conv_bias': '1'}
 FINE, FAST = {'cudnn_conv_algo_search': 'EXHAUSTIVE'}, {'cudnn_conv_algo_search': 'HEURISTIC'}
+COMPILED = 'pytorch fp16, compiled graph'
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
-    'onnxruntime fp32': ('fp32', {}),
-    'onnxruntime fp32, heuristic': ('fp32', FAST),
-    'onnxruntime tf32': ('tf32', {}),
-    'onnxruntime tf32, channels last': ('tf32', NHWC | FUSED),
     LIKE_A_LANE: ('fp16', {}),
     'onnxruntime fp16, heuristic': ('fp16', FAST),
+    'onnxruntime tf32': ('tf32', {}),
+    'onnxruntime tf32, channels last': ('tf32', NHWC | FUSED),
+    'onnxruntime fp32': ('fp32', {}),
+    'onnxruntime fp32, heuristic': ('fp32', FAST),
     'onnxruntime fp16, bias apart': ('fp16', NHWC | {'fuse_conv_bias': '0'} | FINE),
     'onnxruntime fp16, bias apart, heuristic': ('fp16', NHWC | {'fuse_conv_bias': '0'} | FAST),
     'onnxruntime fp16, channels first': ('fp16', PLAIN | FINE),
     'onnxruntime fp16, channels first, heuristic': ('fp16', PLAIN | FAST),
 }
-TORCH = ('eager', 'graph', 'compiled graph')
+TORCH = {
+    'pytorch fp16, eager': False,
+    'pytorch fp16, graph': True,
+    COMPILED: True,
+}
+"""Whether it is a CUDA graph."""
+
+TENSORRT = ('fp16', 'int8', 'tf32', 'fp32')
+FIRST = ('tensorrt fp16', LIKE_A_LANE, COMPILED, 'onnxruntime fp16, heuristic', *TORCH)
+MIB = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--labels', default='', help='text file, one class name a line')
     parser.add_argument('--device', type=int, default=0, help='the N of cuda:N')
     parser.add_argument('--batches', type=int, nargs='+', default=(1, 2, 4, 8))
+    parser.add_argument('--ranges', default='', help='range table of `quantize`, for tensorrt int8')
+    parser.add_argument(
+        '--budget', type=float, default=math.inf, metavar='SECONDS',
+        help='begin nothing after so long; what runs then is not stopped (default: no limit)',
+    )  # fmt: skip
     parser.add_argument(
         '--only', nargs='+', default=(), metavar='WORD',
         help='rows of these names, or whose name has one of these words (default: all)',
@@ -64,44 +83,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Return milliseconds of a batch, and seconds until it first ran, for each row."""
+    end = time.monotonic() + args.budget
     device = CudaDevice(args.device)
     model = load_model(build(ModelConfig, {'path': args.model, 'labels': args.labels}))
-    result: dict[str, Any] = {'gpu': device.name, 'model': model.path.name, 'rows': {}}
-    lane = LaneConfig('bench', device=f'cuda:{args.device}', max_batch=max(args.batches))
-    every = dict(_rows(model, lane, device))
+    lane = LaneConfig('bench', f'cuda:{args.device}', AUTO, max(args.batches))
+    shipped = with_backend(lane)
+    result: dict[str, Any] = {
+        'gpu': device.name, 'model': model.path.name, 'batches': list(args.batches),
+        'default': f'{shipped.backend} fp16', 'reason': shipped.reason, 'rows': {},
+    }  # fmt: skip
+    every = _rows(model, replace(lane, backend='onnxruntime'), device, args.ranges)
     for name, run in every.items():
         if args.only and not any(_named(name, word, every) for word in args.only):
             continue
-        row: dict[str, Any] = {}
+        result['rows'][name] = row = {}
         for size in args.batches:
-            begun = time.monotonic()
-            try:
-                timed = run(size)
-            except (YoloxTrtRosError, ImportError, RuntimeError) as error:
-                row[str(size)] = {'left_out': str(error).partition('\n')[0]}
+            row[str(size)] = one = _measured(run, size, end)
+            print(f'{name}, batch of {size}: {one}', flush=True)
+            args.save(result)
+            if 'left_out' in one:
                 break
-            row[str(size)] = {
-                'ms': round(timed.ms, 4), 'start_s': round(timed.start_s, 2),
-                'whole_s': round(time.monotonic() - begun, 2), 'recorded': timed.recorded,
-            }  # fmt: skip
-        result['rows'][name] = row
-        print(f'{name}: {row}', flush=True)
     return result
+
+
+def _measured(run: Run, size: int, end: float) -> dict[str, Any]:
+    """Return the figures of one batch size, or why there are none."""
+    begun = time.monotonic()
+    if begun > end:
+        return {'left_out': 'no time was left of --budget'}
+    try:
+        timed = run(size)
+    except (YoloxTrtRosError, ImportError, RuntimeError) as error:
+        return {'left_out': str(error).partition('\n')[0]}
+    found = {name: round(value, 4) for name, value in asdict(timed).items()}
+    return found | {'whole_s': round(time.monotonic() - begun, 2)}
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the table of a result."""
-    table = [('GPU', result['gpu']), ('model', result['model'])]
+    table = [
+        ('GPU', result['gpu']),
+        ('model', result['model']),
+        ('backend auto', f'{result["default"]}: {result["reason"]}'),
+    ]
+    if compared := _compared(result):
+        table.append(('  its time over that of torch.compile', compared))
     for name, row in result['rows'].items():
         cells = [
             one.get('left_out')
-            or f'{size}: {one["ms"]:.2f} ms ({one["start_s"]:.0f} s'
+            or f'{size}: {one["ms"]:.2f} ms ({one["start_s"]:.1f} s, {one["memory_mib"]:.0f} MiB'
+            + (f', built in {one["build_s"]:.0f} s' if one['build_s'] else '')
             + ('' if one['recorded'] else ', one by one')
             + ')'
             for size, one in row.items()
         ]
         table.append((name, '  '.join(cells)))
     return table
+
+
+def _compared(result: dict[str, Any]) -> str:
+    mine, theirs = (result['rows'].get(name, {}) for name in (result['default'], COMPILED))
+    both = [size for size in mine if 'ms' in mine[size] and 'ms' in theirs.get(size, {})]
+    return '  '.join(f'{size}: {mine[size]["ms"] / theirs[size]["ms"]:.2f}' for size in both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +155,15 @@ class Timed:
         ms: of one batch on the device.
         start_s: until it had run once.
         recorded: whether it is a CUDA graph.
+        memory_mib: of the GPU, that it takes.
+        build_s: of the engine, which was built here or before; 0: there is none.
     """
 
     ms: float
     start_s: float
     recorded: bool
+    memory_mib: float
+    build_s: float = 0.0
 
 
 Run = Callable[[int], Timed]
@@ -126,12 +173,19 @@ def _named(name: str, word: str, every: Container[str]) -> bool:
     return name == word if word in every else word in name
 
 
-def _rows(model: Model, lane: LaneConfig, device: CudaDevice) -> Iterator[tuple[str, Run]]:
+def _rows(model: Model, lane: LaneConfig, device: CudaDevice, ranges: str) -> dict[str, Run]:
+    """Return what measures each row, in the order in which they are measured."""
+    every: dict[str, Run] = {
+        f'tensorrt {precision}': partial(
+            _tensorrt, model, lane, device, precision, ranges if precision == 'int8' else ''
+        )
+        for precision in TENSORRT
+    }
     for name, (precision, options) in VARIANTS.items():
-        yield name, partial(_onnxruntime, model, lane, device, precision, options)
-    for kind in TORCH:
-        yield f'pytorch fp16, {kind}', partial(_pytorch, model, lane, device, kind)
-    yield 'tensorrt fp16', partial(_tensorrt, model, lane)
+        every[name] = partial(_onnxruntime, model, lane, device, precision, options)
+    for name, graph in TORCH.items():
+        every[name] = partial(_pytorch, model, lane, device, graph, name == COMPILED)
+    return {name: every[name] for name in dict.fromkeys((*FIRST, *every))}
 
 
 def _prepared(model: Model, lane: LaneConfig, precision: str) -> PreparedModel:
@@ -149,48 +203,62 @@ def _onnxruntime(
     size: int,
 ) -> Timed:
     prepared = _prepared(model, lane, precision)
-    stream, begun = device.stream(), time.monotonic()
+    before, stream, begun = _used_mib(), device.stream(), time.monotonic()
     backend = OnnxRuntimeCudaBackend(
         model.path, prepared.spec, device, stream, size, prepared, options, [size]
     )
-    try:
-        return _timed(backend, stream, size, begun)
-    finally:
-        backend.close()
+    return _timed(backend, device, stream, size, begun, before)
 
 
-def _tensorrt(model: Model, lane: LaneConfig, size: int) -> Timed:
+def _tensorrt(
+    model: Model, lane: LaneConfig, device: CudaDevice, precision: str, ranges: str, size: int
+) -> Timed:
     from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
 
-    lane = replace(lane, backend='tensorrt', precision='fp16')
-    engine, device, core = loadable_engine(lane, engine_of_lane(lane, model, EnginesConfig()))
-    stream, begun = device.stream(), time.monotonic()
+    lane = replace(lane, backend='tensorrt', precision=precision)
+    made = engine_of_lane(lane, model, EnginesConfig(ranges=ranges))
+    build_s = made.load().facts['seconds']
+    engine, _, core = loadable_engine(lane, made)
+    before, stream, begun = _used_mib(), device.stream(), time.monotonic()
     backend = TensorRtBackend(engine, model.spec, device, stream, size, core)
+    return replace(_timed(backend, device, stream, size, begun, before), build_s=build_s)
+
+
+def _timed(
+    backend: Any, device: CudaDevice, stream: Any, size: int, begun: float, before: float
+) -> Timed:
+    """Time a backend, and close it."""
     try:
-        return _timed(backend, stream, size, begun)
+        with SETUP_LOCK, stream:
+            backend.infer(size)
+            stream.synchronize()
+            start_s = time.monotonic() - begun
+            step = Step(stream, [size], backend.infer, backend.recordable)
+        ms = timed_us(stream, lambda _: step.launch(size), CALLS) / 1e3
+        return Timed(ms, start_s, step.recorded, _used_mib() - before)
     finally:
         backend.close()
+        device.give_back()
 
 
-def _timed(backend: Any, stream: Any, size: int, begun: float) -> Timed:
-    with SETUP_LOCK, stream:
-        backend.infer(size)
-        stream.synchronize()
-        start_s = time.monotonic() - begun
-        step = Step(stream, [size], backend.infer, backend.recordable)
-    ms = timed_us(stream, lambda _: step.launch(size), CALLS) / 1e3
-    return Timed(ms, start_s, step.recorded)
+def _used_mib() -> float:
+    """Return how much of the current GPU's memory is taken, by anyone."""
+    free, whole = require_cupy().cuda.runtime.memGetInfo()
+    return float(whole - free) / MIB
 
 
-def _pytorch(model: Model, lane: LaneConfig, device: CudaDevice, kind: str, size: int) -> Timed:
+def _pytorch(
+    model: Model, lane: LaneConfig, device: CudaDevice, graph: bool, compiled: bool, size: int
+) -> Timed:
     import torch
 
     from benchmarks.support.torch_model import OnnxModule
 
     # The layers in float32: PyTorch halves them itself.
     prepared = _prepared(model, lane, 'tf32')
-    begun = time.monotonic()
     where = torch.device('cuda', device.index)
+    torch.cuda.empty_cache()
+    before, begun = _used_mib(), time.monotonic()
     torch.backends.cudnn.benchmark = True
     channels_last = torch.channels_last
     network: Any = OnnxModule(onnx.load_model_from_string(prepared.content)).half().to(where)
@@ -198,7 +266,7 @@ def _pytorch(model: Model, lane: LaneConfig, device: CudaDevice, kind: str, size
     image = prepared.spec.input
     shape = size, 3, image.height, image.width
     given = torch.zeros(shape, dtype=torch.half, device=where).to(memory_format=channels_last)
-    if kind == 'compiled graph':
+    if compiled:
         network = torch.compile(network, mode='max-autotune-no-cudagraphs')
     with torch.inference_mode():
         stream = torch.cuda.Stream(where)
@@ -207,12 +275,13 @@ def _pytorch(model: Model, lane: LaneConfig, device: CudaDevice, kind: str, size
                 network(given)
             stream.synchronize()
             start_s = time.monotonic() - begun
-            if kind != 'eager':
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, stream=stream):
+            run: Callable[[], Any] = partial(network, given)
+            if graph:
+                recorded = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(recorded, stream=stream):
                     network(given)
-            run = graph.replay if kind != 'eager' else lambda: network(given)
-            return Timed(_torch_ms(torch, stream, run), start_s, kind != 'eager')
+                run = recorded.replay
+            return Timed(_torch_ms(torch, stream, run), start_s, graph, _used_mib() - before)
 
 
 def _torch_ms(torch: Any, stream: Any, run: Callable[[], Any]) -> float:

@@ -92,6 +92,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                     row = about | {'streams': streams, 'offered': share} | run.figures(bare)
                     result['runs'].append(row)
                     print(row, flush=True)
+                    args.save(result)
     args.picture.parent.mkdir(parents=True, exist_ok=True)
     write_whole(args.picture, chart(result))
     return result

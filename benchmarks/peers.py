@@ -50,8 +50,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     single, batched = _lane(args, 1), _lane(args, args.cameras)
     result: dict[str, Any] = {'gpu': CudaDevice(0).name, 'model': model.path.name, 'rows': {}}
     result['rows']['plain program'] = _plain(model, single, images, args.seconds)
+    args.save(result)
     engine_of_lane(single, model, EnginesConfig())  # once, not in every process
     result['rows']['one node per camera'] = _nodes(args)
+    args.save(result)
     detector = make_detector(batched, model)
     result['rows']['one lane, all cameras'] = _sustained(detector, images, 2, args.seconds)
     detector.close()
