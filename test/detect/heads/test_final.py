@@ -13,7 +13,8 @@ from test_yolov8 import IMAGES, LIMITS, expected
 from tiny_models import HEIGHT, WIDTH, Graph, write_model
 
 from yolox_trt_ros.core.errors import ModelError
-from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.core.model import InputSpec, Thresholds
+from yolox_trt_ros.detect.graph.tensors import infer_tensors, read_model
 from yolox_trt_ros.detect.model import load_model_spec
 
 FED = 'letterbox: centre\ncolour: rgb\nscale: 0.00392156862745098\n'
@@ -87,3 +88,15 @@ def test_rows_that_no_known_head_makes_are_refused(tmp_path: Path) -> None:
     path = write_model(tmp_path / 'm.onnx', graph, images, {'found': ['n', 3, 6]})
     with pytest.raises(ModelError, match='not a detector with final boxes'):
         load_model_spec(path)
+
+
+def test_what_a_suppression_leaves_has_a_size_without_being_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list is as long as its graph lets it get, whatever the picture."""
+    monkeypatch.setattr('yolox_trt_ros.detect.graph.tensors.measured_shapes', pytest.fail)
+    path = suppressed_rows(tmp_path / 'm.onnx')
+    assert load_model_spec(path).head.family == 'final'
+    model = read_model(path)
+    tensors = infer_tensors(path, model, InputSpec('images', 0, HEIGHT, WIDTH))
+    assert tensors.shapes[model.graph.output[0].name] == (50 * CLASSES, 7)

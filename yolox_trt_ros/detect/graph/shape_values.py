@@ -27,12 +27,7 @@ def fold_shapes(model: Any, shapes: dict[str, tuple[int, ...]]) -> bool:
     """
     from onnx import helper, numpy_helper
 
-    graph = model.graph
-    known = {
-        w.name: numpy_helper.to_array(w)
-        for w in graph.initializer
-        if int(np.prod(w.dims)) <= MOST_NUMBERS
-    }
+    graph, known = model.graph, short_weights(model)
     nodes, folded = [], False
     for node in graph.node:
         value = _value(node, known, shapes, model.opset_import)
@@ -49,6 +44,24 @@ def fold_shapes(model: Any, shapes: dict[str, tuple[int, ...]]) -> bool:
     del graph.node[:]
     graph.node.extend(nodes)
     return folded
+
+
+def short_weights(model: Any) -> dict[str, np.ndarray]:
+    """Return the graph's weights that may be shapes or indices into them."""
+    from onnx import numpy_helper
+
+    return {
+        w.name: numpy_helper.to_array(w)
+        for w in model.graph.initializer
+        if int(np.prod(w.dims)) <= MOST_NUMBERS
+    }
+
+
+def short_constants(model: Any) -> dict[str, np.ndarray]:
+    """Return the graph's short weights and what its nodes give that hold a constant."""
+    made = {n.output[0]: _value(n, {}, {}, ()) for n in model.graph.node if n.op_type == 'Constant'}
+    short = {k: v for k, v in made.items() if v is not None and v.size <= MOST_NUMBERS}
+    return short_weights(model) | short
 
 
 def _value(

@@ -21,6 +21,7 @@ from yolox_trt_ros.detect.description import feeding
 from yolox_trt_ros.detect.graph.external_constants import load_constants
 from yolox_trt_ros.detect.graph.plugins import plugin_shapes, with_plugins_named
 from yolox_trt_ros.detect.graph.shape_values import fold_shapes
+from yolox_trt_ros.detect.graph.suppression import bound_suppressed
 from yolox_trt_ros.detect.graph.trial import TrialError, measured_shapes
 from yolox_trt_ros.onnx_files import open_onnx
 
@@ -121,35 +122,44 @@ def input_spec(path: Path, model: Any, given: Mapping[str, Any]) -> InputSpec:
 def infer_tensors(path: Path, model: Any, image: InputSpec) -> Tensors:
     """Return the shapes of all tensors that the outputs need.
 
-    They follow from the input's; where they do not, the model is run once within limits.
+    They follow from the input's, or are the largest that a suppression leaves; where neither is
+    known, the model is run once within limits.
 
     Raises:
         ModelError: a tensor is larger than this machine can hold, or running it takes too much.
     """
     small = with_plugins_named(_without_weights(model))
-    del small.graph.value_info[:]
     sizes = (image.batch or 1, 3, image.height, image.width)
-    for value in small.graph.input:
-        if value.name == image.name:
-            for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
-                dim.dim_value = size
-    for value in small.graph.output:  # what exporters wrote there may be of another size
-        value.type.tensor_type.ClearField('shape')
+    _fix_sizes(small, image.name, sizes)
+    limit = largest_tensor_bytes()
     shapes, types = _inferred(small)
-    while any(n not in shapes for n in _needed(model)) and fold_shapes(small, shapes):
+    while any(n not in shapes for n in _needed(model)) and (
+        fold_shapes(small, shapes) or bound_suppressed(small, shapes, limit)
+    ):
         shapes, types = _inferred(small)
     shapes |= plugin_shapes(model, image.batch or 1)
-    _check_sizes(path, shapes)
+    _check_sizes(path, shapes, limit)
     unknown = [name for name in _needed(model) if name not in shapes]
     if unknown:
         try:
-            shapes |= measured_shapes(path, sizes, unknown, largest_tensor_bytes())
+            shapes |= measured_shapes(path, sizes, unknown, limit)
         except TrialError as error:
             raise ModelError(
                 f'{path}: how large its tensors get ({unknown[0]}) only running it shows, and '
                 f'{error}'
             ) from error
     return Tensors(shapes, types)
+
+
+def _fix_sizes(model: Any, image: str, sizes: Sequence[int]) -> None:
+    """Write the input's size into a graph, and drop what exporters noted for another one."""
+    del model.graph.value_info[:]
+    for value in model.graph.input:
+        if value.name == image:
+            for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
+                dim.dim_value = size
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField('shape')
 
 
 def _inferred(model: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
@@ -211,8 +221,7 @@ def check_suppression(path: Path, model: Any) -> None:
             )
 
 
-def _check_sizes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
-    limit = largest_tensor_bytes()
+def _check_sizes(path: Path, shapes: dict[str, tuple[int, ...]], limit: int) -> None:
     for name, shape in shapes.items():
         if 4 * math.prod(shape) > limit:
             raise ModelError(
