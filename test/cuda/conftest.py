@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_device import HostDevice, build
+from host_device import HostDevice, build, shared_folder
 from tiny_models import write_yolox
 
 from yolox_trt_ros.core.errors import MissingDependencyError
@@ -16,7 +16,7 @@ from yolox_trt_ros.detect.cuda.runtime import CudaDevice
 @pytest.fixture(scope='session')
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the compiled kernels; each file is compiled where it is first used."""
-    folder = tmp_path_factory.mktemp('kernels')
+    folder = shared_folder(tmp_path_factory, 'kernels')
     try:
         build(folder, 'letterbox.cu')
     except FileNotFoundError as error:

@@ -6,6 +6,8 @@ Streams do at once what they are given, so nothing that depends on overlap can b
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 
 from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.detect.backends.onnxruntime import OnnxRuntimeCpuBackend
@@ -33,24 +36,40 @@ ONE_AT_A_TIME = threading.Lock()
 READER = re.compile(r'template <class T> struct (\w+) :')
 
 
+def shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Return a folder that all processes of one run of the tests have."""
+    folder = factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent
+    (folder / name).mkdir(exist_ok=True)
+    return folder / name
+
+
 def build(folder: Path, file: str, more: Sequence[str] = ()) -> Path:
-    """Compile one file of the kernels, once; ``more`` are further words for the compiler."""
+    """Compile a file of the kernels, once in all processes; ``more`` are words for the compiler."""
     compiler = shutil.which('g++') or shutil.which('clang++')
     if compiler is None:
         raise FileNotFoundError('no C++ compiler')
     library = folder / f'{file}.so'
-    if library.exists():
-        return library
-    flags = ['-std=c++17', '-O2', '-ffp-contract=off', '-fPIC', '-shared', '-fvisibility=hidden']
+    with (folder / f'{file}.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            _compile(compiler, library, file, more)
+    return library
+
+
+def _compile(compiler: str, library: Path, file: str, more: Sequence[str]) -> None:
+    flags = ['-std=c++17', '-O1', '-ffp-contract=off', '-fPIC', '-shared', '-fvisibility=hidden']
     flags += ['-Wall', '-Werror', '-Wno-unknown-pragmas']
+    flags += ['-U_FORTIFY_SOURCE']  # it forbids the jumps between the stacks of threads
     readers = ' '.join(f'USE({name})' for name in READER.findall((KERNELS / file).read_text()))
     if readers:
         flags += [f'-DREADERS(USE)={readers}', f'-DKERNELS="{file}"']
     paths = [f'-I{HOST}', f'-I{KERNELS}']
-    command = [compiler, *flags, *paths, str(HOST / 'kernels.cpp'), *more, '-o', str(library)]
+    command = [compiler, *flags, *paths, str(HOST / 'kernels.cpp'), *more, '-o', f'{library}.part']
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return library
+    Path(f'{library}.part').replace(library)
 
 
 class HostStream:

@@ -23,7 +23,7 @@ from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.preprocess import InputFormat
 from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 
-SANITIZE = ('-O1', '-fsanitize=alignment', str(HOST / 'alignment.cpp'))
+SANITIZE = ('-O0', '-fsanitize=alignment', str(HOST / 'alignment.cpp'))
 TABLE = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -2,6 +2,7 @@
 // block is a fiber, blocks run one after the other. Barriers and warp exchanges wait for all
 // fibers concerned, as on the device. Slow, and no proof of the absence of races.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -41,11 +42,14 @@ struct Warp {
   uint64_t slot[32];
 };
 
+// Runs one block's thread after the other: made once, then switched to without the kernel of the
+// operating system, which swapcontext calls each time.
 struct Fiber {
-  ucontext_t context;
+  ucontext_t start;
+  jmp_buf state;
   dim3 thread;
   unsigned number;
-  bool done;
+  bool started = false, done;
   std::unique_ptr<char[]> stack{new char[1 << 15]};
 };
 
@@ -54,7 +58,7 @@ struct Block {
   std::vector<Warp> warps;
   Barrier barrier;
   unsigned threads = 0;
-  ucontext_t scheduler;
+  jmp_buf scheduler;
   Fiber* running = nullptr;
   std::function<void()> kernel;
 };
@@ -62,8 +66,7 @@ struct Block {
 inline Block block;
 
 inline void yield() {
-  Fiber* mine = block.running;
-  swapcontext(&mine->context, &block.scheduler);
+  if (_setjmp(block.running->state) == 0) _longjmp(block.scheduler, 1);
 }
 
 inline void wait(Barrier& barrier, unsigned count) {
@@ -77,21 +80,32 @@ inline void wait(Barrier& barrier, unsigned count) {
 }
 
 inline void trampoline() {
-  block.kernel();
-  block.running->done = true;
+  for (;;) {
+    block.kernel();
+    block.running->done = true;
+    yield();
+  }
+}
+
+__attribute__((noinline)) inline void resume(Fiber& fiber) {
+  block.running = &fiber;
+  threadIdx = fiber.thread;
+  if (_setjmp(block.scheduler) != 0) return;
+  if (fiber.started) _longjmp(fiber.state, 1);
+  fiber.started = true;
+  getcontext(&fiber.start);
+  fiber.start.uc_stack.ss_sp = fiber.stack.get();
+  fiber.start.uc_stack.ss_size = 1 << 15;
+  makecontext(&fiber.start, trampoline, 0);
+  setcontext(&fiber.start);
 }
 
 inline void run_block() {
   for (unsigned i = 0; i < block.threads; ++i) {
     Fiber& fiber = *block.fibers[i];
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = 1 << 15;
-    fiber.context.uc_link = &block.scheduler;
     fiber.done = false;
     fiber.number = i;
     fiber.thread = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
-    makecontext(&fiber.context, trampoline, 0);
   }
   block.barrier = {};
   block.warps.assign((block.threads + 31) / 32, {});
@@ -100,9 +114,7 @@ inline void run_block() {
     for (unsigned i = 0; i < block.threads; ++i) {
       Fiber& fiber = *block.fibers[i];
       if (fiber.done) continue;
-      block.running = &fiber;
-      threadIdx = fiber.thread;
-      swapcontext(&block.scheduler, &fiber.context);
+      resume(fiber);
       left |= !fiber.done;
     }
   }
