@@ -8,10 +8,10 @@ Either of two worlds is used, by what is installed, never both:
 - ``sourced``: ``ROS_DISTRO`` is set and this Python imports rclpy. ROS 2, NumPy, OpenCV and PyYAML
   are the system's; only what apt does not offer comes from PyPI (``sourced.lock``).
 
-In both, colcon builds the package (and vision_msgs where there is none) straight into ``.venv``,
-with links to the sources, so an edited Python file needs no new build. Each step is
-skipped while a hash of everything it depends on is unchanged; what a step that was interrupted
-left is thrown away. Standard library only.
+In both, colcon builds the package, and the message packages beside this file that ROS 2 does not
+have, straight into ``.venv``, with links to the sources, so an edited Python file needs no new
+build. Each step is skipped while a hash of everything it depends on is unchanged; what a step that
+was interrupted left is thrown away. Standard library only.
 """
 
 from __future__ import annotations
@@ -44,6 +44,13 @@ PYTHONS = ((3, 10), (3, 13))
 PYTHON_NAME = f'python{sys.version_info[0]}.{sys.version_info[1]}'
 # Lock lines that the messages are built against: another version means a new environment.
 FOUNDATION = ('ros-', 'numpy==', 'cmake==')
+# Message packages that PyPI and some ROS 2 installations lack; later ones need earlier ones.
+MESSAGES = (
+    'vision_msgs',
+    'autoware_perception_msgs',
+    'tier4_perception_msgs',
+    'autoware_internal_debug_msgs',
+)
 INSTALLED_FOLDERS = ('yolox_trt_ros', 'config', 'launch', 'models', 'scripts')
 
 
@@ -84,15 +91,19 @@ def make_plan(environ: Mapping[str, str], can_import: Callable[[str], bool]) -> 
     distro = environ.get('ROS_DISTRO', '')
     if not distro:
         include = f'-DCMAKE_PROJECT_INCLUDE={HERE / "wheels.cmake"}'
-        packages = ('setup_env/vision_msgs', '.')
+        packages = _with_messages(MESSAGES)
         return Plan('wheels', '', 'setup_env/wheels.lock', packages, (*arguments, include))
     if not can_import('rclpy'):
         raise SetupError(
             f'ROS 2 {distro} is sourced, but {sys.executable} does not import rclpy: run '
             f'make PYTHON=/usr/bin/python3, or unset ROS_DISTRO to use the PyPI wheels'
         )
-    packages = ('.',) if can_import('vision_msgs') else ('setup_env/vision_msgs', '.')
+    packages = _with_messages(name for name in MESSAGES if not can_import(name))
     return Plan('sourced', distro, 'setup_env/sourced.lock', packages, arguments[1:])
+
+
+def _with_messages(names: Iterable[str]) -> tuple[str, ...]:
+    return (*(f'setup_env/{name}' for name in names), '.')
 
 
 def check_machine(plan: Plan) -> None:
@@ -242,7 +253,7 @@ def write_stamp(done: Mapping[str, str]) -> None:
 def build_inputs() -> list[Path]:
     """Return the files that a build depends on."""
     files = [ROOT / 'CMakeLists.txt', ROOT / 'package.xml', Path(__file__), HERE / 'wheels.cmake']
-    for folder in (ROOT / 'msg', ROOT / 'src', HERE / 'vision_msgs'):
+    for folder in (ROOT / 'msg', ROOT / 'src', *(HERE / name for name in MESSAGES)):
         files += sorted(path for path in folder.rglob('*') if path.is_file())
     return files
 

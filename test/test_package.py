@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import yolox_trt_ros
+from setup_env.setup_env import MESSAGES
 from yolox_trt_ros.core.trace import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +65,9 @@ def description():
     return package
 
 
-@pytest.mark.parametrize('path', ['package.xml', 'setup_env/vision_msgs/package.xml'])
+@pytest.mark.parametrize(
+    'path', ['package.xml', *(f'setup_env/{name}/package.xml' for name in MESSAGES)]
+)
 def test_package_xml_is_valid(path):
     packages = pytest.importorskip('catkin_pkg.package')
     warnings: list[str] = []

@@ -18,20 +18,28 @@ def importable(*modules):
 def test_without_ros_everything_comes_from_the_wheels():
     plan = make_plan({}, importable())
     assert plan.world == 'wheels'
-    assert plan.packages == ('setup_env/vision_msgs', '.')
+    assert plan.packages == (*(f'setup_env/{name}' for name in setup_env.MESSAGES), '.')
     assert any(argument.endswith('wheels.cmake') for argument in plan.cmake_args)
 
 
 def test_a_sourced_ros_is_used_as_it_is():
-    plan = make_plan({'ROS_DISTRO': 'jazzy'}, importable('rclpy', 'vision_msgs'))
+    plan = make_plan({'ROS_DISTRO': 'jazzy'}, importable('rclpy', *setup_env.MESSAGES))
     assert (plan.world, plan.distro, plan.packages) == ('sourced', 'jazzy', ('.',))
     assert plan.lock == 'setup_env/sourced.lock'
     assert not any('wheels.cmake' in argument for argument in plan.cmake_args)
 
 
-def test_a_sourced_ros_without_vision_msgs_gets_the_overlay():
-    plan = make_plan({'ROS_DISTRO': 'humble'}, importable('rclpy'))
+def test_a_sourced_ros_gets_the_messages_that_it_lacks():
+    plan = make_plan({'ROS_DISTRO': 'humble'}, importable('rclpy', *setup_env.MESSAGES[1:]))
     assert plan.packages == ('setup_env/vision_msgs', '.')
+
+
+def test_messages_are_in_an_order_in_which_they_can_be_built():
+    folder = Path(setup_env.__file__).parent
+    for number, name in enumerate(setup_env.MESSAGES):
+        needed = re.findall('<depend>(.*)</depend>', (folder / name / 'package.xml').read_text())
+        assert not set(needed) & set(setup_env.MESSAGES[number:]), name
+    assert {f.parent.name for f in folder.glob('*/package.xml')} == set(setup_env.MESSAGES)
 
 
 def test_a_sourced_ros_of_another_python_is_refused():
