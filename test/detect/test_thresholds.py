@@ -98,6 +98,8 @@ def test_a_remap_file_of_autoware_gives_its_numbers(tmp_path: Path) -> None:
     path.write_text('name,id\nCAR,1\nTRUCK,2\nBUS,3\nPERSON,7\nTRAFFIC_LIGHT,-1\n')
     found = rules(made(class_map=str(path)))
     assert found.labels == AUTOWARE and found.wanted == [1, 2, 3, 7]
+    path.write_text('name,id\nCAR,1\nTRUCK,2\nBUS,3\nPERSON,7\nTRAFFIC_LIGHT,-1\nDEBRIS,0\n')
+    assert rules(made(class_map=str(path))).wanted == [1, 2, 3, 7], 'one file for all its models'
     path.write_text('name,id\nCAR,1\nTRUCK,2\nBUS,3\nPERSON,7\n')
     with pytest.raises(ConfigError, match='every class of the model, "traffic light" is missing'):
         made(class_map=str(path))

@@ -114,6 +114,8 @@ class _Classes:
     def _mapped(cls, labels: Sequence[str], given: ClassMap) -> _Classes:
         targets: dict[int, str | None] = {}
         for source, target in given.targets:
+            if given.names and matching(source, labels) is None:
+                continue  # Autoware's file is one for all of its models
             number = _number(source, labels, given.file)
             if number in targets:
                 raise ConfigError(f'{given.file}: class {shown(labels[number])} is there twice')
