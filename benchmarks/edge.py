@@ -24,13 +24,17 @@ import yaml
 from rclpy.node import Node
 
 from benchmarks.support.cores import on_cores
+from yolox_trt_ros.bags.names import is_installed
 from yolox_trt_ros.core import children
+from yolox_trt_ros.core.class_names import AUTOWARE
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.topics import RESULTS
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.node_process import NodeProcess
-from yolox_trt_ros.ros.output.messages import detection_array
+from yolox_trt_ros.ros.output.messages import FoundMessage, detection_array
+from yolox_trt_ros.ros.output.objects import objects_message_of
 from yolox_trt_ros.ros.output.publishers import Output, TemplateOutput, TypedOutput
 
 CAMERAS = tuple(f'cam{i}' for i in range(8))
@@ -60,6 +64,7 @@ takes the frame; the age begins at the image's stamp, and the camera's own time 
 """
 
 OUTPUTS: tuple[type[Output], ...] = (TypedOutput, TemplateOutput)
+MESSAGES = {'detections': 'Detection2DArray', 'objects': 'DetectedObjectsWithFeature'}
 PACES = {'warm': 0.0, 'paced': 0.005}
 """Seconds between two results; after a pause caches and branch predictors are cold."""
 
@@ -173,11 +178,12 @@ def profile_rows(node: dict[str, Any]) -> list[tuple[str, ...]]:
 def publication_rows(sent: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the table's lines on publication."""
     lines: list[tuple[str, ...]] = []
-    for name, pause_s in PACES.items():
-        typed, templates = sent[f'typed_{name}_us'], sent[f'templates_{name}_us']
-        label = f'{sent["detections"]} detections every {pause_s * 1e3:g} ms, CPU µs'
-        ratio = f'1 / {typed / templates:.1f}'
-        lines.append((label, f'{typed:.0f}', '–', f'{templates:.0f}', ratio))
+    for message, title in MESSAGES.items():
+        for name, pause_s in PACES.items() if f'{message}_typed_warm_us' in sent else ():
+            typed, templates = (sent[f'{message}_{o.encoder}_{name}_us'] for o in OUTPUTS)
+            label = f'{title} of {sent["detections"]} every {pause_s * 1e3:g} ms, CPU µs'
+            ratio = f'1 / {typed / templates:.1f}'
+            lines.append((label, f'{typed:.0f}', '–', f'{templates:.0f}', ratio))
     return lines
 
 
@@ -276,30 +282,42 @@ def publication(count: int) -> dict[str, Any]:
     found = Detections(
         np.concatenate([corner, corner + size], axis=1),
         random.random(count, np.float32),
-        random.integers(0, 80, count).astype(np.int32),
+        random.integers(0, len(AUTOWARE), count).astype(np.int32),
     )
-    frame = Frame('c', 0, 10**18, 0, 'front_optical_frame', 'mono8', 1, 1, 1, np.zeros(1, np.uint8))
+    pixels = np.zeros(1, np.uint8)  # nobody looks at them
+    frame = Frame('c', 0, 10**18, 0, 'front_optical_frame', 'mono8', 1280, 1920, 1920, pixels)
     context = rclpy.Context()
     rclpy.init(context=context)
     node = Node('edge_publisher', context=context)
-    message = detection_array([str(i) for i in range(80)])
-    outputs = [output(node, 'detections', output.encoder, message) for output in OUTPUTS]
+    outputs = {
+        f'{name}_{output.encoder}': output(node, kind, f'~/{output.encoder}/{name}', message)
+        for name, (kind, message) in published().items()
+        for output in OUTPUTS
+    }
     command = [sys.executable, '-m', RECEIVER, '--mode', 'listen', '--seconds', '600']
     listener = children.start(command, stdout=subprocess.DEVNULL, start_new_session=True)
     result: dict[str, Any] = {'detections': count}
     try:
-        _wait(lambda: all(output.heard for output in outputs))
-        for output in outputs:
+        _wait(lambda: all(output.heard for output in outputs.values()))
+        for output in outputs.values():
             output.publish(frame, found)  # makes its templates
-        for output in outputs:
+        for which, output in outputs.items():
             for name, pause_s in PACES.items():
                 times = _times(partial(output.publish, frame, found), pause_s)
-                result[f'{output.encoder}_{name}_us'] = median(times) * 1e6
+                result[f'{which}_{name}_us'] = median(times) * 1e6
     finally:
         children.stop(listener)
         node.destroy_node()
         rclpy.shutdown(context=context)
     return result
+
+
+def published() -> dict[str, tuple[str, FoundMessage]]:
+    """Return type and content of the messages that are published: Autoware's where it is there."""
+    messages = {'detections': detection_array([str(i) for i in range(80)])}
+    if is_installed(RESULTS['objects'].type):
+        messages['objects'] = objects_message_of(AUTOWARE)
+    return {name: (RESULTS[name].type, message) for name, message in messages.items()}
 
 
 def _times(publish: Callable[[], None], pause_s: float) -> list[float]:

@@ -19,7 +19,7 @@ constexpr size_t kPhases = 8;
 constexpr auto kQuantities = static_cast<size_t>(Quantity::kCount);
 constexpr std::array<const char *, kQuantities> kNames{
   "seconds", "nanoseconds", "score", "center_x", "center_y", "width", "height", "left", "top",
-  "right", "bottom"};
+  "right", "bottom", "inner_left", "inner_top", "inner_width", "inner_height"};
 
 /// One value of each quantity.
 using Values = std::array<double, kQuantities>;
@@ -41,6 +41,12 @@ uint32_t whole(double value)
   constexpr double low = std::numeric_limits<int32_t>::min();
   constexpr double high = std::numeric_limits<uint32_t>::max();
   return static_cast<uint32_t>(static_cast<int64_t>(std::min(std::max(low, value), high)));
+}
+
+/// Returns what of a coordinate lies between 0 and the last one.
+float within(float value, float last)
+{
+  return std::min(std::max(0.0F, value), last);
 }
 
 void fill(uint8_t * bytes, const std::vector<Number> & numbers, const Values & values)
@@ -98,6 +104,12 @@ void BoxWriter::learn(int32_t class_id, size_t phase, Template made)
   templates_.insert_or_assign(key(class_id, phase), std::move(made));
 }
 
+void BoxWriter::set_image(int32_t width, int32_t height)
+{
+  last_x_ = static_cast<float>(std::max(0, width - 1));
+  last_y_ = static_cast<float>(std::max(0, height - 1));
+}
+
 size_t BoxWriter::arrange(const Boxes & boxes, size_t & phase)
 {
   const size_t begin = front_.head.bytes.size() - front_.encapsulation;
@@ -133,9 +145,13 @@ size_t BoxWriter::write(
     // Computed as the typed message's numbers are: in double precision.
     const double left = boxes.xyxy[4 * i], top = boxes.xyxy[4 * i + 1];
     const double right = boxes.xyxy[4 * i + 2], bottom = boxes.xyxy[4 * i + 3];
+    // These in single precision, as Autoware computes them.
+    const float * box = boxes.xyxy + 4 * i;
+    const float inner_left = within(box[0], last_x_), inner_top = within(box[1], last_y_);
     values = {
       values[0], values[1], boxes.score[i], (left + right) / 2, (top + bottom) / 2, right - left,
-      bottom - top, left, top, right, bottom};
+      bottom - top, left, top, right, bottom, inner_left, inner_top,
+      within(box[2], last_x_) - inner_left, within(box[3], last_y_) - inner_top};
     const auto & [bytes, numbers] = *chosen_[i];
     std::memcpy(to, bytes.data(), bytes.size());
     fill(to, numbers, values);

@@ -16,6 +16,8 @@ namespace yolox_trt_ros
 enum class Quantity : uint8_t
 {
   kSeconds, kNanoseconds, kScore, kCenterX, kCenterY, kWidth, kHeight, kLeft, kTop, kRight, kBottom,
+  /// Of the part of the box within the image.
+  kInnerLeft, kInnerTop, kInnerWidth, kInnerHeight,
   kCount
 };
 
@@ -82,6 +84,9 @@ public:
    */
   size_t write(const Boxes & boxes, int32_t seconds, uint32_t nanoseconds, size_t & phase);
 
+  /// Sets the size of the images from now on, in pixels, for what lies within them.
+  void set_image(int32_t width, int32_t height);
+
   /// What was written last.
   std::vector<uint8_t> & message() {return message_;}
 
@@ -92,6 +97,8 @@ private:
   std::unordered_map<uint64_t, Template> templates_;
   std::vector<const Template *> chosen_;
   size_t size_ = 0;
+  /// Centres of the image's last column and row.
+  float last_x_ = 0, last_y_ = 0;
   std::vector<uint8_t> message_;
 };
 

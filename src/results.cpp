@@ -120,6 +120,9 @@ void bind_results(py::module_ & m)
     },
     py::arg("class_id"), py::arg("phase"), py::arg("element").noconvert(), py::arg("numbers"))
   .def(
+    "set_image", &BoxWriter::set_image, py::arg("width"), py::arg("height"),
+    "Set the size of the images from now on, for what of the boxes lies within them.")
+  .def(
     "write", write, py::arg("seconds"), py::arg("nanoseconds"), py::arg("xyxy"), py::arg("score"),
     py::arg("class_id"),
     "Write a message; or return class and phase of a template that is to be learnt first.");

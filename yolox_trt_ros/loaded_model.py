@@ -32,8 +32,7 @@ class Model:
     @property
     def rules(self) -> Rules:
         """Return what of the model's answer counts for cameras that say nothing of it."""
-        thresholds = self.thresholds
-        return thresholds.rules or Rules.of_all(self.spec.labels, thresholds.score)
+        return self._rules_of(self.thresholds)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -47,6 +46,17 @@ class Model:
             ConfigError: a parameter names a class that there is not, or a file that is no map.
         """
         return thresholds_of(self.spec.labels, config.model, config.cameras)
+
+    def rules_for(self, config: Config) -> Rules:
+        """Return what a vehicle's parameters make of the rules.
+
+        Raises:
+            ConfigError: see :meth:`thresholds_for`.
+        """
+        return self._rules_of(self.thresholds_for(config))
+
+    def _rules_of(self, thresholds: Thresholds) -> Rules:
+        return thresholds.rules or Rules.of_all(self.spec.labels, thresholds.score)
 
 
 def load_model(

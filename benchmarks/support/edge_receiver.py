@@ -8,6 +8,7 @@ if __name__ == '__main__':
     begin(130)
 
 import argparse
+import itertools
 import json
 import sys
 import threading
@@ -24,17 +25,19 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import MessageInfo
-from vision_msgs.msg import Detection2DArray
 
+from yolox_trt_ros.bags.names import is_installed
 from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import DropReason, YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.interruption import INTERRUPTED, raise_on_signals
+from yolox_trt_ros.core.topics import RESULTS
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.detector_node import DetectorNode
 from yolox_trt_ros.ros.input.ingest import open_ingest
 from yolox_trt_ros.ros.input.intake import IngestNotes
 from yolox_trt_ros.ros.input.subscribe import message_type
+from yolox_trt_ros.ros.message_types import message_class
 from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.vehicle_files import load_vehicle
 
@@ -252,13 +255,15 @@ def listen(seconds: float) -> dict[str, Any]:
     """Subscribe to the detections of the publication benchmark and count their bytes."""
     node = Node('edge_listener')
     received: Counter[str] = Counter()
-    for camera in ('typed', 'templates'):
+    names = [name for name in ('detections', 'objects') if is_installed(RESULTS[name].type)]
+    for camera, name in itertools.product(('typed', 'templates'), names):
+        topic = f'/edge_publisher/{camera}/{name}'
 
-        def count(message: bytes, camera: str = camera) -> None:
-            received[camera] += 1
+        def count(message: bytes, topic: str = topic) -> None:
+            received[topic] += 1
 
-        topic = f'/edge_publisher/{camera}/detections'
-        node.create_subscription(Detection2DArray, topic, count, 10, raw=True)
+        kind = message_class(RESULTS[name].type)
+        node.create_subscription(kind, topic, count, 10, raw=True)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     spin_for(executor, seconds)

@@ -225,6 +225,10 @@ class Detector:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def end(self) -> int:
+        """Wait until the node has ended by itself, and return the exit code."""
+        return self._process.wait(PATIENCE_S)
+
     def interrupt(self) -> int:
         """Send Ctrl-C, twice as a terminal and ``ros2 launch`` do, and return the exit code."""
         self._process.send_signal(signal.SIGINT)

@@ -50,7 +50,7 @@ def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     }
 
 
-def test_diagnostics_show_how_far_the_build_is(
+def test_a_node_that_only_builds_shows_how_far_it_is_and_ends(
     peer: Peer, tmp_path: Path, lane: dict[str, Any]
 ) -> None:
     message: set[str] = set()
@@ -59,11 +59,17 @@ def test_diagnostics_show_how_far_the_build_is(
         message.update(status.message for status in peer.diagnostics.values())
         return len(list((tmp_path / 'engines').glob('*.json'))) == 2
 
-    with detector(peer, tmp_path, 'building', lane, 'unconfigured') as node:
+    node = Detector(tmp_path, 'building', {**lane, 'build_only': True}, '/**')
+    try:
         peer.until(built, 'engines')
         progress = [t for t in message if 'building the engine of lane ' in t]
         assert progress and all(t.endswith('%') for t in progress), (message, node.log)
-        assert node.log.count('there is no engine for these settings') == 2
+        assert node.end() == 0, node.log
+    finally:
+        node.kill()
+    assert node.log.count('there is no engine for these settings') == 2
+    assert node.log.count('building the engine of lane gpu: ') > 3, 'progress in the log'
+    assert 'every lane has what it runs' in node.log and 'Traceback' not in node.log
 
 
 def test_a_node_that_may_not_build_says_so(

@@ -134,6 +134,11 @@ class CameraConfig:
         high=3600000.0,
         runtime=True,
     )
+    objects_topic: str = parameter(
+        '',
+        'Topic of objects, such as /perception/object_recognition/detection/rois0; empty: '
+        '~/<name>/objects.',
+    )
     lane: str = parameter('', 'Run this camera on this lane only, while it is up; empty: on any.')
     score_threshold: float = parameter(
         0.0,
@@ -241,11 +246,12 @@ def camera_problems(camera: CameraConfig, lanes: Sequence[str]) -> list[str]:
             f'{where}.black_level: expected less than white_level = '
             f'{camera.white_level}, got {camera.black_level}'
         )
-    if not TOPIC.fullmatch(camera.image_topic):
-        problems.append(
-            f'{where}.topic: {shown(camera.topic)} is not a topic name: expected parts of '
-            'letters, digits and _ that start with no digit, with / between them'
-        )
+    for name, topic in (('topic', camera.image_topic), ('objects_topic', camera.objects_topic)):
+        if topic and not TOPIC.fullmatch(topic):
+            problems.append(
+                f'{where}.{name}: {shown(topic)} is not a topic name: expected parts of '
+                'letters, digits and _ that start with no digit, with / between them'
+            )
     problems += score_problems(where, camera.class_thresholds)
     if camera.crop:
         try:

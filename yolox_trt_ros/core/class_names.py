@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.printing import shown
 
 COCO = (
     'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
@@ -58,3 +62,31 @@ def matching(name: str, names: Sequence[str]) -> str | None:
         return name
     wanted = canonical(name)
     return next((other for other in names if canonical(other) == wanted), None)
+
+
+@lru_cache(maxsize=1024)
+def autoware_number(name: str) -> int:
+    """Return the number of a class in Autoware's ``ObjectClassification``.
+
+    Raises:
+        ConfigError: it has no class of that name.
+    """
+    found = matching(name, AUTOWARE)
+    if found is None:
+        raise ConfigError(f'expected a class of Autoware, got {shown(name)}')
+    return AUTOWARE.index(found)
+
+
+def check_autoware(names: Iterable[str]) -> None:
+    """Refuse classes that Autoware does not know.
+
+    Raises:
+        ConfigError: with all of them, and what to do.
+    """
+    wrong = [name for name in names if matching(name, AUTOWARE) is None]
+    if wrong:
+        raise ConfigError(
+            f'outputs: objects have the classes of Autoware ({", ".join(AUTOWARE)}), not '
+            f'{shown(wrong)}: give model.class_map, such as Autoware’s roi_label_remap.csv, or '
+            'name the classes to detect in model.classes'
+        )

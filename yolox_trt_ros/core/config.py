@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from yolox_trt_ros.core.backends import (
-    BACKEND_NAMES,
-    BACKENDS,
-    backends_on,
-    device_kind,
-    with_backend,
-)
+from yolox_trt_ros.core.backends import with_backend
 from yolox_trt_ros.core.camera_config import CameraConfig as CameraConfig
 from yolox_trt_ros.core.camera_config import CameraSimConfig as CameraSimConfig
 from yolox_trt_ros.core.camera_config import RigConfig as RigConfig
 from yolox_trt_ros.core.camera_config import camera_problems
 from yolox_trt_ros.core.class_scores import score_problems
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.lane_config import PRECISIONS as PRECISIONS
+from yolox_trt_ros.core.lane_config import LaneConfig as LaneConfig
+from yolox_trt_ros.core.lane_config import lane_problems as lane_problems
 from yolox_trt_ros.core.parameters import named_groups, parameter, read
 from yolox_trt_ros.core.printing import shown
+from yolox_trt_ros.core.topics import OUTPUTS, RESULTS
 
 MAX_CAMERAS = 8
-PRECISIONS = ('auto', 'fp32', 'tf32', 'fp16', 'int8')
-DEVICE = re.compile(r'cpu|cuda:\d+|dla:\d+')
-
-
-@dataclass(frozen=True, slots=True)
-class LaneConfig:
-    """One engine executor.
-
-    Attributes:
-        name: of the lane.
-        reason: why it has its backend, where ``auto`` was asked for.
-    """
-
-    name: str
-    device: str = parameter('cpu', 'Device that runs the lane: cpu, cuda:N or dla:N.')
-    backend: str = parameter(
-        'onnxruntime',
-        'Library that runs the network; auto is tensorrt where that is installed, else '
-        'onnxruntime; simulated follows an engine profile and finds nothing.',
-        choices=BACKEND_NAMES,
-    )
-    max_batch: int = parameter(1, 'Largest batch; must be 1 on a DLA.', low=1, high=64)
-    in_flight: int = parameter(
-        1, 'Number of batches that may be submitted before the first is done.', low=1, high=8
-    )
-    price: float = parameter(
-        1.0,
-        'Price of a millisecond on this lane: at 2, a frame goes elsewhere if it is done there in '
-        'less than twice the time and within its deadline.',
-        low=0.01,
-        high=100.0,
-    )
-    threads: int = parameter(
-        0,
-        'Number of threads of a cpu lane; 0: cpu lanes share the cores equally.',
-        low=0,
-        high=256,
-    )
-    precision: str = parameter(
-        'auto',
-        'Precision in which a GPU or a DLA computes: auto is int8 for a model with Q/DQ nodes, '
-        'else fp16; tf32 is float32 with the short mantissa of tensor cores. A cpu lane computes '
-        "as the model's file says.",
-        choices=PRECISIONS,
-    )
-    model: str = parameter(
-        '', 'ONNX file for this tensorrt lane only, such as a Q/DQ variant; empty: model.path.'
-    )
-    reason: str = ''
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +175,12 @@ class Config:
     cameras: tuple[CameraConfig, ...] = named_groups('camera_names', CameraConfig)
     lanes: tuple[LaneConfig, ...] = named_groups('lane_names', LaneConfig)
     profile: str = parameter('', 'Engine profile (name or file) that simulated lanes follow.')
+    outputs: tuple[str, ...] = parameter(
+        ('detections',),
+        'What is published of each image: detections (Detection2DArray), objects '
+        '(DetectedObjectsWithFeature, as Autoware’s detector), debug_times (its times).',
+        choices=OUTPUTS,
+    )
     class_id_format: str = parameter(
         'index',
         'What class_id of a hypothesis contains: the index of the class or its name.',
@@ -250,6 +204,7 @@ class Config:
         False, 'Process every frame, in order of the stamps. For replays; latency is not bounded.'
     )
     autostart: bool = parameter(True, 'Configure and activate the node when it starts.')
+    build_only: bool = parameter(False, 'Build the engines that the lanes lack, then end the node.')
 
     @classmethod
     def from_parameters(cls, flat: Mapping[str, Any]) -> Config:
@@ -287,6 +242,7 @@ class Config:
             )
         if not self.lanes:
             problems.append('lane_names: expected at least one lane, got none')
+        problems += self._output_problems()
         for lane in self.lanes:
             problems += lane_problems(lane)
         names = [lane.name for lane in self.lanes]
@@ -311,38 +267,39 @@ class Config:
                 )
         return problems
 
+    def _output_problems(self) -> list[str]:
+        problems = []
+        if not {'detections', 'objects'}.intersection(self.outputs):
+            problems.append(f'outputs: expected detections or objects, got {shown(self.outputs)}')
+        if twice := next((o for o in self.outputs if self.outputs.count(o) > 1), ''):
+            problems.append(f'outputs: {twice} is listed twice')
+        owners: dict[str, str] = {}
+        for camera in self.cameras if 'objects' in self.outputs else ():
+            topic = RESULTS['objects'].named(camera)
+            other = owners.setdefault(topic, camera.name)
+            if other != camera.name:
+                problems.append(
+                    f'cameras.{camera.name}.objects_topic: {shown(topic)} is already the topic of '
+                    f'{other}'
+                )
+        return problems
+
+    def need_detections(self, who: str) -> None:
+        """Refuse a vehicle that does not publish Detection2DArray.
+
+        Args:
+            who: reads them.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if 'detections' not in self.outputs:
+            raise ConfigError(
+                f'outputs: {who} reads detections, but the vehicle publishes '
+                f'{", ".join(self.outputs)} only: add detections'
+            )
+
 
 def _group(problem: str) -> str:
     """Return what a problem's parameter belongs to: a camera, a lane …; empty: the vehicle."""
     return problem.partition(':')[0].rpartition('.')[0]
-
-
-def lane_problems(lane: LaneConfig) -> list[str]:
-    """Return what contradicts itself in a lane, each with what would be right."""
-    where = f'lanes.{lane.name}'
-    problems = []
-    if not DEVICE.fullmatch(lane.device):
-        problems.append(f'{where}.device: expected cpu, cuda:N or dla:N, got {shown(lane.device)}')
-    elif lane.backend not in (fit := backends_on(lane.device)):
-        kind = device_kind(lane.device)
-        problems.append(f'{where}.backend: a {kind} lane needs one of {", ".join(fit)}')
-    if lane.device.startswith('dla') and lane.max_batch != 1:
-        problems.append(
-            f'{where}.max_batch: expected 1 on a dla lane (a DLA gains nothing from batching), '
-            f'got {lane.max_batch}'
-        )
-    problems += _precision_problems(where, lane)
-    if lane.model and not BACKENDS[lane.backend].builds:
-        builds = ' or '.join(name for name, info in BACKENDS.items() if info.builds)
-        problems.append(f'{where}.model: only a {builds} lane may have a model of its own')
-    return problems
-
-
-def _precision_problems(where: str, lane: LaneConfig) -> list[str]:
-    kind = '' if BACKENDS[lane.backend].simulated else device_kind(lane.device)
-    if kind == 'dla' and lane.precision in ('fp32', 'tf32'):
-        return [f'{where}.precision: a DLA computes in fp16 or int8, not in {lane.precision}']
-    if kind == 'cpu' and lane.precision not in ('auto', 'fp32'):
-        wanted = "a cpu lane computes as the model's file says: expected auto or fp32"
-        return [f'{where}.precision: {wanted}, got {lane.precision}']
-    return []

@@ -30,7 +30,7 @@ class Parameter:
         default: used when the parameter is not given.
         description: one sentence.
         low, high: inclusive range of a number, or ``None``.
-        choices: valid strings, or empty when any is.
+        choices: valid strings, of a list too, or empty when any is.
         runtime: whether it may change while the node is active.
         numbers: whether whole numbers are taken for strings in a list.
         other_names: names in lower case that stand for one of the choices, for suggestions.
@@ -54,10 +54,11 @@ class Parameter:
             ConfigError: wrong type, out of range, or not one of the choices.
         """
         value = self._typed(value)
-        if self.choices and value not in self.choices:
-            meant = self.other_names.get(value.lower())
-            near = did_you_mean(meant or value, self.choices)
-            raise ConfigError(f'{self.name}: {shown(value)} is not one of its values{near}')
+        for item in value if self.kind is tuple else (value,):
+            if self.choices and item not in self.choices:
+                meant = self.other_names.get(item.lower())
+                near = did_you_mean(meant or item, self.choices)
+                raise ConfigError(f'{self.name}: {shown(item)} is not one of its values{near}')
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if number and not (
             (self.low is None or value >= self.low) and (self.high is None or value <= self.high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 def absolute(topic: str, node: str) -> str:
@@ -27,11 +28,16 @@ class ResultTopic:
         type: of its messages, such as ``std_msgs/msg/Header``.
         pattern: its name as the detector gives it; with ``{camera}`` there is one per camera.
         latched: whether those who subscribe later get the last message.
+        output: what a vehicle's ``outputs`` has to name for it to be published; empty: it always
+            is.
+        parameter: of a camera, which may give the topic another name; empty: none does.
     """
 
     type: str
     pattern: str
     latched: bool = False
+    output: str = ''
+    parameter: str = ''
 
     @property
     def per_camera(self) -> bool:
@@ -42,16 +48,38 @@ class ResultTopic:
         """Return the topic's name, for a detector of this fully qualified name."""
         return absolute(self.pattern.replace('{camera}', camera), detector)
 
+    def named(self, camera: Any) -> str:
+        """Return the topic's name for a camera's ``CameraConfig``, as the detector gives it."""
+        given = getattr(camera, self.parameter) if self.parameter else ''
+        return str(given or self.pattern).replace('{camera}', camera.name)
+
+
+_FLOAT = 'autoware_internal_debug_msgs/msg/Float64Stamped'
 
 RESULTS = {
-    'detections': ResultTopic('vision_msgs/msg/Detection2DArray', '~/{camera}/detections'),
+    'detections': ResultTopic(
+        'vision_msgs/msg/Detection2DArray', '~/{camera}/detections', output='detections'
+    ),
+    'objects': ResultTopic(
+        'tier4_perception_msgs/msg/DetectedObjectsWithFeature',
+        '~/{camera}/objects',
+        output='objects',
+        parameter='objects_topic',
+    ),
     'latency': ResultTopic('yolox_trt_ros/msg/CameraLatency', '~/{camera}/latency'),
     'status': ResultTopic('yolox_trt_ros/msg/PipelineStatus', '~/status'),
     'diagnostics': ResultTopic('diagnostic_msgs/msg/DiagnosticArray', '/diagnostics'),
     'vision_info': ResultTopic('vision_msgs/msg/VisionInfo', '~/vision_info', latched=True),
     'label_info': ResultTopic('vision_msgs/msg/LabelInfo', '~/label_info', latched=True),
+    **{
+        name: ResultTopic(_FLOAT, f'~/{{camera}}/debug/{name}', output='debug_times')
+        for name in ('cyclic_time_ms', 'processing_time_ms', 'pipeline_latency_ms')
+    },
 }
 """What the detector publishes; who subscribes, records or replays takes types from here."""
+
+OUTPUTS = tuple(dict.fromkeys(result.output for result in RESULTS.values() if result.output))
+"""What a vehicle may publish of each image."""
 
 BESIDE_IMAGES = {
     'ground_truth': 'vision_msgs/msg/Detection2DArray',

@@ -56,6 +56,7 @@ class Observer(Watcher):
         truth_labels: Sequence[str] = (),
         truth_topic: str = '',
     ) -> None:
+        config.need_detections('who watches the vehicle')
         super().__init__('observer')
         self.status: PipelineStatus | None = None
         self._config, self._detector = config, detector

@@ -11,6 +11,7 @@ import argparse
 import sys
 import traceback
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -23,9 +24,11 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.packaged_models import caution
 from yolox_trt_ros.ros.dds.settings import shortcomings
+from yolox_trt_ros.ros.event_log import log_event
 from yolox_trt_ros.ros.input.camera_watch import CameraWatch
 from yolox_trt_ros.ros.input.ingest import open_ingest
 from yolox_trt_ros.ros.input.intake import Ingest, IngestNotes
+from yolox_trt_ros.ros.output.messages import check_outputs
 from yolox_trt_ros.ros.output.publishers import ResultPublishers
 from yolox_trt_ros.ros.parameters import flat_table, forget_removed, read_parameters
 from yolox_trt_ros.ros.process import run_node
@@ -61,6 +64,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._results: ResultPublishers | None = None
         self._ingest: Ingest | None = None
         self._problem = 'not configured'
+        self._built, self._tenths = False, dict[str, int]()
+        self._failure: YoloxTrtRosError | None = None  # of a node that only builds
         self._caution, self._scores = '', ScoreWatch()
         self._notes: dict[str, IngestNotes] = {}
         self._camera_watch: CameraWatch | None = None
@@ -77,13 +82,16 @@ class DetectorNode(VehicleNode, LifecycleNode):
             self._configure()
         except YoloxTrtRosError as error:
             self._problem = f'not configured: {error}'
-            if not self._transitions.closed:
+            if read_parameters(self).get('build_only') is True:
+                self._failure = error
+            elif not self._transitions.closed:
                 self.get_logger().error(self._problem)
         except Exception:
             self._problem = f'not configured: {traceback.format_exc()}'
             self.get_logger().error(self._problem)
         else:
-            return super().on_configure(state)
+            if not self._built:
+                return super().on_configure(state)
         self._free()
         return FAILURE
 
@@ -138,8 +146,10 @@ class DetectorNode(VehicleNode, LifecycleNode):
         return SUCCESS
 
     def keep_running(self) -> bool:
-        """Return True: only an interruption ends the node."""
-        return True
+        """Return True: only an interruption ends the node, unless it shall only build."""
+        if self._failure:
+            raise self._failure
+        return not self._built
 
     def close(self) -> None:
         """Stop every thread; the node is destroyed next."""
@@ -182,7 +192,10 @@ class DetectorNode(VehicleNode, LifecycleNode):
         spec = self._model.spec
         size = f'{spec.input.width}x{spec.input.height}'
         self.get_logger().info(f'model {self._model.path}: {size}, {len(spec.labels)} classes')
-        self._results = ResultPublishers(self, config, spec, self._model.rules)
+        if config.build_only:
+            self._build(config, self._model)
+            return
+        self._results = ResultPublishers(self, config, self._model.rules)
         self._telemetry = Telemetry(config.cameras, config.limits)
         self._notes = {camera.name: IngestNotes() for camera in config.cameras}
         self._pipeline = Pipeline(
@@ -190,7 +203,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
             lane_specs(config, self._model, self._on_build, self.get_logger().info),
             self._publish if self._caution else self._results.detections,
             on_trace=self._on_trace,
-            on_event=self._on_event,
+            on_event=partial(log_event, self.get_logger()),
             on_problem=self._on_problem,
             options=PipelineOptions.of(config),
         )
@@ -198,9 +211,20 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._pipeline.start()
         self._ready = True
 
+    def _build(self, config: Config, model: Model) -> None:
+        """Build what the lanes lack; the node ends then."""
+        lane_specs(config, model, self._on_build, self.get_logger().info)
+        self._problem = 'build_only: every lane has what it runs; the node ends'
+        self.get_logger().info(self._problem)
+        self._built = True
+
     def _on_build(self, fraction: float, lane: str) -> None:
         self._go_on()
-        self._problem = f'being configured: building the engine of lane {lane}: {fraction:.0%}'
+        progress = f'building the engine of lane {lane}: {fraction:.0%}'
+        self._problem = f'being configured: {progress}'
+        if self._tenths.get(lane) != (tenth := int(10 * fraction)):
+            self._tenths[lane] = tenth
+            self.get_logger().info(progress)
 
     def _unsubscribe(self) -> None:
         ingest, self._ingest = self._ingest, None
@@ -240,16 +264,6 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._notes[frame.camera].published_stamp_ns = frame.stamp_ns
         self._results.latency(frame, trace)
 
-    def _on_event(self, level: str, message: str) -> None:
-        # rclpy refuses two severities from one line of code, hence one line each.
-        logger = self.get_logger()
-        if level == 'error':
-            logger.error(message)
-        elif level == 'warn':
-            logger.warning(message)
-        else:
-            logger.info(message)
-
     def _on_problem(self, camera: str, problem: str) -> None:
         self._notes[camera].note_problem(problem)
 
@@ -287,7 +301,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
                 raise ConfigError(f'{name}: the node is being configured; set it afterwards')
         config = Config.from_parameters({**read_parameters(self), **changed})
         if self._model and self._ready:
-            self._model.thresholds_for(config)
+            check_outputs(config, self._model.rules_for(config))
 
     def follow_parameters(self) -> None:
         """Make lanes, results and placement follow parameters that changed."""

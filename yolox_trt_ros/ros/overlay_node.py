@@ -55,12 +55,13 @@ class OverlayNode(VehicleNode, Node):
         options: passed on to the node, such as ``parameter_overrides``.
 
     Raises:
-        ConfigError: a parameter is wrong.
+        ConfigError: a parameter is wrong, or the vehicle publishes no detections.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__('overlay', **options)
         config = self.settle()
+        config.need_detections('the overlay')
         if config.ingest == 'simulated':
             self.get_logger().warning(
                 'ingest is "simulated": the cameras play inside the detector, without messages to '

@@ -43,7 +43,7 @@ class ResultSubscriptions:
         self,
         name: str,
         callback: Callable[[Any], None],
-        camera: str = '',
+        camera: str | CameraConfig = '',
         *,
         depth: int = DEPTH,
         raw: bool = False,
@@ -53,7 +53,8 @@ class ResultSubscriptions:
         Args:
             name: in :data:`topics.RESULTS`.
             callback: gets each message that can be used.
-            camera: whose, of what there is one of per camera.
+            camera: whose, of what there is one of per camera; its configuration if that may give
+                the topic another name.
             depth: of the queue, of what is not latched.
             raw: whether the callback gets serialised messages, whatever they are.
 
@@ -62,7 +63,11 @@ class ResultSubscriptions:
         """
         result = RESULTS[name]
         qos = _LATCHED if result.latched else depth
-        topic = result.of(self._detector, camera)
+        if isinstance(camera, CameraConfig):
+            topic = absolute(result.named(camera), self._detector)
+            camera = camera.name
+        else:
+            topic = result.of(self._detector, camera)
         self._subscribe(result.type, topic, callback, qos, camera or name, raw)
 
     def add_truth(

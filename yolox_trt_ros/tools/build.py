@@ -23,8 +23,8 @@ from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.compose import lane_specs, load_model, loadable
 from yolox_trt_ros.core.backends import BACKENDS
-from yolox_trt_ros.core.config import DEVICE
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
+from yolox_trt_ros.core.lane_config import DEVICE
 from yolox_trt_ros.core.resources import cache_folder
 from yolox_trt_ros.detect.backends.tensorrt_timing import Timing, time_engine
 from yolox_trt_ros.detect.cuda.runtime import require_cupy

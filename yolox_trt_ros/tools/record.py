@@ -21,7 +21,7 @@ from rich.table import Table
 from yolox_trt_ros.bags.writer import STORAGES, BagWriter
 from yolox_trt_ros.cli.console import Console
 from yolox_trt_ros.cli.numbers import number
-from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import BagError, ConfigError
 from yolox_trt_ros.core.interruption import INTERRUPTED, held_back
 from yolox_trt_ros.core.topics import BESIDE_IMAGES, RESULTS, ResultTopic, absolute
@@ -122,9 +122,9 @@ def wanted_topics(config: Config, detector: str, images: bool) -> list[WantedTop
     ]
     for camera in config.cameras:
         topics += [
-            _result(result, detector, camera.name)
+            _result(result, detector, camera)
             for result in RESULTS.values()
-            if result.per_camera
+            if result.per_camera and (not result.output or result.output in config.outputs)
         ]
         for name, kind in BESIDE_IMAGES.items():
             topic = absolute(camera.sibling_topic(name), detector)
@@ -137,10 +137,9 @@ def wanted_topics(config: Config, detector: str, images: bool) -> list[WantedTop
     return list({topic.name: topic for topic in topics}.values())
 
 
-def _result(result: ResultTopic, detector: str, camera: str = '') -> WantedTopic:
-    return WantedTopic(
-        result.of(detector, camera), result.type, _LATCHED if result.latched else DEPTH
-    )
+def _result(result: ResultTopic, detector: str, camera: CameraConfig | None = None) -> WantedTopic:
+    name = absolute(result.named(camera) if camera else result.pattern, detector)
+    return WantedTopic(name, result.type, _LATCHED if result.latched else DEPTH)
 
 
 def _watch(recorder: Recorder, end: float, keep_free_mb: float, console: Console) -> bool:

@@ -24,9 +24,7 @@ from vision_msgs.msg import Detection2DArray
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import InputSpec, ModelSpec
 from yolox_trt_ros.core.rules import Rules
-from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 from yolox_trt_ros.ros.output.messages import detections_message
 from yolox_trt_ros.ros.output.publishers import ResultPublishers
 
@@ -36,12 +34,7 @@ FOUND = Detections(
     np.array([0, 1], np.int32),
 )
 FRAME = Frame('a', 0, 7 * 10**9, 0, 'optical', 'mono8', 1, 1, 1, np.zeros(1, np.uint8))
-SPEC = ModelSpec(
-    InputSpec('images', 1, 32, 32),
-    YoloxHead(('output',), 2, (8, 16, 32), 'logit', 'grid'),
-    ('car', 'bus'),
-)
-RULES = Rules.of_all(SPEC.labels, 0.3)
+RULES = Rules.of_all(('car', 'bus'), 0.3)
 
 
 def main() -> None:
@@ -49,7 +42,7 @@ def main() -> None:
     rclpy.init()
     node = Node('altered')
     config = Config.from_parameters({'camera_names': ['a'], 'lane_names': ['lane']})
-    results = ResultPublishers(node, config, SPEC, RULES)
+    results = ResultPublishers(node, config, RULES)
     heard: list[bytes] = []
     node.create_subscription(Detection2DArray, '~/a/detections', heard.append, 10, raw=True)
     end = time.monotonic() + 20

@@ -19,6 +19,7 @@ from yolox_trt_ros.ros.output.publishers import TemplateOutput
 
 BOXES = 200
 ROUNDS = 60
+KIND = 'vision_msgs/msg/Detection2DArray'
 
 
 def main() -> int:
@@ -32,7 +33,7 @@ def main() -> int:
     refused = 0
     for number in range(ROUNDS):
         node.create_subscription(Detection2DArray, '~/a/detections', lambda _: None, 1)
-        output = TemplateOutput(node, 'detections', 'a', detection_array(['car']))
+        output = TemplateOutput(node, KIND, '~/a/detections', detection_array(['car']))
         while not output.heard:
             time.sleep(0.001)
         published = threading.Event()

@@ -21,22 +21,15 @@ from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import InputSpec, ModelSpec
 from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.core.topics import RESULTS, ResultTopic
-from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 from yolox_trt_ros.ros.native import load_native
 from yolox_trt_ros.ros.output import messages
 from yolox_trt_ros.ros.output.messages import FoundMessage, header_of
 from yolox_trt_ros.ros.output.publishers import ResultPublishers, TypedOutput
 from yolox_trt_ros.tools.record import wanted_topics
 
-SPEC = ModelSpec(
-    InputSpec('images', 1, 32, 32),
-    YoloxHead(('output',), 2, (8, 16, 32), 'logit', 'grid'),
-    ('car', 'bus'),
-)
-RULES = Rules.of_all(SPEC.labels, 0.3)
+RULES = Rules.of_all(('car', 'bus'), 0.3)
 CONFIG = Config.from_parameters({'camera_names': ['front'], 'lane_names': ['lane']})
 IMAGE = Frame('front', 0, 7 * 10**9 + 5, 0, 'optical', 'mono8', 20, 30, 30, np.zeros(600, np.uint8))
 FOUND = Detections(
@@ -64,10 +57,10 @@ def corners_message(frame: Frame, found: Detections) -> PolygonStamped:
     return message
 
 
-def corners(_config: Config, spec: ModelSpec) -> FoundMessage:
+def corners(_config: Config, rules: Rules) -> FoundMessage:
     numbers = {'x': 'right', 'y': 'bottom', 'z': 'score'}
     return FoundMessage(
-        corners_message, 'polygon.points', numbers, len(spec.labels), prepare=inside
+        corners_message, 'polygon.points', numbers, len(rules.labels), prepare=inside
     )
 
 
@@ -96,7 +89,7 @@ def test_it_is_published_from_templates_beside_detections_and_read_by_anybody() 
     topic = '/adding/front/detections'
     node.create_subscription(Detection2DArray, topic, heard['detections'].append, 10)
     try:
-        results = ResultPublishers(node, CONFIG, SPEC, RULES, found=('detections', 'corners'))
+        results = ResultPublishers(node, CONFIG, RULES, found=('detections', 'corners'))
         assert results.encoder == 'templates'
         end = time.monotonic() + 20
         while not all(heard.values()) and time.monotonic() < end:
@@ -118,11 +111,10 @@ def test_it_is_recorded_with_the_others() -> None:
     assert wanted['/detector/front/detections'] == 'vision_msgs/msg/Detection2DArray'
 
 
-def test_without_its_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = ResultTopic('tier4_perception_msgs/msg/DetectedObjectsWithFeature', '/rois/{camera}')
-    monkeypatch.setitem(RESULTS, 'corners', absent)
-    with pytest.raises(MissingDependencyError, match='apt install ros-<distro>-tier4-perception'):
-        TypedOutput(None, 'corners', 'front', corners(CONFIG, SPEC))  # type: ignore[arg-type]
+def test_without_its_package_the_error_names_it() -> None:
+    absent, node = 'radar_msgs/msg/RadarTracks', None
+    with pytest.raises(MissingDependencyError, match='apt install ros-<distro>-radar-msgs'):
+        TypedOutput(node, absent, '/rois/front', corners(CONFIG, RULES))  # type: ignore[arg-type]
 
 
 def test_whole_numbers_are_cut_off_as_python_does_and_end_at_their_limits() -> None:

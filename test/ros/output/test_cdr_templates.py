@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rclpy
+from cdr_oracle import message_store, padding, same_bytes
 from edge_rig import DOMAIN
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,14 +17,12 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
-from rosbags.interfaces import Nodetype
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosidl_bytes import serialize_into
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.topics import RESULTS
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.native import load_native
@@ -40,7 +38,6 @@ from yolox_trt_ros.ros.output.cdr_templates import (
 from yolox_trt_ros.ros.output.messages import LATENCY, detection_array, detections_message
 from yolox_trt_ros.ros.output.publishers import TemplateOutput
 
-ROOT = Path(__file__).resolve().parents[3]
 CLASS_IDS = ['', '0', 'car', 'trück', 'a' * 37, 'traffic light']
 DETECTIONS = detection_array(CLASS_IDS)
 
@@ -69,77 +66,7 @@ def detections(draw: st.DrawFn) -> Detections:
 @pytest.fixture(scope='module')
 def rosbags() -> Any:
     """Return a serialiser that shares nothing with ROS or with the templates."""
-    store = get_typestore(Stores.ROS2_HUMBLE)
-    for package, folder in (('vision_msgs', 'setup_env/vision_msgs'), ('yolox_trt_ros', '.')):
-        for path in sorted((ROOT / folder / 'msg').glob('*.msg')):
-            store.register(get_types_from_msg(path.read_text(), f'{package}/msg/{path.stem}'))
-    return store
-
-
-def as_rosbags(store: Any, message: Any) -> Any:
-    """Return the same message in rosbags' classes."""
-    if not hasattr(message, 'get_fields_and_field_types'):
-        if isinstance(message, list):
-            return [as_rosbags(store, item) for item in message]
-        return message
-    package, name = type(message).__module__.split('.')[0], type(message).__name__
-    fields = message.get_fields_and_field_types()
-    values = {field: as_rosbags(store, getattr(message, field)) for field in fields}
-    return store.types[f'{package}/msg/{name}'](**values)
-
-
-def same_bytes(store: Any, written: bytes, message: Any) -> None:
-    name = f'{type(message).__module__.split(".")[0]}/msg/{type(message).__name__}'
-    assert written == bytes(store.serialize_cdr(as_rosbags(store, message), name))
-    # rosidl never writes padding: what was in the memory stays there. In zeroed memory its bytes
-    # are ours; in any other, all are that it does write.
-    assert written == serialize_into(message, 0)
-    untouched = np.frombuffer(serialize_into(message, 0xFF), np.uint8) != np.frombuffer(
-        written, np.uint8
-    )
-    assert not np.frombuffer(written, np.uint8)[untouched].any()
-    assert untouched.tolist() == padding(store, name, written)
-
-
-def padding(store: Any, name: str, cdr: bytes) -> list[bool]:
-    """Return for each byte of a serialised message whether it is padding.
-
-    By the message definitions' text as rosbags reads it, so by nothing that the templates know.
-    """
-    is_padding = np.ones(len(cdr), bool)
-    is_padding[:4] = False  # the encapsulation header, behind which alignment begins
-    at = 4
-
-    def number(size: int) -> None:
-        nonlocal at
-        at += -(at - 4) % size
-        is_padding[at : at + size] = False
-        at += size
-
-    def member(kind: Any) -> None:
-        nonlocal at
-        what, of = kind
-        if what is Nodetype.BASE and of[0] != 'string':
-            number(np.dtype('i1' if of[0] in ('byte', 'char') else of[0]).itemsize)
-        elif what is Nodetype.BASE:
-            number(4)
-            (length,) = np.frombuffer(cdr[at - 4 : at], np.uint32)
-            is_padding[at : at + length] = False
-            at += int(length)
-        elif what is Nodetype.NAME:
-            for _, inner in store.fielddefs[of][1]:
-                member(inner)
-        else:
-            count = of[1]
-            if what is Nodetype.SEQUENCE:
-                number(4)
-                (count,) = np.frombuffer(cdr[at - 4 : at], np.uint32)
-            for _ in range(count):
-                member(of[0])
-
-    member((Nodetype.NAME, name))
-    assert at == len(cdr)
-    return is_padding.tolist()
+    return message_store('vision_msgs', 'yolox_trt_ros')
 
 
 @settings(max_examples=150, deadline=None)
@@ -188,8 +115,8 @@ def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
     node = Node('results', context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    output = TemplateOutput(node, 'detections', 'a', DETECTIONS)
-    traces = TemplateOutput(node, 'latency', 'a', LATENCY)
+    output = TemplateOutput(node, RESULTS['detections'].type, '~/a/detections', DETECTIONS)
+    traces = TemplateOutput(node, RESULTS['latency'].type, '~/a/latency', LATENCY)
     output.publish(frame(0, ''), Detections.empty())  # nobody listens: nothing happens
     heard: dict[type, list[bytes]] = {Detection2DArray: [], CameraLatency: []}
     for kind, name in ((Detection2DArray, 'detections'), (CameraLatency, 'latency')):

@@ -9,14 +9,12 @@ from vision_msgs.msg import Detection2DArray
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import InputSpec, ModelSpec
-from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
+from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.ros.output.cdr_templates import FoundWriter, check
 from yolox_trt_ros.ros.output.messages import FOUND
 
 LABELS = ('car', 'bus')
-HEAD = YoloxHead(('output',), 2, (8, 16, 32), 'logit', 'grid')
-SPEC = ModelSpec(InputSpec('images', 1, 32, 32), HEAD, LABELS)
+RULES = Rules.of_all(LABELS, 0.3)
 IMAGE = Frame('front', 0, 7, 0, 'optical', 'mono8', 20, 30, 30, np.zeros(600, np.uint8))
 BY_NAME = Config.from_parameters(
     {'camera_names': ['front'], 'lane_names': ['lane'], 'class_id_format': 'name'}
@@ -31,7 +29,7 @@ def found(labels: tuple[str, ...], *class_ids: int) -> Detections:
 
 
 def test_names_are_those_of_the_detections() -> None:
-    message = FOUND['detections'](BY_NAME, SPEC)
+    message = FOUND['detections'](BY_NAME, RULES)
     check(message)
     writer = FoundWriter(message)
 
@@ -49,7 +47,7 @@ def test_names_are_those_of_the_detections() -> None:
 
 def test_numbers_go_as_far_as_autowares() -> None:
     by_number = Config.from_parameters({'camera_names': ['front'], 'lane_names': ['lane']})
-    writer = FoundWriter(FOUND['detections'](by_number, SPEC))
+    writer = FoundWriter(FOUND['detections'](by_number, RULES))
     labels = tuple(f'class {i}' for i in range(12))
     read = deserialize_message(bytes(writer.write(IMAGE, found(labels, 11))), Detection2DArray)
     assert read.detections[0].results[0].hypothesis.class_id == '11'

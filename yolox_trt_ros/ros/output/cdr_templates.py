@@ -188,6 +188,7 @@ class FoundWriter:
         self._front = lru_cache(None)(self._new_front)
         self._element = lru_cache(None)(self._new_element)
         self._labels = message.labels
+        self._inner = any(name.startswith('inner_') for name in message.numbers.values())
 
     def write(self, frame: Frame, found: Detections) -> BoxWriter:
         """Return the message that ``build`` returns, serialised; valid until the next call.
@@ -204,6 +205,8 @@ class FoundWriter:
         if self._message.prepare:
             found = self._message.prepare(frame, found)
         boxes = self._of_frame_id(frame.frame_id)
+        if self._inner:
+            boxes.set_image(frame.width, frame.height)
         seconds, nanoseconds = seconds_and_rest(frame.stamp_ns)
         while missing := boxes.write(seconds, nanoseconds, found.xyxy, found.score, found.class_id):
             self._learn(boxes, frame.frame_id, *missing)
@@ -227,8 +230,7 @@ class FoundWriter:
 
     def _new_element(self, frame_id: str, class_id: int, phase: int) -> Template:
         zeros = np.zeros((1, 4), np.float32)
-        class_ids = np.array([class_id], np.int32)
-        one = Detections(zeros, np.zeros(1, np.float32), class_ids, self._labels)
+        one = Detections(zeros, zeros[:, 0], np.array([class_id], np.int32), self._labels)
         elements = self._message.build(_example(frame_id, 0), one)
         for name in self._message.elements.split('.'):
             elements = getattr(elements, name)
@@ -243,8 +245,7 @@ class FoundWriter:
     def _new_front(self, frame_id: str) -> Template:
         empty = self._message.build(_example(frame_id, 0), Detections.empty())
         front = Template(empty, head=ENCAPSULATION).only([*STAMP, self._message.elements])
-        at, code = front.at[self._message.elements]
-        if at + struct.calcsize('=' + code) != len(front.data):
+        if front.at[self._message.elements][0] + 4 != len(front.data):
             raise TemplateError(f'{self._message.elements}: expected the last member')
         return front
 
@@ -311,8 +312,7 @@ def check(message: FoundMessage | TraceMessage) -> None:
     writer: Any = writer_of(message)
     for length in range(8):
         frame = _example('f' * 9 * length, 2**60 + length)  # made of templates of one alike
-        of_kind = _found if isinstance(message, FoundMessage) else _traces
-        for what in of_kind(message, length):
+        for what in (_found if isinstance(message, FoundMessage) else _traces)(message, length):
             _compare(bytes(writer.write(frame, *what)), message.build(frame, *what))
 
 
@@ -321,7 +321,7 @@ def _found(message: Any, seed: int) -> Iterator[tuple[Any, ...]]:
     step = -(-message.classes // MOST_CHECKED) or 1
     classes = np.array([*range(0, message.classes, step)] * 2, np.int32)
     for n in {0, min(1, len(classes)), len(classes)}:
-        corners = random.random((n, 4), np.float32) * 1000
+        corners = np.sort(random.random((n, 2, 2), np.float32) * 1200 - 100, 1).reshape(n, 4)
         scores = random.random(n, np.float32)
         yield (Detections(corners, scores, classes[:n], message.labels),)
 
@@ -347,4 +347,4 @@ def _compare(written: bytes, message: Any) -> None:
 
 
 def _example(frame_id: str, stamp_ns: int) -> Frame:
-    return Frame('c', 0, stamp_ns, 0, frame_id, 'mono8', 1, 1, 1, np.zeros(1, np.uint8))
+    return Frame('c', 0, stamp_ns, 0, frame_id, 'mono8', 750, 1000, 1000, np.zeros(1, np.uint8))

@@ -1,84 +1,25 @@
-"""The messages of each frame: how they are built, and where in them the numbers are."""
+"""The messages of each frame: detections, latency, and which others there are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
-from builtin_interfaces.msg import Time
-from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 from yolox_trt_ros.core.class_names import AUTOWARE
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.messages import seconds_and_rest
-from yolox_trt_ros.core.model import ModelSpec
+from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency
-
-STAMP = {'header.stamp.sec': 'seconds', 'header.stamp.nanosec': 'nanoseconds'}
-
-
-@dataclass(frozen=True, slots=True)
-class FoundMessage:
-    """A message of a frame's detections, with one element for each of them.
-
-    Attributes:
-        build: returns the message. The header is its first member, and the elements are its last.
-        elements: path of the sequence of elements, such as ``detections``.
-        numbers: what the numbers of an element are, by path, such as ``bbox.size_x``: ``score``;
-            ``center_x``, ``center_y``, ``width``, ``height``, ``left``, ``top``, ``right`` or
-            ``bottom`` of the box, pixels of the source image; ``seconds`` or ``nanoseconds`` of the
-            image's stamp. All others depend on the class and its name only. Fractions are cut off
-            where the message has whole numbers.
-        classes: how many classes the model has.
-        labels: names of classes for which the message is tried out; those of the detections may
-            change while the node runs.
-        prepare: what ``build`` does to the detections before it takes numbers of them, such as
-            ending boxes at the image's border; nothing without one.
-    """
-
-    build: Callable[[Frame, Detections], Any]
-    elements: str
-    numbers: Mapping[str, str]
-    classes: int
-    prepare: Callable[[Frame, Detections], Detections] | None = None
-    labels: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TraceMessage:
-    """A message of a frame's trace: a header, and strings and numbers without a structure.
-
-    Attributes:
-        kind: class of the message.
-        strings, numbers: return the members, by name, of a frame, its trace and the node's clock at
-            publication, nanoseconds.
-    """
-
-    kind: type
-    strings: Callable[[Frame, FrameTrace, int], dict[str, str]]
-    numbers: Callable[[Frame, FrameTrace, int], dict[str, int]]
-
-    def build(self, frame: Frame, trace: FrameTrace, now_ns: int) -> Any:
-        """Return the message."""
-        strings, numbers = self.strings(frame, trace, now_ns), self.numbers(frame, trace, now_ns)
-        return self.kind(header=header_of(frame), **strings, **numbers)
-
-
-def time_message(ns: int) -> Time:
-    """Return nanoseconds since the ROS clock's zero as a message."""
-    seconds, nanoseconds = seconds_and_rest(ns)
-    return Time(sec=seconds, nanosec=nanoseconds)
-
-
-def header_of(frame: Frame) -> Header:
-    """Return the header of the frame's image, as it was."""
-    return Header(stamp=time_message(frame.stamp_ns), frame_id=frame.frame_id)
+from yolox_trt_ros.ros.output.message_kinds import STAMP as STAMP
+from yolox_trt_ros.ros.output.message_kinds import FoundMessage as FoundMessage
+from yolox_trt_ros.ros.output.message_kinds import TraceMessage as TraceMessage
+from yolox_trt_ros.ros.output.message_kinds import header_of as header_of
+from yolox_trt_ros.ros.output.message_kinds import time_message as time_message
+from yolox_trt_ros.ros.output.objects import objects_of_vehicle
 
 
 def detections_message(
@@ -124,10 +65,11 @@ def detection_array(class_ids: Sequence[str]) -> FoundMessage:
     return FoundMessage(build, 'detections', DETECTION, len(class_ids))
 
 
-def _of_vehicle(config: Config, spec: ModelSpec) -> FoundMessage:
+def _of_vehicle(config: Config, rules: Rules) -> FoundMessage:
+    labels = rules.labels
     if config.class_id_format == 'name':
-        return FoundMessage(_named, 'detections', DETECTION, len(spec.labels), labels=spec.labels)
-    return detection_array([str(i) for i in range(max(len(spec.labels), len(AUTOWARE)))])
+        return FoundMessage(_named, 'detections', DETECTION, len(labels), labels=labels)
+    return detection_array([str(i) for i in range(max(len(labels), len(AUTOWARE)))])
 
 
 def _named(frame: Frame, found: Detections) -> Detection2DArray:
@@ -135,8 +77,23 @@ def _named(frame: Frame, found: Detections) -> Detection2DArray:
     return detections_message(frame, found, found.labels)
 
 
-FOUND: dict[str, Callable[[Config, ModelSpec], FoundMessage]] = {'detections': _of_vehicle}
-"""Messages of detections for a vehicle and its model, by name in :data:`topics.RESULTS`."""
+FOUND: dict[str, Callable[[Config, Rules], FoundMessage]] = {
+    'detections': _of_vehicle,
+    'objects': objects_of_vehicle,
+}
+"""Messages of detections for a vehicle and its rules, by name in :data:`topics.RESULTS`."""
+
+
+def check_outputs(config: Config, rules: Rules) -> None:
+    """Refuse rules that a message of the vehicle has no place for.
+
+    Raises:
+        ConfigError: a class that may be found is none that a message knows.
+        MissingDependencyError: a message's package is not installed.
+    """
+    for name in config.outputs:
+        if name in FOUND:
+            FOUND[name](config, rules)
 
 
 def _latency_strings(_frame: Frame, trace: FrameTrace, _now_ns: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Publish results: detections and latency per camera, and latched labels."""
+"""Publish results: detections, latency and times per camera, and latched labels."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from vision_msgs.msg import VisionInfo
 
-from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import ModelSpec
 from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.core.topics import RESULTS
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.ros.message_types import message_class
 from yolox_trt_ros.ros.native import load_native
 from yolox_trt_ros.ros.output.cdr_templates import check, writer_of
+from yolox_trt_ros.ros.output.debug_times import DebugTimes
 from yolox_trt_ros.ros.output.messages import (
     FOUND,
     LATENCY,
@@ -36,6 +35,8 @@ try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:  # vision_msgs before 4.1
     LabelInfo = None
+
+Message = FoundMessage | TraceMessage
 
 CLOSE_S = 5.0
 """Longest time that closing waits for a message that is being published."""
@@ -50,8 +51,8 @@ class Output(ABC):
 
     Args:
         node: owner of the publisher.
-        name: of the topic in ``topics.RESULTS``.
-        camera: its name.
+        kind: of its messages, such as ``std_msgs/msg/Header``.
+        topic: its name.
         message: what is published.
 
     Raises:
@@ -60,13 +61,10 @@ class Output(ABC):
 
     encoder: str
 
-    def __init__(
-        self, node: Node, name: str, camera: str, message: FoundMessage | TraceMessage
-    ) -> None:
-        result = RESULTS[name]
-        kind, topic = message_class(result.type), result.pattern.replace('{camera}', camera)
+    def __init__(self, node: Node, kind: str, topic: str, message: Message) -> None:
+        found = message_class(kind)
         self._node, self._message = node, message
-        self._publisher = node.create_publisher(kind, topic, _RESULT_QOS)
+        self._publisher = node.create_publisher(found, topic, _RESULT_QOS)
 
     @property
     def heard(self) -> bool:
@@ -102,10 +100,8 @@ class TemplateOutput(Output):
 
     encoder = 'templates'
 
-    def __init__(
-        self, node: Node, name: str, camera: str, message: FoundMessage | TraceMessage
-    ) -> None:
-        super().__init__(node, name, camera, message)
+    def __init__(self, node: Node, kind: str, topic: str, message: Message) -> None:
+        super().__init__(node, kind, topic, message)
         self._native = load_native()
         self._write: Any = writer_of(message).write
         # Held, so that whoever destroys the node cannot free what is published to.
@@ -146,34 +142,41 @@ class ResultPublishers:
     Args:
         node: owner of the publishers.
         config: the vehicle.
-        spec: the model.
-        rules: what of its answer counts, and what that is called.
-        found: which messages of the detections are published, by name in ``messages.FOUND``.
+        rules: what of the model's answer counts, and what that is called.
+        found: which messages of the detections are published, by name in ``messages.FOUND``; None:
+            those of the vehicle's ``outputs``.
 
     Raises:
         MissingDependencyError: a message's package is not installed.
+        ConfigError: a message has no place for a class that may be found.
     """
 
     def __init__(
         self,
         node: Node,
         config: Config,
-        spec: ModelSpec,
         rules: Rules,
-        found: Sequence[str] = ('detections',),
+        found: Sequence[str] | None = None,
     ) -> None:
         self._node = node
         self._clock = node.get_clock()
         self._typed: dict[str, None] = {}  # why, in order
-        named = replace(spec, labels=rules.labels)
-        messages = {name: FOUND[name](config, named) for name in found}
-        outputs = {name: self._encoder_of(message) for name, message in messages.items()}
+        names = config.outputs if found is None else found
+        messages = {name: FOUND[name](config, rules) for name in names if name in FOUND}
+        writes = {name: self._encoder_of(message) for name, message in messages.items()}
+
+        def open_output(name: str, camera: CameraConfig, message: Message) -> Output:
+            result = RESULTS[name]
+            return writes[name](node, result.type, result.named(camera), message)
+
         self._found = {
-            c.name: [outputs[name](node, name, c.name, messages[name]) for name in found]
+            c.name: [open_output(name, c, message) for name, message in messages.items()]
             for c in config.cameras
         }
-        output = self._encoder_of(LATENCY)
-        self._latency = {c.name: output(node, 'latency', c.name, LATENCY) for c in config.cameras}
+        writes['latency'] = self._encoder_of(LATENCY)
+        self._latency = {c.name: open_output('latency', c, LATENCY) for c in config.cameras}
+        timed = config.cameras if 'debug_times' in names else ()
+        self._times = {camera.name: DebugTimes(node, camera) for camera in timed}
         self._vision_info = node.create_publisher(VisionInfo, '~/vision_info', _LATCHED)
         self._label_info = LabelInfo and node.create_publisher(LabelInfo, '~/label_info', _LATCHED)
         self.publish_labels(config, rules)
@@ -190,7 +193,10 @@ class ResultPublishers:
 
     def latency(self, frame: Frame, trace: FrameTrace) -> None:
         """Publish one frame's finished trace."""
-        self._latency[frame.camera].publish(frame, trace, self._clock.now().nanoseconds)
+        now_ns = self._clock.now().nanoseconds
+        self._latency[frame.camera].publish(frame, trace, now_ns)
+        if self._times:
+            self._times[frame.camera].publish(frame, trace, now_ns)
 
     def close(self) -> None:
         """Destroy the publishers."""
@@ -199,11 +205,13 @@ class ResultPublishers:
                 output.close()
         for output in self._latency.values():
             output.close()
+        for times in self._times.values():
+            times.close()
         self._node.destroy_publisher(self._vision_info)
         if self._label_info:
             self._node.destroy_publisher(self._label_info)
 
-    def _encoder_of(self, message: FoundMessage | TraceMessage) -> type[Output]:
+    def _encoder_of(self, message: Message) -> type[Output]:
         try:
             check(message)
         except YoloxTrtRosError as error:

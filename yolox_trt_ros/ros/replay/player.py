@@ -294,7 +294,9 @@ class Replay:
         self._open: dict[str, Recorded] = {}
         for camera in config.cameras:
             take = partial(self._on_detections, camera.name)
-            self._listened.add('detections', take, camera.name, depth=100, raw=True)
+            # Whichever of the two is published: it is only the stamp that counts.
+            result = 'detections' if 'detections' in config.outputs else 'objects'
+            self._listened.add(result, take, camera, depth=100, raw=True)
 
     def _on_detections(self, camera: str, cdr: bytes) -> None:
         assert self.lockstep
