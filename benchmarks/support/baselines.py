@@ -40,7 +40,7 @@ class RoundRobin(Dispatcher):
         return [
             self._take(lane, [self.cameras[self._queues[name].popleft()]], busy - lane.busy, now_ns)
             for name, lane in self.lanes.items()
-            if lane.free and self._queues[name]
+            if lane.free(now_ns) and self._queues[name]
         ]
 
 
@@ -60,7 +60,7 @@ class ConstantBatch(Dispatcher):
         waiting.sort(key=lambda camera: camera.share_after)
         for lane in self.lanes.values():
             size = min(self._size, lane.config.max_batch)
-            if lane.free and len(waiting) >= size:
+            if lane.free(now_ns) and len(waiting) >= size:
                 return [self._take(lane, waiting[:size], busy - lane.busy, now_ns)]
         return []
 

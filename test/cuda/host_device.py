@@ -200,6 +200,9 @@ class HostDevice:
     def stream(self) -> HostStream:
         return HostStream()
 
+    def use(self) -> None:
+        pass
+
     def event(self) -> HostEvent:
         return HostEvent()
 

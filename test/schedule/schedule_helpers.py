@@ -70,8 +70,11 @@ class SleepingTicket:
         self._answer = answer
         self._due_s = time.monotonic() + cost_s
 
-    def wait(self) -> list[FrameResult]:
+    def sleep(self) -> None:
         time.sleep(max(0.0, self._due_s - time.monotonic()))
+
+    def wait(self) -> list[FrameResult]:
+        self.sleep()
         answer = self._answer(self._frames)
         if answer is not None:
             return answer

@@ -12,6 +12,8 @@ from damaged import no_collector
 from pipeline_helpers import SMALL, Published, make_pipeline, wait_until
 from schedule_helpers import SleepingDetector, accounted, camera, frame, lane
 
+from yolox_trt_ros.core.detections import Detections
+from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.lane import LaneSpec
@@ -85,6 +87,58 @@ def test_a_trace_has_each_step_and_the_drops_before_it():
         assert sum(trace.stages_ns().values()) == trace.total_ns
         assert (trace.lane, trace.batch_size) == ('gpu', 1)
     assert pipeline.snapshot().cameras[0].dropped[DropReason.REPLACED] == 2
+
+
+class Gated:
+    """A device that is done when it is told, but soon when it is measured."""
+
+    max_batch, about = 2, 'gated'
+
+    def __init__(self) -> None:
+        self.submitted: list[list[int]] = []
+        self.gate = threading.Event()
+
+    def submit(self, frames):
+        if frames[0].camera in 'ab':
+            self.submitted.append([frame.sequence for frame in frames])
+        return GatedTicket(self, frames)
+
+    def close(self) -> None:
+        self.gate.set()
+
+
+class GatedTicket:
+    def __init__(self, device, frames) -> None:
+        self._device, self._frames = device, frames
+
+    def sleep(self) -> None:
+        measured = self._frames[0].camera not in 'ab'
+        self._device.gate.wait(0.002 if measured else 20)
+
+    def wait(self):
+        self.sleep()
+        now = time.monotonic_ns()
+        return [Detected(Detections.empty(), now, now, now, now) for _ in self._frames]
+
+
+def test_a_batch_that_fills_while_another_runs_is_submitted_meanwhile():
+    """Its images are copied to the device before that would be idle."""
+    published, device = Published(), Gated()
+    with make_pipeline(
+        'ab', {'gpu': device}, published, gpu={'max_batch': 2, 'in_flight': 2}
+    ) as pipeline:
+        pipeline.offer(frame('a', 0))
+        wait_until(lambda: device.submitted == [[0]])
+        for name, sequence in (('a', 1), ('b', 0)):
+            pipeline.offer(frame(name, sequence))
+        wait_until(lambda: len(device.submitted) == 2)
+        assert sorted(device.submitted[1]) == [0, 1]
+        assert not published.traces
+        device.gate.set()
+        assert pipeline.drain(20.0)
+    assert {name: list(found) for name, found in published.sequences.items()} == {
+        'a': [0, 1], 'b': [0],
+    }  # fmt: skip
 
 
 def test_a_bad_frame_fails_alone():

@@ -60,7 +60,7 @@ def run(cameras, lanes, costs_ms, *, proven=True, queue=None, short=False) -> De
         per_call = costs if isinstance(costs, list) else [costs]
         quote = Quote(lambda n: round(per_call[n - 1] * MS), lane.config.max_batch)
         size = quote.economical if lane.running else quote.size(waiting, short)
-        return LanePlan(lane, lane.free, NOW, quote, proven, size, short)
+        return LanePlan(lane, lane.free(NOW), NOW, quote, proven, size, short)
 
     return decide(NOW, (queue or counting()).line(cameras, NOW), [plan(lane) for lane in lanes])
 

@@ -40,6 +40,14 @@ The error is one that was never raised: a traceback would keep the frame's buffe
 class Ticket(Protocol):
     """A submitted batch."""
 
+    def sleep(self) -> None:
+        """Block until :meth:`wait` would not, or the executor has failed.
+
+        Any thread may call it, beside a ``wait`` on the lane's. Lanes with several batches in
+        flight do: meanwhile their own thread submits what comes.
+        """
+        ...
+
     def wait(self) -> list[FrameResult]:
         """Block until the batch is done and return one result per frame, in submission order.
 
@@ -50,7 +58,10 @@ class Ticket(Protocol):
 
 
 class LaneDetector(Protocol):
-    """Preprocessing, inference, decode and NMS on one device. Used by one lane thread only."""
+    """Preprocessing, inference, decode and NMS on one device.
+
+    Used by one lane thread only, but for ``Ticket.sleep``.
+    """
 
     @property
     def max_batch(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import repeat
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
 from yolox_trt_ros.core.detector import Detected, FrameResult
@@ -18,7 +19,7 @@ from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.accounts import missing, snapshot
 from yolox_trt_ros.schedule.blame import Blame
 from yolox_trt_ros.schedule.camera import Camera
-from yolox_trt_ros.schedule.costs import CostModel
+from yolox_trt_ros.schedule.costs import CostModel, Quote
 from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.order import FairQueue, by_stamp
 from yolox_trt_ros.schedule.policy import LanePlan, decide
@@ -113,17 +114,23 @@ class Dispatcher:
     def dispatch(self, now_ns: int) -> list[Batch]:
         """Let every free lane take what the policy gives it."""
         lanes = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
-        free = [lane.free for lane in lanes]
+        free = [lane.free(now_ns) for lane in lanes]
         cameras = list(self.cameras.values())
         waiting = sum([camera.mailbox.head is not None for camera in cameras])
         if not waiting or True not in free:
             return []
         busy = len([lane for lane in lanes if lane.running])
+        quotes = [
+            self.costs.quote(lane.config.name, busy - lane.busy, lane.config.max_batch)
+            for lane in lanes
+        ]
+        if not any(map(LanePlan.may_start, lanes, free, quotes, repeat(waiting))):
+            return []
         short = self.queue.overloaded or min([lane.utilisation for lane in lanes]) > SHORT
         waits_ns = self.queue.waits_ns(cameras, now_ns)
         plans = [
-            self._plan(lane, is_free, busy - lane.busy, waiting, waits_ns, short, now_ns)
-            for lane, is_free in zip(lanes, free, strict=True)
+            self._plan(lane, is_free, quote, waiting, waits_ns, short, now_ns)
+            for lane, is_free, quote in zip(lanes, free, quotes, strict=True)
         ]
         line = by_stamp(cameras) if self._lockstep else self.queue.line(cameras, now_ns)
         decision = decide(now_ns, line, plans)
@@ -139,10 +146,9 @@ class Dispatcher:
         ]
 
     def _plan(
-        self, lane: Lane, free: bool, load: int, waiting: int, waits_ns: Sequence[int],
+        self, lane: Lane, free: bool, quote: Quote, waiting: int, waits_ns: Sequence[int],
         short: bool, now_ns: int,
     ) -> LanePlan:  # fmt: skip
-        quote = self.costs.quote(lane.config.name, load, lane.config.max_batch)
         proven = lane.measured_ns > now_ns - PROVEN_NS
         if lane.running:
             return LanePlan(lane, free, now_ns, quote, proven, quote.economical, short)

@@ -148,20 +148,20 @@ class Host:
                     self.event('info', f'lane {worker.name} is back after {failures} failures')
                 self.changed.notify_all()
 
-    def next_batch(self, worker: LaneWorker, *, may_sleep: bool, may_take: bool) -> Batch | None:
+    def next_batch(self, worker: LaneWorker, *, may_sleep: bool) -> Batch | None:
         """Return the next batch to submit, or None: collect what runs, or end if nothing does."""
         with self.lock:
+            lane = self.dispatcher.lanes[worker.name]
             while self.wants(worker):
-                if may_take:
-                    self.dispatcher.lanes[worker.name].accepts = True
-                    self._dispatch()
-                    if worker.inbox:
-                        return worker.inbox.popleft()
-                if not may_sleep:
+                lane.accepts = True
+                self._dispatch()
+                if worker.inbox:
+                    return worker.inbox.popleft()
+                lane.accepts = not lane.running
+                if worker.call_done or not may_sleep:
                     break
-                worker.wake.wait()
-            if self.workers[worker.name] is worker:  # it waits for its device now
-                self.dispatcher.lanes[worker.name].accepts = False
+                left_ns = lane.ahead_ns - self.clock() if lane.running else 0
+                worker.wake.wait(left_ns / 1e9 if left_ns > 0 else None)
         return None
 
     def lane_failed(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Protocol
 
 from yolox_trt_ros.core.config import LaneConfig
@@ -30,6 +31,15 @@ class LaneSpec:
     factory: Callable[[], LaneDetector]
 
 
+@dataclass(slots=True, eq=False)
+class Call:
+    """A submitted batch, and whether the device is known to be done with it."""
+
+    batch: Batch
+    ticket: Ticket
+    done: bool = False
+
+
 class LaneHost(Protocol):
     """What a lane's thread asks for and reports. The implementation takes what locks it needs."""
 
@@ -49,8 +59,11 @@ class LaneHost(Protocol):
         """Measure a new detector and let its lane take frames."""
         ...
 
-    def next_batch(self, worker: LaneWorker, *, may_sleep: bool, may_take: bool) -> Batch | None:
-        """Return the next batch to submit, or None: collect what runs, or end if nothing does."""
+    def next_batch(self, worker: LaneWorker, *, may_sleep: bool) -> Batch | None:
+        """Return the next batch to submit, or None: collect what runs, or end if nothing does.
+
+        It waits for one until the worker's oldest call is done, if it may sleep.
+        """
         ...
 
     def collect(self, batch: Batch, results: Sequence[FrameResult]) -> bool:
@@ -105,11 +118,18 @@ class LaneWorker:
         self.not_before_ns = not_before_ns
         self._host = host
         self._failing: Batch | None = None
+        self._running: deque[Call] = deque()
+        self._watched: SimpleQueue[Call | None] = SimpleQueue()
         self._thread = named_thread(self._live, f'lane {self.name}')
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    @property
+    def call_done(self) -> bool:
+        """Whether the device is done with the oldest call; the host's lock is held."""
+        return bool(self._running) and self._running[0].done
 
     @property
     def alive(self) -> bool:
@@ -138,7 +158,8 @@ class LaneWorker:
                     detector = self.spec.factory()
                 self._check(detector)
                 self._host.warm_up(self, detector)
-                self._serve(detector)
+                with self._watching():
+                    self._serve(detector)
         except Exception as error:
             self._host.lane_failed(self, error, self._failing)
         finally:
@@ -157,33 +178,53 @@ class LaneWorker:
 
     def _serve(self, detector: LaneDetector) -> None:
         """Submit what is assigned, keep up to ``in_flight`` running, publish what is done."""
-        running: deque[tuple[Batch, Ticket]] = deque()
-
-        def submit(batch: Batch | None) -> bool:
-            if batch is not None:
-                with self._blaming(batch):
-                    running.append((batch, detector.submit(batch.frames)))
-            return batch is not None
-
-        depth = self.spec.config.in_flight
+        depth, running = self.spec.config.in_flight, self._running
         while True:
-            while submit(
-                self._host.next_batch(self, may_sleep=not running, may_take=len(running) < depth)
-            ):
-                pass
+            while len(running) < depth and (batch := self._host.next_batch(self, may_sleep=True)):
+                self._submit(detector, batch)
             if not running:
                 return
-            batch, ticket = running.popleft()
-            with self._blaming(batch):
-                results = ticket.wait()
-            check_results(batch, results)
-            if not self._host.collect(batch, results):
+            call = running.popleft()
+            with self._blaming(call.batch):
+                results = call.ticket.wait()
+            check_results(call.batch, results)
+            if not self._host.collect(call.batch, results):
                 return
-            try:
-                if depth > 1:  # the device works on while results are published
-                    submit(self._host.next_batch(self, may_sleep=False, may_take=True))
+            try:  # the device works on while results are published
+                if depth > 1 and (batch := self._host.next_batch(self, may_sleep=False)):
+                    self._submit(detector, batch)
             finally:
-                self._host.publish(self, batch, results)
+                self._host.publish(self, call.batch, results)
+
+    def _submit(self, detector: LaneDetector, batch: Batch) -> None:
+        with self._blaming(batch):
+            call = Call(batch, detector.submit(batch.frames))
+        self._running.append(call)
+        if self.spec.config.in_flight > 1:
+            self._watched.put(call)
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Have a thread that sleeps on the device, so that the lane's can take what comes.
+
+        Otherwise a batch that fills while the one before runs would be submitted when that is
+        done, and the device would idle while its images are copied.
+        """
+        if self.spec.config.in_flight > 1:
+            named_thread(self._watch, f'watch {self.name}').start()
+        try:
+            yield
+        finally:
+            self._watched.put(None)
+
+    def _watch(self) -> None:
+        while (call := self._watched.get()) is not None:
+            with suppress(Exception):  # the lane's thread meets it too, and tells it
+                call.ticket.sleep()
+            with self.wake:
+                call.done = True
+                self.wake.notify()
+            del call  # it keeps frames
 
     @contextmanager
     def _blaming(self, batch: Batch) -> Iterator[None]:

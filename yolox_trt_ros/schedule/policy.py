@@ -17,7 +17,7 @@ Rules, in this order:
    frame in a batch misses its deadline by it, and one that a lane has failed with is run alone. An
    idle lane waits for a batch to fill only under overload, if less time is lost so and no deadline
    by it; a lane that is running one takes the next in advance only if that has the most economical
-   size.
+   size. When it may do that says :meth:`schedule.state.Lane.free`.
 """
 
 from __future__ import annotations
@@ -184,6 +184,11 @@ class LanePlan:
             ahead_ns = 0 if free else -ahead_ns
         self.start_ns = self.begin_ns = now_ns + ahead_ns
         self.waited_ns = self.begin_ns + quote.single_ns
+
+    @staticmethod
+    def may_start(lane: Lane, free: bool, quote: Quote, waiting: int) -> bool:
+        """Return whether so many frames could be enough for a lane to start."""
+        return free and (not lane.running or waiting >= quote.economical)
 
     @property
     def hoped_ns(self) -> int:

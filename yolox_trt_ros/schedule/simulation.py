@@ -132,6 +132,7 @@ class Simulation:
         self._scheduled = 0
         self._running: dict[int, tuple[Job, Batch]] = {}
         self._lane_ends: dict[str, int] = {}
+        self._depth = {lane.name: lane.in_flight for lane in scenario.lanes}
 
     def run(self) -> Record:
         """Simulate and return what happened; the last frames may still be on their way."""
@@ -203,11 +204,18 @@ class Simulation:
             for batch in batches:
                 job = self._machine.start(batch.lane, len(batch.frames), now_ns)
                 self._running[id(job)] = (job, batch)
+                self._look_ahead(batch.lane, now_ns)
             if not batches:
                 break
         for lane in self._dispatcher.lanes.values():
             # A lane's thread that has nothing more to submit waits for its device.
             lane.accepts = not lane.running
+
+    def _look_ahead(self, lane: str, now_ns: int) -> None:
+        """Dispatch again when a running lane may take its next batch."""
+        ahead_ns = self._dispatcher.lanes[lane].ahead_ns
+        if self._depth[lane] > 1 and ahead_ns > now_ns:
+            self._at(ahead_ns, self._dispatch)
 
     def _finished(self, job: Job, now_ns: int) -> None:
         _, batch = self._running.pop(id(job))
@@ -218,8 +226,9 @@ class Simulation:
             self._lane_ends[batch.lane] = now_ns
             cameras = tuple(frame.camera for frame in batch.frames)
             self._record.runs.append(Run(batch.lane, cameras, start_ns, now_ns))
-        if self._dispatcher.lanes[batch.lane].config.in_flight > 1:
+        if self._depth[batch.lane] > 1:
             self._dispatcher.lanes[batch.lane].accepts = True
+            self._look_ahead(batch.lane, now_ns)
             self._dispatch(now_ns)
         if self._scenario.publish_ns:
             self._at(now_ns + self._scenario.publish_ns, partial(self._publish, batch))

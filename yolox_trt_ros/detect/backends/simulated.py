@@ -126,6 +126,10 @@ class SimulatedTicket:
         self._frames = frames
         self._submitted_ns = submitted_ns
 
+    def sleep(self) -> None:
+        """Block until the call is done, or its lane closed."""
+        self._machine.wait(self._job)
+
     def wait(self) -> list[FrameResult]:
         """Block until the call is done and return an empty result per frame."""
         self._machine.wait(self._job)

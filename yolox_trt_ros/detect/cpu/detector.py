@@ -25,6 +25,9 @@ class _Done:
 
     results: list[FrameResult]
 
+    def sleep(self) -> None:
+        """Return at once."""
+
     def wait(self) -> list[FrameResult]:
         return self.results
 

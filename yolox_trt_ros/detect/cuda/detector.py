@@ -132,6 +132,11 @@ class CudaDetector:
                 self._backend.close()
                 self._device.give_back()
 
+    def sleep(self, slot: Slot) -> None:
+        """Block until the slot's batch is decoded, for its ticket, whatever thread asks."""
+        self._device.use()
+        slot.decoded.synchronize()
+
     def collect(
         self, slot: Slot, images: int, errors: Errors, submitted_ns: int
     ) -> list[FrameResult]:
@@ -257,6 +262,10 @@ class CudaTicket:
         self._detector, self.slot = detector, slot
         self._batch = images, errors, submitted_ns
         self._results: list[FrameResult] | None = None
+
+    def sleep(self) -> None:
+        """Block until the batch is decoded; on any thread."""
+        self._detector.sleep(self.slot)
 
     def wait(self) -> list[FrameResult]:
         """Sleep until the batch is decoded; see :class:`core.detector.Ticket`."""

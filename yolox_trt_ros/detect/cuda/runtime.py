@@ -84,6 +84,10 @@ class Device(Protocol):
         """Return a new stream, which does not wait for the default stream."""
         ...
 
+    def use(self) -> None:
+        """Make it the current device of the calling thread."""
+        ...
+
     def event(self) -> Any:
         """Return a new event with timing, whose ``synchronize`` lets the thread sleep."""
         ...
