@@ -21,10 +21,12 @@ from yolox_trt_ros.ros.dds.settings import environment
 VEHICLES, SUFFIX = 'config/vehicles', '.param.yaml'
 SWITCH = ['true', 'false']
 # Arguments that override a parameter of the vehicle file unless they are empty; "source" is one of
-# sim_8cam.launch.py, for cameras simulated in the detector's process.
+# sim_8cam.launch.py, for cameras simulated in the detector's process, "class_map" and "build_only"
+# are of autoware_8cam.launch.py.
 PARAMETERS = {
     'model': 'model.path',
     'labels': 'model.labels',
+    'class_map': 'model.class_map',
     'ingest': 'ingest',
     'source': 'sim.source',
 }
@@ -114,8 +116,9 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         'use_sim_time': chosen['use_sim_time'] == 'true',
         'autostart': chosen['autostart'] == 'true',
     }
-    if chosen['lockstep']:
-        overrides['lockstep'] = chosen['lockstep'] == 'true'
+    for switch in ('lockstep', 'build_only'):
+        if chosen.get(switch):
+            overrides[switch] = chosen[switch] == 'true'
     for argument, parameter in PARAMETERS.items():
         if chosen.get(argument):
             overrides[parameter] = chosen[argument]

@@ -27,7 +27,7 @@ from launch.launch_description_sources import (  # noqa: E402
 from launch_ros.actions import Node  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parents[1] / 'launch'
-FILES = ('orin_8cam', 'sim_8cam', 'replay')
+FILES = ('orin_8cam', 'sim_8cam', 'replay', 'autoware_8cam')
 ASKED_FOR = {
     'vehicle', 'model', 'labels', 'namespace', 'use_sim_time', 'autostart', 'overlay',
     'log_level', 'dds', 'ingest', 'rviz', 'lockstep',
@@ -117,6 +117,14 @@ def test_dds_can_be_left_alone() -> None:
     context, (node,) = started('orin_8cam', dds='none')
     assert node.made_of['arguments'][:2] == ['--dds', 'none']  # it would choose by itself
     assert 'FASTDDS_DEFAULT_PROFILES_FILE' not in context.environment
+
+
+def test_autowares_vehicle_and_remap_file() -> None:
+    _, (node,) = started('autoware_8cam', class_map='remap.csv', build_only='true')
+    assert Path(node.file).name == 'autoware_8cam.param.yaml'
+    assert node.overrides['model.class_map'] == 'remap.csv' and node.overrides['build_only'] is True
+    _, (node,) = started('autoware_8cam')
+    assert node.overrides == {'use_sim_time': False, 'autostart': True}
 
 
 def test_sim_starts_cameras_on_the_same_vehicle() -> None:

@@ -20,12 +20,13 @@ from yolox_trt_ros.vehicle_files import chosen_model, load_vehicle, vehicle_para
 
 ROOT = Path(__file__).resolve().parents[1]
 VEHICLES = ROOT / 'config' / 'vehicles'
-NAMES = ('orin_8cam', 'desktop_8cam', 'desktop_2gpu_8cam', 'laptop_8cam')
+NAMES = ('orin_8cam', 'desktop_8cam', 'desktop_2gpu_8cam', 'laptop_8cam', 'autoware_8cam')
 LANES = {
     'orin_8cam': {'gpu': 'cuda:0', 'dla0': 'dla:0', 'dla1': 'dla:1'},
     'desktop_8cam': {'gpu': 'cuda:0'},
     'desktop_2gpu_8cam': {'gpu0': 'cuda:0', 'gpu1': 'cuda:1'},
     'laptop_8cam': {'cpu0': 'cpu', 'cpu1': 'cpu'},
+    'autoware_8cam': {'gpu': 'cuda:0'},
 }
 # What a camera's part of a vehicle file always says; the rest may stay at its default.
 CAMERA_KEYS = {'topic', 'transport', 'rate_hz', 'priority', 'deadline_ms', 'timeout_ms'} | {

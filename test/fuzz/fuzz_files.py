@@ -16,6 +16,8 @@ import yaml
 from harness import Target
 from mutation import TEXTS, altered, damaged
 
+from yolox_trt_ros.cli.from_autoware import add_cameras, draft_of, read_files, report_of
+from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.text_files import read_json
 from yolox_trt_ros.datasets.formats import read_labelled
@@ -104,6 +106,14 @@ VEHICLE = {
     }
 }
 PNG = cv2.imencode('.png', np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+AUTOWARE = {
+    '/**': {
+        'ros__parameters': {
+            'model_path': '$(env HOME)/m.onnx', 'precision': 'int8', 'clip_value': 6.0, 'gpu_id': 0,
+            'calibration_algorithm': 'Entropy', 'roi_overlay_segmentation_label': {'CAR': True},
+        }
+    }
+}  # fmt: skip
 CLASS_MAP = {'car': 'vehicle', 'human': ['person', 'rider'], 'kite': None}
 NAMES = {'names': {0: 'car', 1: 'bus'}, 'labels': ['car', 'bus']}
 Reader = Callable[[Path], object]
@@ -175,6 +185,15 @@ def target(
     return Target(name, make, feeding, (ConfigError, ModelError), 30.0, 1024, share=0.01)
 
 
+def read_autoware(path: Path) -> None:
+    """Make a vehicle of a parameter file of Autoware."""
+    given = read_files([path])
+    draft = draft_of(given)
+    add_cameras(draft, 2)
+    assert all(line.isprintable() for line in report_of(draft, given))
+    Config.from_parameters(draft.parameters)
+
+
 def make_xml(source: random.Random) -> bytes:
     """Return labels of Pascal VOC in which text or bytes are wrong."""
     text = VOC
@@ -214,6 +233,7 @@ TARGETS = [
         'vehicle_files', lambda path: load_vehicle(str(path)), VEHICLE, YAML_PIECES, '.param.yaml',
         'vehicles',
     ),
+    target('autoware_files', read_autoware, AUTOWARE, YAML_PIECES, '.param.yaml'),
     target('parameter_files', parameter_sections, VEHICLE, YAML_PIECES, '.yaml', 'vehicles'),
     target(
         'engine_profiles', lambda path: load_profile(str(path)), PROFILE, YAML_PIECES, '.yaml',

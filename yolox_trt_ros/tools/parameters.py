@@ -1,14 +1,18 @@
-"""Print the reference of all parameters, or a first vehicle file for the cameras of a bag.
+"""Print the reference of all parameters, or a first vehicle file: of a bag, or of Autoware's.
 
 The reference is Markdown, made of the parameters' own declarations. With --from-bag the image
 topics of a recording become the cameras of a vehicle file for this machine, to be looked over and
 kept: python -m yolox_trt_ros parameters --from-bag my_bag --model my.onnx > my_car.param.yaml
+With --from-autoware the parameter files of autoware_tensorrt_yolox become a vehicle file that
+says, as comments, what became of each of their keys.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +20,21 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from yolox_trt_ros.cli.bag_limits import add_bag_limits
+from yolox_trt_ros.cli.from_autoware import (
+    IMAGES,
+    ROIS,
+    Given,
+    add_cameras,
+    draft_of,
+    read_files,
+    report_of,
+)
 from yolox_trt_ros.compose import available_cores, load_model
+from yolox_trt_ros.core.class_names import check_autoware
 from yolox_trt_ros.core.config import MAX_CAMERAS, Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import Parameter, build, table
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.vehicle_files import flatten
 
 if TYPE_CHECKING:
@@ -34,9 +49,11 @@ A vehicle is one ROS parameter file that all nodes read, under `/**: ros__parame
 packaged one ([laptop](../config/vehicles/laptop_8cam.param.yaml),
 [desktop](../config/vehicles/desktop_8cam.param.yaml),
 [desktop with two GPUs](../config/vehicles/desktop_2gpu_8cam.param.yaml),
-[Orin](../config/vehicles/orin_8cam.param.yaml)), or from a recording with
-`python -m yolox_trt_ros parameters --from-bag BAG`. All unknown names and values out of range
-are reported together. An integer is accepted for a float.
+[Orin](../config/vehicles/orin_8cam.param.yaml),
+[Autoware](../config/vehicles/autoware_8cam.param.yaml)), from a recording with
+`python -m yolox_trt_ros parameters --from-bag BAG`, or from [Autoware's](autoware.md) parameter
+files with `--from-autoware`. All unknown names and values out of range are reported together. An
+integer is accepted for a float.
 
 Parameters marked *live* may change while the node runs (`ros2 param set /detector
 model.score_threshold 0.4`). The node reads the others when it is configured: `ros2 lifecycle set
@@ -85,9 +102,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='BAG',
         help='write a vehicle file for the cameras of this bag',
     )
+    parser.add_argument(
+        '--from-autoware',
+        type=Path,
+        nargs='+',
+        metavar='FILE',
+        help='write a vehicle file from parameter files of Autoware’s YOLOX node, such as '
+        'yolox_tiny.param.yaml ml_package_yolox.param.yaml, or their manifest',
+    )
+    both = parser.add_argument_group('with --from-bag or --from-autoware')
+    both.add_argument('--model', default='', help='ONNX file or packaged name')
+    both.add_argument('--labels', default='', help='text file, one class name a line')
+    theirs = parser.add_argument_group('with --from-autoware')
+    theirs.add_argument('--class-map', default='', help='their roi_label_remap.csv')
+    theirs.add_argument(
+        '--cameras', type=int, default=MAX_CAMERAS, help=f'how many (default: {MAX_CAMERAS})'
+    )
+    theirs.add_argument(
+        '--image-topic', default=IMAGES, help=f'{{i}} is the camera’s number (default: {IMAGES})'
+    )
+    theirs.add_argument('--rois-topic', default=ROIS, help=f'the same (default: {ROIS})')
+    theirs.add_argument(
+        '--compressed',
+        action='store_true',
+        help='take IMAGE_TOPIC/compressed; Autoware’s decompressor is not needed then',
+    )
     group = parser.add_argument_group('with --from-bag')
-    group.add_argument('--model', default='', help='ONNX file or packaged name')
-    group.add_argument('--labels', default='', help='text file, one class name a line')
     group.add_argument(
         '--topics',
         nargs='+',
@@ -103,6 +143,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the tool."""
+    if args.from_autoware:
+        print(of_autoware(args), end='')
+        return 0
     if not args.from_bag:
         print(reference(), end='')
         return 0
@@ -187,6 +230,49 @@ def vehicle_file(
     Config.from_parameters(dict(flatten('', parameters)))
     text = yaml.safe_dump({'/**': {'ros__parameters': parameters}}, sort_keys=False)
     return f'{_comments(path, dict(zip(names, found.taken, strict=True)), found.left_out)}{text}'
+
+
+def of_autoware(args: argparse.Namespace) -> str:
+    """Return a vehicle file from parameter files of Autoware's YOLOX node.
+
+    Raises:
+        ConfigError: a file cannot be read, a value is none of its key's, or the model's classes
+            are none of Autoware's.
+        ModelError: the model is here, and cannot be used.
+    """
+    if not 1 <= args.cameras <= MAX_CAMERAS:
+        raise ConfigError(f'--cameras: expected 1 to {MAX_CAMERAS}, got {args.cameras}')
+    given = read_files(args.from_autoware)
+    said = {'model_path': args.model, 'label_path': args.labels, 'roi_remap_path': args.class_map}
+    line = Path('command line')
+    given += (Given(key, _whole(value), line) for key, value in said.items() if value)
+    draft = draft_of(given)
+    add_cameras(draft, args.cameras, args.image_topic, args.rois_topic, args.compressed)
+    config = Config.from_parameters(draft.parameters)
+    if os.path.isfile(config.model.path):
+        rules = load_model(config.model).rules
+        check_autoware(rules.labels[i] for i in rules.wanted)
+    elif config.model.path:
+        draft.todo.append(
+            f'{one_line(config.model.path)} is not on this machine: it was not looked at'
+        )
+    for key, near in draft.unknown.items():
+        print(f'{one_line(key)}: no key of Autoware’s YOLOX node{near}', file=sys.stderr)
+    comments = ''.join(f'# {_one_line(line)}\n' for line in report_of(draft, given))
+    parameters = {'/**': {'ros__parameters': nested(draft.parameters)}}
+    return comments + yaml.safe_dump(parameters, sort_keys=False)
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted names and values as nested dictionaries."""
+    root: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, last = name.split('.')
+        inner = root
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = value
+    return root
 
 
 def _whole(file: str) -> str:
