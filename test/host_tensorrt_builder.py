@@ -232,7 +232,12 @@ class Builder:
             tensors = [image, *(t for layer in network.layers for t in layer.outputs)]
             scales = {t.name: largest / 127 if t is image else 0.5 for t in tensors}
             lines = [f'{n}: {struct.pack(">f", s).hex()}' for n, s in scales.items()]
-            text = '\n'.join(['TRT-8601-EntropyCalibration2', *lines, ''])
+            # What IInt8LegacyCalibrator of 8.6.0 wrote on an H200, and what the others write.
+            head = 'TRT-8601-EntropyCalibration2'
+            if isinstance(calibrator, LegacyInterface):
+                values = calibrator.get_quantile(), calibrator.get_regression_cutoff()
+                head = ' '.join(['0', *(struct.pack('>d', v).hex() for v in values)])
+            text = '\n'.join([head, *lines, ''])
             calibrator.write_calibration_cache(memoryview(text.encode()))
 
     def choose_kernels(self, network: Network) -> None:
@@ -251,6 +256,10 @@ class Interface:
     """What classes of ours derive from."""
 
     Severity = Severity
+
+
+class LegacyInterface(Interface):
+    """What IInt8LegacyCalibrator is derived from."""
 
 
 def host_tensorrt_builder(version: str = '8.6.1') -> Any:
@@ -288,7 +297,7 @@ def host_tensorrt_builder(version: str = '8.6.1') -> Any:
         ILogger=Interface,
         IInt8EntropyCalibrator2=Interface,
         IInt8MinMaxCalibrator=Interface,
-        IInt8LegacyCalibrator=Interface,
+        IInt8LegacyCalibrator=LegacyInterface,
         DataType=DataType,
         float32=DataType.FLOAT,
         float16=DataType.HALF,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,13 @@ def test_pictures_that_cannot_be_read(tmp_path: Path, capsys):
     assert main([*command, '--images', str(tmp_path)]) == 1
     message = capsys.readouterr().err
     assert 'a.jpg: left out' in message and 'no usable picture' in message
+
+
+def test_without_a_gate_nothing_is_rendered(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'yolox_trt_ros.sim.world.bodies', None)
+    options = ['--method', 'fixed:6', '--no-gate', '--output', str(tmp_path)]
+    assert main(['quantize', 'edge_n_cut', *options]) == 0
+    assert (tmp_path / 'edge_n_cut.fixed-6.ranges.json').is_file()
 
 
 def test_an_output_that_cannot_be_written(tmp_path: Path, capsys):

@@ -177,7 +177,7 @@ def test_only_what_is_half_counts_as_half(cut: Path) -> None:
 def test_timings_that_tensorrt_refuses_are_left_out(
     cut: Path, kept: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    module = host_tensorrt_builder()
+    module = host_tensorrt_builder('10.3.0')
     with caplog.at_level('INFO', 'yolox_trt_ros'):
         built = build_engine(TensorRT(module), model_facts(cut), BuildOptions(), timing_cache=kept)
     assert module.made[0].config.timing_caches == [kept, b'']
@@ -186,11 +186,18 @@ def test_timings_that_tensorrt_refuses_are_left_out(
 
 
 def test_timings_that_tensorrt_takes(cut: Path, caplog: pytest.LogCaptureFixture) -> None:
-    module = host_tensorrt_builder()
+    module = host_tensorrt_builder('10.3.0')
     with caplog.at_level('INFO', 'yolox_trt_ros'):
         build_engine(TensorRT(module), model_facts(cut), BuildOptions(), timing_cache=b'kept')
     assert module.made[0].config.timing_caches == [b'kept']
     assert not caplog.text
+
+
+def test_tensorrt_8_keeps_no_timings(cut: Path) -> None:
+    """8.6.0 on an H200 refused those of every earlier build, with two errors in the log."""
+    module = host_tensorrt_builder('8.6.0')
+    built = build_engine(TensorRT(module), model_facts(cut), BuildOptions(), timing_cache=b'kept')
+    assert built.timing_cache == b'' and not module.made[0].config.timing_caches
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from yolox_trt_ros.engine.ranges import read_ranges
 
 STEPS = 127
 """Positive steps of an INT8 tensor; one step stands for range / STEPS."""
+
+_LEGACY = re.compile(r'0 [0-9a-f]{16} [0-9a-f]{16}')
+"""First line of the cache of TensorRT's IInt8LegacyCalibrator: quantile and cutoff, as doubles."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def cache_ranges(content: bytes) -> dict[str, float]:
     ranges = {}
     try:
         head, *lines = content.decode('utf-8').splitlines() or ['']
-        if not head.startswith('TRT-') or 'Calibration' not in head:
+        if not (head.startswith('TRT-') and 'Calibration' in head) and not _LEGACY.fullmatch(head):
             raise ValueError(f'its first line is {head[:40]!r}')
         for line in filter(None, lines):
             name, _, scale = line.rpartition(': ')

@@ -90,7 +90,8 @@ def provide(
     timing_file = _timing_file(cache, key)
 
     def build() -> tuple[bytes, dict[str, Any]]:
-        timings = cache.read(timing_file) if timing_file.is_file() else b''
+        kept = request.tensorrt.keeps_timings and timing_file.is_file()
+        timings = cache.read(timing_file) if kept else b''
         built = _build(request, report, timings)
         if built.timing_cache:
             _keep_timings(timing_file, built.timing_cache)

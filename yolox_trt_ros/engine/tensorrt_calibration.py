@@ -93,7 +93,13 @@ def tensorrt_ranges(
         raise feed.error
     if not feed.cache:
         raise EngineError(f'{model.path}: {tensorrt} wrote no calibration cache: {failure}')
-    return cache_ranges(feed.cache)
+    try:
+        return cache_ranges(feed.cache)
+    except ValueError as error:
+        raise EngineError(
+            f'{model.path}: the calibration cache of {CALIBRATORS[method.kind]} of {tensorrt} '
+            f'cannot be read: {error}'
+        ) from error
 
 
 def _build(tensorrt: TensorRT, model: ModelFacts, calibrator: Any, report: Progress) -> str:

@@ -56,7 +56,8 @@ class TensorRT:
         shares_profiles: whether several execution contexts may use one optimisation profile (8.6).
         has_levels: whether builds have an optimisation level (8.6).
         reports_progress: whether a build reports how far it is, and can be stopped (10.0).
-        keeps_timings: whether a build leaves timings that speed up the next one.
+        keeps_timings: whether a build leaves timings that speed up the next one (10.0). 8.6.0
+            refuses what it wrote itself, the part of its inner compiler.
         logger: TensorRT's ILogger; a process may have one only.
     """
 
@@ -72,7 +73,8 @@ class TensorRT:
         self.has_levels = self.shares_profiles = self.profile_sharing is not None or option
         self.reports_progress = hasattr(module, 'IProgressMonitor')
         self._listeners: list[BuildLog] = []
-        self.keeps_timings = self.name == 'tensorrt'  # RTX has the names, and does nothing
+        # RTX has the names, and does nothing.
+        self.keeps_timings = self.name == 'tensorrt' and int(self.version.partition('.')[0]) >= 10
         self.logger = self._make_logger()
 
     def __str__(self) -> str:

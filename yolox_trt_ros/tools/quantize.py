@@ -157,12 +157,13 @@ def run(args: argparse.Namespace) -> int:
             return opened.enter_context(made)
 
         fp32 = detector(args.model, args.labels)
-        pictures = _pictures(args)
-        shared = [] if args.no_gate else shared_classes(fp32.labels, pictures)
-        files = _write_variants(args, fp32.model, methods)
         if args.no_gate:
+            _write_variants(args, fp32.model, methods)
             print('accuracy was not measured')
             return 0
+        pictures = _pictures(args)
+        shared = shared_classes(fp32.labels, pictures)  # what is missing is said before the work
+        files = _write_variants(args, fp32.model, methods)
         detectors = [fp32, *map(detector, files.values())]
         labels, found = measure(detectors, shared, pictures)
     figures = [average_precision(labels, one, shared) for one in found]
