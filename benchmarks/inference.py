@@ -33,6 +33,7 @@ from yolox_trt_ros.core.prepared import PreparedModel
 from yolox_trt_ros.detect.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice, require_cupy
 from yolox_trt_ros.detect.cuda.step import Step
+from yolox_trt_ros.engine.options import USUAL_LEVEL
 
 CALLS = 50
 LIKE_A_LANE = 'onnxruntime fp16'
@@ -72,6 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batches', type=int, nargs='+', default=(1, 2, 4, 8))
     parser.add_argument('--ranges', default='', help='range table of `quantize`, for tensorrt int8')
     parser.add_argument(
+        '--optimization-level', type=int, default=USUAL_LEVEL, choices=range(6),
+        help=f'of TensorRT engines (default: {USUAL_LEVEL})',
+    )  # fmt: skip
+    parser.add_argument(
         '--budget', type=float, default=math.inf, metavar='SECONDS',
         help='begin nothing after so long; what runs then is not stopped (default: no limit)',
     )  # fmt: skip
@@ -92,7 +97,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         'gpu': device.name, 'model': model.path.name, 'batches': list(args.batches),
         'default': f'{shipped.backend} fp16', 'reason': shipped.reason, 'rows': {},
     }  # fmt: skip
-    every = _rows(model, replace(lane, backend='onnxruntime'), device, args.ranges)
+    engines = EnginesConfig(ranges=args.ranges, optimization_level=args.optimization_level)
+    every = _rows(model, replace(lane, backend='onnxruntime'), device, engines)
     for name, run in every.items():
         if args.only and not any(_named(name, word, every) for word in args.only):
             continue
@@ -173,12 +179,12 @@ def _named(name: str, word: str, every: Container[str]) -> bool:
     return name == word if word in every else word in name
 
 
-def _rows(model: Model, lane: LaneConfig, device: CudaDevice, ranges: str) -> dict[str, Run]:
+def _rows(
+    model: Model, lane: LaneConfig, device: CudaDevice, engines: EnginesConfig
+) -> dict[str, Run]:
     """Return what measures each row, in the order in which they are measured."""
     every: dict[str, Run] = {
-        f'tensorrt {precision}': partial(
-            _tensorrt, model, lane, device, precision, ranges if precision == 'int8' else ''
-        )
+        f'tensorrt {precision}': partial(_tensorrt, model, lane, device, precision, engines)
         for precision in TENSORRT
     }
     for name, (precision, options) in VARIANTS.items():
@@ -211,12 +217,17 @@ def _onnxruntime(
 
 
 def _tensorrt(
-    model: Model, lane: LaneConfig, device: CudaDevice, precision: str, ranges: str, size: int
+    model: Model,
+    lane: LaneConfig,
+    device: CudaDevice,
+    precision: str,
+    engines: EnginesConfig,
+    size: int,
 ) -> Timed:
     from yolox_trt_ros.detect.backends.tensorrt import TensorRtBackend
 
     lane = replace(lane, backend='tensorrt', precision=precision)
-    made = engine_of_lane(lane, model, EnginesConfig(ranges=ranges))
+    made = engine_of_lane(lane, model, engines)
     build_s = made.load().facts['seconds']
     engine, _, core = loadable_engine(lane, made)
     before, stream, begun = _used_mib(), device.stream(), time.monotonic()
