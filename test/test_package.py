@@ -30,6 +30,8 @@ PACKAGES = {
 }
 # Modules of the accelerator: taken where they are, named by an error where they are missing.
 ACCELERATOR = {'cuda', 'cupy', 'cupyx', 'jtop', 'tensorrt', 'tensorrt_rtx', 'nvidia'}
+# Optional extras of setup.cfg, likewise.
+EXTRAS = {'av'}
 # What benchmarks compare with, if it is there.
 COMPARED = {'cvcuda', 'torch', 'torchvision'}
 # What detections can be handed to, if it is there.
@@ -97,7 +99,13 @@ def test_cmake_finds_what_package_xml_declares(description):
 def test_every_import_is_declared(description):
     declared = {d.name for d in description.exec_depends}
     known = (
-        declared | ACCELERATOR | COMPARED | FRIENDS | requirements('runtime.in') | {'yolox_trt_ros'}
+        declared
+        | ACCELERATOR
+        | EXTRAS
+        | COMPARED
+        | FRIENDS
+        | requirements('runtime.in')
+        | {'yolox_trt_ros'}
     )
     for_tests = known | {d.name for d in description.test_depends}
     for path in [*ROOT.glob('yolox_trt_ros/**/*.py'), *ROOT.glob('launch/*.py')]:

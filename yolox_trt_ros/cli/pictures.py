@@ -174,16 +174,19 @@ def _spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def image_files(path: Path) -> list[Path]:
+def image_files(path: Path, more: Sequence[str] = ()) -> list[Path]:
     """Return the image files of a folder, sorted by name, or the one file given.
+
+    Args:
+        path: the folder or file.
+        more: suffixes of other files that are taken too, such as those of videos.
 
     Raises:
         ConfigError: there is none.
     """
     files = [path] if path.is_file() else sorted(path.glob('*')) if path.is_dir() else []
-    files = [f for f in files if f.suffix.lower() in SUFFIXES]
+    files = [f for f in files if f.suffix.lower() in (*SUFFIXES, *more)]
     if not files:
-        raise ConfigError(
-            f'--images: expected an image or a folder of images, got {one_line(path)}'
-        )
+        what = 'an image, a video or a folder of them' if more else 'an image or a folder of images'
+        raise ConfigError(f'--images: expected {what}, got {one_line(path)}')
     return files

@@ -50,7 +50,9 @@ class CameraSimConfig:
         choices=ENCODINGS,
         other_names=ALIASES,
     )
-    source: str = parameter('', 'Image folder or video file of this camera; empty: sim.source.')
+    source: str = parameter(
+        '', 'Folder of images or videos, or video file, of this camera; empty: sim.source.'
+    )
     width: int = parameter(
         0, 'Resize images to this width; 0: in proportion to the height.', low=0, high=MAX_SIDE
     )

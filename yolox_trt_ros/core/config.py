@@ -143,7 +143,8 @@ class SimConfig:
     """What camera_sim shows when a camera has no source of its own."""
 
     source: str = parameter(
-        'world', 'Folder of images, video file, or "world" for the rendered street.'
+        'world',
+        'Folder of images or of videos, video file, or "world" for the rendered street.',
     )
     seed: int = parameter(300011, 'Seed of the rendered world and of the jitter.', low=0)
     trigger: str = parameter(

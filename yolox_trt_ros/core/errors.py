@@ -21,6 +21,8 @@ class DropReason(str, Enum):
     """The encoding or compression format is not one this package reads."""
     UNDECODABLE = 'undecodable'
     """The compressed payload is damaged."""
+    WAITING_FOR_KEY_FRAME = 'waiting_for_key_frame'
+    """It is coded as a difference to a video's picture that did not arrive or is damaged."""
     OVERSIZED = 'oversized'
     """It has more pixels than its camera may send, or, a JPEG, too many scans of them."""
     SLOWED = 'slowed'

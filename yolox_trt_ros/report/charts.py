@@ -23,6 +23,7 @@ DROP_COLOURS = {
     'malformed': '#d6453d',
     'unsupported': '#a93a55',
     'undecodable': '#ea8062',
+    'waiting_for_key_frame': '#f0b49e',
     'oversized': '#b5651d',
     'slowed': '#c98f2b',
     'lane_failed': '#8a3fd1',

@@ -15,7 +15,8 @@ from yolox_trt_ros.report.recording import CameraRecord, Recording, StatusRecord
 DAMAGED = {
     DropReason.MALFORMED: 'do not parse: look at the camera driver',
     DropReason.UNSUPPORTED: 'have an encoding this package does not read',
-    DropReason.UNDECODABLE: 'are damaged JPEG or PNG data',
+    DropReason.UNDECODABLE: 'are damaged JPEG, PNG or video data',
+    DropReason.WAITING_FOR_KEY_FRAME: 'need a picture of their video that did not arrive',
     DropReason.OVERSIZED: 'have more pixels than cameras.<name>.max_megapixels allows',
     DropReason.SLOWED: 'came while their camera was slowed down for its slow decoding',
     DropReason.FAILED: 'made lanes fail that run other cameras’ images',

@@ -1,4 +1,4 @@
-"""What simulated cameras show: a folder of images, a video file, or the rendered world."""
+"""What simulated cameras show: images or videos of a folder, a video, or the rendered world."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.image_files import SUFFIXES, read_image
 from yolox_trt_ros.sim.world_source import WorldSource
+from yolox_trt_ros.video.files import SUFFIXES as VIDEOS
 
 WORLD = 'world'
 """The value of a ``source`` parameter that means the rendered street, not a path."""
-
-VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 
 
 class PictureSource(Protocol):
@@ -152,7 +151,8 @@ def source_name(config: Config, camera: CameraConfig) -> str:
 def open_source(config: Config, camera: CameraConfig) -> PictureSource:
     """Return what a camera shows.
 
-    Cameras that share a folder begin at evenly spread pictures of it.
+    Cameras that share a folder begin at evenly spread pictures of it; of a folder that holds videos
+    and no images, each camera plays the next video in the order of their names.
 
     Raises:
         ConfigError: the source does not exist or holds no pictures; the message names the
@@ -166,13 +166,24 @@ def open_source(config: Config, camera: CameraConfig) -> PictureSource:
     try:
         if path.is_dir():
             sharing = [c.name for c in config.cameras if source_name(config, c) == name]
-            return FolderSource(path, sharing.index(camera.name) / len(sharing))
+            place = sharing.index(camera.name)
+            if videos := _videos_only(path):
+                return VideoSource(videos[place % len(videos)])
+            return FolderSource(path, place / len(sharing))
         if path.suffix.lower() in VIDEOS:
             return VideoSource(path)
     except ConfigError as error:
         raise ConfigError(f'{where}: {error}') from error
     what = 'is no video file' if path.exists() else 'does not exist'
     raise ConfigError(
-        f'{where}: "{name}" {what}; expected a folder of images, a video file '
+        f'{where}: "{name}" {what}; expected a folder of images or videos, a video file '
         f'({", ".join(VIDEOS)}) or "{WORLD}"'
     )
+
+
+def _videos_only(folder: Path) -> list[Path]:
+    """Return the videos of a folder, sorted by name; none where it holds images as well."""
+    files = sorted(folder.iterdir())
+    if any(file.suffix.lower() in SUFFIXES for file in files):
+        return []
+    return [file for file in files if file.suffix.lower() in VIDEOS]

@@ -1,9 +1,11 @@
-"""Detect objects in a folder of images; write JSON and, on request, drawn copies.
+"""Detect objects in images and videos; write JSON and, on request, drawn copies.
 
 The detector is the one the node runs. The JSON file holds
 {"images": {name: {"height", "width", "detections": [[x1, y1, x2, y2, score, class_id], …]}}}
 with boxes in pixels of the image as it is stored (a rotation in its EXIF data is ignored, as the
 node ignores it in a camera's stream) and, beside it, the model, its labels and the thresholds.
+A video's pictures are called drive.mp4/000000, drive.mp4/000001, …, and have their "stamp_ns", from
+the first picture on. Videos need the extra [video].
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,17 +30,25 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detect.cpu.decode import decode_compressed
+from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.draw.boxes import draw_detections
 from yolox_trt_ros.image_files import decode, image_bytes, write_image
 from yolox_trt_ros.packaged_models import caution
+from yolox_trt_ros.video.files import SUFFIXES as VIDEOS
+from yolox_trt_ros.video.files import VideoFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument('--model', default='', help='ONNX file or packaged model (default: edge_n)')
     parser.add_argument('--labels', default='', help='text file, one class name a line')
-    parser.add_argument('--images', required=True, type=Path, help='folder of images, or one image')
+    parser.add_argument(
+        '--images',
+        required=True,
+        type=Path,
+        help='folder of images and videos, or one of them',
+    )
     parser.add_argument(
         '--score', type=float, default=0.3, help='lowest score of a detection (default: 0.3)'
     )
@@ -64,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the tool; 1 if an image could not be read, 0 otherwise."""
-    files = image_files(args.images)
+    files = image_files(args.images, VIDEOS)
     _keep_sources(files, args.draw)
     images: dict[str, object] = {}
     failures = 0
@@ -75,18 +86,16 @@ def run(args: argparse.Namespace) -> int:
         for folder in filter(None, (args.draw, args.json and args.json.parent)):
             folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
         try:
-            for file, image, found in detect_files(files, detector):
+            for picture, found in detected(files, detector):
                 if isinstance(found, FrameError):
                     failures += 1
-                    print(f'{one_line(file)}: {found}', file=sys.stderr)
+                    print(f'{one_line(picture.name)}: {found}', file=sys.stderr)
                     continue
-                height, width = image.shape[:2]
-                rows = as_rows(found)
-                about = {'height': height, 'width': width, 'detections': rows}
-                images[one_line(file.name)] = about
+                assert isinstance(picture.frame, Frame)
+                images[one_line(picture.name)] = _about(picture, picture.frame, found)
                 if args.draw:
-                    drawn = draw_detections(image, found, found.labels)
-                    write_image(args.draw / file.name, drawn)
+                    drawn = draw_detections(bgr_image(picture.frame), found, found.labels)
+                    write_image(args.draw / picture.copy, drawn)
         except BaseException:  # interrupted, or a full disk: what was found so far is not lost
             if images:
                 write_json(args, detector, images)
@@ -110,21 +119,63 @@ def _keep_sources(files: list[Path], draw: Path | None) -> None:
             )
 
 
-def detect_files(
+class Picture(NamedTuple):
+    """One picture of a source.
+
+    Attributes:
+        name: its key in the results.
+        copy: where its drawn copy goes, below the folder for them.
+        frame: its pixels, or why there are none.
+        timed: whether the frame's stamp is a time in a video.
+    """
+
+    name: str
+    copy: Path
+    frame: Frame | FrameError
+    timed: bool = False
+
+
+def detected(
     files: list[Path], detect: Detector
-) -> Iterator[tuple[Path, np.ndarray, Detections | FrameError]]:
-    """Yield each file with its pixels (BGR) and what was found in it, showing progress."""
+) -> Iterator[tuple[Picture, Detections | FrameError]]:
+    """Yield each picture of the files and what was found in it, showing progress."""
     from rich.progress import track
 
     from yolox_trt_ros.cli.console import Console
 
-    for file in track(files, 'detecting', console=Console(stderr=True), transient=True):
-        image = np.empty((0, 0, 3), np.uint8)
+    videos = {file: VideoFile(file) for file in files if file.suffix.lower() in VIDEOS}
+    total = sum(videos[file].count if file in videos else 1 for file in files)
+    pictures = (picture for file in files for picture in _pictures(file, videos.get(file)))
+    for picture in track(
+        pictures, 'detecting', total=total or None, console=Console(stderr=True), transient=True
+    ):
         try:
-            image = read_file(file)
-            yield file, image, detect(image)
+            if isinstance(picture.frame, FrameError):
+                raise picture.frame
+            yield picture, detect(picture.frame)
         except FrameError as error:
-            yield file, image, error
+            yield picture, error
+
+
+def _pictures(file: Path, video: VideoFile | None) -> Iterator[Picture]:
+    if video is None:
+        try:
+            frame: Frame | FrameError = Frame.of(read_file(file))
+        except FrameError as error:
+            frame = error
+        yield Picture(file.name, Path(file.name), frame)
+        return
+    for i, frame in enumerate(video.frames()):
+        name = f'{file.name}/{i:06d}'
+        yield Picture(name, Path(f'{name}.jpg'), frame, timed=True)
+
+
+def _about(picture: Picture, frame: Frame, found: Detections) -> dict[str, object]:
+    """Return what the JSON file says of one picture."""
+    about: dict[str, object] = {'height': frame.height, 'width': frame.width}
+    if picture.timed:
+        about['stamp_ns'] = frame.stamp_ns
+    return about | {'detections': as_rows(found)}
 
 
 def read_file(file: Path) -> np.ndarray:
