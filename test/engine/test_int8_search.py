@@ -62,6 +62,34 @@ def test_versions_compute_what_the_written_models_do(small: Any) -> None:
             assert np.abs(b - a).max() < 0.02 * np.abs(b - c).max() + 1e-5
 
 
+def test_weights_between_two_clips_are_rounded_once() -> None:
+    """ONNX Runtime rounds floats between two pairs by itself, with one scale for a tensor."""
+    rng = np.random.default_rng(2)
+    sizes = np.logspace(0, -2, 8, dtype=np.float32)[:, None, None, None]
+    weights = {
+        'a': rng.normal(0, 0.1, (8, 3, 3, 3)).astype(np.float32) * sizes,
+        'b': rng.normal(0, 1, (8, 8, 1, 1)).astype(np.float32) * sizes,
+    }
+    values = [numpy_helper.from_array(v, k) for k, v in weights.items()]
+    values += [numpy_helper.from_array(np.float32(v), k) for k, v in (('low', 0), ('high', 6))]
+    nodes = [
+        helper.make_node('Conv', ['images', 'a'], ['x'], name='x'),
+        helper.make_node('Clip', ['x', 'low', 'high'], ['x6']),
+        helper.make_node('Conv', ['x6', 'b'], ['y'], name='y'),
+    ]
+    ends = [
+        helper.make_tensor_value_info('images', TensorProto.FLOAT, [1, 3, 8, 8]),
+        helper.make_tensor_value_info('y', TensorProto.FLOAT, [1, 8, 6, 6]),
+    ]
+    graph = helper.make_graph(nodes, 'g', ends[:1], ends[1:], values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8)
+    picture = rng.uniform(0, 20, (1, 3, 8, 8)).astype(np.float32)
+    ranges = {'images': 20.0, 'x': 6.0, 'x6': 6.0, 'y': 9.0}
+    (got,) = Int8Simulation(model, ranges).version([])(picture)
+    expected = OnnxRun(insert_qdq(prepared(model), ranges, []), literal=True)(picture)['y']
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_bias_correction_takes_back_the_mean_of_the_rounding() -> None:
     rng = np.random.default_rng(1)
     weight = rng.normal(0, 1, (6, 2, 1, 1)).astype(np.float32)  # three groups

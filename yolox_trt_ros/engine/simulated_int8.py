@@ -112,6 +112,8 @@ class Int8Simulation:
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        # Otherwise it rounds the floats between two pairs once more, with one scale for a tensor.
+        options.add_session_config_entry('session.disable_quant_qdq', '1')
         session = ort.InferenceSession(
             model.SerializeToString(), options, providers=['CPUExecutionProvider']
         )
