@@ -11,7 +11,7 @@ from typing import Any
 
 from yolox_trt_ros.core.darknet_cfg import read_cfg
 from yolox_trt_ros.core.errors import ModelError, did_you_mean
-from yolox_trt_ros.core.model import FEEDING
+from yolox_trt_ros.core.model import FEEDING, ModelSpec
 from yolox_trt_ros.core.printing import one_line, shown
 from yolox_trt_ros.core.text_files import parse_json
 from yolox_trt_ros.yaml_files import read_yaml
@@ -97,6 +97,12 @@ def describe(model: Any, about: dict[str, Any]) -> None:
             entry.value = json.dumps(about)
             return
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(about))
+
+
+def about_of(spec: ModelSpec) -> dict[str, Any]:
+    """Return what :func:`describe` writes about a model that is made from another."""
+    fed = {key: getattr(spec.input, key) for key in FEEDING}
+    return {'labels': list(spec.labels), **spec.head.about(), **fed}
 
 
 def _metadata(path: Path, text: str) -> dict[str, Any]:

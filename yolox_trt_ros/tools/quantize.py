@@ -24,12 +24,9 @@ import numpy as np
 
 from yolox_trt_ros.cli import labelled
 from yolox_trt_ros.cli.calibration import Calibrated, Tracked, calibrate
-from yolox_trt_ros.cli.numbers import number
-from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.cli.pictures import add_picture_arguments
-from yolox_trt_ros.core.model import FEEDING, ModelSpec
 from yolox_trt_ros.core.output_files import write_whole
-from yolox_trt_ros.detect.description import describe
+from yolox_trt_ros.detect.description import about_of, describe
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.engine.bias_correction import bias_corrections, correct_biases
 from yolox_trt_ros.engine.half import to_half
@@ -38,24 +35,16 @@ from yolox_trt_ros.engine.qdq import insert_qdq, kept_layers, prepared
 from yolox_trt_ros.engine.ranges import RangeTable, file_digest
 from yolox_trt_ros.engine.simulated_int8 import multiply_adds
 from yolox_trt_ros.engine.statistics import Method
+from yolox_trt_ros.evaluation import gate
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
 from yolox_trt_ros.evaluation.int8_keep import Keep, choose, held_out, parse_keep
-from yolox_trt_ros.evaluation.measure import (
-    MAX_DETECTIONS,
-    LabelledPictures,
-    measure,
-    pictures_of,
-    shared_classes,
-    world_pictures,
-)
+from yolox_trt_ros.evaluation.measure import MAX_DETECTIONS, measure, shared_classes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from yolox_trt_ros.compose import Model
 
-TOO_LOSSY = 3
-"""Exit code where the answer is no."""
 FP32, FP16 = 'fp32', 'fp16'
 DEFAULT_METHODS = ('minmax', 'percentile:99.99', 'entropy', 'mse')
 """None is the best of all models, and the table says which is of this one."""
@@ -107,42 +96,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='10.3.0',
         help='TensorRT version that the calibration cache is written for (default: 10.3.0)',
     )
-    gate = parser.add_argument_group('accuracy gate')
-    how = gate.add_mutually_exclusive_group()
-    how.add_argument(
-        '--data', nargs='+', type=Path, metavar='LABELS [DIR]', help=labelled.DATA_HELP
-    )
-    how.add_argument(
-        '--coco',
-        nargs=2,
-        type=Path,
-        metavar=('DIR', 'ANN.json'),
-        help='the same as --data ANN.json DIR',
-    )
-    how.add_argument(
-        '--worlds',
-        type=number(1, 1e6, int),
-        default=24,
-        help='measure on so many rendered test worlds (default: 24)',
-    )
-    how.add_argument(
-        '--no-gate', action='store_true', help='measure nothing, for there are no labels'
-    )
-    labelled.add_reading_arguments(gate)
-    gate.add_argument(
-        '--max-drop',
-        type=number(0, 100),
-        default=1.5,
-        help='most points of mAP50 that may be lost (default: 1.5 of 100)',
-    )
+    gate.add_arguments(parser, max_drop=1.5)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the tool and return its exit code."""
-    if args.no_gate:
-        refuse_unused(args, add_arguments, 'max_drop', 'runs without --no-gate')
-    if not (args.data or args.coco):
-        refuse_unused(args, add_arguments, labelled.OF_DATA, '--data')
+    gate.check(args, add_arguments)
     methods = list(dict.fromkeys(map(Method.parse, args.method)))
     with ExitStack() as opened:
 
@@ -161,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
             _write_variants(args, fp32.model, methods)
             print('accuracy was not measured')
             return 0
-        pictures = _pictures(args)
+        pictures = gate.pictures(args)
         shared = shared_classes(fp32.labels, pictures)  # what is missing is said before the work
         files = _write_variants(args, fp32.model, methods)
         detectors = [fp32, *map(detector, files.values())]
@@ -185,14 +144,7 @@ def run(args: argparse.Namespace) -> int:
     write_whole(args.output / 'accuracy.json', text)
     best = min((row for row in rows if row.variant not in (FP32, FP16)), key=lambda row: row.drop)
     print(f'best: {best.variant}, {files[best.variant]}')
-    return TOO_LOSSY if best.drop > args.max_drop else 0
-
-
-def _pictures(args: argparse.Namespace) -> LabelledPictures:
-    given = args.data or (args.coco and [args.coco[1], args.coco[0]])
-    if given:
-        return pictures_of(labelled.data_of(args, given))
-    return world_pictures('test', args.worlds)
+    return gate.TOO_LOSSY if best.drop > args.max_drop else 0
 
 
 def _write_variants(
@@ -200,7 +152,7 @@ def _write_variants(
 ) -> dict[str, Path]:
     """Write FP16 and INT8 models; return their files by name."""
     original = read_onnx(fp32.path)
-    model, about = prepared(original), _about(fp32.spec)
+    model, about = prepared(original), about_of(fp32.spec)
     keep = parse_keep(args.keep)
     kept = kept_layers(model, keep.parts, fp32.spec.head.branches(), keep.names)
     half = args.output / f'{fp32.path.stem}.fp16.onnx'
@@ -255,11 +207,6 @@ def _layer_precisions(model: ModelProto, kept: list[str]) -> str:
     names = [n.name for n in model.graph.node if n.output[0] in kept]
     listed = ','.join(f'{name}:fp16' for name in names)
     return f'--precisionConstraints=obey --layerPrecisions={listed}\n' if names else ''
-
-
-def _about(spec: ModelSpec) -> dict[str, Any]:
-    fed = {key: getattr(spec.input, key) for key in FEEDING}
-    return {'labels': list(spec.labels), **spec.head.about(), **fed}
 
 
 def _write_model(model: ModelProto, path: Path, about: dict[str, Any]) -> None:
