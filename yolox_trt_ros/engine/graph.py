@@ -71,6 +71,12 @@ class Graph:
         tensor = self._values.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
+    def set_constant(self, name: str, values: np.ndarray) -> None:
+        """Change a constant of the model, in place; its type stays."""
+        tensor = self._values[name]
+        kept = values.astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
+
     def bounds(self, node: NodeProto) -> tuple[float, float] | None:
         """Return what a Clip cuts off at, if that is constant."""
         if node.op_type != 'Clip':

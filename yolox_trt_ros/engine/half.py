@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from yolox_trt_ros.core.errors import MissingDependencyError
@@ -47,10 +48,37 @@ def _drop_repeated_nodes(graph: Any) -> None:
             graph.node.remove(node)
 
 
-def widen_weights(model: Any) -> None:
+def narrow_weights(model: Any, names: Collection[str]) -> None:
+    """Store float32 constants as float16 with a Cast behind each; runtimes fold it at load.
+
+    Args:
+        model: changed; it computes in float32 as before.
+        names: of the constants. Numbers that float16 cannot hold are moved to its nearest.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.name not in names:
+            continue
+        name = tensor.name
+        narrow = numpy_helper.to_array(tensor).astype('float16')
+        tensor.CopyFrom(numpy_helper.from_array(narrow, f'{name}_fp16'))
+        casts.append(
+            helper.make_node('Cast', [tensor.name], [name], f'{name}_cast', to=TensorProto.FLOAT)
+        )
+    nodes = casts + list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def widen_weights(model: Any) -> list[str]:
     """Replace float16 weights that the model widens at every run by float32 ones.
 
     Files are stored so to be small. TensorRT before 10, and a DLA, take constant weights only.
+
+    Returns:
+        Their names, for :func:`narrow_weights`.
     """
     from onnx import numpy_helper
 
@@ -65,3 +93,4 @@ def widen_weights(model: Any) -> None:
     for weight in list(weights.values()):
         if weight.name not in used:
             graph.initializer.remove(weight)
+    return [cast.output[0] for cast in casts]
