@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from torch import nn
 
 from training.network import STRIDES, Concatenated, Conv, EdgeYolox
+from yolox_trt_ros.engine.half import narrow_weights
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 OPSET = 13
@@ -87,7 +88,8 @@ def _finish(path: Path, half: bool) -> None:
         node.doc_string = ''
     _fold_constants(proto.graph)
     if half:
-        _halve(proto.graph)
+        weights = [w.name for w in proto.graph.initializer if len(w.dims) == 4]
+        narrow_weights(proto, weights)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, str(path))
 
@@ -100,25 +102,6 @@ def _fold_constants(graph: onnx.GraphProto) -> None:
         value.name = node.output[0]
         graph.initializer.append(value)
         graph.node.remove(node)
-
-
-def _halve(graph: onnx.GraphProto) -> None:
-    """Store each convolution weight as FP16 followed by a Cast; runtimes fold it at load."""
-    casts = []
-    for k, tensor in enumerate(graph.initializer):
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) != 4:
-            continue
-        name = tensor.name
-        stored = numpy_helper.from_array(
-            numpy_helper.to_array(tensor).astype(np.float16), f'{name}_fp16'
-        )
-        graph.initializer[k].CopyFrom(stored)
-        casts.append(
-            helper.make_node('Cast', [stored.name], [name], f'{name}_cast', to=TensorProto.FLOAT)
-        )
-    nodes = casts + list(graph.node)
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def _check(path: Path, image: np.ndarray, expected: torch.Tensor) -> None:

@@ -1,7 +1,10 @@
-"""COCO average precision of a network in PyTorch on the rendered validation worlds."""
+"""COCO average precision of a network in PyTorch on rendered worlds."""
 
 from __future__ import annotations
 
+import argparse
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -11,8 +14,16 @@ from torch import Tensor
 
 from training.data import HEIGHT, WIDTH, Pictures
 from training.network import EdgeYolox, decode
+from yolox_trt_ros.datasets.faults import Faults
 from yolox_trt_ros.datasets.labelled import LabelledBoxes
+from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.evaluation.coco_metrics import Found, average_precision
+from yolox_trt_ros.evaluation.measure import (
+    MAX_DETECTIONS,
+    LabelledPictures,
+    LabelledSample,
+    measure,
+)
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 SCORE, NMS_IOU = 0.01, 0.65
@@ -21,10 +32,12 @@ LOWEST = (16, 20)
 
 
 @torch.no_grad()
-def evaluate(network: EdgeYolox, folder: Path, device: str) -> dict[str, object]:
-    """Return COCO metrics on the validation split for each of :data:`LOWEST`."""
+def evaluate(
+    network: EdgeYolox, folder: Path, device: str, split: str = 'val'
+) -> dict[str, object]:
+    """Return COCO metrics on a rendered split for each of :data:`LOWEST`."""
     size = network.design.height, network.design.width
-    data = Pictures(folder, 'val', size, device)
+    data = Pictures(folder, split, size, device)
     labels: list[LabelledBoxes] = []
     found: list[Found] = []
     scale = min(size[0] / HEIGHT, size[1] / WIDTH)
@@ -61,3 +74,44 @@ def suppress(predicted: Tensor, scale: float) -> Found:
     keep = np.asarray(keep, int).reshape(-1)[:100]
     corner[:, 2:] += corner[:, :2]
     return corner[keep], scores[keep], ids[keep]
+
+
+def _samples(folder: Path, split: str) -> Iterator[LabelledSample]:
+    images = np.load(folder / f'{split}_images.npy', mmap_mode='r')
+    labels = np.load(folder / f'{split}_labels.npy')
+    for k, (image, rows) in enumerate(zip(images, labels, strict=True)):
+        rows = rows[rows[:, 0] >= 0]
+        boxes = LabelledBoxes(rows[:, 1:5], rows[:, 0].astype(int), rows[:, 5] > 0)
+        yield LabelledSample(f'{split} {k}', np.ascontiguousarray(image), boxes)
+
+
+def main() -> None:
+    """Measure ONNX files as the product runs them on the CPU, all on the same pictures."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument('models', nargs='+')
+    parser.add_argument('--data', type=Path, required=True, help='folder of the rendered splits')
+    parser.add_argument('--split', default='test')
+    parser.add_argument('--json', type=Path, help='write the figures to this file as well')
+    args = parser.parse_args()
+    count = len(np.load(args.data / f'{args.split}_labels.npy', mmap_mode='r'))
+    pictures = LabelledPictures(
+        args.split, tuple(CLASSES), count, lambda: _samples(args.data, args.split), Faults()
+    )
+    detectors = [
+        Detector(path, score_threshold=SCORE, nms_iou=NMS_IOU, max_detections=MAX_DETECTIONS)
+        for path in args.models
+    ]
+    labels, found = measure(detectors, CLASSES, pictures)
+    figures = {
+        path: average_precision(labels, one, CLASSES)
+        for path, one in zip(args.models, found, strict=True)
+    }
+    for path, one in figures.items():
+        each = {name: f'{100 * row["ap50"]:.1f}' for name, row in one['per_class'].items()}
+        print(f'{path}: mAP50 {100 * one["map50"]:.2f} / {100 * one["map50_95"]:.2f} {each}')
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == '__main__':
+    main()

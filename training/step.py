@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -143,13 +143,20 @@ class Step:
         pool: assigns labels; its batch is the number of pictures that a step takes.
         eager: neither compile nor capture.
         parts: of a batch, each normalised by itself; the gradient is their mean.
+        zeros: where weights may differ from zero, 1 or 0, by their names; the others stay zero.
 
     Attributes:
         losses: of the latest step, the mean of its parts.
     """
 
     def __init__(
-        self, network: EdgeYolox, data: Pictures, pool: AssignmentPool, eager: bool, parts: int
+        self,
+        network: EdgeYolox,
+        data: Pictures,
+        pool: AssignmentPool,
+        eager: bool,
+        parts: int,
+        zeros: Mapping[str, Tensor] | None = None,
     ) -> None:
         device, batch = data.device, len(pool.predicted)
         if batch % parts:
@@ -160,6 +167,8 @@ class Step:
         self.l1, self.zoom, self._rate = (torch.zeros((), device=device) for _ in range(3))
         self._network, self._device = network, device
         self.weights = list(network.parameters())
+        names = [name for name, _ in network.named_parameters()]
+        self._zeros = [(names.index(name), mask) for name, mask in (zeros or {}).items()]
         groups = [
             {'params': [p for p in self.weights if p.ndim < 2], 'weight_decay': 0.0},
             {'params': [p for p in self.weights if p.ndim >= 2], 'weight_decay': 0.03},
@@ -229,6 +238,8 @@ class Step:
         for part in self._parts[1:]:
             torch._foreach_add_(total, part.gradients)
         torch._foreach_div_(total, self.parts)
+        if self._zeros:  # without a gradient, a weight that is zero has no decay either
+            torch._foreach_mul_([total[k] for k, _ in self._zeros], [m for _, m in self._zeros])
         for weight, gradient in zip(self.weights, total, strict=True):
             weight.grad = gradient
         nn.utils.clip_grad_norm_(self.weights, CLIP)

@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> dict[str, object]:
         print(f'{args.name}: {len(data)} pictures loaded in {took:.0f} s', flush=True)
         network = EdgeYolox(design, len(CLASSES)).to(args.device, memory_format=torch.channels_last)
         step = Step(network, data, pool, args.eager, PARTS)
-        steps = _run(args, step, began)
+        steps = run_steps(args, step, began)
     return {
         'name': args.name,
         'design': design.as_dict(),
@@ -82,7 +82,7 @@ def train(args: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _run(args: argparse.Namespace, step: Step, began: float) -> int:
+def run_steps(args: argparse.Namespace, step: Step, began: float) -> int:
     """Do the steps and return how many they were."""
     random = torch.Generator(args.device).manual_seed(args.seed)
     order = Order(len(step.data), args.batch, args.device, random)
@@ -147,13 +147,11 @@ def load(path: Path) -> EdgeYolox:
     return network.eval()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what every training is told."""
     parser.add_argument('--data', type=Path, required=True, help='folder of the rendered splits')
     parser.add_argument('--out', type=Path, required=True, help='folder for checkpoint and metrics')
     parser.add_argument('--name', required=True, help='name of the files written')
-    parser.add_argument('--design', choices=sorted(DESIGNS), required=True)
-    parser.add_argument('--changes', default='{}', help='JSON object of changes to the design')
     parser.add_argument('--steps', type=int, required=True)
     parser.add_argument(
         '--minutes', type=float, default=0, help='fewer steps on a slow machine; 0: all of them'
@@ -167,8 +165,15 @@ def main() -> None:
         '--eager', action='store_true', help='without torch.compile and CUDA graph: slower'
     )
     parser.add_argument('--log', type=int, default=500, help='steps between progress lines')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--design', choices=sorted(DESIGNS), required=True)
+    parser.add_argument('--changes', default='{}', help='JSON object of changes to the design')
     parser.add_argument('--onnx', type=Path, help='write <path>.onnx at the end')
     parser.add_argument('--half', action='store_true', help='store the ONNX weights as FP16')
+    add_run_arguments(parser)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     result = train(args)
