@@ -37,7 +37,6 @@ from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, CudaDevice
 from yolox_trt_ros.detect.cuda.step import Step
 from yolox_trt_ros.detect.heads.yolox.head import YoloxHead
 
-IN_FLIGHT = 2
 CALLS = 30
 TIMELINE = 12
 """Batches whose copies and computation are laid side by side."""
@@ -55,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--precision', choices=PRECISIONS, default='auto')
     parser.add_argument('--size', type=int, nargs=2, default=(1920, 1280), metavar=('W', 'H'))
     parser.add_argument('--batches', type=int, nargs='+', default=(1, 4, 8, 16))
+    parser.add_argument('--in-flight', type=int, default=2, help='batches at a time (default: 2)')
     parser.add_argument('--seconds', type=float, default=2.0, help='length of a sustained run')
 
 
@@ -64,9 +64,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     model = load_model(build(ModelConfig, {'path': args.model, 'labels': args.labels}))
     spec = model.spec
     images = test_images(args.size[0], args.size[1], max(args.batches))
-    result |= {'model': model.path.name, 'batches': {}}
+    result |= {'model': model.path.name, 'in_flight': args.in_flight, 'batches': {}}
     for size in args.batches:
-        lane = LaneConfig('', f'cuda:{args.device}', args.backend, size, precision=args.precision)
+        lane = LaneConfig(
+            '', f'cuda:{args.device}', args.backend, size, args.in_flight, precision=args.precision
+        )
         rig = Rig(model, lane)
         row = rig.measure(images[:size], args.seconds)
         rig.detector.close()
@@ -130,7 +132,7 @@ class Rig:
     def __init__(self, model: Model, lane: LaneConfig) -> None:
         self.device = CudaDevice(int(lane.device.removeprefix('cuda:')))
         self.stream = self.device.stream()
-        self.batch = lane.max_batch
+        self.batch, self._depth = lane.max_batch, lane.in_flight
         self._spec, self.backend = backend_of(lane, model, self.device, self.stream)
         self.detector = self._detector()
         self.timeline: list[dict[str, list[float]]] = []
@@ -158,8 +160,8 @@ class Rig:
         }
 
     def sustain(self, detector: CudaDetector, frames: list[Frame], seconds: float) -> Sustained:
-        """Keep two batches in flight."""
-        running: deque[Any] = deque(detector.submit(frames) for _ in range(IN_FLIGHT - 1))
+        """Keep as many batches in flight as the lane may."""
+        running: deque[Any] = deque(detector.submit(frames) for _ in range(self._depth - 1))
         submits, collects, done = [], [], 0
         start = now = time.monotonic()
         cpu = time.thread_time()
@@ -189,7 +191,7 @@ class Rig:
 
     def _detector(self) -> CudaDetector:
         return CudaDetector(
-            self._spec, self.device, self.stream, self.backend, Thresholds, self.batch, IN_FLIGHT
+            self._spec, self.device, self.stream, self.backend, Thresholds, self.batch, self._depth
         )
 
     def _inference_ms(self) -> float:
@@ -216,7 +218,7 @@ class Rig:
             uploading = self.device.event()
             uploading.record(self.detector.copies)
             running.append((uploading, self.detector.submit(frames)))
-            if len(running) == IN_FLIGHT:
+            if len(running) == self._depth:
                 self.timeline.append(self._spans(base, *running.popleft()))
         self.timeline += [self._spans(base, *one) for one in running]
         computed = [span['computed'] for span in self.timeline]

@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--gpus', type=int, nargs='+', default=(),
         help='numbers of GPUs, one lane on each (default: 1 to all; no effect on CPU lanes)',
     )  # fmt: skip
+    parser.add_argument('--in-flight', type=int, default=0, help='default: the vehicle’s')
     parser.add_argument('--memory', nargs='+', choices=MEMORY, default=MEMORY)
     parser.add_argument('--seconds', type=float, default=3.0, help='length of one run')
     parser.add_argument('--picture', type=Path, default=PICTURE, help=f'(default: {PICTURE})')
@@ -82,7 +83,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {'model': model.path.name, 'image': list(args.size), 'gpus': gpus}
     result['runs'] = []
     for count in counts:
-        config = _on_gpus(vehicle, count) if on_gpu else vehicle
+        config = _on_gpus(vehicle, count, args.in_flight) if on_gpu else vehicle
         for memory in args.memory if on_gpu else ['pageable']:
             images = _images(args.size, max(args.streams), memory)
             with _kept(lane_specs(config, model)) as specs:
@@ -326,9 +327,10 @@ def _bare_lane(
         detector.close()
 
 
-def _on_gpus(vehicle: Config, count: int) -> Config:
+def _on_gpus(vehicle: Config, count: int, in_flight: int) -> Config:
     """Return the vehicle with its first GPU lane on each of so many GPUs, and no other lane."""
     lane = next(lane for lane in vehicle.lanes if device_kind(lane.device) == 'cuda')
+    lane = replace(lane, in_flight=in_flight or lane.in_flight)
     lanes = [replace(lane, name=f'gpu{i}', device=f'cuda:{i}') for i in range(count)]
     return replace(vehicle, lanes=tuple(lanes), lane_names=tuple(x.name for x in lanes))
 
