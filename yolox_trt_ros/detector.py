@@ -164,6 +164,21 @@ class Detector:
         ]
         return results if several else results[0]
 
+    def each(self, frames: Sequence[Frame]) -> list[Detections | FrameError]:
+        """Return what is in each frame, or why that one cannot be read; the others are detected.
+
+        Args:
+            frames: of any sizes and encodings; more than ``max_batch`` are several batches.
+
+        Raises:
+            LaneError: the device failed.
+            YoloxTrtRosError: the detector is closed.
+        """
+        return [
+            result if isinstance(result, FrameError) else result.detections
+            for result in self._detect(list(frames))
+        ]
+
     @property
     def about(self) -> str:
         """Return which network runs, in which precision, and how."""
