@@ -1,0 +1,1 @@
+"""Many recorded drives at once: planned, cut into segments, detected, kept as Parquet tables."""

@@ -1,0 +1,177 @@
+"""Find bags by path, pattern, manifest or prefix, without opening them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Any
+
+from yolox_trt_ros.bags.metadata import NAME as METADATA
+from yolox_trt_ros.bags.parts import PACKED, PART, SUFFIXES, UNFINISHED
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.fleet.packages import package
+from yolox_trt_ros.fleet.store import SCHEME, Store, filesystem_of, is_remote
+
+MANIFESTS = ('.csv', '.txt')
+PATTERN = set('*?[')
+BAG_COLUMN = 'bag'
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBag:
+    """A bag that was named or found.
+
+    Attributes:
+        uri: absolute path, or URI, of its folder or its one file.
+        size: bytes of its files; 0 where nothing is there.
+        conditions: what the manifest says of it, such as ``{'weather': 'rain'}``.
+    """
+
+    uri: str
+    size: int = 0
+    conditions: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_bags(names: Sequence[str]) -> list[FoundBag]:
+    """Return the bags that the arguments of a command line mean, each once, in their order.
+
+    Args:
+        names: each a bag, a folder or prefix with bags anywhere below, a pattern, or a manifest:
+            a ``.txt`` of one name a line, or a ``.csv`` whose column ``bag`` has the names and
+            whose other columns are conditions.
+
+    Raises:
+        ConfigError: one means no bag; a manifest cannot be read.
+    """
+    found: dict[str, FoundBag] = {}
+    for name in names:
+        if name.endswith(MANIFESTS):
+            for entry, conditions in _manifest(name):
+                for bag in _named(entry):
+                    found.setdefault(bag.uri, FoundBag(bag.uri, bag.size, conditions))
+        else:
+            bags = _named(name)
+            if not bags:
+                raise ConfigError(
+                    f'{one_line(name)}: expected a bag, a folder or prefix with bags, a pattern or '
+                    'a manifest (.txt, .csv); there is none'
+                )
+            for bag in bags:
+                found.setdefault(bag.uri, bag)
+    return list(found.values())
+
+
+def _manifest(name: str) -> list[tuple[str, dict[str, str]]]:
+    """Return names of bags and conditions; relative names are beside the manifest."""
+    folder, _, last = name.rpartition('/')
+    store = Store(folder or '.')
+    raw = store.read(last)
+    if raw is None:
+        raise ConfigError(f'{one_line(name)}: there is no such manifest')
+    try:
+        text = raw.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ConfigError(f'{one_line(name)}: expected UTF-8: {error}') from error
+
+    def absolute(entry: str) -> str:
+        return entry if SCHEME.match(entry) or entry[0] == '/' else f'{store.uri}/{entry}'
+
+    if name.endswith('.txt'):
+        lines = (line.strip() for line in text.splitlines())
+        return [(absolute(line), {}) for line in lines if line and line[0] != '#']
+    reader = csv.DictReader(io.StringIO(text))
+    if BAG_COLUMN not in (reader.fieldnames or ()):
+        raise ConfigError(
+            f'{one_line(name)}: expected a column "{BAG_COLUMN}", got '
+            f'{one_line(", ".join(reader.fieldnames or ["nothing"]))}'
+        )
+    rows = []
+    for row in reader:
+        if entry := (row.pop(BAG_COLUMN) or '').strip():
+            said = {k: v.strip() for k, v in row.items() if isinstance(k, str) and v and v.strip()}
+            rows.append((absolute(entry), said))
+    return rows
+
+
+def _named(name: str) -> list[FoundBag]:
+    """Return the bags that one name means; one that does not exist is a bag of 0 bytes."""
+    if PATTERN & set(name):
+        return _matching(name)
+    fs, path = filesystem_of(name)
+    info = fs.get_file_info(path.rstrip('/'))
+    if info.is_file:
+        return [FoundBag(_uri(name, info.path), info.size)]
+    types = package('pyarrow.fs').FileType
+    if info.type == types.NotFound:
+        return [FoundBag(_uri(name, info.path))] if path.endswith(SUFFIXES) else []
+    return _below(name, fs, info.path)
+
+
+def _matching(pattern: str) -> list[FoundBag]:
+    """Return the bags whose own names match, or which lie in folders that do."""
+    parts = pattern.split('/')
+    fixed = next(i for i, part in enumerate(parts) if PATTERN & set(part))
+    base = '/'.join(parts[:fixed]) or ('/' if pattern[0] == '/' else '.')
+    fs, path = filesystem_of(base)
+    wanted = '/'.join([path.rstrip('/'), *parts[fixed:]])
+    any_depth = '**' in parts
+
+    def fits(one: str) -> bool:
+        candidates = [one, *map(str, PurePosixPath(one).parents)]
+        deep = wanted.count('/')
+        return any(
+            fnmatchcase(c, wanted) and (any_depth or c.count('/') == deep) for c in candidates
+        )
+
+    return [bag for bag in _below(base, fs, path) if fits(filesystem_of(bag.uri)[1])]
+
+
+def _below(name: str, fs: Any, path: str) -> list[FoundBag]:
+    """Return the bags in a folder and below it."""
+    selector = package('pyarrow.fs').FileSelector(path, recursive=True)
+    folders: dict[str, dict[str, int]] = {}
+    for info in fs.get_file_info(selector):
+        if info.is_file:
+            folder, _, last = info.path.rpartition('/')
+            if last == METADATA or _is_bag(last):
+                folders.setdefault(folder, {})[last] = info.size
+    found: list[FoundBag] = []
+    for folder, files in sorted(folders.items()):
+        if _one_bag(folder, files):
+            found.append(FoundBag(_uri(name, folder), sum(files.values())))
+        else:
+            found += [FoundBag(_uri(name, f'{folder}/{f}'), files[f]) for f in sorted(files)]
+    return found
+
+
+def _is_bag(name: str) -> bool:
+    for end in PACKED:
+        name = name.removesuffix(end)
+    return name.removesuffix(UNFINISHED).endswith(SUFFIXES)
+
+
+def _one_bag(folder: str, files: Mapping[str, int]) -> bool:
+    """Return whether the files of a folder are the parts of one bag.
+
+    They are where metadata.yaml says so, and where each is called after the folder, as rosbag2
+    calls parts: a recording that was interrupted has no metadata. Else each is a bag of its own.
+    """
+    if METADATA in files:
+        return True
+    called = folder.rpartition('/')[2]
+    parts = [PART.fullmatch(name.partition('.')[0]) for name in files]
+    return all(part and part[1] == called for part in parts)
+
+
+def _uri(name: str, path: str) -> str:
+    """Return how a path in the store of ``name`` is called from anywhere."""
+    if not is_remote(name):
+        return path
+    scheme, _, rest = name.partition('://')
+    options = rest.partition('?')[2]
+    return f'{scheme}://{path}{"?" + options if options else ""}'

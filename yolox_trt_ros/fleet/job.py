@@ -1,0 +1,144 @@
+"""What every worker of a run has in common: model, vehicle, device, where results go."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from yolox_trt_ros import __version__
+from yolox_trt_ros.core.config import Config, ModelConfig
+from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.detector import Detector
+from yolox_trt_ros.loaded_model import load_model
+
+
+@dataclass(frozen=True, slots=True)
+class FleetJob:
+    """One run; it can be pickled.
+
+    Attributes:
+        model: what runs, with thresholds.
+        config: the vehicle; None: cameras have no rules of their own.
+        device, backend, precision, ranges, threads, batch: see :class:`detector.Detector`.
+        out: folder or URI of the results.
+        truth_labels: class names of ground truth topics.
+        name, sha256: of the model's file.
+        segment_s: longest segment, seconds.
+    """
+
+    model: ModelConfig
+    config: Config | None
+    out: str
+    truth_labels: tuple[str, ...]
+    name: str
+    sha256: str
+    segment_s: float
+    device: str = 'cpu'
+    backend: str = 'onnxruntime'
+    precision: str = 'auto'
+    ranges: str = ''
+    threads: int = 0
+    batch: int = 1
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+    def detector(self) -> Detector:
+        """Return the detector that a worker runs, with the vehicle's rules for its cameras."""
+        model = self.model
+        made = Detector(
+            model.path,
+            device=self.device,
+            backend=self.backend,
+            precision=self.precision,
+            ranges=self.ranges,
+            threads=self.threads,
+            max_batch=self.batch,
+            labels=model.labels,
+            class_map=model.class_map,
+            classes=model.classes,
+            class_thresholds=model.class_thresholds,
+            score_threshold=model.score_threshold,
+            nms_iou=model.nms_iou,
+            class_agnostic=model.class_agnostic,
+            max_detections=model.max_detections,
+            clip_boxes=model.clip_boxes,
+            antialias=model.antialias,
+        )
+        if self.config is not None:
+            made.model.thresholds = made.model.thresholds_for(self.config)
+        return made
+
+    def identity(self) -> dict[str, Any]:
+        """Return what results of one folder have to agree in."""
+        model = self.model
+        about = {
+            name: getattr(model, name)
+            for name in (
+                'classes', 'antialias', 'score_threshold', 'class_thresholds', 'nms_iou',
+                'class_agnostic', 'max_detections', 'clip_boxes',
+            )
+        }  # fmt: skip
+        rules = {
+            camera.name: [camera.crop, camera.score_threshold, *camera.class_thresholds,
+                          *camera.ignore, *camera.levels]
+            for camera in (self.config.cameras if self.config else ())
+        }  # fmt: skip
+        about = {name: list(v) if isinstance(v, tuple) else v for name, v in about.items()}
+        return {
+            'model': self.name,
+            'model_sha256': self.sha256,
+            'version': __version__,
+            'segment_s': self.segment_s,
+            'device': self.device.partition(':')[0],
+            'backend': self.backend,
+            'precision': self.precision,
+            'thresholds': about,
+            'cameras': rules,
+        }
+
+
+def job_of(model: ModelConfig, config: Config | None, **values: Any) -> FleetJob:
+    """Return a job whose model is there and can be loaded.
+
+    Raises:
+        ModelError, ConfigError: see :func:`loaded_model.load_model`.
+    """
+    loaded = load_model(model, cameras=config.cameras if config else ())
+    digest = hashlib.sha256(loaded.path.read_bytes()).hexdigest()
+    model = replace(
+        model,
+        path=str(loaded.path.absolute()),
+        labels=_absolute(model.labels),
+        class_map=_absolute(model.class_map),
+    )
+    if config is not None:
+        config = replace(config, model=model)
+    return FleetJob(model, config, name=loaded.path.name, sha256=digest, **values)
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).expanduser().absolute()) if name else ''
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between the runs of two jobs, a sentence each."""
+    return [
+        f'{name} was {before.get(name)}, is {now.get(name)}'
+        for name in now
+        if before.get(name) != now.get(name)
+    ]
+
+
+def check_same(before: Mapping[str, Any], job: FleetJob) -> None:
+    """See that results of a job can be added to those that are there.
+
+    Raises:
+        ConfigError: they are of another model, thresholds or segments.
+    """
+    if found := differences(before, job.identity()):
+        raise ConfigError(
+            f'{job.out}: its results are of another run: {"; ".join(found)}: resume with the same '
+            'options, or choose another --out'
+        )
