@@ -15,14 +15,18 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.printing import one_line, shown
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.resources import find_resource, resource_names
+from yolox_trt_ros.core.schema import DRAFT, parameters_schema
 from yolox_trt_ros.core.text_files import of_kind
 from yolox_trt_ros.yaml_files import read_yaml
 
 VEHICLE_SUFFIX = '.param.yaml'
 PROFILE_SUFFIX = '.yaml'
+SCHEMA = 'vehicle.schema.json'
+"""In ``config/``; what an editor checks a vehicle file by."""
 DETECTOR = 'detector'
 """Name of the node whose parameters the tools read."""
 _OF_RCLPY = ('use_sim_time', 'start_type_description_service')
+_OVERRIDES = 'qos_overrides'
 
 
 def load_profile(name: str) -> Profile:
@@ -96,7 +100,39 @@ def vehicle_parameters(path: Path, node: str = DETECTOR) -> dict[str, Any]:
 
 def is_own(name: str) -> bool:
     """Return whether a parameter is this package's, not one that rclpy declares by itself."""
-    return name not in _OF_RCLPY and not name.startswith('qos_overrides.')
+    return name not in _OF_RCLPY and not name.startswith(f'{_OVERRIDES}.')
+
+
+def vehicle_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a vehicle file.
+
+    The parameters of sections that are for every node or for one called ``detector`` are checked;
+    other sections may hold anything.
+    """
+    parameters = parameters_schema(Config)
+    parameters['properties'] |= {name: {'type': 'boolean'} for name in _OF_RCLPY}
+    parameters['properties'][_OVERRIDES] = {'type': 'object'}
+
+    def section(inside: dict[str, Any]) -> dict[str, Any]:
+        return {
+            'type': 'object',
+            **inside,
+            'patternProperties': {
+                rf'(^|/)(\*|\*\*|{DETECTOR})/?$': {'$ref': '#/definitions/section'}
+            },
+            'additionalProperties': {'$ref': '#/definitions/others'},
+        }
+
+    return {
+        '$schema': DRAFT,
+        'title': 'Vehicle file of yolox_trt_ros',
+        'description': 'A ROS parameter file; docs/parameters.md is its reference.',
+        **section({'minProperties': 1}),
+        'definitions': {
+            'section': section({'properties': {'ros__parameters': parameters}}),
+            'others': section({'properties': {'ros__parameters': {'type': 'object'}}}),
+        },
+    }
 
 
 def parameter_sections(path: Path) -> list[tuple[str, dict[str, Any]]]:

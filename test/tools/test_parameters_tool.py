@@ -8,7 +8,7 @@ import pytest
 from drive import drive, write_bag
 
 from yolox_trt_ros.__main__ import main
-from yolox_trt_ros.tools.parameters import camera_names
+from yolox_trt_ros.cli.camera_names import camera_names
 from yolox_trt_ros.vehicle_files import load_vehicle
 
 

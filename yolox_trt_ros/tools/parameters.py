@@ -1,6 +1,7 @@
 """Print the reference of all parameters, or a first vehicle file: of a bag, or of Autoware's.
 
-The reference is Markdown, made of the parameters' own declarations. With --from-bag the image
+The reference is Markdown, made of the parameters' own declarations; with --schema it is a JSON
+Schema, by which editors complete and check vehicle files. With --from-bag the image
 topics of a recording become the cameras of a vehicle file for this machine, to be looked over and
 kept: python -m yolox_trt_ros parameters --from-bag my_bag --model my.onnx > my_car.param.yaml
 With --from-autoware the parameter files of autoware_tensorrt_yolox become a vehicle file that
@@ -10,16 +11,17 @@ says, as comments, what became of each of their keys.
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from yolox_trt_ros.cli.bag_limits import add_bag_limits
+from yolox_trt_ros.cli.camera_names import camera_names
 from yolox_trt_ros.cli.from_autoware import (
     IMAGES,
     ROIS,
@@ -35,7 +37,8 @@ from yolox_trt_ros.core.config import MAX_CAMERAS, Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.parameters import Parameter, build, table
 from yolox_trt_ros.core.printing import one_line
-from yolox_trt_ros.vehicle_files import flatten
+from yolox_trt_ros.core.resources import find_resource
+from yolox_trt_ros.vehicle_files import SCHEMA, flatten, vehicle_schema
 
 if TYPE_CHECKING:
     from yolox_trt_ros.bags.reader import Bag
@@ -54,6 +57,15 @@ packaged one ([laptop](../config/vehicles/laptop_8cam.param.yaml),
 `python -m yolox_trt_ros parameters --from-bag BAG`, or from [Autoware's](autoware.md) parameter
 files with `--from-autoware`. All unknown names and values out of range are reported together. An
 integer is accepted for a float.
+
+An editor with a YAML language server (in VS Code: the extension "YAML") completes, explains and
+checks a vehicle file by the schema that its first line names; packaged files name
+[`config/vehicle.schema.json`](../config/vehicle.schema.json). For a file elsewhere:
+
+```bash
+python -m yolox_trt_ros parameters --schema > vehicle.schema.json
+sed -i '1i # yaml-language-server: $schema=vehicle.schema.json' my_car.param.yaml
+```
 
 Parameters marked *live* may change while the node runs (`ros2 param set /detector
 model.score_threshold 0.4`). The node reads the others when it is configured: `ros2 lifecycle set
@@ -87,8 +99,8 @@ SECTIONS = {
     'sim.': ('What camera_sim plays', ''),
 }
 KINDS = {bool: 'bool', int: 'int', float: 'float', str: 'string', tuple: 'strings'}
-COMMON_PART = re.compile(r'image(_(raw|rect|color|mono|mono8))*(_compressed)?|compressed|camera')
-"""Parts of a topic's name that tell nothing about which camera it is."""
+SCHEMA_COMMENT = 'yaml-language-server: $schema='
+"""How a YAML file names its schema to an editor."""
 TIMEOUT_MS = next(p.default for p in table(Config) if p.name == 'cameras.<name>.timeout_ms')
 QUIET_PERIODS = 3.0
 """Periods of a slow camera after which it is silent."""
@@ -96,13 +108,15 @@ QUIET_PERIODS = 3.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--schema', action='store_true', help='print a JSON Schema, for editors')
+    what.add_argument(
         '--from-bag',
         type=Path,
         metavar='BAG',
         help='write a vehicle file for the cameras of this bag',
     )
-    parser.add_argument(
+    what.add_argument(
         '--from-autoware',
         type=Path,
         nargs='+',
@@ -145,6 +159,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the tool."""
     if args.from_autoware:
         print(of_autoware(args), end='')
+        return 0
+    if args.schema:
+        print(json.dumps(vehicle_schema(), indent=1, ensure_ascii=False))
         return 0
     if not args.from_bag:
         print(reference(), end='')
@@ -297,7 +314,9 @@ def _camera(camera: BagCamera, topic: str) -> dict[str, Any]:
 def _comments(path: Path, cameras: Mapping[str, BagCamera], left_out: Mapping[str, str]) -> str:
     """Return what a reader of the file wants to know, as comments."""
     named = cameras.items()
+    schema = find_resource('config', SCHEMA).resolve()
     lines = [
+        *([f'{SCHEMA_COMMENT}{schema}'] if schema.is_file() else []),
         f'Cameras of {path.name}, lanes of this machine. docs/parameters.md has the rest.',
         'Rates: median distance of the header stamps; of the times of receipt where these do not '
         'rise.',
@@ -328,22 +347,3 @@ def _wrong_count(bag: Bag, found: BagCameras) -> str:
     left_out = '; '.join(f'{name}: {why}' for name, why in found.left_out.items())
     there = ', '.join(f'{t.name} ({t.type})' for t in bag.topics.values()) or 'nothing'
     return f'{problem}; it has {there}' + (f'. Left out: {left_out}' if left_out else '')
-
-
-def camera_names(topics: list[str]) -> Iterator[str]:
-    """Yield a name for each image topic: the parts of its path that distinguish cameras."""
-    paths = [[part for part in topic.split('/') if part] for topic in topics]
-    shared = set(paths[0]).intersection(*paths[1:]) if len(paths) > 1 else set()
-    taken: set[str] = set()
-    for path in paths:
-        own = [part for part in path if part not in shared and not COMMON_PART.fullmatch(part)]
-        name = re.sub(r'\W', '_', '_'.join(own)) or 'camera'
-        name = name if name[0].isalpha() else f'camera_{name.lstrip("_")}'
-        free = next(n for n in _numbered(name) if n not in taken)
-        taken.add(free)
-        yield free
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f'{name}_{i}' for i in range(2, 2 + MAX_CAMERAS))
