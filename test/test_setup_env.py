@@ -29,6 +29,22 @@ def test_a_sourced_ros_is_used_as_it_is():
     assert not any('wheels.cmake' in argument for argument in plan.cmake_args)
 
 
+def test_another_distributions_wheels_have_a_lock_and_folders_of_their_own(monkeypatch):
+    for name in ('VENV', 'BUILD', 'STAMP'):
+        monkeypatch.setattr(setup_env, name, None)
+    assert make_plan({}, importable(), 'jazzy').lock == 'setup_env/wheels_jazzy.lock'
+    setup_env.keep_apart('jazzy')
+    assert setup_env.VENV == setup_env.ROOT / '.venv-jazzy'
+    assert setup_env.VENV in setup_env.BUILD.parents and setup_env.VENV in setup_env.STAMP.parents
+
+
+def test_a_sourced_ros_is_no_place_for_another_distributions_wheels():
+    with pytest.raises(SetupError, match=r'ROS 2 humble is sourced, and the wheels of jazzy'):
+        make_plan({'ROS_DISTRO': 'humble'}, importable('rclpy'), 'jazzy')
+    sourced = make_plan({'ROS_DISTRO': 'jazzy'}, importable('rclpy'), 'jazzy')
+    assert sourced.world == 'sourced'
+
+
 def test_a_sourced_ros_gets_the_messages_that_it_lacks():
     plan = make_plan({'ROS_DISTRO': 'humble'}, importable('rclpy', *setup_env.MESSAGES[1:]))
     assert plan.packages == ('setup_env/vision_msgs', '.')
@@ -82,6 +98,7 @@ def checkout(monkeypatch, tmp_path):
     monkeypatch.setattr(setup_env, 'ROOT', tmp_path)
     monkeypatch.setattr(setup_env, 'HERE', tmp_path / 'setup_env')
     monkeypatch.setattr(setup_env, 'VENV', tmp_path / '.venv')
+    monkeypatch.setattr(setup_env, 'BUILD', tmp_path / 'build')
     monkeypatch.setattr(setup_env, 'STAMP', tmp_path / '.venv' / 'setup.json')
     monkeypatch.setattr(setup_env, 'check_machine', lambda plan: None)
     for step in ('create_venv', 'install_packages', 'build_packages'):
