@@ -1,6 +1,7 @@
 """The package as ROS tools see it: description, messages, executables, dependencies."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import yolox_trt_ros
 from setup_env.setup_env import MESSAGES
 from yolox_trt_ros.core.trace import STAGES
+from yolox_trt_ros.vehicle_files import SCHEMA, vehicle_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 CMAKE = (ROOT / 'CMakeLists.txt').read_text()
@@ -82,8 +84,25 @@ def test_package_xml_is_valid(path):
 
 
 def test_versions_agree(description):
+    """package.xml says it; catkin_prepare_release changes it there and in CHANGELOG.rst."""
     assert description.version == yolox_trt_ros.__version__
-    assert f'\n{description.version} (' in (ROOT / 'CHANGELOG.rst').read_text()
+    core = pytest.importorskip('docutils.core')
+    changelogs = pytest.importorskip('catkin_pkg.changelog')
+    label_of = pytest.importorskip('catkin_pkg.package_version').get_forthcoming_label
+    text = (ROOT / 'CHANGELOG.rst').read_text()
+    core.publish_doctree(text, settings_overrides={'halt_level': 2})
+    changelog = changelogs.get_changelog_from_path(ROOT, description.name)
+    released = [version for version, _, _ in changelog.foreach_version()]
+    coming = label_of(text)
+    assert re.findall(r'^(\S+).*\n-+$', text, re.MULTILINE) == [coming] * bool(coming) + released
+    assert coming or released[0] == description.version
+
+
+def test_schema_of_vehicle_files_is_that_of_the_code():
+    written = json.loads((ROOT / 'config' / SCHEMA).read_text())
+    assert written == vehicle_schema(), (
+        f'write it again: python -m yolox_trt_ros parameters --schema > config/{SCHEMA}'
+    )
 
 
 def test_cmake_finds_what_package_xml_declares(description):
@@ -197,14 +216,18 @@ def test_share_is_installed(folder):
         pytest.skip(f'this checkout has no {folder}/')
     share = Path(get_package_share_directory('yolox_trt_ros'))
     for path in (ROOT / folder).rglob('*'):
-        if path.is_file() and '__pycache__' not in path.parts:
+        if path.is_file() and path.suffix not in ('.npy', '.pyc'):
             assert (share / path.relative_to(ROOT)).is_file()
 
 
 def test_locks_hold_what_is_asked_for():
-    wheels, sourced = pins('wheels.lock'), pins('sourced.lock')
+    wheels, sourced, jazzy = map(pins, ('wheels.lock', 'sourced.lock', 'wheels_jazzy.lock'))
     common = requirements('runtime.in') | requirements('development.in')
-    assert requirements('wheels.in') | common <= {name.lower() for name in wheels}
+    wanted = requirements('wheels.in') | common
+    assert wanted <= {name.lower() for name in wheels}
+    assert wanted - {'ros_ament_cmake_ros_core'} <= {name.lower() for name in jazzy}
+    others = {name: version for name, version in wheels.items() if name[:4] != 'ros_'}
+    assert others.items() <= jazzy.items(), 'the two differ in more than their ROS 2: make lock'
     assert common <= {name.lower() for name in sourced}
     # A sourced ROS 2 brings its own, and a second one would break its message classes.
     assert not {'numpy', 'opencv_python_headless', 'pyyaml'} & set(sourced)

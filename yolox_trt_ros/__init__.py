@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from yolox_trt_ros.core.frame import Frame
     from yolox_trt_ros.detector import Detector
 
+    __version__: str
+
 __all__ = [
     'Detector',
     'Detection',
@@ -48,8 +50,6 @@ __all__ = [
     'ModelError',
     'StoppedError',
 ]
-__version__ = '0.1.0'
-
 _MODULES = {
     'Detector': 'detector',
     'Detection': 'core.detections',
@@ -63,6 +63,10 @@ __path__ = extend_path(__path__, __name__)
 
 
 def __getattr__(name: str) -> Any:
+    if name == '__version__':
+        from yolox_trt_ros.core.resources import package_version
+
+        return globals().setdefault(name, package_version())
     if name not in __all__:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     module = import_module(f'{__name__}.{_MODULES.get(name, "core.errors")}')

@@ -50,15 +50,13 @@ def _parse(names: list[str], wanted: str | None, argv: list[str]) -> argparse.Na
         # A tool that is asked for is the only one imported, so that each needs only its own
         # packages; the list needs every tool's first line, which is read without importing it.
         if name == wanted:
-            module = _import(name)
             chosen = subparsers.add_parser(
                 name,
                 help=tools.summary(name),
-                description=module.__doc__,
+                description=tools.description(name),
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
-            module.add_arguments(chosen)
-            chosen.set_defaults(run=module.run)
+            _add_options(chosen, name, for_help=not {'-h', '--help'}.isdisjoint(argv))
         else:
             subparsers.add_parser(name, help=tools.summary(name))
     args, unknown = parser.parse_known_args(argv)
@@ -67,6 +65,19 @@ def _parse(names: list[str], wanted: str | None, argv: list[str]) -> argparse.Na
         near = did_you_mean(name, chosen._option_string_actions) if name[:2] == '--' else ''
         chosen.error(f'there is no argument {shown(unknown[0])}{near}')
     return args
+
+
+def _add_options(parser: argparse.ArgumentParser, name: str, for_help: bool) -> None:
+    """Let a tool declare its options; where its packages are missing, its help says so."""
+    try:
+        module = _import(name)
+    except MissingDependencyError as error:
+        if not for_help:
+            raise
+        parser.epilog = f'To run it, and to see its options: {error}'
+        return
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
 
 
 def _import(name: str) -> ModuleType:

@@ -186,19 +186,25 @@ class Hidden:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Hidden)
 from yolox_trt_ros.__main__ import main
-sys.exit(main(['demo']))
+sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize('missing', ['rclpy', 'yolox_trt_ros.msg'])
-def test_a_tool_without_what_it_needs_says_how_to_get_it(missing: str) -> None:
-    done = subprocess.run(
-        [sys.executable, '-c', HIDING, missing], capture_output=True, text=True, timeout=100
-    )
+@pytest.mark.parametrize(('missing', 'tool'), [('rclpy', 'record'), ('yolox_trt_ros.msg', 'demo')])
+def test_a_tool_without_what_it_needs_says_how_to_get_it(missing: str, tool: str) -> None:
+    command = [sys.executable, '-c', HIDING, missing, tool]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
-    assert (
-        f'yolox_trt_ros demo: it needs {missing}: ' in done.stderr and 'make setup' in done.stderr
-    )
+    assert f'yolox_trt_ros {tool}: it needs {missing}: ' in done.stderr
+    assert 'make setup' in done.stderr
+
+
+def test_help_of_a_tool_says_what_the_tool_lacks() -> None:
+    command = [sys.executable, '-c', HIDING, 'rich', 'replay', '--help']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert tools.summary('replay') in done.stdout
+    assert 'to see its options: it needs rich: pip install rich' in done.stdout
 
 
 @pytest.mark.parametrize('arguments', [[], ['detekt'], ['detect', '--no-such-option']])

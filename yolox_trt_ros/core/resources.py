@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+from yolox_trt_ros.core.errors import ConfigError
 
 PACKAGE = 'yolox_trt_ros'
 
 
 def resource_folders(kind: str) -> list[Path]:
-    """Return the existing folders ``kind``: of the source tree, then of ROS installations."""
-    roots = [Path(__file__).resolve().parents[2]]
+    """Return the existing folders ``kind``: of this package, then of other ROS installations."""
+    return [root / kind for root in dict.fromkeys(_roots()) if (root / kind).is_dir()]
+
+
+def _roots() -> Iterator[Path]:
+    file = Path(__file__).resolve()
+    yield file.parents[2]  # the source tree
+    # Above the installed package lies the prefix that pip, colcon or a target folder put it into.
+    yield from (folder / 'share' / PACKAGE for folder in file.parents)
     prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
-    roots += [Path(prefix) / 'share' / PACKAGE for prefix in prefixes if prefix]
-    return [root / kind for root in roots if (root / kind).is_dir()]
+    yield from (Path(prefix) / 'share' / PACKAGE for prefix in prefixes if prefix)
+
+
+def package_version() -> str:
+    """Return this package's version, which package.xml alone says.
+
+    Raises:
+        ConfigError: the file is missing or names none.
+    """
+    for root in _roots():
+        file = root / 'package.xml'
+        text = file.read_text('utf-8') if file.is_file() else ''
+        found = re.search(rf'<name>{PACKAGE}</name>\s*<version>(.+?)</version>', text)
+        if found:
+            return found.group(1)
+    raise ConfigError(
+        f'expected share/{PACKAGE}/package.xml beside the installed package, got none: install it '
+        f'with pip or colcon, not by copying'
+    )
 
 
 def find_resource(kind: str, name: str, suffix: str = '') -> Path:

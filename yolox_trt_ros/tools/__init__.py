@@ -16,7 +16,12 @@ def names() -> list[str]:
     )
 
 
-def summary(name: str) -> str:
-    """Return the first line of a tool's docstring without importing the tool."""
+def description(name: str) -> str:
+    """Return a tool's docstring without importing the tool."""
     source = (_FOLDER / f'{name}.py').read_text(encoding='utf-8')
-    return (ast.get_docstring(ast.parse(source)) or '').partition('\n')[0]
+    return ast.get_docstring(ast.parse(source)) or ''
+
+
+def summary(name: str) -> str:
+    """Return the first line of a tool's docstring."""
+    return description(name).partition('\n')[0]
