@@ -77,7 +77,7 @@ def test_the_tool_writes_table_and_json(edge_n_cut: Path, tmp_path: Path, capsys
     model = to_half(read_onnx(edge_n_cut), float32_borders=True)
     write_onnx(model, tmp_path / 'half.onnx')
     out = tmp_path / 'new' / 'd.json'
-    options = ['--pictures', '1', '--rows', '5', '--json', str(out)]
+    options = ['--pictures', '1', '--rows', '5', '--rank', 'sqnr', '--json', str(out)]
     assert main(['compare', 'edge_n_cut', str(tmp_path / 'half.onnx'), *options]) == 0
     message = capsys.readouterr().out
     assert '145 tensors compared on 1 pictures of random numbers' in message

@@ -119,6 +119,17 @@ def inner_tensors(reference: ModelProto, other: ModelProto, inner: Inner) -> tup
     return tuple(chosen) if inner == 'all' else ()
 
 
+def layer_pairs(reference: ModelProto, other: ModelProto) -> dict[str, str]:
+    """Return what layers give out, their activations included: the reference's name → the other's.
+
+    Raises:
+        ModelError: no tensor of one is in the other.
+    """
+    here = Graph(reference)
+    pairs, _ = _pairs(reference, here, other, Graph(other))
+    return {a: b for a, b in pairs.items() if not _within_a_layer(here, a)}
+
+
 def compare_engine(
     reference: ModelProto,
     other: ModelProto,

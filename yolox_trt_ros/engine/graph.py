@@ -46,7 +46,7 @@ class Graph:
             raise ModelError(f'expected one input, got {", ".join(images) or "none"}')
         self.image = images[0]
         self.outputs = [o.name for o in graph.output]
-        types = _types(model)
+        types = element_types(model)
         self.nodes: list[NodeProto] = []
         self.tensors = [self.image]
         self.producer: dict[str, NodeProto] = {}
@@ -114,6 +114,7 @@ class Graph:
                 yield node
 
 
-def _types(model: ModelProto) -> dict[str, int]:
+def element_types(model: ModelProto) -> dict[str, int]:
+    """Return the ONNX number of each tensor's type, as far as it can be inferred."""
     inferred = shape_inference.infer_shapes(model).graph
     return {v.name: v.type.tensor_type.elem_type for v in [*inferred.value_info, *inferred.output]}
