@@ -1,7 +1,7 @@
 """TensorRT itself on a GPU: builds, the cache, the run time, and what an engine answers.
 
-Run with ``pytest -m gpu test/engine`` where TensorRT and CuPy are installed. Engines are built at a
-low optimisation level and shared: the whole takes a few minutes.
+Run with ``pytest -m gpu test/engine`` where TensorRT and CuPy are installed. Engines are built at
+the lowest optimisation level, of the first kernels that work, and shared.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from generated_yolox import write_yolox
 from matching import differences
-from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.compose import load_model, make_detector, tensorrt_engine
@@ -76,7 +76,7 @@ def int8(edge_n_cut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def quick(trt: TensorRT, folder: Path) -> EnginesConfig:
     """Return where engines are kept that are built in a hurry."""
-    return EnginesConfig(folder=str(folder), optimization_level=1 if trt.has_levels else 3)
+    return EnginesConfig(folder=str(folder), optimization_level=level(trt))
 
 
 MODES = [
@@ -93,6 +93,16 @@ MODES = [
 
 def lane_of(precision: str, **more: Any) -> LaneConfig:
     return LaneConfig('gpu', device='cuda:0', backend='tensorrt', precision=precision, **more)
+
+
+def level(tensorrt: TensorRT) -> int:
+    """Return the optimisation level of engines that only have to be right."""
+    return 0 if tensorrt.has_levels else 3
+
+
+def small_yolox(folder: Path) -> Path:
+    """Return a YOLOX of ordinary layers whose batch is free."""
+    return write_yolox(folder / 'm.onnx', 'nano', height=64, width=96, dims=['batch', 3, 64, 96])
 
 
 def noise(count: int) -> list[np.ndarray]:
@@ -151,7 +161,7 @@ def test_the_tool_compares_an_engine(
     trt: TensorRT, int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    in_a_hurry = partial(EnginesConfig, optimization_level=1 if trt.has_levels else 3)
+    in_a_hurry = partial(EnginesConfig, optimization_level=level(trt))
     monkeypatch.setattr(compare, 'EnginesConfig', in_a_hurry)
     quantised = str(int8 / 'edge_n_cut.fixed-6.onnx')
     out = tmp_path / 'd.json'
@@ -164,7 +174,7 @@ def test_the_tool_compares_an_engine(
 
 
 def test_batches_of_every_size(quick: EnginesConfig, tmp_path: Path) -> None:
-    path = write_yolox(tmp_path / 'm.onnx', layout='per_level', scores='logit')
+    path = small_yolox(tmp_path)
     spec = load_model_spec(path)
     lane = lane_of('fp32', max_batch=4)
     content, device, _ = tensorrt_engine(lane, lane_engine(lane, path, quick))
@@ -186,7 +196,7 @@ def test_batches_of_every_size(quick: EnginesConfig, tmp_path: Path) -> None:
             backend.infer(count)
         stream.synchronize()
         for mine, theirs in zip(backend.outputs, expected, strict=True):
-            np.testing.assert_allclose(mine[:count].get(), theirs[:count], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(mine[:count].get(), theirs[:count], rtol=1e-3, atol=1e-3)
             assert np.isnan(mine[count:].get()).all(), 'more was computed than asked for'
     times = backend.layer_times(3)
     assert backend.layers() and times and all(ms >= 0 for _, ms in times)
@@ -219,8 +229,8 @@ def test_photographs(quick: EnginesConfig, real: Path) -> None:
 
 
 def test_the_cache(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
-    path = write_yolox(tmp_path / 'm.onnx', layout='per_level')
-    auto = EnginesConfig(folder=str(tmp_path / 'engines'))
+    path = small_yolox(tmp_path)
+    auto = EnginesConfig(folder=str(tmp_path / 'engines'), optimization_level=level(trt))
     never, lane = replace(auto, build='never'), lane_of('fp16')
     with pytest.raises(EngineError, match='there is no engine for these settings'):
         lane_engine(lane, path, never)
@@ -247,7 +257,7 @@ def test_the_cache(trt: TensorRT, folder: Path, tmp_path: Path) -> None:
 
 def test_an_engine_that_tensorrt_refuses(quick: EnginesConfig, tmp_path: Path) -> None:
     """What no checksum finds: bytes that were never an engine, and one of another version."""
-    path = write_yolox(tmp_path / 'm.onnx', layout='per_level')
+    path = small_yolox(tmp_path)
     lane = lane_of('fp16')
     made = lane_engine(lane, path, quick)
     content, device, core = tensorrt_engine(lane, made)
@@ -264,7 +274,7 @@ def test_the_command_measures(
     trt: TensorRT, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ['build', 'edge_n_cut', '--folder', str(tmp_path), '--json', '--layers']
-    arguments += ['--optimization-level', '1'] if trt.has_levels else []
+    arguments += ['--optimization-level', str(level(trt))]
     assert main([*arguments, '--peak-tops', '1000']) == 0
     report = json.loads(capsys.readouterr().out)
     assert 0 < report['time_ms']['median'] <= report['time_ms']['p99']
@@ -312,8 +322,9 @@ def test_two_lanes_of_one_engine(quick: EnginesConfig) -> None:
 def test_sparse_kernels_are_allowed(
     trt: TensorRT, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_yolox(tmp_path / 'm.onnx', layout='per_level', batch=1)
+    path = small_yolox(tmp_path)
     arguments = ['build', str(path), '--folder', str(tmp_path), '--json', '--sparsity']
+    arguments += ['--optimization-level', str(level(trt))]
     assert main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
     assert report['built_now'] and report['time_ms']['median'] > 0
