@@ -55,6 +55,8 @@ MESSAGES = (
     'autoware_perception_msgs',
     'tier4_perception_msgs',
     'autoware_internal_debug_msgs',
+    'foxglove_msgs',
+    'ffmpeg_image_transport_msgs',
 )
 INSTALLED_FOLDERS = ('yolox_trt_ros', 'config', 'launch', 'models', 'scripts')
 

@@ -87,3 +87,45 @@ def write_video(path: Path, count: int = 12, codec: str = 'mpeg4', **options: An
         for packet in stream.encode(None):
             container.mux(packet)
     return path
+
+
+def video_message(
+    definitions: Any, packet: bytes, stamp_ns: int, codec: str, kind: str = 'video'
+) -> bytes:
+    """Return a message of one packet as rosbags serialises it."""
+    seconds, rest = divmod(stamp_ns, 10**9)
+    time = definitions.make('builtin_interfaces/msg/Time', sec=seconds, nanosec=rest)
+    data = np.frombuffer(packet, np.uint8)
+    if kind == 'video':
+        message = definitions.make(
+            VIDEO_TYPE, timestamp=time, frame_id='front', data=data, format=codec
+        )
+    else:
+        header = definitions.make('std_msgs/msg/Header', stamp=time, frame_id='front')
+        message = definitions.make(
+            'ffmpeg_image_transport_msgs/msg/FFMPEGPacket', header=header, width=WIDTH,
+            height=HEIGHT, encoding=f'{codec};yuv420p;bgr24;bgr8', pts=7, flags=1,
+            is_bigendian=False, data=data,
+        )  # fmt: skip
+    return bytes(definitions.write(message))
+
+
+VIDEO_TYPE = 'foxglove_msgs/msg/CompressedVideo'
+BEGIN_NS = 1_700_000_000_123_456_789
+PERIOD_NS = 100_000_000
+
+
+def video_bag(path: Path, topics: dict[str, list[bytes]], codec: str) -> Path:
+    """Write a bag of video, one topic for each list of packets, 10 Hz."""
+    from yolox_trt_ros.bags.writer import BagWriter
+
+    with BagWriter(path) as bag:
+        for topic in topics:
+            bag.add_topic(topic, VIDEO_TYPE)
+        for i in range(max(map(len, topics.values()))):
+            stamp_ns = BEGIN_NS + i * PERIOD_NS
+            for topic, packets in topics.items():
+                if i < len(packets):
+                    message = video_message(bag.definitions, packets[i], stamp_ns, codec)
+                    bag.write(topic, stamp_ns, message)
+    return path

@@ -26,7 +26,8 @@ from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.image_files import read_file_head, read_kind
 from yolox_trt_ros.core.layouts import raw_layout
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import new_reader
 
 ARRIVAL = Arrival('front', 0, 0)
 LABELS = (
@@ -137,7 +138,7 @@ def make_raw(source: random.Random) -> tuple[str, bytes]:
 def read_message(made: tuple[str, bytes]) -> None:
     """Read a message as plain mode does and decode its pixels."""
     transport, message = made
-    frame = READERS[transport](message, ARRIVAL)
+    frame = new_reader(transport)(message, ARRIVAL)
     if frame.height * frame.width <= LARGEST:
         image = bgr_image(frame)
         assert image.shape == (frame.height, frame.width, 3), 'decoded another size'

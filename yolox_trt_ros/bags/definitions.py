@@ -11,6 +11,7 @@ from typing import Any
 from yolox_trt_ros.bags.names import full_name, is_type, plain
 from yolox_trt_ros.bags.rosbags_library import interfaces, typesys
 from yolox_trt_ros.bags.type_checks import check_types, largest
+from yolox_trt_ros.bags.video_definitions import VIDEO_DEFINITIONS
 from yolox_trt_ros.core.errors import BagError
 
 SOURCE_TREE = Path(__file__).resolve().parents[2]
@@ -199,6 +200,8 @@ def _here(name: str) -> Types:
     """Return a type as the installed packages or the library define it; empty if none does."""
     if file := installed_definition(name):
         return _parsed(file, name)
+    if text := VIDEO_DEFINITIONS.get(name):
+        return dict(typesys.get_types_from_msg(text, name))
     shipped = _shipped()
     return {name: shipped[name]} if name in shipped else {}
 

@@ -19,7 +19,7 @@ from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import InputSpec
 from yolox_trt_ros.core.printing import one_line
-from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
 from yolox_trt_ros.image_files import SUFFIXES, read_image
 
@@ -130,17 +130,22 @@ def bag_pictures(path: Path, topics: list[str] | None, count: int) -> Pictures:
 
 def _bag_frames(path: Path, topics: list[str], kept: set[int]) -> Iterator[Frame]:
     from yolox_trt_ros.bags.reader import Bag
-    from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+    from yolox_trt_ros.ros.input.codecs import Arrival
+    from yolox_trt_ros.ros.input.readers import new_reader
 
     with Bag(path) as bag:
+        of_topic = {topic: TRANSPORT_OF_TYPE[bag.topics[topic].type] for topic in topics}
+        readers = {topic: new_reader(transport) for topic, transport in of_topic.items()}
         for i, message in enumerate(bag.messages(topics)):
-            if i not in kept:
+            if i not in kept and not TRANSPORTS[of_topic[message.topic]].stream:
                 continue
-            read = READERS[TRANSPORT_OF_TYPE[message.type]]
             try:
-                yield read(message.cdr, Arrival(message.topic, i, message.t_ns))
+                frame = readers[message.topic](message.cdr, Arrival(message.topic, i, message.t_ns))
+                if i in kept:
+                    yield frame
             except FrameError as error:
-                print(f'{message.topic}: left out: {error}', file=sys.stderr)
+                if i in kept:
+                    print(f'{message.topic}: left out: {error}', file=sys.stderr)
 
 
 def world_pictures(split: str, count: int) -> Pictures:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from yolox_trt_ros.core.class_scores import score_problems
 from yolox_trt_ros.core.crop import Crop
-from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW
+from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW, VIDEO
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.layouts import MAX_SIDE
 from yolox_trt_ros.core.parameters import parameter
@@ -16,7 +16,7 @@ from yolox_trt_ros.core.printing import shown
 from yolox_trt_ros.core.regions import edges_of
 from yolox_trt_ros.core.transports import TRANSPORTS
 
-ENCODINGS = ('', *RAW, *COMPRESSED)
+ENCODINGS = ('', *RAW, *COMPRESSED, *VIDEO)
 TOPIC = re.compile(r'(~?/)?[a-z_{][\w{}]*(/[a-z_{][\w{}]*)*', re.IGNORECASE | re.ASCII)
 
 
@@ -77,12 +77,13 @@ class CameraConfig:
     sim: CameraSimConfig
     topic: str = parameter(
         '',
-        'Full name of the image topic; empty: /<name>/image_raw, with /compressed appended when '
-        'transport is compressed.',
+        'Full name of the image topic; empty: /<name>/image_raw, with /compressed, /foxglove or '
+        '/ffmpeg appended when transport is compressed, video or ffmpeg.',
     )
     transport: str = parameter(
         'raw',
-        'Type of the image topic: raw is sensor_msgs/Image, compressed is CompressedImage.',
+        'Type of the image topic: raw is sensor_msgs/Image, compressed CompressedImage, video '
+        'foxglove_msgs/CompressedVideo, ffmpeg ffmpeg_image_transport_msgs/FFMPEGPacket.',
         choices=tuple(TRANSPORTS),
     )
     encoding: str = parameter(

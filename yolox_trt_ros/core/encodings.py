@@ -119,6 +119,9 @@ _OTHER_LAYOUTS = re.compile(
     r'[ax](rgb|bgr)|(1[024])p|z16|16s|be$'
 )
 
+VIDEO = ('h264', 'h265', 'vp9', 'av1')
+"""Codecs of messages of video, each of which is a picture's difference to others before it."""
+
 COMPRESSED = ('jpeg', 'png', 'webp')
 """Payload formats of ``CompressedImage`` that this package decodes."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from yolox_trt_ros.core.encodings import COMPRESSED, RAW
+from yolox_trt_ros.core.encodings import COMPRESSED, RAW, VIDEO
 
 Entry = TypeVar('Entry')
 
@@ -21,12 +21,14 @@ class Transport:
         suffix: what image_transport puts behind the name of the topic.
         encodings: what its messages may carry; the first is what camera_sim sends if nothing is
             said.
+        stream: whether a message can only be read after those before it, as of video.
     """
 
     name: str
     type_name: str
     suffix: str
     encodings: tuple[str, ...]
+    stream: bool = False
 
     def refusal(self, encoding: str) -> str:
         """Return why messages cannot carry an encoding; '' if they can."""
@@ -41,9 +43,13 @@ TRANSPORTS = {
     for t in (
         Transport('raw', 'sensor_msgs/msg/Image', '', tuple(RAW)),
         Transport('compressed', 'sensor_msgs/msg/CompressedImage', '/compressed', COMPRESSED),
+        Transport('video', 'foxglove_msgs/msg/CompressedVideo', '/foxglove', VIDEO, stream=True),
+        Transport(
+            'ffmpeg', 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket', '/ffmpeg', VIDEO, stream=True
+        ),
     )
 }
-"""By name. A further one is a row here and a reader of its messages in ``ros/input/codecs.py``."""
+"""By name. A further one is a row here and a reader of its messages in ``ros/input/readers.py``."""
 
 TRANSPORT_OF_TYPE = {t.type_name: t.name for t in TRANSPORTS.values()}
 """Names of transports by the ROS type of their messages."""

@@ -19,7 +19,8 @@ from yolox_trt_ros.detect.labels import read_labels as names_in
 from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.recording import Sample
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import MessageReader, new_reader
 from yolox_trt_ros.sim.world.bodies import CLASSES
 
 DETECTIONS = 'vision_msgs/msg/Detection2DArray'
@@ -231,17 +232,16 @@ def _frame(images: Bag, topic: str, camera: str, stamps: list[int]) -> Frame | N
         inside = images.start_ns <= stamp <= images.end_ns
         # A replay in the node's own time has stamps of the recording, which may be anywhere.
         near = (stamp - SEARCHED_NS, stamp + SEARCHED_NS) if inside else (None, None)
-        frames = (_read(message, camera) for message in images.messages([topic], *near))
+        read = new_reader(TRANSPORT_OF_TYPE[images.topics[topic].type])
+        frames = (_read(read, message, camera) for message in images.messages([topic], *near))
         same = list(islice((f for f in frames if f is not None and f.stamp_ns == stamp), 2))
         if len(same) == 1:  # whose detections those of two images would be, nobody knows
             return same[0]
     return None
 
 
-def _read(message: Recorded, camera: str) -> Frame | None:
+def _read(read: MessageReader, message: Recorded, camera: str) -> Frame | None:
     try:
-        return READERS[TRANSPORT_OF_TYPE[message.type]](
-            message.cdr, Arrival(camera, 0, message.t_ns)
-        )
+        return read(message.cdr, Arrival(camera, 0, message.t_ns))
     except FrameError:
         return None  # it has no detections either

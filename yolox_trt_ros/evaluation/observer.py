@@ -20,7 +20,8 @@ from yolox_trt_ros.evaluation.judge import Judge
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.report.gather import Gatherer
 from yolox_trt_ros.report.recording import Recording, Sample
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import MessageReader, new_reader
 from yolox_trt_ros.ros.input.subscribe import message_type
 from yolox_trt_ros.ros.results import ResultSubscriptions
 from yolox_trt_ros.ros.watcher import Watcher
@@ -77,7 +78,7 @@ class Observer(Watcher):
             self.node.create_subscription(
                 message_type(camera.transport),
                 absolute(camera.image_topic, self._detector),
-                partial(self._on_image, camera),
+                partial(self._on_image, camera, new_reader(camera.transport)),
                 _IMAGE_QOS,
                 raw=True,
             )
@@ -134,10 +135,10 @@ class Observer(Watcher):
     def _on_truth(self, camera: str, message: Any) -> None:
         self.judge.add_truth(camera, message)
 
-    def _on_image(self, camera: CameraConfig, message: bytes) -> None:
+    def _on_image(self, camera: CameraConfig, read: MessageReader, message: bytes) -> None:
         try:
             arrival = Arrival(camera.name, 0, time.monotonic_ns(), camera.levels)
-            frame = READERS[camera.transport](message, arrival)
+            frame = read(message, arrival)
         except FrameError:
             return  # the detector counts it
         # Those that later results have passed over are forgotten.

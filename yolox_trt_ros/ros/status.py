@@ -111,6 +111,7 @@ def camera_diagnostic(node: str, report: CameraReport, notes: IngestNotes) -> Di
         'topic': notes.topic or 'none',
         'ingest': notes.mode or 'none',
         'results': notes.results or 'none',
+        'video': _video(notes, report.rate_in_hz),
         'publisher': notes.publisher or 'no problem known',
         'lost on the way here': 'unknown' if notes.lost is None else notes.lost,
         'on the way here (ms)': 'unknown' if transit is None else f'{transit / 1e6:.1f}',
@@ -130,6 +131,14 @@ def camera_diagnostic(node: str, report: CameraReport, notes: IngestNotes) -> Di
         )
     health = health_around(report, notes)
     return _diagnostic(status_name(node, s.name), health, notes.topic or s.name, values)
+
+
+def _video(notes: IngestNotes, rate_hz: float) -> str:
+    """Return what a camera's video is, and what it costs to decode."""
+    if not notes.video:
+        return 'none'
+    share = notes.video_ns * rate_hz / 1e9
+    return f'{notes.video}, {notes.video_ns / 1e6:.1f} ms a picture, {share:.0%} of a core'
 
 
 def lane_diagnostic(node: str, report: LaneReport) -> DiagnosticStatus:

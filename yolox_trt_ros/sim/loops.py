@@ -128,6 +128,11 @@ def open_loops(
     """
     looks = {camera.name: played(config, camera) for camera in config.cameras}
     for name, look in looks.items():
+        if TRANSPORTS[look.transport].stream:
+            raise ConfigError(
+                f'cameras.{name}.transport: simulated cameras send no video: set it to raw or '
+                'compressed'
+            )
         if message := TRANSPORTS[look.transport].refusal(look.encoding):
             raise ConfigError(f'cameras.{name}.sim.encoding: {message}')
     sources = {camera.name: open_source(config, camera) for camera in config.cameras}

@@ -11,11 +11,13 @@ import numpy as np
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import FrameError
+from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.draw.boxes import Colour, corners, draw_tag, text_size
 from yolox_trt_ros.draw.mosaic import fit_into
 from yolox_trt_ros.image_files import write_image
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import new_reader
 from yolox_trt_ros.testing.golden import Comparison, FrameDifference
 from yolox_trt_ros.testing.results import ImageKey, ImageNumbers, Replayed
 
@@ -88,16 +90,18 @@ def _images(
     numbers = ImageNumbers()
     cameras = {topic: camera for camera, topic in replayed.topics.items()}
     found: dict[tuple[str, ImageKey], np.ndarray] = {}
+    readers = {camera: new_reader(kind) for camera, kind in replayed.transports.items()}
     with Bag(replayed.bag) as bag:
         topics = [t for t in cameras if t in bag.topics and cameras[t] in {c for c, _ in wanted}]
         for message in bag.messages(topics):
             camera = cameras[message.topic]
             image = camera, numbers.add(camera, message.cdr)
-            if image not in wanted:
+            if image not in wanted and not TRANSPORTS[replayed.transports[camera]].stream:
                 continue
             try:
-                read = READERS[replayed.transports[camera]]
-                found[image] = bgr_image(read(message.cdr, Arrival(camera, 0, 0)))
+                frame = readers[camera](message.cdr, Arrival(camera, 0, 0))
+                if image in wanted:
+                    found[image] = bgr_image(frame)
             except FrameError:
                 continue  # its missing result is reported already
             if len(found) == len(wanted):

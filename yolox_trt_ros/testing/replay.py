@@ -24,7 +24,8 @@ from yolox_trt_ros.core.interruption import raise_on_signals
 from yolox_trt_ros.core.messages import detections_of
 from yolox_trt_ros.core.resources import find_resource
 from yolox_trt_ros.core.topics import absolute
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import new_reader
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.testing.results import ImageNumbers, Replayed, Result
 from yolox_trt_ros.vehicle_files import VEHICLE_SUFFIX, load_vehicle, vehicle_parameters
@@ -210,7 +211,7 @@ def _through_pipeline(
         found[frame.camera][frame.sequence] = detections
 
     numbers = ImageNumbers()
-    readers = {topics[c.name]: (c, READERS[c.transport]) for c in config.cameras}
+    readers = {topics[c.name]: (c, new_reader(c.transport)) for c in config.cameras}
     options = PipelineOptions(lockstep=True)
     with Pipeline(config.cameras, lane_specs(config, model), sink, options=options) as pipeline:
         for message in bag.messages(list(readers)):

@@ -50,6 +50,15 @@ def codec_of(name: str) -> str:
     return codec
 
 
+def is_key(codec: str, data: bytes) -> bool:
+    """Return whether decoding can begin with a packet, and its picture is whole.
+
+    Raises:
+        FrameError: it is damaged, or its codec not read.
+    """
+    return HEADS[codec_of(codec)]()(data).whole
+
+
 class PacketDecoder(Protocol):
     """What a library does for a stream; :class:`libav.LibavDecoder` is one."""
 
@@ -94,7 +103,7 @@ class VideoStream:
                 ``unsupported``: its codec, or B-frames. The rest of the stream goes on.
         """
         if not 0 < len(data) <= MOST_BYTES:
-            self._lose('a packet was empty or too large')
+            self.lose('a packet was empty or too large')
             raise FrameError(
                 DropReason.MALFORMED,
                 f'video packet of {len(data)} bytes: expected 1 to {MOST_BYTES}',
@@ -106,7 +115,7 @@ class VideoStream:
             return self._decode(data)
         except FrameError as error:
             if error.reason is not DropReason.WAITING_FOR_KEY_FRAME:
-                self._lose(f'a packet before was {error.reason.value}')
+                self.lose(f'a packet before was {error.reason.value}')
             raise
         finally:
             self.took_ns = time.perf_counter_ns() - began_ns
@@ -123,7 +132,7 @@ class VideoStream:
         self._recovering = False
         self._waits = changed or 'the stream was joined in the middle'
 
-    def _lose(self, why: str) -> None:
+    def lose(self, why: str) -> None:
         """Wait for a key frame from now on."""
         if self.codec:
             self._waits = self._waits or why
@@ -136,7 +145,7 @@ class VideoStream:
         if self._refused:
             raise FrameError(DropReason.UNSUPPORTED, self._refused)
         if self._is_gap(head):
-            self._lose('a packet before was lost')
+            self.lose('a packet before was lost')
         if self._waits:
             if not head.key:
                 raise FrameError(

@@ -19,8 +19,9 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.layouts import MAX_SIDE
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS, Transport
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
-from yolox_trt_ros.ros.input import codecs
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival, read_compressed_image, read_image
+from yolox_trt_ros.ros.input import readers
+from yolox_trt_ros.ros.input.codecs import Arrival, read_compressed_image, read_image
+from yolox_trt_ros.ros.input.readers import READERS
 from yolox_trt_ros.ros.output.messages import header_of
 
 ARRIVAL = Arrival('front', 7, 123)
@@ -315,8 +316,8 @@ def test_every_raw_encoding_is_read() -> None:
 
 def test_a_transport_without_a_reader_ends_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
     assert READERS.keys() == TRANSPORTS.keys() == set(TRANSPORT_OF_TYPE.values())
-    video = Transport('video', 'foxglove_msgs/msg/CompressedVideo', '/video', ('h264',))
-    assert 'needs one of h264, got "jpeg"' in video.refusal('jpeg')
-    monkeypatch.setitem(TRANSPORTS, 'video', video)
-    with pytest.raises(TypeError, match='video'):
-        runpy.run_module(codecs.__name__)
+    theora = Transport('theora', 'theora_image_transport/msg/Packet', '/theora', ('theora',))
+    assert 'needs one of theora, got "jpeg"' in theora.refusal('jpeg')
+    monkeypatch.setitem(TRANSPORTS, 'theora', theora)
+    with pytest.raises(TypeError, match='theora'):
+        runpy.run_module(readers.__name__)

@@ -15,7 +15,6 @@ import numpy as np
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import FOUND, Frame
 from yolox_trt_ros.core.layouts import compressed_layout, raw_layout
-from yolox_trt_ros.core.transports import for_each_transport
 
 if TYPE_CHECKING:
     from yolox_trt_ros._native import Image as NativeImage
@@ -117,7 +116,7 @@ def read_image(message: bytes, arrival: Arrival) -> Frame:
         FrameError: ``malformed`` or ``unsupported``.
     """
     reader = CdrReader(message)
-    stamp_ns, frame_id = _header(reader)
+    stamp_ns, frame_id = read_header(reader)
     height, width = reader.number('I'), reader.number('I')
     encoding = reader.text()
     big_endian, step = bool(reader.number('B')), reader.number('I')
@@ -132,7 +131,7 @@ def read_compressed_image(message: bytes, arrival: Arrival) -> Frame:
         FrameError: ``malformed``, ``unsupported`` or ``undecodable``.
     """
     reader = CdrReader(message)
-    stamp_ns, frame_id = _header(reader)
+    stamp_ns, frame_id = read_header(reader)
     label = reader.text()
     return compressed_frame(arrival, stamp_ns, frame_id, label, reader.payload())
 
@@ -217,7 +216,8 @@ def compressed_frame(
     )
 
 
-def _header(reader: CdrReader) -> tuple[int, str]:
+def read_header(reader: CdrReader) -> tuple[int, str]:
+    """Return stamp, nanoseconds, and frame_id, with which a message begins."""
     return stamp_ns(reader.number('i'), reader.number('I')), reader.text()
 
 
@@ -234,7 +234,5 @@ def stamp_ns(seconds: int, nanoseconds: int) -> int:
     return seconds * 1_000_000_000 + nanoseconds
 
 
-READERS = for_each_transport({'raw': read_image, 'compressed': read_compressed_image})
-"""Readers of serialised messages, by transport."""
 NATIVE_READERS = {'raw': read_native_image, 'compressed': read_native_compressed_image}
 """Readers of what the C++ part took, by transport; it takes no others."""

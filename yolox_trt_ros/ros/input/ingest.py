@@ -7,9 +7,10 @@ from collections.abc import Callable
 from rclpy.node import Node
 
 from yolox_trt_ros.compose import pinned_memory
-from yolox_trt_ros.core.config import Config
+from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.host_memory import PinnedMemory
+from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.ros.input.intake import Ingest, PacedSink
 from yolox_trt_ros.ros.input.local_ingest import LocalIngest
 from yolox_trt_ros.ros.input.native_ingest import NativeIngest
@@ -40,10 +41,47 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
     if config.lockstep:  # native mode skips images when newer ones wait
         mode = 'plain: lockstep needs every image'
         return PlainIngest(node, config.cameras, pipeline, logger.warning, mode, room=pipeline)
+    natively, others = _split(config.cameras)
+    if others and natively:
+        return _BothModes(
+            _native_or_plain(node, config, pipeline, natively),
+            PlainIngest(node, others, pipeline, logger.warning),
+        )
+    if others:
+        return PlainIngest(node, others, pipeline, logger.warning)
+    return _native_or_plain(node, config, pipeline, natively)
+
+
+def _split(
+    cameras: tuple[CameraConfig, ...],
+) -> tuple[tuple[CameraConfig, ...], tuple[CameraConfig, ...]]:
+    """Return the cameras whose messages the C++ part takes, and those of video."""
+    video = tuple(c for c in cameras if TRANSPORTS[c.transport].stream)
+    return tuple(c for c in cameras if c not in video), video
+
+
+class _BothModes:
+    """Images in native mode and video through rclpy, each camera's in the one that takes it."""
+
+    def __init__(self, images: Ingest, video: Ingest) -> None:
+        self._images, self._video = images, video
+        self.mode = f'{images.mode}; video {video.mode}'
+        self.notes = images.notes | video.notes
+
+    def close(self) -> None:
+        """Take no further image."""
+        self._video.close()
+        self._images.close()
+
+
+def _native_or_plain(
+    node: Node, config: Config, pipeline: PacedSink, cameras: tuple[CameraConfig, ...]
+) -> Ingest:
+    logger = node.get_logger()
     try:
         return NativeIngest(
             node,
-            config.cameras,
+            cameras,
             pipeline,
             logger.warning,
             _buffers(config),
@@ -52,7 +90,7 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
     except MissingDependencyError as error:
         logger.warning(f'images come in through rclpy, at several times the CPU time: {error}')
         mode = f'plain: {error}'
-        return PlainIngest(node, config.cameras, pipeline, logger.warning, mode)
+        return PlainIngest(node, cameras, pipeline, logger.warning, mode)
 
 
 def _pinned_memory(config: Config, warn: Callable[[str], None]) -> PinnedMemory | None:

@@ -47,6 +47,8 @@ class IngestNotes:
         silence: why nothing comes, as long as nothing does; empty if nothing is known.
         warnings: what is wrong around the camera at this moment, for people.
         hint: what is conspicuous about its results, for people; empty: nothing.
+        video: the codec of its video; empty: none came.
+        video_ns: what a picture of it takes to decode, nanoseconds, averaged.
         lost: messages of the camera's publisher that never reached this node; None where the
             input mode does not count them.
         transit_ns: from the publisher's hand-over to its middleware until the newest frame was
@@ -72,6 +74,8 @@ class IngestNotes:
     silence: str = ''
     warnings: tuple[str, ...] = ()
     hint: str = ''
+    video: str = ''
+    video_ns: int = 0
 
     def note_problem(self, problem: str) -> None:
         """Remember why a frame gave no result."""

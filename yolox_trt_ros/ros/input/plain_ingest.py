@@ -13,9 +13,10 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 from yolox_trt_ros.core.config import CameraConfig
-from yolox_trt_ros.ros.input.codecs import READERS
 from yolox_trt_ros.ros.input.intake import FrameSink, Intake, PacedSink
+from yolox_trt_ros.ros.input.readers import new_reader
 from yolox_trt_ros.ros.input.subscribe import subscribe
+from yolox_trt_ros.ros.input.video_intake import taker
 
 if TYPE_CHECKING:
     from rclpy.subscription import MessageInfo
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 class PlainIngest:
     """Raw subscriptions of all cameras; callbacks parse and hand over, and do nothing else.
+
+    Video is decoded in a thread of each camera; in lockstep by the callbacks.
 
     Args:
         node: its executor's thread becomes the ingest thread.
@@ -53,7 +56,10 @@ class PlainIngest:
                 undo.callback(room.when_room, None)
             for camera, intake in zip(cameras, intakes, strict=True):
                 group = _WhenRoom(room, camera.name) if room else None
-                subscription = subscribe(node, camera, _callback(camera, intake), group=group)
+                read = new_reader(camera.transport)
+                take, end = taker(intake, read, warn, threaded=room is None)
+                undo.callback(end)
+                subscription = subscribe(node, camera, _callback(take), group=group)
                 undo.callback(node.destroy_subscription, subscription)
             self._undo = undo.pop_all()
 
@@ -81,14 +87,12 @@ def _wake(node: Node) -> None:
         executor.wake()
 
 
-def _callback(camera: CameraConfig, intake: Intake) -> Callable[..., None]:
-    read = READERS[camera.transport]
-
+def _callback(take: Callable[[bytes, int, int], None]) -> Callable[..., None]:
     def received(message: bytes) -> None:
-        intake.receive(message, read, time.monotonic_ns())
+        take(message, time.monotonic_ns(), 0)
 
     def received_with_times(message: bytes, info: MessageInfo) -> None:
-        intake.receive(message, read, time.monotonic_ns(), info['source_timestamp'])
+        take(message, time.monotonic_ns(), info['source_timestamp'])
 
     # rclpy looks at how many arguments a callback takes; that of Humble always gives one.
     return received_with_times if hasattr(Subscription, 'CallbackType') else received

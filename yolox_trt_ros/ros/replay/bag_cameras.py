@@ -12,13 +12,17 @@ import numpy as np
 
 from yolox_trt_ros.bags.reader import Bag, Recorded, Topic
 from yolox_trt_ros.bags.selection import selected
-from yolox_trt_ros.core.errors import BagError, FrameError
+from yolox_trt_ros.core.errors import BagError, FrameError, MissingDependencyError
 from yolox_trt_ros.core.messages import header_stamp_ns
-from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import new_reader
+from yolox_trt_ros.ros.input.video_messages import VideoReader
 
 LOOKED_AT = 40
 """Messages of a topic that are read: the first may be damaged, and their times give the rate."""
+LOOKED_AT_OF_VIDEO = 300
+"""Likewise of video, in which the first key frame may be seconds away."""
 RISING = 0.9
 """Share of header stamps that must rise for the rate to be theirs; otherwise times of receipt."""
 SINGLE_CHANNEL = re.compile(r'(mono|8[US]C1|16[US]C1|32[SF]C1|64FC1)', re.IGNORECASE)
@@ -26,7 +30,7 @@ FLOATING = re.compile(r'(32|64)FC\d?', re.IGNORECASE)
 NO_PICTURE = re.compile(r'(?:^|[/_])(depth|disparity|distance|confidence)', re.IGNORECASE)
 """Topics that measure where cameras show: a single channel there is no picture."""
 VIDEO = re.compile(r'video|ffmpeg|theora|h\.?26[45]|hevc|av1', re.IGNORECASE)
-TWIN = re.compile(r'[/_](compressed|image_compressed)$')
+TWIN = re.compile(r'[/_](compressed|image_compressed|foxglove|ffmpeg|video)$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,9 @@ class BagCamera:
 
     Attributes:
         topic: as recorded.
-        transport: ``raw`` or ``compressed``.
+        transport: a key of :data:`core.transports.TRANSPORTS`.
         rate_hz: 1 by the median distance of its images.
-        encoding, width, height: of its first whole image, pixels.
+        encoding, width, height: of its first whole image, pixels; of video its codec.
     """
 
     topic: Topic
@@ -92,20 +96,27 @@ def _look(bag: Bag, topic: Topic, named: bool) -> BagCamera | str:
         if VIDEO.search(topic.type):
             return f'video ({topic.type}); record images, or decode it to sensor_msgs/msg/Image'
         return f'not read ({topic.type})' if 'Image' in topic.type.rpartition('/')[2] else ''
-    messages = list(islice(bag.messages([topic.name]), LOOKED_AT))
+    transport, problem = TRANSPORT_OF_TYPE[topic.type], ''
+    stream = TRANSPORTS[transport].stream
+    most = LOOKED_AT_OF_VIDEO if stream else LOOKED_AT
+    messages = list(islice(bag.messages([topic.name]), most))
     if not messages:
         return 'no message'
     encoding = next((e for e in (_encoding(bag, m) for m in messages) if e), '')
-    if why := _no_picture(topic.name, encoding, named):
+    if not stream and (why := _no_picture(topic.name, encoding, named)):
         return why
-    transport, problem = TRANSPORT_OF_TYPE[topic.type], ''
+    try:
+        read = new_reader(transport)
+    except MissingDependencyError as error:
+        return str(error)
     for message in messages:
         try:
-            frame = READERS[transport](message.cdr, Arrival(topic.name, 0, message.t_ns))
+            frame = read(message.cdr, Arrival(topic.name, 0, message.t_ns))
         except FrameError as error:
             problem = problem or f'cannot be read: {error}'
             continue
-        look = frame.encoding, frame.width, frame.height
+        kind = read.stream.codec if isinstance(read, VideoReader) else frame.encoding
+        look = kind, frame.width, frame.height
         return BagCamera(topic, transport, rate_hz(messages), *look)
     return problem
 

@@ -14,8 +14,9 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.threads import named_thread
-from yolox_trt_ros.ros.input.codecs import READERS
 from yolox_trt_ros.ros.input.intake import Intake, PacedSink, wait_for_room
+from yolox_trt_ros.ros.input.readers import new_reader
+from yolox_trt_ros.ros.input.video_intake import taker
 from yolox_trt_ros.ros.replay.topics import choose_topics
 
 
@@ -45,15 +46,16 @@ class ReplayIngest:
             self._bag = undo.enter_context(Bag(config.bag))
             name = node.get_fully_qualified_name()
             played = choose_topics(self._bag, config=config, detector=name)
-            undo.pop_all()
-        topics = {p.camera: p.recorded.name for p in played if p.camera}
-        self._cameras = {
-            topics[camera.name]: (
-                Intake(camera, pipeline, self._logger.warning, self.mode),
-                READERS[camera.transport],
-            )
-            for camera in config.cameras
-        }
+            topics = {p.camera: p.recorded.name for p in played if p.camera}
+            warn = self._logger.warning
+            self._cameras = {}
+            for camera in config.cameras:
+                intake = Intake(camera, pipeline, warn, self.mode)
+                read = new_reader(camera.transport)
+                take, end = taker(intake, read, warn, threaded=not config.lockstep)
+                undo.callback(end)
+                self._cameras[topics[camera.name]] = intake, take
+            self._undo = undo.pop_all()
         self.notes = {intake.name: intake.notes for intake, _ in self._cameras.values()}
         self._pipeline = pipeline
         self._lockstep = config.lockstep
@@ -65,7 +67,7 @@ class ReplayIngest:
         """Stop the replay."""
         self._stop.set()
         self._thread.join()
-        self._bag.close()
+        self._undo.close()
 
     def _run(self) -> None:
         try:
@@ -87,9 +89,9 @@ class ReplayIngest:
                 due_s = start_s + (message.t_ns - first_ns) / 1e9
                 if not self._lockstep:
                     self._stop.wait(max(0.0, due_s - time.monotonic()))
-                intake, read = self._cameras[message.topic]
+                intake, take = self._cameras[message.topic]
                 if not wait_for_room(self._pipeline, intake.name, self._stop):
                     break
-                intake.receive(message.cdr, read, time.monotonic_ns())
+                take(message.cdr, time.monotonic_ns(), 0)
                 count += 1
         return count
