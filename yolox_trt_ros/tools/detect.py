@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             for picture, found in detected(files, detector):
                 if isinstance(found, FrameError):
                     failures += 1
-                    print(f'{one_line(picture.name)}: {found}', file=sys.stderr)
+                    print(f'{one_line(picture.place)}: {found}', file=sys.stderr)
                     continue
                 assert isinstance(picture.frame, Frame)
                 images[one_line(picture.name)] = _about(picture, picture.frame, found)
@@ -123,12 +123,14 @@ class Picture(NamedTuple):
     """One picture of a source.
 
     Attributes:
+        place: the file, and of a video which picture of it, for people.
         name: its key in the results.
         copy: where its drawn copy goes, below the folder for them.
         frame: its pixels, or why there are none.
         timed: whether the frame's stamp is a time in a video.
     """
 
+    place: Path
     name: str
     copy: Path
     frame: Frame | FrameError
@@ -163,11 +165,12 @@ def _pictures(file: Path, video: VideoFile | None) -> Iterator[Picture]:
             frame: Frame | FrameError = Frame.of(read_file(file))
         except FrameError as error:
             frame = error
-        yield Picture(file.name, Path(file.name), frame)
+        yield Picture(file, file.name, Path(file.name), frame)
         return
     for i, frame in enumerate(video.frames()):
         name = f'{file.name}/{i:06d}'
-        yield Picture(name, Path(f'{name}.jpg'), frame, timed=True)
+        place = file.parent / name
+        yield Picture(place, name, Path(f'{name}.jpg'), frame, timed=True)
 
 
 def _about(picture: Picture, frame: Frame, found: Detections) -> dict[str, object]:
