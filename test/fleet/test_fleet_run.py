@@ -15,6 +15,7 @@ pytest.importorskip('pyarrow', reason='the extra [fleet] is not installed')
 import pyarrow.dataset as dataset
 from fleet_bags import KINDS, PERIOD_NS, T0, damaged_bag, write_bag
 from tiny_models import write_yolox
+from videos import encode, pictures, video_bag
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.bags.reader import Bag
@@ -28,7 +29,8 @@ from yolox_trt_ros.fleet.job import job_of
 from yolox_trt_ros.fleet.plan import FleetPlan
 from yolox_trt_ros.fleet.plan_table import estimate
 from yolox_trt_ros.fleet.run_here import measured_rate
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import new_reader
 
 SCORE = 0.5
 Found = dict[tuple[str, str, int], list[tuple[Any, ...]]]
@@ -45,6 +47,9 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp('drives')
     for i, kind in enumerate(KINDS[1::2]):
         write_bag(root / f'bag{i}', kind, images=5, seed=1000 * i)
+    # Most of its segments begin between two key frames.
+    packets = encode('vp9', list(pictures(12)))
+    video_bag(root / 'video', {'/front/video': packets}, 'vp9')
     damaged_bag(root / 'half', 'cut in half')
     damaged_bag(root / 'empty', 'empty file')
     return root
@@ -89,9 +94,9 @@ def alone(drives: Path, model: Path) -> Found:
                 continue
             with Bag(path, warn=lambda _: None) as bag:
                 topics = [n for n, t in bag.topics.items() if t.type in TRANSPORT_OF_TYPE]
+                readers = {n: new_reader(TRANSPORT_OF_TYPE[bag.topics[n].type]) for n in topics}
                 for message in bag.messages(topics):
-                    reader = READERS[TRANSPORT_OF_TYPE[message.type]]
-                    frame = reader(message.cdr, Arrival(message.topic, 0, 0))
+                    frame = readers[message.topic](message.cdr, Arrival(message.topic, 0, 0))
                     found[str(path), message.topic, frame.stamp_ns] = [
                         (one.label, one.class_id, one.score, one.box, frame.frame_id)
                         for one in detect(frame)
@@ -264,7 +269,7 @@ def test_the_vehicle_decides_as_the_node_does(tmp_path: Path, model: Path) -> No
 def test_each_frame_of_several_has_an_answer(model: Path, drives: Path) -> None:
     with Bag(drives / 'bag0') as bag:
         messages = list(bag.messages(['/rear/image_raw/compressed']))
-    frames = [READERS['compressed'](m.cdr, Arrival('rear', 0, 0)) for m in messages]
+    frames = [new_reader('compressed')(m.cdr, Arrival('rear', 0, 0)) for m in messages]
     frames[1] = replace(frames[1], data=frames[1].data[: len(frames[1].data) // 2])
     with Detector(model) as detect:
         found = detect.each(frames)

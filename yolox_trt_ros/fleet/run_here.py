@@ -15,7 +15,8 @@ from yolox_trt_ros.fleet.job import FleetJob
 from yolox_trt_ros.fleet.local_copy import local_copy
 from yolox_trt_ros.fleet.plan import FleetSegment
 from yolox_trt_ros.fleet.worker import SegmentWorker
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import new_reader
 
 MEASURED = 12
 """Images that an estimate is measured on."""
@@ -44,14 +45,14 @@ def measured_rate(job: FleetJob, segment: FleetSegment) -> float:
 
 def _rate(bag: Bag, detector: Detector, segment: FleetSegment, batch: int) -> float:
     cameras = {camera.topic: camera for camera in segment.cameras}
+    readers = {topic: new_reader(camera.transport) for topic, camera in cameras.items()}
     messages = bag.messages([*cameras], segment.start_ns, segment.stop_ns)
 
     def detect() -> int:
         frames = []
         for message in islice(messages, batch):
-            reader = READERS[cameras[message.topic].transport]
             with suppress(FrameError):
-                frames.append(reader(message.cdr, Arrival('', 0, message.t_ns)))
+                frames.append(readers[message.topic](message.cdr, Arrival('', 0, message.t_ns)))
         detector.each(frames)
         return len(frames)
 

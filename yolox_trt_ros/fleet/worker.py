@@ -22,6 +22,7 @@ from yolox_trt_ros.core.errors import ConfigError, FrameError, YoloxTrtRosError
 from yolox_trt_ros.core.frame import FOUND, Frame
 from yolox_trt_ros.core.messages import header_stamp_ns, stamp_ns_of
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.evaluation.judge import distances_m, read
 from yolox_trt_ros.fleet.job import FleetJob
 from yolox_trt_ros.fleet.local_copy import local_copy
@@ -29,10 +30,13 @@ from yolox_trt_ros.fleet.plan import FleetSegment
 from yolox_trt_ros.fleet.results import FAILED, OK, PARTIAL, write_segment
 from yolox_trt_ros.fleet.store import Store
 from yolox_trt_ros.fleet.tables import OF_SEGMENTS, add, empty
-from yolox_trt_ros.ros.input.codecs import READERS, Arrival
+from yolox_trt_ros.ros.input.codecs import Arrival
+from yolox_trt_ros.ros.input.readers import MessageReader, new_reader
 
 AHEAD = 4
 """Messages that are read beyond a batch while the detector works."""
+LEAD_IN_NS = 10_000_000_000
+"""Video is decoded from so long before a segment on: its key frame may be in the one before."""
 LONGEST_REASON = 2000
 
 
@@ -179,15 +183,24 @@ class SegmentWorker:
         cameras = {camera.topic: camera for camera in segment.cameras}
         truths = {camera.truth: camera.camera for camera in segment.cameras if camera.truth}
         topics = [*cameras, *truths]
-        messages = bag.messages(topics, segment.start_ns, segment.stop_ns)
+        readers = {topic: new_reader(camera.transport) for topic, camera in cameras.items()}
+        streams = {t for t, camera in cameras.items() if TRANSPORTS[camera.transport].stream}
+        begin = segment.start_ns - (LEAD_IN_NS if streams else 0)
+        messages = bag.messages(topics, begin, segment.stop_ns)
         batch: list[Pending] = []
         with ReadAhead(messages, self._job.batch + AHEAD) as ahead:
             for message in ahead:
+                early = message.t_ns < segment.start_ns
+                if early and message.topic not in streams:
+                    continue
                 if message.topic in truths:
                     self._add_truth(bag, message, truths[message.topic], segment, result)
                     continue
                 camera = cameras[message.topic]
-                batch.append(self._pending(message, camera.camera, camera.transport))
+                pending = self._pending(message, camera.camera, readers[message.topic])
+                if early:
+                    continue
+                batch.append(pending)
                 if len(batch) >= self._job.batch:
                     self._flush(batch, segment, result)
         self._flush(batch, segment, result)
@@ -196,13 +209,11 @@ class SegmentWorker:
             # The next segment reports what is lost there, even if it is the same chunk.
             self._forget_bag()
 
-    def _pending(self, message: Recorded, name: str, transport: str) -> Pending:
+    def _pending(self, message: Recorded, name: str, read: MessageReader) -> Pending:
         camera = self._cameras.get(name)
         arrival = Arrival(name, 0, message.t_ns, camera.levels if camera else FOUND)
         try:
-            frame: Frame | FrameError = READERS[transport](message.cdr, arrival)
-            assert isinstance(frame, Frame)
-            frame = cropped(frame, camera.part if camera else None)
+            frame = cropped(read(message.cdr, arrival), camera.part if camera else None)
         except FrameError as error:
             return Pending(message, name, header_stamp_ns(message.cdr), error)
         return Pending(message, name, frame.stamp_ns, frame)
