@@ -71,7 +71,8 @@ def empty(cls: type, **given: Any) -> Any:
 
 def statuses() -> tuple[DiagnosticStatus, DiagnosticStatus]:
     camera = empty(CameraSnapshot, name='a', dropped=dict.fromkeys(DropReason, 0))
-    lane = empty(LaneSnapshot, name='gpu', state=LaneState.RUNNING, cost_ns={4: 7})
+    costs = {'cost_ns': {4: 7}, 'other_cost_ns': {'rear': {4: 7}}}
+    lane = empty(LaneSnapshot, name='gpu', state=LaneState.RUNNING, **costs)
     config = CameraConfig('a', RigConfig(), CameraSimConfig())
     snapshot = PipelineSnapshot(1, (camera,), (lane,), 'reason')
     report = Telemetry([config], LimitsConfig()).report(snapshot)
@@ -90,7 +91,8 @@ def test_every_name_and_key_of_the_diagnostics_is_explained() -> None:
     documented |= {f'dropped, {reason}' for reason in keys('Why an image was dropped')}
     documented |= {f'{stage} p50/p95/p99 (ms)' for stage in STAGES}
     assert documented == {value.key for value in camera.values}
-    of_lane = {key.replace('<n>', '4') for key in keys('Values of a lane')}
+    lane_keys = keys('Values of a lane')
+    of_lane = {key.replace('<n>', '4').replace('<model>', 'rear') for key in lane_keys}
     assert of_lane == {value.key for value in lane.values}
 
 

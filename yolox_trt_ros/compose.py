@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,13 @@ from yolox_trt_ros.core.prepared import PreparedModel
 from yolox_trt_ros.core.resources import cache_folder, resource_names
 from yolox_trt_ros.detect.backends.simulated import SimulatedMachine
 from yolox_trt_ros.detect.model import load_model_spec
+from yolox_trt_ros.detect.several_models import SeveralModels
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.loaded_model import DEFAULT_MODEL as DEFAULT_MODEL
 from yolox_trt_ros.loaded_model import Model as Model
+from yolox_trt_ros.loaded_model import Models as Models
 from yolox_trt_ros.loaded_model import load_model as load_model
+from yolox_trt_ros.loaded_model import load_models as load_models
 from yolox_trt_ros.packaged_models import find_model
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.vehicle_files import PROFILE_SUFFIX, load_profile
@@ -79,6 +83,7 @@ def make_detector(
             machine,
             on_event,
             prepared,
+            model.name,
         ),
     )
 
@@ -132,8 +137,12 @@ def engine_of_lane(
         lane_model(lane, model),
         engines,
         lambda fraction, phase: report(fraction, lane.name),
-        lambda message: on_event(f'lane {lane.name}: {message}'),
+        lambda message: on_event(f'{_whose(lane, model)}: {message}'),
     )
+
+
+def _whose(lane: LaneConfig, model: Model) -> str:
+    return f'lane {lane.name}' + (f', model {model.name}' if model.name else '')
 
 
 def prepared_of_lane(
@@ -168,9 +177,9 @@ def prepared_of_lane(
         _lane_spec(lane, model),
         lane.precision,
         EngineCache(folder, engines.trust_folder, SUFFIX),
-        lambda message: on_event(f'lane {lane.name}: {message}'),
+        lambda message: on_event(f'{_whose(lane, model)}: {message}'),
     )
-    on_event(f'lane {lane.name}: runs {made.about}')
+    on_event(f'{_whose(lane, model)}: runs {made.about}')
     return made
 
 
@@ -198,7 +207,7 @@ def _lane_spec(lane: LaneConfig, model: Model) -> ModelSpec:
 
 def lane_specs(
     config: Config,
-    model: Model,
+    model: Model | Models,
     report: Progress = lambda fraction, phase: None,
     on_event: Callable[[str], None] = lambda message: None,
 ) -> list[LaneSpec]:
@@ -208,10 +217,11 @@ def lane_specs(
 
     Args:
         config: the vehicle.
-        model: what the lanes run.
+        model: what the lanes run; of several each lane has a detector, and a batch is of one.
         report: called with how far the build of an engine is: fraction, and which lane's it is.
         on_event: called with what is worth a line in the log.
     """
+    models = model if isinstance(model, Models) else Models({'': model}, {})
     cpu_lanes = sum(lane.device == 'cpu' for lane in config.lanes)
     share = max(1, available_cores() // max(1, cpu_lanes))
     lanes = [
@@ -219,23 +229,25 @@ def lane_specs(
         for lane in config.lanes
     ]
     machine = _simulated_machine(config)
-    engines = {
-        lane.name: engine_of_lane(lane, model, config.engines, report, on_event)
-        for lane in lanes
-        if BACKENDS[lane.backend].builds
-    }
-    prepared = {
-        lane.name: prepared_of_lane(lane, model, config.engines, on_event) for lane in lanes
-    }
     compressed = any(camera.transport == 'compressed' for camera in config.cameras)
     jpeg_event = on_event if compressed else None
-    return [
-        LaneSpec(
-            lane,
-            _factory(lane, model, machine, engines.get(lane.name), prepared[lane.name], jpeg_event),
-        )
+    engines = {
+        lane.name: {
+            name: engine_of_lane(lane, one, config.engines, report, on_event)
+            for name, one in models.by_name.items()
+            if BACKENDS[lane.backend].builds
+        }
         for lane in lanes
-    ]
+    }
+    specs = []
+    for lane in lanes:
+        parts: dict[str, Callable[[], LaneDetector]] = {}
+        for name, one in models.by_name.items():
+            ready = prepared_of_lane(lane, one, config.engines, on_event)
+            engine = engines[lane.name].get(name)
+            parts[name] = partial(make_detector, lane, one, engine, jpeg_event, machine, ready)
+        specs.append(LaneSpec(lane, _factory(lane, parts, models.cameras)))
+    return specs
 
 
 def pinned_memory(config: Config) -> PinnedMemory | None:
@@ -261,12 +273,11 @@ def available_cores() -> int:
 
 def _factory(
     lane: LaneConfig,
-    model: Model,
-    machine: SimulatedMachine | None,
-    engine: LaneEngine | None,
-    prepared: PreparedModel | None,
-    jpeg_event: Callable[[str], None] | None,
+    parts: Mapping[str, Callable[[], LaneDetector]],
+    cameras: Mapping[str, str],
 ) -> Callable[[], LaneDetector]:
+    """Return what makes a lane's detector of those for each model."""
+
     def build() -> LaneDetector:
         if lane.device == 'cpu' and not BACKENDS[lane.backend].simulated:
             # Inference takes every cycle it gets; receiving images must not wait for it, or the
@@ -274,7 +285,15 @@ def _factory(
             # Relative to the process: under `nice`, only root could go back to a fixed value.
             nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + CPU_LANE_NICENESS
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, nice))
-        return make_detector(lane, model, engine, jpeg_event, machine, prepared)
+        if len(parts) == 1:
+            return next(iter(parts.values()))()
+        made: dict[str, LaneDetector] = {}
+        with ExitStack() as undo:
+            for name, part in parts.items():
+                made[name] = part()
+                undo.callback(made[name].close)
+            undo.pop_all()
+        return SeveralModels(made, cameras)
 
     return build
 
@@ -290,4 +309,5 @@ def _simulated_machine(config: Config) -> SimulatedMachine | None:
             f'ones: {", ".join(resource_names("config/profiles", PROFILE_SUFFIX))}'
         )
     profile = load_profile(config.profile)
+    profile.require(lanes, config.used_models)
     return SimulatedMachine({lane.name: profile.lane(lane) for lane in lanes})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from yolox_trt_ros.core.class_names import matching
 from yolox_trt_ros.core.config import CameraConfig, Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
@@ -28,34 +31,128 @@ class Model:
     path: Path
     spec: ModelSpec
     thresholds: Thresholds
+    name: str = ''
 
     @property
     def rules(self) -> Rules:
         """Return what of the model's answer counts for cameras that say nothing of it."""
-        return self._rules_of(self.thresholds)
+        return self.rules_of(self.thresholds)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Return the names of classes in the result; ``class_id`` of a detection indexes them."""
         return self.rules.labels
 
-    def thresholds_for(self, config: Config) -> Thresholds:
+    def thresholds_for(self, config: Config, shared: Sequence[str] = ()) -> Thresholds:
         """Return what a vehicle's parameters make of the thresholds.
+
+        Args:
+            config: the vehicle.
+            shared: see :func:`detect.thresholds.thresholds_of`.
 
         Raises:
             ConfigError: a parameter names a class that there is not, or a file that is no map.
         """
-        return thresholds_of(self.spec.labels, config.model, config.cameras)
+        cameras = [camera for camera in config.cameras if camera.model == self.name]
+        return thresholds_of(self.spec.labels, config.used_models[self.name], cameras, shared)
+
+    def rules_of(self, thresholds: Thresholds) -> Rules:
+        """Return the rules in thresholds of this model."""
+        return thresholds.rules or Rules.of_all(self.spec.labels, thresholds.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of a vehicle: a class has one number and name in the results of all.
+
+    Attributes:
+        by_name: loaded models; the empty name is that of the vehicle's ``model``.
+        cameras: the name of each camera's model.
+    """
+
+    by_name: Mapping[str, Model]
+    cameras: Mapping[str, str]
+
+    @property
+    def first(self) -> Model:
+        """Return the first camera's model."""
+        return next(iter(self.by_name.values()))
+
+    def of(self, camera: str) -> Model:
+        """Return a camera's model."""
+        return self.by_name[self.cameras[camera]]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the names of classes in the result of any of them."""
+        return self.first.labels
+
+    @property
+    def rules(self) -> Rules:
+        """Return which classes the results of any of them may have, and what they are called."""
+        return _common([model.rules for model in self.by_name.values()])
 
     def rules_for(self, config: Config) -> Rules:
-        """Return what a vehicle's parameters make of the rules.
+        """Return what a vehicle's parameters make of these rules.
 
         Raises:
-            ConfigError: see :meth:`thresholds_for`.
+            ConfigError: see :meth:`Model.thresholds_for`.
         """
-        return self._rules_of(self.thresholds_for(config))
+        found = self.thresholds_for(config)
+        return _common([model.rules_of(found[name]) for name, model in self.by_name.items()])
 
-    def _rules_of(self, thresholds: Thresholds) -> Rules:
+    @property
+    def by_camera(self) -> dict[str, Rules]:
+        """Return the rules of each camera's model; empty: all have one."""
+        several = self.cameras if len(self.by_name) > 1 else {}
+        return {camera: self.by_name[name].rules for camera, name in several.items()}
+
+    def thresholds_for(self, config: Config) -> dict[str, Thresholds]:
+        """Return what a vehicle's parameters make of each model's thresholds.
+
+        Raises:
+            ConfigError: see :meth:`Model.thresholds_for`.
+        """
+        found = {name: model.thresholds_for(config) for name, model in self.by_name.items()}
+        if len(found) == 1:
+            return found
+        shared: list[str] = []
+        for thresholds in found.values():
+            labels = thresholds.rules.labels if thresholds.rules else ()
+            shared += [name for name in labels if matching(name, shared) is None]
+        return {n: model.thresholds_for(config, shared) for n, model in self.by_name.items()}
+
+    def use(self, thresholds: Mapping[str, Thresholds]) -> None:
+        """Let these count from the next batch on."""
+        for name, model in self.by_name.items():
+            model.thresholds = thresholds[name]
+
+
+def _common(rules: Sequence[Rules]) -> Rules:
+    """Return rules by which every class counts that counts by any of some with common names."""
+    if len(rules) == 1:
+        return rules[0]
+    wanted = np.array(sorted({number for own in rules for number in own.wanted}), np.int32)
+    return Rules(np.zeros(len(wanted), np.float32), wanted, rules[0].labels)
+
+
+def load_models(config: Config, on_event: Callable[[str], None] = _log.info) -> Models:
+    """Return the models that a vehicle's cameras have.
+
+    Raises:
+        ModelError, ConfigError, MissingDependencyError: see :func:`load_model`.
+    """
+    cameras = {camera.name: camera.model for camera in config.cameras}
+    loaded = {}
+    for name, model in config.used_models.items():
+        mine = [camera for camera in config.cameras if camera.model == name]
+        loaded[name] = replace(load_model(model, on_event, mine), name=name)
+    models = Models(loaded, cameras)
+    models.use(models.thresholds_for(config))
+    return models
+
+    def rules_of(self, thresholds: Thresholds) -> Rules:
+        """Return the rules in some thresholds."""
         return thresholds.rules or Rules.of_all(self.spec.labels, thresholds.score)
 
 
@@ -80,13 +177,15 @@ def load_model(
     path = find_model(name, on_event)
     if name in CATALOGUE and not path.is_file():
         raise ConfigError(
-            f'model.path: {name} is not here yet: python -m yolox_trt_ros models pull {name}'
+            f'{config.where}.path: {name} is not here yet: '
+            f'python -m yolox_trt_ros models pull {name}'
         )
     if not path.is_file() and path == Path(name) and not path.suffix:
         packaged = ', '.join(model_names()) or 'none'
         raise ConfigError(
-            f'model.path: expected an ONNX file, the name of a packaged model ({packaged}) or of '
-            f'one that "models list" shows, got "{name}"{did_you_mean(name, CATALOGUE)}'
+            f'{config.where}.path: expected an ONNX file, the name of a packaged model '
+            f'({packaged}) or of one that "models list" shows, got "{name}"'
+            f'{did_you_mean(name, CATALOGUE)}'
         )
     labels = Path(config.labels).expanduser() if config.labels else None
     spec = load_model_spec(path, labels, config.antialias)

@@ -44,7 +44,7 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft7Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize('row', [r for r in ROWS if r.name not in ('camera_names', 'lane_names')])
+@pytest.mark.parametrize('row', [r for r in ROWS if not r.name.endswith('_names')])
 def test_a_value_is_refused_by_both_or_by_none(row: Parameter) -> None:
     validator = jsonschema.Draft7Validator(schema_of(row))
     for value in values(row):

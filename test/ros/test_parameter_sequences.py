@@ -194,8 +194,8 @@ class Sequences(RuleBasedStateMachine):
             assert self.node._pipeline is None
             return
         config = Config.from_parameters(self._parameters())
-        pipeline, model, telemetry = self.node._pipeline, self.node._model, self.node._telemetry
-        assert pipeline and model and telemetry
+        pipeline, models, telemetry = self.node._pipeline, self.node._models, self.node._telemetry
+        assert pipeline and models and telemetry
         snapshot = pipeline.snapshot()
         assert [c.name for c in snapshot.cameras] == [c.name for c in config.cameras]
         assert [lane.name for lane in snapshot.lanes] == list(config.lane_names)
@@ -206,7 +206,7 @@ class Sequences(RuleBasedStateMachine):
             assert telemetry._timeout_ms[camera.name] == camera.timeout_ms
             found = self.node.get_subscriptions_info_by_topic(camera.image_topic)
             assert bool(found) == (self.state == 'active')
-        thresholds, wanted = model.thresholds, wanted_thresholds(self._parameters())
+        thresholds, wanted = models.first.thresholds, wanted_thresholds(self._parameters())
         assert thresholds.max_detections == config.model.max_detections
         assert thresholds.nms_iou == config.model.nms_iou
         for name in ('', *(camera.name for camera in config.cameras)):
@@ -215,7 +215,7 @@ class Sequences(RuleBasedStateMachine):
             assert mine.rules.names == theirs.rules.names
             assert mine.rules.scores.tolist() == theirs.rules.scores.tolist()
             assert len(mine.rules.edges) == len(theirs.rules.edges)
-        assert str(model.path) == config.model.path
+        assert str(models.first.path) == config.model.path
 
     def _parameters(self) -> dict[str, Any]:
         return read_parameters(self.node)

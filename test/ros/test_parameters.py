@@ -121,7 +121,7 @@ def test_whole_numbers_are_numbers(node: DetectorNode) -> None:
     assert value(node, 'cameras.front.rate_hz') == 12.5
     assert refusal(node, 'model.score_threshold', 0) == ''
     assert value(node, 'model.score_threshold') == 0.0
-    assert node._model and node._model.thresholds.score == 0.0
+    assert node._models and node._models.first.thresholds.score == 0.0
     assert node.describe_parameter('cameras.front.priority').floating_point_range
 
 
@@ -139,7 +139,7 @@ def test_cameras_lanes_and_models_change_without_a_restart(
     assert running(node) == ['front']
     assert value(node, 'camera_names') == ['front']
     assert node._pipeline and len(node._pipeline.snapshot().lanes) == 2
-    assert node._model and str(node._model.path) == value(node, 'model.path') == other
+    assert node._models and str(node._models.first.path) == value(node, 'model.path') == other
     assert node.get_subscriptions_info_by_topic('/elsewhere')
     # The camera that left is gone, and what is set next does not meet it.
     assert not node.has_parameter('cameras.rear.deadline_ms')
@@ -251,17 +251,17 @@ def test_all_or_nothing(node: DetectorNode) -> None:
         wanted = [Parameter('model.score_threshold', value=0.9), Parameter(bad, value='x')]
         assert not node.set_parameters_atomically(wanted).successful
         assert read_parameters(node) == before
-        assert node._model and node._model.thresholds.score == 1.0
+        assert node._models and node._models.first.thresholds.score == 1.0
     good = overrides({'model.score_threshold': 0.2, 'model.nms_iou': 0.6})
     assert node.set_parameters_atomically(good).successful
-    assert node._model and node._model.thresholds.nms_iou == 0.6
+    assert node._models and node._models.first.thresholds.nms_iou == 0.6
 
 
 def test_what_could_not_be_followed_is_taken_back(
     node: DetectorNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started(node)
-    assert node._results and node._model
+    assert node._results and node._models
 
     def fail(*_: object) -> None:
         monkeypatch.undo()
@@ -269,9 +269,9 @@ def test_what_could_not_be_followed_is_taken_back(
 
     monkeypatch.setattr(node._results, 'publish_labels', fail)
     assert refusal(node, 'model.score_threshold', 0.4) == "KeyError: 'rear'"
-    assert value(node, 'model.score_threshold') == node._model.thresholds.score == 1.0
+    assert value(node, 'model.score_threshold') == node._models.first.thresholds.score == 1.0
     assert refusal(node, 'model.score_threshold', 0.4) == ''
-    assert node._model.thresholds.score == 0.4
+    assert node._models.first.thresholds.score == 0.4
 
 
 @pytest.mark.parametrize('make', [CameraSim, OverlayNode])

@@ -132,7 +132,7 @@ def test_a_measured_profile_is_that_of_the_machine():
         Worker(
             LaneSpec(LaneConfig(name, max_batch=2), lambda: None),
             SimulatedDetector(machine, name, 2),
-            warmup_frame(8, 8),
+            {'': warmup_frame(8, 8)},
         )
         for name in 'ab'
     ]

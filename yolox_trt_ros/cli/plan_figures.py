@@ -106,22 +106,38 @@ def drop_ratio(stats: Mapping[str, CameraStats]) -> float:
     return dropped / max(1, sum(camera.received for camera in stats.values()) - thinned)
 
 
-def fluid_bound_hz(lanes: Sequence[LaneConfig], profile: Profile, cameras: int) -> float:
+def fluid_bound_hz(
+    lanes: Sequence[LaneConfig], profile: Profile, cameras: int | Mapping[str, int]
+) -> float:
     """Return the uniform camera rate that no schedule can exceed.
 
     At any moment some set of lanes is busy and delivers at most the sum of its highest frame rates
     under that load; the largest such sum, divided by the cameras, bounds every mixture of moments.
+
+    With several models, frames are weighed by what one takes on all lanes together; any weights
+    give a bound (they are a feasible point of the dual of the linear program), and these give the
+    best one where models differ alike on all lanes.
+
+    Args:
+        lanes, profile: the machine.
+        cameras: how many there are, or how many of each model.
     """
-    most_hz = 0.0
+    models = cameras if isinstance(cameras, Mapping) else {'': cameras}
+    alone = [(profile.lane(lane), lane.max_batch) for lane in lanes]
+    weights = {m: 1 / sum(_highest_frame_rate(*lane, 0, m) for lane in alone) for m in models}
+    most = 0.0
     for count in range(1, len(lanes) + 1):
-        for busy in combinations(lanes, count):
-            rates = [_highest_frame_rate(profile.lane(n), n.max_batch, count - 1) for n in busy]
-            most_hz = max(most_hz, sum(rates))
-    return most_hz / cameras
+        for busy in combinations(alone, count):
+            work = [
+                max(w * _highest_frame_rate(*lane, count - 1, m) for m, w in weights.items())
+                for lane in busy
+            ]
+            most = max(most, sum(work))
+    return most / sum(weights[m] * count for m, count in models.items())
 
 
-def _highest_frame_rate(lane: LaneProfile, max_batch: int, load: int) -> float:
-    return max(size * 1e9 / lane.cost_ns(size, load) for size in range(1, max_batch + 1))
+def _highest_frame_rate(lane: LaneProfile, max_batch: int, load: int, model: str) -> float:
+    return max(size * 1e9 / lane.cost_ns(size, load, model) for size in range(1, max_batch + 1))
 
 
 def all_sustained(stats: Mapping[str, CameraStats], cameras: Sequence[CameraConfig]) -> bool:

@@ -18,6 +18,9 @@ def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None
     console.print(name.append(f': {one_line(profile.description)}', 'not bold'))
     if 'model' in plan:
         _print_model(console, plan['model'])
+    for name, about in plan.get('models', {}).items():
+        console.print(f'model {name}:')
+        _print_model(console, about)
     console.print(plan['placement_reason'])
     table = _table('latency at 50, 95, 99 % and age of information at 50, 99, 100 % in ms')
     for head in ('camera', 'lane'):

@@ -34,6 +34,7 @@ class LaneSetup:
         on_event: called with what decodes JPEG images on a GPU's lane; None: there are none.
         prepared: for a backend that prepares: what is run in place of the file; its own spec
             then says how it is fed and read.
+        model: its name among the vehicle's; empty: the vehicle's ``model``.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class LaneSetup:
     machine: Any = None
     on_event: Callable[[str], None] | None = None
     prepared: PreparedModel | None = None
+    model: str = ''
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,9 @@ class CameraConfig:
         'Topic of objects, such as /perception/object_recognition/detection/rois0; empty: '
         '~/<name>/objects.',
     )
+    model: str = parameter(
+        '', 'Which of model_names runs this camera; empty: the one that model describes.'
+    )
     lane: str = parameter('', 'Run this camera on this lane only, while it is up; empty: on any.')
     score_threshold: float = parameter(
         0.0,
@@ -232,18 +235,25 @@ class CameraConfig:
         return f'{image.rpartition("/")[0]}/{name}'
 
 
-def camera_problems(camera: CameraConfig, lanes: Sequence[str]) -> list[str]:
+def camera_problems(
+    camera: CameraConfig, lanes: Sequence[str], models: Sequence[str] = ()
+) -> list[str]:
     """Return what contradicts itself in a camera, each with what would be right.
 
     Args:
         camera: its configuration.
         lanes: the names of all lanes.
+        models: the names of all further models.
     """
     problems = []
     where = f'cameras.{camera.name}'
     if camera.lane and camera.lane not in lanes:
         near = did_you_mean(camera.lane, lanes)
         problems.append(f'{where}.lane: no lane is called {shown(camera.lane)}{near}')
+    if camera.model and camera.model not in models:
+        near = did_you_mean(camera.model, models)
+        listed = '' if models else ': model_names is empty'
+        problems.append(f'{where}.model: no model is called {shown(camera.model)}{near}{listed}')
     if camera.white_level <= camera.black_level != 0:
         problems.append(
             f'{where}.black_level: expected less than white_level = '

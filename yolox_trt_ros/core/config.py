@@ -11,11 +11,13 @@ from yolox_trt_ros.core.camera_config import CameraConfig as CameraConfig
 from yolox_trt_ros.core.camera_config import CameraSimConfig as CameraSimConfig
 from yolox_trt_ros.core.camera_config import RigConfig as RigConfig
 from yolox_trt_ros.core.camera_config import camera_problems
-from yolox_trt_ros.core.class_scores import score_problems
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.lane_config import PRECISIONS as PRECISIONS
 from yolox_trt_ros.core.lane_config import LaneConfig as LaneConfig
 from yolox_trt_ros.core.lane_config import lane_problems as lane_problems
+from yolox_trt_ros.core.model_config import ModelConfig as ModelConfig
+from yolox_trt_ros.core.model_config import NamedModelConfig as NamedModelConfig
+from yolox_trt_ros.core.model_config import model_problems
 from yolox_trt_ros.core.parameters import named_groups, parameter, read
 from yolox_trt_ros.core.printing import shown
 from yolox_trt_ros.core.topics import OUTPUTS, RESULTS
@@ -50,64 +52,6 @@ class EnginesConfig:
         'runs fastest. TensorRT 8.6 and later.',
         low=0,
         high=5,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """The network and how its output becomes detections."""
-
-    path: str = parameter(
-        '', 'ONNX file, or name of a packaged model or of a pulled one; empty: edge_n.'
-    )
-    labels: str = parameter(
-        '', 'Text file with one class name per line; empty: the file beside the model.'
-    )
-    class_map: str = parameter(
-        '',
-        'CSV or YAML file that gives classes of the model other names in the result, several the '
-        'same one; Autoware’s remap CSV too. Empty: names are the model’s.',
-        runtime=True,
-    )
-    classes: tuple[str, ...] = parameter(
-        (),
-        'Classes to detect, by name or number in the result; empty: all.',
-        runtime=True,
-        numbers=True,
-    )
-    antialias: bool = parameter(
-        False,
-        'Average over areas when an image shrinks by more than two; costs time, reduces aliasing.',
-    )
-    score_threshold: float = parameter(
-        0.3,
-        'Drop detections whose objectness × class score is lower.',
-        low=0.0,
-        high=1.0,
-        runtime=True,
-    )
-    class_thresholds: tuple[str, ...] = parameter(
-        (),
-        'Other score thresholds of single classes, such as person=0.2.',
-        runtime=True,
-    )
-    nms_iou: float = parameter(
-        0.45,
-        'IoU above which non-maximum suppression drops the box with the lower score.',
-        low=0.0,
-        high=1.0,
-        runtime=True,
-    )
-    class_agnostic: bool = parameter(
-        False, 'Let boxes of different classes suppress each other.', runtime=True
-    )
-    max_detections: int = parameter(
-        300, 'Largest number of detections per image.', low=1, high=10000, runtime=True
-    )
-    clip_boxes: bool = parameter(
-        False,
-        'Clip boxes to the image. If false, boxes of partly visible objects extend beyond it.',
-        runtime=True,
     )
 
 
@@ -173,8 +117,12 @@ class Config:
     lane_names: tuple[str, ...] = parameter(
         (), 'Names of the lanes; each runs the network on one device.'
     )
+    model_names: tuple[str, ...] = parameter(
+        (), 'Names of further models, for cameras that name one as theirs; every lane runs all.'
+    )
     cameras: tuple[CameraConfig, ...] = named_groups('camera_names', CameraConfig)
     lanes: tuple[LaneConfig, ...] = named_groups('lane_names', LaneConfig)
+    models: tuple[NamedModelConfig, ...] = named_groups('model_names', NamedModelConfig)
     profile: str = parameter('', 'Engine profile (name or file) that simulated lanes follow.')
     outputs: tuple[str, ...] = parameter(
         ('detections',),
@@ -233,6 +181,12 @@ class Config:
         checked: Config = config
         return checked
 
+    @property
+    def used_models(self) -> dict[str, ModelConfig]:
+        """Return the models that cameras have, by name; the empty name is that of ``model``."""
+        given: dict[str, ModelConfig] = {'': self.model, **{m.name: m for m in self.models}}
+        return {camera.model: given[camera.model] for camera in self.cameras}
+
     def _contradictions(self) -> list[str]:
         problems = []
         if not 1 <= len(self.cameras) <= MAX_CAMERAS:
@@ -249,14 +203,14 @@ class Config:
         names = [lane.name for lane in self.lanes]
         topics: dict[str, str] = {}
         for camera in self.cameras:
-            problems += camera_problems(camera, names)
+            problems += camera_problems(camera, names, self.model_names)
             other = topics.setdefault(camera.image_topic, camera.name)
             if other != camera.name:
                 problems.append(
                     f'cameras.{camera.name}.topic: {shown(camera.image_topic)} is already the '
                     f'topic of {other}'
                 )
-        problems += score_problems('model', self.model.class_thresholds)
+        problems += self._model_problems()
         limits = self.limits
         for kind in ('latency', 'drop_ratio'):
             unit = '_ms' if kind == 'latency' else ''
@@ -299,6 +253,18 @@ class Config:
                 f'outputs: {who} reads detections, but the vehicle publishes '
                 f'{", ".join(self.outputs)} only: add detections'
             )
+
+    def _model_problems(self) -> list[str]:
+        """Return what contradicts itself in the models."""
+        problems = [p for model in (self.model, *self.models) for p in model_problems(model)]
+        if any(camera.model for camera in self.cameras):
+            problems += [
+                f'lanes.{lane.name}.model: expected none where cameras have models of their own: '
+                'every lane runs them all'
+                for lane in self.lanes
+                if lane.model
+            ]
+        return problems
 
 
 def _group(problem: str) -> str:

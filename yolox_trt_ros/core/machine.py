@@ -53,11 +53,11 @@ class Machine:
         self._random = np.random.default_rng(seed)
         self._now_ns = 0
 
-    def start(self, lane: str, batch: int, now_ns: int) -> Job:
-        """Begin a call, behind those that the lane already has."""
+    def start(self, lane: str, batch: int, now_ns: int, model: str = '') -> Job:
+        """Begin a call with a model, behind those that the lane already has."""
         self.advance(now_ns)
         profile = self._lanes[lane].profile
-        cost_ns = float(profile.cost_ns(batch))
+        cost_ns = float(profile.cost_ns(batch, model=model))
         if profile.jitter:
             # Log-normal with mean 1: never negative, with a tail towards long times.
             sigma = profile.jitter

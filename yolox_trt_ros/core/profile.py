@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from yolox_trt_ros.core.config import LaneConfig
@@ -41,6 +41,7 @@ class LaneProfile:
         slowdown: factor on that with 0, 1, 2 … other lanes busy; the last one holds for more.
         jitter: standard deviation of a call's time as a fraction of it.
         energy_mj: what one frame takes, millijoules; 0: unknown.
+        models: the same as ``cost_ms`` of further models of a vehicle, by name.
     """
 
     device: str
@@ -48,20 +49,22 @@ class LaneProfile:
     slowdown: tuple[float, ...] = (1.0,)
     jitter: float = 0.0
     energy_mj: float = 0.0
+    models: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
-    def cost_ns(self, batch: int, busy: int = 0) -> int:
+    def cost_ns(self, batch: int, busy: int = 0, model: str = '') -> int:
         """Return the time of one call with ``busy`` other lanes at work, nanoseconds.
 
         Batch sizes between measured ones are interpolated, those outside are in proportion.
         """
-        sizes = sorted(self.cost_ms)
+        cost_ms = self.models[model] if model else self.cost_ms
+        sizes = sorted(cost_ms)
         low = max((size for size in sizes if size <= batch), default=sizes[0])
         high = min((size for size in sizes if size >= batch), default=sizes[-1])
         if low == high or batch < sizes[0]:
-            solo_ms = self.cost_ms[low] * batch / low
+            solo_ms = cost_ms[low] * batch / low
         else:
             part = (batch - low) / (high - low)
-            solo_ms = self.cost_ms[low] * (1 - part) + self.cost_ms[high] * part
+            solo_ms = cost_ms[low] * (1 - part) + cost_ms[high] * part
         return max(1, round(solo_ms * self.slowed(busy) * 1e6))
 
     def slowed(self, busy: int) -> float:
@@ -103,6 +106,22 @@ class Profile:
                 f'{did_you_mean(config.name, self.lanes)}'
             )
         return found
+
+    def require(self, lanes: Iterable[LaneConfig], models: Collection[str]) -> None:
+        """Make sure that the lanes' figures are of all of a vehicle's models.
+
+        Raises:
+            ConfigError: of one they are not; says how to get them.
+        """
+        for lane in lanes:
+            figures = self.lane(lane)
+            for model in models:
+                if model and model not in figures.models:
+                    raise ConfigError(
+                        f'profile {self.name} has no times of the model "{model}" on lane '
+                        f'{lane.name}: measure it with `profile` and this vehicle file, or add '
+                        f'models: {{{model}: {{1: MILLISECONDS}}}} to the lane'
+                    )
 
     def without_slowdown(self) -> Profile:
         """Return the same machine with lanes that do not slow each other down."""
@@ -157,6 +176,11 @@ class Profile:
                     'slowdown': list(lane.slowdown),
                     'jitter': lane.jitter,
                     'energy_mj': lane.energy_mj,
+                    **(
+                        {'models': {m: dict(c) for m, c in lane.models.items()}}
+                        if lane.models
+                        else {}
+                    ),
                 }
                 for name, lane in self.lanes.items()
             },
@@ -197,12 +221,12 @@ def _keys(value: Any, where: str, needed: set[str], optional: set[str] | None) -
 
 
 def _lane(value: Any, where: str) -> LaneProfile:
-    keys = _keys(value, where, {'device', 'cost_ms'}, {'slowdown', 'jitter', 'energy_mj'})
-    cost = _keys(keys['cost_ms'], f'{where}.cost_ms', set(), None)
-    if not cost or not all(type(size) is int and size >= 1 for size in cost):
-        raise ConfigError(
-            f'{where}.cost_ms: expected batch sizes from 1 on, got {shown(list(cost))}'
-        )
+    keys = _keys(value, where, {'device', 'cost_ms'}, {'slowdown', 'jitter', 'energy_mj', 'models'})
+    by_size = _costs(keys['cost_ms'], f'{where}.cost_ms')
+    models = {
+        of_kind(name, str, f'{where}.models'): _costs(cost, f'{where}.models.{one_line(name)}')
+        for name, cost in _keys(keys.get('models', {}), f'{where}.models', set(), None).items()
+    }
     slowdown = keys.get('slowdown', [1.0])
     if not isinstance(slowdown, list) or not slowdown:
         raise ConfigError(f'{where}.slowdown: expected a list that begins with 1.0')
@@ -214,10 +238,17 @@ def _lane(value: Any, where: str) -> LaneProfile:
         )
     (energy_mj,) = _numbers([keys.get('energy_mj', 0.0)], f'{where}.energy_mj', 0.0, 1e6)
     (jitter,) = _numbers([keys.get('jitter', 0.0)], f'{where}.jitter', 0.0, 1.0)
-    costs = _numbers(cost.values(), f'{where}.cost_ms', 1e-3, 1e6)
     device = member(keys, 'device', str, where)
-    by_size = {int(size): cost_ms for size, cost_ms in zip(cost, costs, strict=True)}
-    return LaneProfile(device, by_size, tuple(factors), jitter, energy_mj)
+    return LaneProfile(device, by_size, tuple(factors), jitter, energy_mj, models)
+
+
+def _costs(value: Any, where: str) -> dict[int, float]:
+    """Return milliseconds of a call by batch size."""
+    cost = _keys(value, where, set(), None)
+    if not cost or not all(type(size) is int and size >= 1 for size in cost):
+        raise ConfigError(f'{where}: expected batch sizes from 1 on, got {shown(list(cost))}')
+    costs = _numbers(cost.values(), where, 1e-3, 1e6)
+    return {int(size): cost_ms for size, cost_ms in zip(cost, costs, strict=True)}
 
 
 def _numbers(values: Iterable[Any], where: str, low: float, high: float) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from yolox_trt_ros.core.errors import DropReason
@@ -82,6 +82,7 @@ class LaneSnapshot:
         cost_ns: expected time of one call per batch size at the present load; empty before warm-up.
         note: what happened to it last, empty if nothing did.
         runs: the network that it runs and how; empty before it is up.
+        other_cost_ns: the same as ``cost_ns`` of each further model that it runs, by name.
     """
 
     name: str
@@ -97,6 +98,7 @@ class LaneSnapshot:
     cost_ns: Mapping[int, int]
     note: str
     runs: str = ''
+    other_cost_ns: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,10 @@ from yolox_trt_ros.detect.class_map import ClassMap, read_class_map
 
 
 def thresholds_of(
-    labels: Sequence[str], model: ModelConfig, cameras: Iterable[CameraConfig] = ()
+    labels: Sequence[str],
+    model: ModelConfig,
+    cameras: Iterable[CameraConfig] = (),
+    shared: Sequence[str] = (),
 ) -> Thresholds:
     """Return what counts as a detection.
 
@@ -29,15 +32,17 @@ def thresholds_of(
         labels: of the model's classes.
         model: its parameters.
         cameras: whose images it gets.
+        shared: names in the result that this model shares with others, all of its own among them;
+            empty: it is alone.
 
     Raises:
         ConfigError: a class is none of the model's nor of the result's, or a file is no map; the
             message names the parameter.
     """
-    classes = _Classes.of(labels, model.class_map)
-    kept = classes.kept(model.classes)
+    classes = _Classes.of(labels, model.class_map, model.where).among(shared)
+    kept = classes.kept(model.classes, f'{model.where}.classes')
     scores = np.full(len(labels), model.score_threshold)
-    classes.put_scores(scores, model.class_thresholds, 'model.class_thresholds')
+    classes.put_scores(scores, model.class_thresholds, f'{model.where}.class_thresholds')
     common = Thresholds(
         nms_iou=model.nms_iou,
         class_agnostic=model.class_agnostic,
@@ -100,7 +105,7 @@ class _Classes:
     mapped: np.ndarray
 
     @classmethod
-    def of(cls, labels: Sequence[str], file: str) -> _Classes:
+    def of(cls, labels: Sequence[str], file: str, where: str) -> _Classes:
         """Return them as the map in a file says; without a file under their own names."""
         n = len(labels)
         if not file:
@@ -108,7 +113,7 @@ class _Classes:
         try:
             return cls._mapped(labels, read_class_map(Path(file).expanduser()))
         except ConfigError as error:
-            raise ConfigError(f'model.class_map: {error}') from error
+            raise ConfigError(f'{where}.class_map: {error}') from error
 
     @classmethod
     def _mapped(cls, labels: Sequence[str], given: ClassMap) -> _Classes:
@@ -138,13 +143,22 @@ class _Classes:
             raise ConfigError(f'{given.file}: it leaves out every class of the model')
         return cls(tuple(labels), tuple(names), np.array(class_ids, np.int32), mapped)
 
-    def kept(self, wanted: Sequence[str]) -> np.ndarray:
+    def among(self, names: Sequence[str]) -> _Classes:
+        """Return them with their numbers among names that several models share."""
+        if not names:
+            return self
+        found = [names.index(matching(name, names) or name) for name in self.names]
+        return replace(
+            self, names=tuple(names), class_ids=np.array(found, np.int32)[self.class_ids]
+        )
+
+    def kept(self, wanted: Sequence[str], parameter: str) -> np.ndarray:
         """Return which classes of the model count; all that are mapped if none is named."""
         if not wanted:
             return self.mapped
         kept = np.zeros(len(self.labels), bool)
         for name in wanted:
-            kept |= self._meant(name, 'model.classes')
+            kept |= self._meant(name, parameter)
         return kept
 
     def put_scores(self, scores: np.ndarray, given: Sequence[str], parameter: str) -> None:

@@ -18,7 +18,7 @@ from yolox_trt_ros.ros.dds.segments import SHARED_MEMORY, left_behind
 GIB, MIB = 1 << 30, 1 << 20
 
 NODE, LANE = 512 * MIB, 256 * MIB
-"""Host memory of the node with ROS and the packages, and of a lane's network."""
+"""Host memory of the node with ROS and the packages, and of one network of a lane."""
 
 COPIES = 4
 """Of each camera's image at a time: on its way, waiting, being processed, being drawn."""
@@ -82,7 +82,7 @@ def gpu_memory(wanted: Wanted) -> Iterator[Finding]:
 def host_bytes(config: Config) -> int:
     """Return about how much host memory a vehicle takes."""
     images = sum(map(settings.image_bytes, config.cameras))
-    return NODE + LANE * len(config.lanes) + COPIES * images
+    return NODE + LANE * len(config.lanes) * len(config.used_models) + COPIES * images
 
 
 def gpu_bytes(config: Config, index: int) -> int:
@@ -99,11 +99,16 @@ def gpu_bytes(config: Config, index: int) -> int:
 
 
 def _lane_bytes(config: Config, lane: LaneConfig) -> int:
-    path = lane_model(lane, load_model(config.model))
-    spec = load_model_spec(path).input
-    image = max(map(settings.image_bytes, config.cameras), default=0)
-    tensors = LAYERS * lane.max_batch * 3 * spec.height * spec.width * 4
-    return 2 * path.stat().st_size + tensors + image * lane.max_batch * (lane.in_flight + 1)
+    """Return what the networks of a lane take, one for each model of the cameras."""
+    taken = 0
+    for name, model in config.used_models.items():
+        path = lane_model(lane, load_model(model))
+        spec = load_model_spec(path).input
+        sizes = [settings.image_bytes(c) for c in config.cameras if c.model == name]
+        tensors = LAYERS * lane.max_batch * 3 * spec.height * spec.width * 4
+        taken += 2 * path.stat().st_size + tensors
+        taken += max(sizes) * lane.max_batch * (lane.in_flight + 1)
+    return taken
 
 
 def _free_of(device: CudaDeviceInfo, needed: int) -> Finding:

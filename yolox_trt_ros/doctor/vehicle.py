@@ -6,9 +6,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
-from yolox_trt_ros.compose import lane_model, load_model
+from yolox_trt_ros.compose import Model, lane_model, load_model, load_models
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import ModelConfig
 from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
@@ -40,16 +41,19 @@ def cameras(wanted: Wanted) -> Iterator[Finding]:
 
 def model(wanted: Wanted) -> Iterator[Finding]:
     """Read the model and its labels."""
-    config = wanted.config
-    loaded = load_model(
-        config.model if config else build(ModelConfig, {}),
-        cameras=config.cameras if config else (),
-    )
+    if wanted.config is None:
+        yield _about('model', load_model(build(ModelConfig, {})))
+        return
+    for name, loaded in load_models(wanted.config).by_name.items():
+        yield _about(f'model {name}' if name else 'model', loaded)
+
+
+def _about(topic: str, loaded: Model) -> Finding:
     spec = loaded.spec
     message = (
         f'{loaded.path.name}: {spec.input.width}x{spec.input.height}, {len(spec.labels)} labels'
     )
-    yield Finding(Severity.OK, 'model', message)
+    return Finding(Severity.OK, topic, message)
 
 
 def engines(wanted: Wanted) -> Iterator[Finding]:
@@ -64,19 +68,20 @@ def engines(wanted: Wanted) -> Iterator[Finding]:
         message = f'{folder}: {free >> 20} MiB free, writable: {os.access(existing, os.W_OK)}'
         yield Finding(Severity.FAIL, 'engine cache', message, 'make room, or set engines.folder')
     never = replace(settings, build='never')
-    loaded = load_model(wanted.config.model)
-    for lane in wanted.config.lanes:
+    models = load_models(wanted.config).by_name
+    for lane, (name, loaded) in product(wanted.config.lanes, models.items()):
         if not BACKENDS[lane.backend].builds:
             continue
+        topic = f'engine of {lane.name}' + (f' for {name}' if name else '')
         try:
             lane_engine(lane, lane_model(lane, loaded), never)
-            yield Finding(Severity.OK, f'engine of {lane.name}', 'built and undamaged')
+            yield Finding(Severity.OK, topic, 'built and undamaged')
         except MissingDependencyError:
             return  # told elsewhere
         except EngineError as error:
             level = Severity.FAIL if settings.build == 'never' else Severity.WARN
             remedy = 'the first start builds it, or now: python -m yolox_trt_ros build --vehicle'
-            yield Finding(level, f'engine of {lane.name}', str(error).partition(';')[0], remedy)
+            yield Finding(level, topic, str(error).partition(';')[0], remedy)
 
 
 def transport(wanted: Wanted) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ import yaml
 from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.bags.selection import remappings, selected
 from yolox_trt_ros.cli.console import Console
-from yolox_trt_ros.compose import load_model
+from yolox_trt_ros.compose import load_models
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import BagError, YoloxTrtRosError
 from yolox_trt_ros.core.resources import find_resource
@@ -57,7 +57,7 @@ def from_replay(args: argparse.Namespace, config: Config) -> Recording:
     """
     model = {'path': args.model or config.model.path, 'labels': args.labels or config.model.labels}
     given = {name: _file(value) for name, value in model.items() if value}
-    labels = load_model(chosen_model(config, **given)).labels
+    labels = load_models(replace(config, model=chosen_model(config, **given))).labels
     remap = remappings(args.remap)
     with Bag(args.replay) as bag, tempfile.TemporaryDirectory() as folder:
         vehicle, config = _chosen_cameras(args, config, bag, remap, Path(folder))

@@ -105,6 +105,12 @@ def job_of(model: ModelConfig, config: Config | None, **values: Any) -> FleetJob
     Raises:
         ModelError, ConfigError: see :func:`loaded_model.load_model`.
     """
+    own = next((c for c in (config.cameras if config else ()) if c.model), None)
+    if own is not None:
+        raise ConfigError(
+            f'cameras.{own.name}.model: drives are run with one model: take a vehicle file with '
+            'the cameras of one model at a time'
+        )
     loaded = load_model(model, cameras=config.cameras if config else ())
     digest = hashlib.sha256(loaded.path.read_bytes()).hexdigest()
     model = replace(

@@ -16,7 +16,7 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from yolox_trt_ros.compose import Model, lane_specs, load_model
+from yolox_trt_ros.compose import Models, lane_specs, load_models
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
@@ -58,7 +58,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._config: Config | None = None
         self._fixed: Config | None = None  # what runs, or is being set up
         self._ready = False  # whether it runs
-        self._model: Model | None = None
+        self._models: Models | None = None
         self._pipeline: Pipeline | None = None
         self._telemetry: Telemetry | None = None
         self._results: ResultPublishers | None = None
@@ -66,7 +66,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._problem = 'not configured'
         self._built, self._tenths = False, dict[str, int]()
         self._failure: YoloxTrtRosError | None = None  # of a node that only builds
-        self._caution, self._scores = '', ScoreWatch()
+        self._cautions: dict[str, str] = {}  # of cameras
+        self._scores = ScoreWatch()
         self._notes: dict[str, IngestNotes] = {}
         self._camera_watch: CameraWatch | None = None
         self._status = StatusPublisher(self, self._report)
@@ -183,25 +184,27 @@ class DetectorNode(VehicleNode, LifecycleNode):
                 self.get_logger().info(f'lane {lane.name}: backend {lane.backend}: {lane.reason}')
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
-        self._model = load_model(config.model, self.get_logger().info, config.cameras)
-        self._caution = caution(self._model.path)
-        if self._caution:
-            self.get_logger().warning(self._caution)
+        self._models = models = load_models(config, self.get_logger().info)
+        said = {name: caution(model.path) for name, model in models.by_name.items()}
+        self._cautions = {c: said[name] for c, name in models.cameras.items() if said[name]}
+        for text in dict.fromkeys(self._cautions.values()):
+            self.get_logger().warning(text)
         self._scores = ScoreWatch()
         self._go_on()
-        spec = self._model.spec
-        size = f'{spec.input.width}x{spec.input.height}'
-        self.get_logger().info(f'model {self._model.path}: {size}, {len(spec.labels)} classes')
+        for name, model in models.by_name.items():
+            image, count = model.spec.input, len(model.spec.labels)
+            about = f'{model.path}: {image.width}x{image.height}, {count} classes'
+            self.get_logger().info(f'{config.used_models[name].where} {about}')
         if config.build_only:
-            self._build(config, self._model)
+            self._build(config, models)
             return
-        self._results = ResultPublishers(self, config, self._model.rules)
+        self._results = ResultPublishers(self, config, models.rules, models.by_camera)
         self._telemetry = Telemetry(config.cameras, config.limits)
         self._notes = {camera.name: IngestNotes() for camera in config.cameras}
         self._pipeline = Pipeline(
             config.cameras,
-            lane_specs(config, self._model, self._on_build, self.get_logger().info),
-            self._publish if self._caution else self._results.detections,
+            lane_specs(config, models, self._on_build, self.get_logger().info),
+            self._publish if self._cautions else self._results.detections,
             on_trace=self._on_trace,
             on_event=partial(log_event, self.get_logger()),
             on_problem=self._on_problem,
@@ -211,9 +214,9 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._pipeline.start()
         self._ready = True
 
-    def _build(self, config: Config, model: Model) -> None:
+    def _build(self, config: Config, models: Models) -> None:
         """Build what the lanes lack; the node ends then."""
-        lane_specs(config, model, self._on_build, self.get_logger().info)
+        lane_specs(config, models, self._on_build, self.get_logger().info)
         self._problem = 'build_only: every lane has what it runs; the node ends'
         self.get_logger().info(self._problem)
         self._built = True
@@ -256,7 +259,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
         """Publish a result of a packaged model, and look whether it is at home here."""
         assert self._results
         self._results.detections(frame, found)
-        self._scores.add(frame.camera, found.score)
+        if frame.camera in self._cautions:
+            self._scores.add(frame.camera, found.score)
 
     def _on_trace(self, frame: Frame, trace: FrameTrace) -> None:
         assert self._telemetry and self._results
@@ -276,9 +280,9 @@ class DetectorNode(VehicleNode, LifecycleNode):
             return inactive(report), self._notes
         if self._camera_watch:
             self._camera_watch.look(report, self._notes)
-        for camera, notes in self._notes.items() if self._caution else ():
+        for camera, text in self._cautions.items():
             hint = self._scores.hint(camera)
-            notes.hint = f'{hint}; {self._caution}' if hint else ''
+            self._notes[camera].hint = f'{hint}; {text}' if hint else ''
         return report, self._notes
 
     # -- parameters ------------------------------------------------------------------------
@@ -300,8 +304,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
             if name in known and not self._ready:
                 raise ConfigError(f'{name}: the node is being configured; set it afterwards')
         config = Config.from_parameters({**read_parameters(self), **changed})
-        if self._model and self._ready:
-            check_outputs(config, self._model.rules_for(config))
+        if self._models and self._ready:
+            check_outputs(config, self._models.rules_for(config))
 
     def follow_parameters(self) -> None:
         """Make lanes, results and placement follow parameters that changed."""
@@ -312,10 +316,10 @@ class DetectorNode(VehicleNode, LifecycleNode):
                 self._apply(config)
 
     def _apply(self, config: Config) -> None:
-        assert self._model and self._pipeline and self._telemetry and self._results
+        assert self._models and self._pipeline and self._telemetry and self._results
         self._config = config
-        self._model.thresholds = self._model.thresholds_for(config)
-        self._results.publish_labels(config, self._model.rules)
+        self._models.use(self._models.thresholds_for(config))
+        self._results.publish_labels(config, self._models.rules, self._models.by_camera)
         for camera in config.cameras:
             self._pipeline.update_camera(
                 camera.name,

@@ -15,7 +15,7 @@ from yolox_trt_ros.core.parameters import Parameter, find, not_listed, table
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.vehicle_files import is_own
 
-LISTS = {'cameras': 'camera_names', 'lanes': 'lane_names'}
+LISTS = {'cameras': 'camera_names', 'lanes': 'lane_names', 'models': 'model_names'}
 Type = RosParameter.Type
 
 
@@ -74,7 +74,7 @@ def flat_table(given: Mapping[str, Any] | Config) -> dict[str, Parameter]:
     """
     flat: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     names = {
-        f'{group}.': list(flat[listed] if flat else getattr(given, listed))
+        f'{group}.': list(flat.get(listed) or () if flat else getattr(given, listed))
         for group, listed in LISTS.items()
     }
     rows: dict[str, Parameter] = {}

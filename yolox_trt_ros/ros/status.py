@@ -158,6 +158,9 @@ def lane_diagnostic(node: str, report: LaneReport) -> DiagnosticStatus:
         'note': s.note or 'none',
     }
     values |= {f'cost of {n} (ms)': f'{cost / 1e6:.1f}' for n, cost in s.cost_ns.items()}
+    for model, costs in s.other_cost_ns.items():
+        whose = f'cost of {model or "model"}'
+        values |= {f'{whose}, {n} (ms)': f'{cost / 1e6:.1f}' for n, cost in costs.items()}
     return _diagnostic(status_name(node, f'lane {s.name}'), report.health, s.device, values)
 
 

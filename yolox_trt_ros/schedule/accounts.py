@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.capacity import Capacity, Demand, shortfalls
 from yolox_trt_ros.schedule.costs import CostModel
-from yolox_trt_ros.schedule.state import Lane
+from yolox_trt_ros.schedule.state import Lane, costed
 
 UNUSED_NS = 5_000_000_000
 """A lane that has run nothing for this long is unused, and it is said why."""
@@ -24,7 +25,10 @@ def snapshot(cameras: Cameras, lanes: Lanes, costs: CostModel, now_ns: int) -> P
     accounts = []
     for name, lane in lanes.items():
         here = [camera for camera, place in places.items() if place == name]
-        accounts.append(lane.snapshot(here, costs.table(name, busy - lane.busy), now_ns))
+        load = busy - lane.busy
+        tables = {m: costs.table(costed(name, m), load) for m in models_of(cameras)}
+        first = tables.pop(next(iter(tables)))
+        accounts.append(lane.snapshot(here, first, tables, now_ns))
     return PipelineSnapshot(
         now_ns,
         tuple(camera.snapshot(places[name], now_ns) for name, camera in cameras.items()),
@@ -40,14 +44,26 @@ def missing(cameras: Cameras, lanes: Lanes, costs: CostModel) -> dict[str, str]:
         return {}
     capacities = []
     for name, lane in running.items():
-        quote = costs.quote(name, len(running) - 1, lane.config.max_batch)
-        frame_ns = quote.call_ns(quote.economical) / quote.economical
-        capacities.append(Capacity(name, quote.single_ns, frame_ns))
+        single_ns, frame_ns = {}, {}
+        for model, count in models_of(cameras).items():
+            most = min(lane.config.max_batch, count)
+            quote = costs.quote(costed(name, model), len(running) - 1, most)
+            single_ns[model] = quote.single_ns
+            frame_ns[model] = quote.call_ns(quote.economical) / quote.economical
+        capacities.append(Capacity(name, single_ns, frame_ns))
     demands = [
-        Demand(name, camera.processed_hz, camera.priority, camera.deadline_ns, camera.pin_name)
+        Demand(
+            name, camera.processed_hz, camera.priority, camera.deadline_ns, camera.pin_name,
+            camera.config.model,
+        )
         for name, camera in cameras.items()
-    ]
+    ]  # fmt: skip
     return shortfalls(demands, capacities)
+
+
+def models_of(cameras: Cameras) -> Mapping[str, int]:
+    """Return the models in the cameras' order, and how many cameras each has."""
+    return Counter(camera.config.model for camera in cameras.values())
 
 
 def _running(lanes: Lanes) -> dict[str, Lane]:
@@ -59,7 +75,10 @@ def _lane_of(camera: Camera, lanes: Lanes, costs: CostModel) -> str:
     running = _running(lanes)
     if camera.pin_name in running:
         return camera.pin_name
-    by_use = [(-camera.ran.get(name, 0), costs.expect(name, 1), name) for name in running]
+    model = camera.config.model
+    by_use = [
+        (-camera.ran.get(name, 0), costs.expect(costed(name, model), 1), name) for name in running
+    ]
     return min(by_use)[2] if by_use else ''
 
 
@@ -70,10 +89,11 @@ def _in_words(cameras: Cameras, lanes: Lanes, costs: CostModel, now_ns: int) -> 
         return 'no lane is running'
     if any(camera.bound for camera in cameras.values()):
         return 'lockstep: cameras on their pinned lanes, or on the lanes in turn'
+    first = next(iter(models_of(cameras)))
     words = ['each frame goes to the lane that is done with it first']
     for name, lane in running.items():
         if not lane.running and now_ns - lane.measured_ns > UNUSED_NS:
-            call_ms = costs.expect(name, 1, len(running) - 1) / 1e6
+            call_ms = costs.expect(costed(name, first), 1, len(running) - 1) / 1e6
             words.append(f'{name} is unused, others are done before its {call_ms:.1f} ms')
     lacks = missing(cameras, lanes, costs).items()
     if lacks:

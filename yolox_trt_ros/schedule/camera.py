@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
 
 from yolox_trt_ros.core.config import CameraConfig
@@ -194,6 +195,23 @@ class Camera:
             self.mailbox.take()
             self.drop(reason)
 
+    def update(
+        self,
+        priority: float | None,
+        deadline_ms: float | None,
+        limits: tuple[float, float] | None,
+        max_rate_hz: float | None,
+    ) -> None:
+        """Change its values; in lockstep its deadline and rate stay."""
+        if limits is not None:
+            self.allowance.update(*limits)
+        if priority is not None:
+            self.priority = priority
+        if deadline_ms is not None and not self.bound:
+            self.deadline_ns = round(deadline_ms * 1e6)
+        if max_rate_hz is not None and not self.bound:
+            self.pace.update(max_rate_hz)
+
     def snapshot(self, lane: str, now_ns: int) -> CameraSnapshot:
         """Return the account as it stands; ``lane`` is the one that its frames go to."""
         return CameraSnapshot(
@@ -213,3 +231,16 @@ class Camera:
             newest_ns=self.newest_ns,
             slowed=self.allowance.slowed(now_ns),
         )
+
+
+def frames_waiting(cameras: Sequence[Camera]) -> int:
+    """Return how many cameras have a frame that no lane has taken."""
+    return sum([camera.mailbox.head is not None for camera in cameras])
+
+
+def of_models(cameras: Iterable[Camera]) -> dict[str, list[Camera]]:
+    """Return the cameras of each model; the first camera's model comes first."""
+    models: dict[str, list[Camera]] = {}
+    for camera in cameras:
+        models.setdefault(camera.config.model, []).append(camera)
+    return models

@@ -18,12 +18,12 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.accounts import missing, snapshot
 from yolox_trt_ros.schedule.blame import Blame
-from yolox_trt_ros.schedule.camera import Camera
+from yolox_trt_ros.schedule.camera import Camera, frames_waiting, of_models
 from yolox_trt_ros.schedule.costs import CostModel, Quote
 from yolox_trt_ros.schedule.mailbox import Mailbox
-from yolox_trt_ros.schedule.order import FairQueue, by_stamp
-from yolox_trt_ros.schedule.policy import LanePlan, decide
-from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane
+from yolox_trt_ros.schedule.order import FairQueue, by_model, by_stamp
+from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
+from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane, check_names, costed
 
 PROVEN_NS = 1_000_000_000
 """A lane's cost counts as proven for this long after its last batch."""
@@ -48,6 +48,9 @@ class Dispatcher:
         lanes: at least one, with distinct names; each starts in ``LaneState.STARTING``.
         lockstep: see above.
 
+    Attributes:
+        models: the cameras of each model, by its name; the empty one is the vehicle's ``model``.
+
     Raises:
         ValueError: a name appears twice, or a camera is pinned to an unknown lane.
     """
@@ -59,7 +62,7 @@ class Dispatcher:
         *,
         lockstep: bool = False,
     ) -> None:
-        _check(cameras, lanes)
+        check_names(cameras, lanes)
         if lockstep:
             cameras = [replace(camera, deadline_ms=0.0, max_rate_hz=0.0) for camera in cameras]
         # A camera has one frame waiting: a batch that could only be filled by more never starts.
@@ -79,6 +82,7 @@ class Dispatcher:
                 pin=self.lanes.get(pin),
                 bound=lockstep,
             )
+        self.models = of_models(self.cameras.values())
         self.costs = CostModel()
         self.queue = FairQueue()
         self._blame = Blame(self.cameras, self.lanes)
@@ -116,24 +120,29 @@ class Dispatcher:
         lanes = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
         free = [lane.free(now_ns) for lane in lanes]
         cameras = list(self.cameras.values())
-        waiting = sum([camera.mailbox.head is not None for camera in cameras])
-        if not waiting or True not in free:
+        waiting = {m: frames_waiting(its) for m, its in self.models.items()}
+        if not any(waiting.values()) or True not in free:
             return []
         busy = len([lane for lane in lanes if lane.running])
-        quotes = [
-            self.costs.quote(lane.config.name, busy - lane.busy, lane.config.max_batch)
-            for lane in lanes
-        ]
-        if not any(map(LanePlan.may_start, lanes, free, quotes, repeat(waiting))):
+        quotes = {model: self._quotes(model, lanes, busy) for model in waiting}
+        if not any(
+            any(map(LanePlan.may_start, lanes, free, quotes[model], repeat(count)))
+            for model, count in waiting.items()
+            if count
+        ):
             return []
         short = self.queue.overloaded or min([lane.utilisation for lane in lanes]) > SHORT
-        waits_ns = self.queue.waits_ns(cameras, now_ns)
-        plans = [
-            self._plan(lane, is_free, quote, waiting, waits_ns, short, now_ns)
-            for lane, is_free, quote in zip(lanes, free, quotes, strict=True)
-        ]
         line = by_stamp(cameras) if self._lockstep else self.queue.line(cameras, now_ns)
-        decision = decide(now_ns, line, plans)
+        decision, earlier = Decision([]), list[list[LanePlan]]()
+        for model, entries in by_model(line, self.models, self._lockstep):
+            waits_ns = self.queue.waits_ns(self.models[model], now_ns)
+            count = max(1, waiting[model])  # none, where a camera is only owed a frame
+            plans = [
+                self._plan(lane, is_free, quote, count, waits_ns, short, now_ns)
+                for lane, is_free, quote in zip(lanes, free, quotes[model], strict=True)
+            ]
+            decide(now_ns, entries, plans, decision, earlier)
+            earlier.append(plans)
         for camera, to_others in decision.hopeless:
             camera.mailbox.take()
             camera.drop(DropReason.HOPELESS)
@@ -143,6 +152,15 @@ class Dispatcher:
             return self.dispatch(now_ns)
         return [
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
+        ]
+
+    def _quotes(self, model: str, lanes: Sequence[Lane], busy: int) -> list[Quote]:
+        most = len(self.models[model])
+        return [
+            self.costs.quote(
+                costed(lane.config.name, model), busy - lane.busy, min(lane.config.max_batch, most)
+            )
+            for lane in lanes
         ]
 
     def _plan(
@@ -163,14 +181,17 @@ class Dispatcher:
         return LanePlan(lane, free, now_ns, quote, proven, size, short, least, wait_ns)
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
-        expected = self.costs.expect(lane.config.name, len(cameras), load)
+        model = cameras[0].config.model
+        expected = self.costs.expect(costed(lane.config.name, model), len(cameras), load)
         started = max(now_ns, lane.busy_until_ns) if lane.running else now_ns
         frames = []
         for camera in cameras:
             frames.append(camera.take())
             camera.running_until_ns = started + expected
         grace = DECODED_NS * sum(f.height * f.width for f in frames if f.compressed)
-        batch = Batch(lane.config.name, tuple(frames), now_ns, load, expected, started, grace)
+        batch = Batch(
+            lane.config.name, tuple(frames), now_ns, load, expected, started, model, grace
+        )
         lane.running.append(batch)
         lane.busy_until_ns = started + expected
         return batch
@@ -217,7 +238,8 @@ class Dispatcher:
                     camera.drop_waiting(DropReason.SLOWED)
         # A batch without any good frame has not been run.
         if not results or any(isinstance(result, Detected) for result in results):
-            self.costs.observe(batch.lane, len(batch.frames), batch.load, cost_ns)
+            name = costed(batch.lane, batch.model)
+            self.costs.observe(name, len(batch.frames), batch.load, cost_ns)
 
     def _forget_running(self, batch: Batch) -> None:
         for frame in batch.frames:
@@ -272,15 +294,7 @@ class Dispatcher:
         max_rate_hz: float | None = None,
     ) -> None:
         """Change a camera's values; in lockstep its deadline and rate stay."""
-        camera = self.cameras[name]
-        if limits is not None:
-            camera.allowance.update(*limits)
-        if priority is not None:
-            camera.priority = priority
-        if deadline_ms is not None and not self._lockstep:
-            camera.deadline_ns = round(deadline_ms * 1e6)
-        if max_rate_hz is not None and not self._lockstep:
-            camera.pace.update(max_rate_hz)
+        self.cameras[name].update(priority, deadline_ms, limits, max_rate_hz)
 
     @property
     def idle(self) -> bool:
@@ -333,16 +347,3 @@ class Dispatcher:
     def snapshot(self, now_ns: int) -> PipelineSnapshot:
         """Return all accounts at one moment."""
         return snapshot(self.cameras, self.lanes, self.costs, now_ns)
-
-
-def _check(cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> None:
-    """Raise ValueError if names are missing, twice, or unknown."""
-    names = [config.name for config in lanes]
-    for kind, given in (('camera', [config.name for config in cameras]), ('lane', names)):
-        if not given or len(set(given)) != len(given):
-            raise ValueError(f'expected at least one {kind} and no name twice, got {given}')
-    for config in cameras:
-        if config.lane and config.lane not in names:
-            raise ValueError(
-                f'camera {config.name} is pinned to "{config.lane}": expected one of {names}'
-            )

@@ -20,7 +20,7 @@ from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.failures import Failures
 from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
-from yolox_trt_ros.schedule.state import Batch
+from yolox_trt_ros.schedule.state import Batch, costed
 
 Sink = Callable[[Frame, Detections], None]
 TraceCallback = Callable[[Frame, FrameTrace], None]
@@ -105,9 +105,9 @@ class Host:
         """Return the lanes that are in a state. The lock is held."""
         return {name for name, lane in self.dispatcher.lanes.items() if lane.state is state}
 
-    def learn(self, worker: LaneWorker, batch: int, load: int, cost_ns: int) -> None:
-        """Take in what a call took. The lock is held."""
-        self.dispatcher.costs.observe(worker.name, batch, load, cost_ns)
+    def learn(self, worker: LaneWorker, model: str, batch: int, load: int, cost_ns: int) -> None:
+        """Take in what a call with a model took. The lock is held."""
+        self.dispatcher.costs.observe(costed(worker.name, model), batch, load, cost_ns)
 
     def wait_to_build(self, worker: LaneWorker) -> bool:
         """Wait for the time to build and return whether the lane is still wanted then."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
 from operator import itemgetter
 
 from yolox_trt_ros.schedule.camera import Camera
@@ -28,6 +29,23 @@ def by_stamp(cameras: Iterable[Camera]) -> list[Entry]:
     waiting = [(frame.stamp_ns, camera, frame) for camera, frame in frames if frame is not None]
     waiting.sort(key=_FIRST)
     return [(camera, frame.received_ns) for _, camera, frame in waiting]
+
+
+def by_model(
+    line: Sequence[Entry], models: Collection[str], lockstep: bool
+) -> Iterable[tuple[str, Sequence[Entry]]]:
+    """Return the line in parts of one model each, for a batch holds frames of one model only.
+
+    The model of whoever is first in the line goes first. In lockstep nobody is overtaken.
+    """
+    if len(models) == 1:
+        return [(next(iter(models)), line)]
+    if lockstep:
+        return [(m, [*part]) for m, part in groupby(line, lambda entry: entry[0].config.model)]
+    parts: dict[str, list[Entry]] = {}
+    for entry in line:
+        parts.setdefault(entry[0].config.model, []).append(entry)
+    return parts.items()
 
 
 class FairQueue:

@@ -13,11 +13,12 @@ Rules, in this order:
    ``price`` multiplies the time until it is done, where deadlines allow it.
 5. Order on the topic. No lane starts a frame that it would finish before an older frame of the same
    camera that is still running elsewhere.
-6. Batches. Their size follows from the whole cost curve, see :class:`schedule.costs.Quote`; no
-   frame in a batch misses its deadline by it, and one that a lane has failed with is run alone. An
-   idle lane waits for a batch to fill only under overload, if less time is lost so and no deadline
-   by it; a lane that is running one takes the next in advance only if that has the most economical
-   size. When it may do that says :meth:`schedule.state.Lane.free`.
+6. Batches. Frames in a batch are of cameras of one model. Their number follows from the whole cost
+   curve, see :class:`schedule.costs.Quote`; no frame in a batch misses its deadline by it, and one
+   that a lane has failed with is run alone. An idle lane waits for a batch to fill only under
+   overload, if less time is lost so and no deadline by it; a lane that is running one takes the
+   next in advance only if that has the most economical size. When it may do that says
+   :meth:`schedule.state.Lane.free`.
 """
 
 from __future__ import annotations
@@ -49,15 +50,26 @@ class Decision:
     hopeless: list[tuple[Camera, bool]] = field(default_factory=list)
 
 
-def decide(now_ns: int, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Decision:
+def decide(
+    now_ns: int,
+    line: Iterable[Entry],
+    plans: Sequence[LanePlan],
+    decision: Decision | None = None,
+    earlier: Sequence[Sequence[LanePlan]] = (),
+) -> Decision:
     """Return what each free lane takes now and which frames are hopeless.
 
     Args:
         now_ns: monotonic time.
         line: waiting frames, and frames that owed cameras will send; the first comes first.
         plans: an empty one for each running lane.
+        decision: what frames of other models do, to which these are added.
+        earlier: the plans of these, of the same lanes; frames of this model come after them.
     """
-    decision = Decision([])
+    decision = decision or Decision([])
+    for others in earlier:
+        for plan, first in zip(plans, others, strict=True):
+            plan.follow(first)
     undecided = sum([plan.open for plan in plans])
     for camera, arrival_ns in line:
         able = plans
@@ -225,6 +237,16 @@ class LanePlan:
         self._due_ns.append(due_ns)
         self.open = len(self.batch) < self._size
         self._estimate()
+
+    def follow(self, first: LanePlan) -> None:
+        """Come after what frames of another model do on the lane."""
+        self.latest_ns = min(self.latest_ns, first.latest_ns)
+        if first.batch or first.behind:
+            self.open = False
+            if first.batch and first.starts:
+                self.start_ns = max(self.start_ns, first.begin_ns)
+            self.begin_ns = max(self.begin_ns, first.begin_ns)
+            self.waited_ns = self.begin_ns + self.single_ns
 
     def wait(self) -> None:
         """Put a frame behind what waits; from now on none joins the batch."""

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from yolox_trt_ros.core.machine import Job, Machine
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.snapshot import PipelineSnapshot
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
-from yolox_trt_ros.schedule.state import Batch
+from yolox_trt_ros.schedule.state import Batch, costed
 from yolox_trt_ros.schedule.warmup import TIMED_RUNS, sizes_to_measure
 
 WATCH_NS = 100_000_000
@@ -171,11 +172,12 @@ class Simulation:
         beside = len(self._scenario.lanes) - 1
         for lane in self._scenario.lanes:
             profile = self._scenario.profile.lane(lane)
-            for size in sizes_to_measure(lane.max_batch):
+            for model, size in product(self._dispatcher.models, sizes_to_measure(lane.max_batch)):
                 for load in (0, beside):
+                    cost_ns = profile.cost_ns(size, load, model)
                     for _ in range(TIMED_RUNS):
-                        cost_ns = profile.cost_ns(size, load)
-                        self._dispatcher.costs.observe(lane.name, size, load, cost_ns)
+                        name = costed(lane.name, model)
+                        self._dispatcher.costs.observe(name, size, load, cost_ns)
             self._dispatcher.lane_up(lane.name, 0)
 
     def _arrivals(self) -> Iterator[Iterator[int]]:
@@ -202,7 +204,7 @@ class Simulation:
             if self._watch is not None:
                 self._watch(self._dispatcher, now_ns)
             for batch in batches:
-                job = self._machine.start(batch.lane, len(batch.frames), now_ns)
+                job = self._machine.start(batch.lane, len(batch.frames), now_ns, batch.model)
                 self._running[id(job)] = (job, batch)
                 self._look_ahead(batch.lane, now_ns)
             if not batches:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from yolox_trt_ros.core.config import LaneConfig
+from yolox_trt_ros.core.config import CameraConfig, LaneConfig
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneSnapshot, LaneState
 
@@ -32,6 +32,11 @@ HEALED_NS = 30_000_000_000
 """A lane that ran this long starts again with its first pause when it fails."""
 
 
+def costed(lane: str, model: str) -> str:
+    """Return the name under which the cost model keeps what a lane's calls with a model take."""
+    return f'{lane} {model}' if model else lane
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """Frames that a lane has taken and runs in one call.
@@ -43,6 +48,7 @@ class Batch:
         load: how many other lanes were busy then.
         expected_ns: the cost that was expected.
         started_ns: when the lane begins it: at once, or when the batch before it is done.
+        model: the one that all its cameras have; empty: the vehicle's ``model``.
         grace_ns: time that its images' decoding may take beyond that before the lane is thought to
             hang: it is the cameras' time and not the lane's.
         valid: False once the lane has failed; its result is then worth nothing.
@@ -55,6 +61,7 @@ class Batch:
     load: int
     expected_ns: int
     started_ns: int
+    model: str = ''
     grace_ns: int = 0
     valid: bool = True
     blamed: bool = False
@@ -172,9 +179,13 @@ class Lane:
         return bool(self.running)
 
     def snapshot(
-        self, cameras: Sequence[str], cost_ns: dict[int, int], now_ns: int
+        self,
+        cameras: Sequence[str],
+        cost_ns: dict[int, int],
+        others_ns: dict[str, dict[int, int]],
+        now_ns: int,
     ) -> LaneSnapshot:
-        """Return the account as it stands."""
+        """Return the account as it stands; the costs are of the first model, and of the others."""
         notes = [self.note] if self.note else []
         if self.doing:
             spent_s = (now_ns - self.doing_since_ns) / 1e9
@@ -193,4 +204,18 @@ class Lane:
             cost_ns=cost_ns,
             note='; '.join(notes),
             runs=self.runs,
+            other_cost_ns=others_ns,
         )
+
+
+def check_names(cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> None:
+    """Raise ValueError if names are missing, twice, or unknown."""
+    names = [config.name for config in lanes]
+    for kind, given in (('camera', [config.name for config in cameras]), ('lane', names)):
+        if not given or len(set(given)) != len(given):
+            raise ValueError(f'expected at least one {kind} and no name twice, got {given}')
+    for config in cameras:
+        if config.lane and config.lane not in names:
+            raise ValueError(
+                f'camera {config.name} is pinned to "{config.lane}": expected one of {names}'
+            )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState
+from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.host import Host
 from yolox_trt_ros.schedule.lane import LaneWorker, check_results
 from yolox_trt_ros.schedule.state import Batch
@@ -32,7 +34,7 @@ class WarmUp:
 
     def __init__(self, host: Host, height: int, width: int) -> None:
         self._host = host
-        self._frame = warmup_frame(height, width)
+        self._frames = warmup_frames(host.dispatcher.models, height, width)
         self._alone_now: LaneWorker | None = None
         self._measured: set[str] = set()
 
@@ -79,12 +81,13 @@ class WarmUp:
         host = self._host
         sizes = sizes_to_measure(worker.spec.config.max_batch)
         with worker.doing('measuring its detector'):
-            for size, cost_ns in measure(detector, sizes, self._frame, host.clock):
-                with host.lock:
-                    if not host.wants(worker):
-                        return
-                    if cost_ns is not None:
-                        host.learn(worker, size, load, cost_ns)
+            for model, frame in self._frames.items():
+                for size, cost_ns in measure(detector, sizes, frame, host.clock):
+                    with host.lock:
+                        if not host.wants(worker):
+                            return
+                        if cost_ns is not None:
+                            host.learn(worker, model, size, load, cost_ns)
 
     def _wait_for_the_others(self, worker: LaneWorker) -> None:
         host = self._host
@@ -129,3 +132,13 @@ def warmup_frame(height: int, width: int) -> Frame:
     """Return a grey bgr8 image for measuring a detector before the first camera image arrives."""
     data = np.full(height * width * 3, 114, np.uint8)
     return Frame('warm-up', 0, 0, 0, '', 'bgr8', height, width, width * 3, data)
+
+
+def warmup_frames(
+    models: Mapping[str, Sequence[Camera]], height: int, width: int
+) -> dict[str, Frame]:
+    """Return an image for each model: of one of its cameras, if there are several models."""
+    frame = warmup_frame(height, width)
+    if len(models) == 1:
+        return dict.fromkeys(models, frame)
+    return {m: replace(frame, camera=cameras[0].config.name) for m, cameras in models.items()}

@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 from yolox_trt_ros.bags.reader import Bag
-from yolox_trt_ros.compose import Model, lane_specs, load_model
+from yolox_trt_ros.compose import Models, lane_specs, load_models
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.crop import cropped
 from yolox_trt_ros.core.detections import Detections
@@ -71,7 +71,7 @@ def replay(
     load_vehicle(str(vehicle))  # raises what is wrong with the file itself
     flat = {**vehicle_parameters(file), **(parameters or {}), 'lockstep': True}
     config = Config.from_parameters(flat)
-    model = load_model(config.model, cameras=config.cameras)
+    models = load_models(config)
     # A test runner that is asked to end, or whose terminal is gone, ends its detector first.
     with raise_on_signals(guest=True), Bag(bag) as opened:
         topics = image_topics(opened, config, remap or {})
@@ -79,9 +79,9 @@ def replay(
             parameters = _for_the_node(flat)
             found, dropped = _through_topics(opened, config, parameters, remap or {}, timeout_s)
         else:
-            found, dropped = _through_pipeline(opened, config, model, topics, timeout_s)
+            found, dropped = _through_pipeline(opened, config, models, topics, timeout_s)
     transports = {camera.name: camera.transport for camera in config.cameras}
-    labels = model.labels
+    labels = models.labels
     return Replayed(opened.path, labels, found, topics, transports, dropped)
 
 
@@ -201,7 +201,7 @@ def _own_domain() -> Iterator[None]:
 def _through_pipeline(
     bag: Bag,
     config: Config,
-    model: Model,
+    models: Models,
     topics: Mapping[str, str],
     timeout_s: float,
 ) -> Found:
@@ -213,7 +213,7 @@ def _through_pipeline(
     numbers = ImageNumbers()
     readers = {topics[c.name]: (c, new_reader(c.transport)) for c in config.cameras}
     options = PipelineOptions(lockstep=True)
-    with Pipeline(config.cameras, lane_specs(config, model), sink, options=options) as pipeline:
+    with Pipeline(config.cameras, lane_specs(config, models), sink, options=options) as pipeline:
         for message in bag.messages(list(readers)):
             settings, read = readers[message.topic]
             camera = settings.name

@@ -21,7 +21,7 @@ from rich.table import Table
 from yolox_trt_ros.cli.console import Console
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.options import refuse_unused
-from yolox_trt_ros.compose import lane_specs, load_model, loadable
+from yolox_trt_ros.compose import lane_specs, load_models, loadable
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 from yolox_trt_ros.core.lane_config import DEVICE
@@ -188,7 +188,7 @@ def _build_vehicle(args: argparse.Namespace, console: Console) -> int:
     if not any(BACKENDS[lane.backend].builds for lane in config.lanes):
         raise ConfigError(f'--vehicle: no lane of {args.vehicle} has the backend tensorrt')
     with _bar(console, args.vehicle) as report:
-        lane_specs(config, load_model(config.model), report, console.print)
+        lane_specs(config, load_models(config), report, console.print)
     console.print(f'every tensorrt lane of {args.vehicle} has its engine')
     return 0
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rich.table import Table
 
 from yolox_trt_ros.cli.console import Console, Text
 from yolox_trt_ros.cli.page import write
-from yolox_trt_ros.compose import Model, load_model
+from yolox_trt_ros.compose import Model, load_models
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.messages import stamp_ns_of
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_vehicle(args.vehicle)
     chosen = _chosen(args)
     wanted = chosen_model(config, args.model, args.labels)
-    model = load_model(wanted, cameras=config.cameras)
+    model = load_models(replace(config, model=wanted)).first
     if said := caution(model.path):
         console.print(Text(f'Note: {said}.', 'bold yellow'))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -77,9 +77,9 @@ Setting an unknown name or an invalid value fails at once. If a parameter contra
 is no change, so `ros2 param load` of the node's own file always succeeds. Camera_sim and overlay
 read all parameters at their start.
 
-A file may describe more cameras and lanes than `camera_names` and `lane_names` list; the others are
-not used, and neither is a camera with `enabled: false`. Cameras and lanes may be added to and
-removed from the lists without a restart; parameters of removed ones that ran are forgotten.
+A file may describe more cameras, lanes and models than `camera_names`, `lane_names`, `model_names`
+list; the others rest, and so does a camera with `enabled: false`. All may be added to and removed
+from the lists without a restart; parameters of removed ones that ran are forgotten.
 
 Sections other than `/**` are read as ROS does: by the nodes that they name, the last one wins.
 Tools read what is for a node called `detector`.
@@ -87,6 +87,7 @@ Tools read what is for a node called `detector`.
 SECTIONS = {
     '': ('The vehicle', ''),
     'model.': ('Model', 'The network, and how its output becomes detections.'),
+    'models.<name>.': ('Further models', 'One block for each name in `model_names`.'),
     'lanes.<name>.': ('Lanes', 'One block for each name in `lane_names`.'),
     'cameras.<name>.': ('Cameras', 'One block for each name in `camera_names`.'),
     'cameras.<name>.rig.': (

@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if args.gantt:
         check_suffix(args.gantt)
     profile, estimate = _for_model(load_profile(name), args.model)
+    profile, further = with_models(profile, config)
     if args.no_slowdown:
         profile = profile.without_slowdown()
     cameras = pinned(config.cameras, config.lanes, args.pin) if args.pin else config.cameras
@@ -106,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
         task = progress.add_task('planning', total=3 + len(config.cameras) + len(config.lanes))
         plan, record = make_plan(scenario, lambda: progress.advance(task))
     plan |= estimate
+    if further:
+        plan['models'] = further
     print_plan(console, plan, profile)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -137,6 +141,26 @@ def _for_model(profile: Profile, model: str) -> tuple[Profile, dict[str, Any]]:
     return scaled, {'model': about}
 
 
+def with_models(profile: Profile, config: Config) -> tuple[Profile, dict[str, Any]]:
+    """Return the profile with times of all models of a vehicle, and which of them are estimates.
+
+    Raises:
+        ConfigError: the profile has no times of a model, and does not say of which it has.
+    """
+    further: dict[str, Any] = {}
+    for name, model in config.used_models.items():
+        if not name or all(name in profile.lane(lane).models for lane in config.lanes):
+            continue
+        scaled, estimate = _for_model(profile, model.path)
+        lanes = {
+            lane: replace(own, models={**own.models, name: scaled.lanes[lane].cost_ms})
+            for lane, own in profile.lanes.items()
+        }
+        profile = replace(profile, lanes=lanes)
+        further[name] = estimate['model']
+    return profile, further
+
+
 def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, Any], Record]:
     """Return the plan as it goes into JSON, and the record of its simulation.
 
@@ -147,7 +171,8 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
     record = Simulation(scenario).run()
     stats = camera_stats(record)
     step()
-    bound_hz = fluid_bound_hz(scenario.lanes, scenario.profile, len(scenario.cameras))
+    models = Counter(camera.model for camera in scenario.cameras)
+    bound_hz = fluid_bound_hz(scenario.lanes, scenario.profile, models)
     # Searches tolerate a few drops, so that they may end a little above what is possible for ever.
     most_hz = min(bound_hz, _highest_uniform_hz(scenario, bound_hz))
     step()
@@ -200,6 +225,7 @@ def _camera(
     return {
         'ran_on': {lane: round(count / total, 3) for lane, count in runs.most_common()},
         'rate_hz': camera.rate_hz,
+        **({'model': camera.model} if camera.model else {}),
         'priority': camera.priority,
         'deadline_ms': camera.deadline_ms,
         'results_hz': round(stats.rate_hz, 2),
@@ -211,7 +237,12 @@ def _camera(
 
 
 def watts(scenario: Scenario, record: Record) -> float | None:
-    """Return what the frames of all lanes take; None where the profile does not say it of each."""
+    """Return what the frames of all lanes take; None where the profile does not say it of each.
+
+    It says it of the vehicle's own model only.
+    """
+    if any(camera.model for camera in scenario.cameras):
+        return None
     each_mj = {lane.name: scenario.profile.lane(lane).energy_mj for lane in scenario.lanes}
     if not all(each_mj.values()):
         return None
@@ -261,8 +292,10 @@ def _highest_camera_hz(
 
 
 def _sustained(scenario: Scenario) -> bool:
+    models = {camera.model for camera in scenario.cameras}
     slowest_ns = max(
-        scenario.profile.lane(lane).cost_ns(1, len(scenario.lanes) - 1) for lane in scenario.lanes
+        scenario.profile.lane(lane).cost_ns(1, len(scenario.lanes) - 1, model)
+        for lane, model in product(scenario.lanes, models)
     )
     scenario = replace(scenario, duration_s=max(SEARCH_S, SEARCH_CALLS * slowest_ns / 1e9))
     return all_sustained(camera_stats(Simulation(scenario).run()), scenario.cameras)

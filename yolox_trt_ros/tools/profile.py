@@ -10,8 +10,9 @@ import argparse
 import platform
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ import yaml
 
 from yolox_trt_ros.cli.console import Console
 from yolox_trt_ros.cli.numbers import number
-from yolox_trt_ros.compose import lane_specs, load_model
-from yolox_trt_ros.core.config import ModelConfig
+from yolox_trt_ros.compose import Model, lane_specs, load_models
+from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
 from yolox_trt_ros.core.frame import Frame
@@ -59,28 +60,32 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--runs: expected at least 1, got {args.runs}')
     config = load_vehicle(args.vehicle)
     wanted = {'path': args.model, 'labels': args.labels}
-    model = load_model(build(ModelConfig, wanted) if args.model else config.model)
-    frame = warmup_frame(args.size[1], args.size[0])
+    if args.model:
+        cameras = tuple(replace(camera, model='') for camera in config.cameras)
+        config = replace(config, model=build(ModelConfig, wanted), cameras=cameras)
+    models = load_models(config)
+    frames = _frames(config, args.size)
     console = Console()
     lanes = {}
     with ExitStack() as stack:
-        specs = lane_specs(config, model)
+        specs = lane_specs(config, models)
         workers = []
         for spec in specs:
             with console.status(f'building {spec.config.name} …'):
-                workers.append(stack.enter_context(_worker(spec, frame)))
+                workers.append(stack.enter_context(_worker(spec, frames)))
         for worker in workers:
             name = worker.spec.config.name
             with console.status(f'measuring {name} …'):
                 others = [other for other in workers if other is not worker]
                 lanes[name] = measure_lane(worker, others, args.runs)
             console.print(f'{name}: {_cost_text(lanes[name])}')
+    names = ', '.join(model.path.name for model in models.by_name.values())
     profile = Profile(
         args.name or args.out.stem,
-        f'{model.path.name} on images of {args.size[0]}x{args.size[1]}.',
+        f'{names} on images of {args.size[0]}x{args.size[1]}.',
         (f'Measured on {platform.node()} ({platform.machine()}), {args.runs} calls each.',),
         lanes,
-        measured_with=_measured_with(model.path, console),
+        measured_with=_measured_with(models.by_name, console),
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(profile.to_dict(), sort_keys=False, allow_unicode=True)
@@ -89,12 +94,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measured_with(path: Path, console: Console) -> Workload | None:
-    """Return what the model asks of a lane, or None and say why it is not known."""
+def _frames(config: Config, size: Sequence[int]) -> dict[str, Frame]:
+    """Return an image for each model, of one of its cameras."""
+    frame = warmup_frame(size[1], size[0])
+    return {c.model: replace(frame, camera=c.name) for c in reversed(config.cameras)}
+
+
+def _measured_with(models: Mapping[str, Model], console: Console) -> Workload | None:
+    """Return what ``model`` asks of a lane, or None and say why it is not known."""
+    if '' not in models:
+        return None
     try:
         from yolox_trt_ros.cli.model_costs import workload_of
 
-        return workload_of(path)
+        return workload_of(models[''].path)
     except (MissingDependencyError, ModelError) as error:
         console.print(f'`plan --model` will not take this profile, GFLOPs are unknown: {error}')
         return None
@@ -109,21 +122,24 @@ def measure_lane(worker: Worker, others: Sequence[Worker], runs: int) -> LanePro
         runs: timed calls of each measurement.
     """
     spec = worker.spec.config
-    alone = {size: worker.time(size, runs) for size in sizes_to_measure(spec.max_batch)}
-    solo_ns = float(np.median(alone[1]))
+    sizes = sizes_to_measure(spec.max_batch)
+    times = {m: {size: worker.time(size, runs, m) for size in sizes} for m in worker.models}
+    first = worker.models[0]
+    alone, solo_ns = times[first], float(np.median(times[first][1]))
     slowdown = [1.0]
     for busy in range(1, len(others) + 1):
         with ExitStack() as stack:
             for other in others[:busy]:
                 stack.enter_context(other.kept_busy())
-            loaded_ns = float(np.median(worker.time(1, runs)))
+            loaded_ns = float(np.median(worker.time(1, runs, first)))
         slowdown.append(max(slowdown[-1], round(loaded_ns / solo_ns, 3)))
-    return LaneProfile(
-        spec.device,
-        {size: round(float(np.median(ns)) / 1e6, 3) for size, ns in alone.items()},
-        tuple(slowdown),
-        _spread(alone[1]),
-    )
+    costs = {
+        model: {size: round(float(np.median(ns)) / 1e6, 3) for size, ns in by_size.items()}
+        for model, by_size in times.items()
+    }
+    # Where no camera has the vehicle's own model, the first one's times stand in its place.
+    own = costs.pop('') if '' in costs else costs[first]
+    return LaneProfile(spec.device, own, tuple(slowdown), _spread(alone[1]), models=costs)
 
 
 def _spread(samples_ns: Sequence[int]) -> float:
@@ -135,6 +151,8 @@ def _spread(samples_ns: Sequence[int]) -> float:
 def _cost_text(lane: LaneProfile) -> str:
     costs = ', '.join(f'{size}: {cost_ms:.2f} ms' for size, cost_ms in lane.cost_ms.items())
     factors = ', '.join(f'{factor:.2f}' for factor in lane.slowdown)
+    for name, cost in lane.models.items():
+        costs += f'; {name} ' + ', '.join(f'{size}: {ms:.2f} ms' for size, ms in cost.items())
     return f'batch {costs}; with 0, 1 … others busy x {factors}'
 
 
@@ -144,20 +162,21 @@ class Worker:
     Args:
         spec: the lane.
         detector: its detector.
-        frame: the image that is used.
+        frames: the image that is used, by model.
     """
 
-    def __init__(self, spec: LaneSpec, detector: LaneDetector, frame: Frame) -> None:
+    def __init__(self, spec: LaneSpec, detector: LaneDetector, frames: Mapping[str, Frame]) -> None:
         self.spec = spec
         self._detector = detector
-        self._frame = frame
+        self._frames = frames
+        self.models = sorted(frames)
 
-    def time(self, size: int, runs: int) -> list[int]:
-        """Return the times of ``runs`` calls with ``size`` frames, nanoseconds."""
+    def time(self, size: int, runs: int, model: str) -> list[int]:
+        """Return the times of ``runs`` calls of a model with ``size`` frames, nanoseconds."""
         times = []
         for index in range(UNTIMED_RUNS + runs):
             begin_ns = time.monotonic_ns()
-            self._call(size)
+            self._call(size, model)
             if index >= UNTIMED_RUNS:
                 times.append(time.monotonic_ns() - begin_ns)
         return times
@@ -171,7 +190,7 @@ class Worker:
         def loop() -> None:
             try:
                 while not stop.is_set():
-                    self._call(1)
+                    self._call(1, self.models[0])
             except Exception as error:
                 failed.append(error)
 
@@ -185,14 +204,14 @@ class Worker:
         if failed:
             raise failed[0]
 
-    def _call(self, size: int) -> None:
-        self._detector.submit([self._frame] * size).wait()
+    def _call(self, size: int, model: str) -> None:
+        self._detector.submit([self._frames[model]] * size).wait()
 
 
 @contextmanager
-def _worker(spec: LaneSpec, frame: Frame) -> Iterator[Worker]:
+def _worker(spec: LaneSpec, frames: Mapping[str, Frame]) -> Iterator[Worker]:
     detector = spec.factory()
     try:
-        yield Worker(spec, detector, frame)
+        yield Worker(spec, detector, frames)
     finally:
         detector.close()

@@ -22,7 +22,7 @@ from yolox_trt_ros.core.profile import LaneProfile
 
 def lane_detector(lane: LaneConfig, setup: LaneSetup) -> SimulatedDetector:
     """Return the detector of a lane that follows an engine profile."""
-    return SimulatedDetector(setup.machine, lane.name, lane.max_batch)
+    return SimulatedDetector(setup.machine, lane.name, lane.max_batch, setup.model)
 
 
 class SimulatedMachine:
@@ -44,10 +44,10 @@ class SimulatedMachine:
         self._machine = Machine(lanes, seed)
         self._changed = threading.Condition()
 
-    def start(self, lane: str, batch: int) -> Job:
-        """Begin a call on a lane."""
+    def start(self, lane: str, batch: int, model: str = '') -> Job:
+        """Begin a call on a lane, with one of the vehicle's models."""
         with self._changed:
-            job = self._machine.start(lane, batch, self.clock())
+            job = self._machine.start(lane, batch, self.clock(), model)
             self._changed.notify_all()
             return job
 
@@ -83,12 +83,16 @@ class SimulatedDetector:
         machine: shared by all simulated lanes of the process.
         lane: name in the machine.
         max_batch: most frames of a call.
+        model: whose times it takes; empty: those of the vehicle's ``model``.
     """
 
-    def __init__(self, machine: SimulatedMachine, lane: str, max_batch: int) -> None:
+    def __init__(
+        self, machine: SimulatedMachine, lane: str, max_batch: int, model: str = ''
+    ) -> None:
         self._machine = machine
         self._lane = lane
         self._max_batch = max_batch
+        self._model = model
         self._last: Job | None = None
         self.about = 'no network: it follows an engine profile'
 
@@ -102,7 +106,7 @@ class SimulatedDetector:
         if not 1 <= len(frames) <= self._max_batch:
             raise ValueError(f'expected 1 to {self._max_batch} frames, got {len(frames)}')
         submitted_ns = self._machine.clock()
-        before, self._last = self._last, self._machine.start(self._lane, len(frames))
+        before, self._last = self._last, self._machine.start(self._lane, len(frames), self._model)
         return SimulatedTicket(self._machine, self._last, before, len(frames), submitted_ns)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -143,6 +143,7 @@ class ResultPublishers:
         node: owner of the publishers.
         config: the vehicle.
         rules: what of the model's answer counts, and what that is called.
+        by_camera: the same of each camera's own model, where they have several.
         found: which messages of the detections are published, by name in ``messages.FOUND``; None:
             those of the vehicle's ``outputs``.
 
@@ -156,6 +157,7 @@ class ResultPublishers:
         node: Node,
         config: Config,
         rules: Rules,
+        by_camera: Mapping[str, Rules] | None = None,
         found: Sequence[str] | None = None,
     ) -> None:
         self._node = node
@@ -179,7 +181,12 @@ class ResultPublishers:
         self._times = {camera.name: DebugTimes(node, camera) for camera in timed}
         self._vision_info = node.create_publisher(VisionInfo, '~/vision_info', _LATCHED)
         self._label_info = LabelInfo and node.create_publisher(LabelInfo, '~/label_info', _LATCHED)
-        self.publish_labels(config, rules)
+        self._labels_of = {
+            name: node.create_publisher(LabelInfo, f'~/{name}/label_info', _LATCHED)
+            for name in (by_camera or ())
+            if LabelInfo
+        }
+        self.publish_labels(config, rules, by_camera or {})
 
     @property
     def encoder(self) -> str:
@@ -210,6 +217,8 @@ class ResultPublishers:
         self._node.destroy_publisher(self._vision_info)
         if self._label_info:
             self._node.destroy_publisher(self._label_info)
+        for publisher in self._labels_of.values():
+            self._node.destroy_publisher(publisher)
 
     def _encoder_of(self, message: Message) -> type[Output]:
         try:
@@ -222,7 +231,7 @@ class ResultPublishers:
             return TypedOutput
         return TemplateOutput
 
-    def publish_labels(self, config: Config, rules: Rules) -> None:
+    def publish_labels(self, config: Config, rules: Rules, by_camera: Mapping[str, Rules]) -> None:
         """Say which classes there are and the threshold, to whoever listens now or later."""
         stamp = time_message(self._clock.now().nanoseconds)
         info = VisionInfo(
@@ -237,9 +246,14 @@ class ResultPublishers:
                 'set class_id_format to "name" to have them in the detections'
             )
             return
-        labels = LabelInfo(threshold=config.model.score_threshold)
-        labels.header.stamp = stamp
-        labels.class_map = [
-            VisionClass(class_id=i, class_name=rules.labels[i]) for i in rules.wanted
-        ]
-        self._label_info.publish(labels)
+        scores = {c.name: config.used_models[c.model].score_threshold for c in config.cameras}
+        self._label_info.publish(_label_info(stamp, min(scores.values()), rules))
+        for camera, own in by_camera.items():
+            self._labels_of[camera].publish(_label_info(stamp, scores[camera], own))
+
+
+def _label_info(stamp: Any, threshold: float, rules: Rules) -> LabelInfo:
+    labels = LabelInfo(threshold=threshold)
+    labels.header.stamp = stamp
+    labels.class_map = [VisionClass(class_id=i, class_name=rules.labels[i]) for i in rules.wanted]
+    return labels
