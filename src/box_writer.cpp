@@ -19,7 +19,8 @@ constexpr size_t kPhases = 8;
 constexpr auto kQuantities = static_cast<size_t>(Quantity::kCount);
 constexpr std::array<const char *, kQuantities> kNames{
   "seconds", "nanoseconds", "score", "center_x", "center_y", "width", "height", "left", "top",
-  "right", "bottom", "inner_left", "inner_top", "inner_width", "inner_height"};
+  "right", "bottom", "inner_left", "inner_top", "inner_width", "inner_height",
+  "track_id"};
 
 /// One value of each quantity.
 using Values = std::array<double, kQuantities>;
@@ -49,6 +50,14 @@ float within(float value, float last)
   return std::min(std::max(0.0F, value), last);
 }
 
+/// Writes a number in letters.
+void spell(uint8_t * bytes, uint64_t value)
+{
+  for (size_t i = kTrackDigits; i-- > 0; value /= 10) {
+    bytes[i] = static_cast<uint8_t>('0' + value % 10);
+  }
+}
+
 void fill(uint8_t * bytes, const std::vector<Number> & numbers, const Values & values)
 {
   for (const auto & [place, quantity, code] : numbers) {
@@ -57,6 +66,8 @@ void fill(uint8_t * bytes, const std::vector<Number> & numbers, const Values & v
       put(bytes, place, value);
     } else if (code == 'f') {
       put(bytes, place, static_cast<float>(value));
+    } else if (code == 's') {
+      spell(bytes + place, static_cast<uint64_t>(value));
     } else {
       put(bytes, place, whole(value));
     }
@@ -67,10 +78,11 @@ void fill(uint8_t * bytes, const std::vector<Number> & numbers, const Values & v
 void check(const Template & made)
 {
   for (const auto & number : made.numbers) {
-    if (std::string("dfiI").find(number.code) == std::string::npos) {
-      throw std::invalid_argument("expected a number of type d, f, i or I");
+    if (std::string("dfiIs").find(number.code) == std::string::npos) {
+      throw std::invalid_argument("expected a number of type d, f, i, I or s");
     }
-    const size_t size = number.code == 'd' ? sizeof(double) : sizeof(uint32_t);
+    const size_t size =
+      number.code == 's' ? kTrackDigits : number.code == 'd' ? sizeof(double) : sizeof(uint32_t);
     if (number.place + size > made.bytes.size()) {
       throw std::out_of_range("a number lies behind the end of its template");
     }
@@ -110,6 +122,12 @@ void BoxWriter::set_image(int32_t width, int32_t height)
   last_y_ = static_cast<float>(std::max(0, height - 1));
 }
 
+int32_t BoxWriter::which(const Boxes & boxes, size_t i)
+{
+  const bool tracked = boxes.track_id && boxes.track_id[i] >= 0;
+  return boxes.class_id[i] + (tracked ? kTracked : 0);
+}
+
 size_t BoxWriter::arrange(const Boxes & boxes, size_t & phase)
 {
   const size_t begin = front_.head.bytes.size() - front_.encapsulation;
@@ -117,7 +135,7 @@ size_t BoxWriter::arrange(const Boxes & boxes, size_t & phase)
   size_ = 0;
   for (size_t i = 0; i < boxes.count; ++i) {
     phase = (begin + size_) % kPhases;
-    const auto found = templates_.find(key(boxes.class_id[i], phase));
+    const auto found = templates_.find(key(which(boxes, i), phase));
     if (found == templates_.end()) {
       break;
     }
@@ -151,7 +169,8 @@ size_t BoxWriter::write(
     values = {
       values[0], values[1], boxes.score[i], (left + right) / 2, (top + bottom) / 2, right - left,
       bottom - top, left, top, right, bottom, inner_left, inner_top,
-      within(box[2], last_x_) - inner_left, within(box[3], last_y_) - inner_top};
+      within(box[2], last_x_) - inner_left, within(box[3], last_y_) - inner_top,
+      boxes.track_id ? static_cast<double>(boxes.track_id[i]) : 0};
     const auto & [bytes, numbers] = *chosen_[i];
     std::memcpy(to, bytes.data(), bytes.size());
     fill(to, numbers, values);

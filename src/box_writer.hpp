@@ -18,8 +18,16 @@ enum class Quantity : uint8_t
   kSeconds, kNanoseconds, kScore, kCenterX, kCenterY, kWidth, kHeight, kLeft, kTop, kRight, kBottom,
   /// Of the part of the box within the image.
   kInnerLeft, kInnerTop, kInnerWidth, kInnerHeight,
+  /// Number of the object's track: text, see kTrackDigits.
+  kTrackId,
   kCount
 };
+
+/// Letters of a track's number, with zeros in front.
+constexpr size_t kTrackDigits = 10;
+/// Added to the class of a box that has a track: its template is another one.
+constexpr int32_t kTracked = 1 << 30;
+
 
 /// Returns the quantity of a name such as "center_x".
 /**
@@ -27,7 +35,8 @@ enum class Quantity : uint8_t
  */
 Quantity quantity_of(const std::string & name);
 
-/// A number in a template: where it is, what it is, and its type as Python's struct names it.
+/// A number in a template: where it is, what it is, and its type as Python's struct names it; "s" is
+/// one in letters.
 struct Number
 {
   uint32_t place;
@@ -50,6 +59,8 @@ struct Boxes
   const float * xyxy;
   const float * score;
   const int32_t * class_id;
+  /// Below zero: none. Null: nothing is tracked.
+  const int64_t * track_id = nullptr;
 };
 
 /// What stands before the elements of an array.
@@ -83,6 +94,9 @@ public:
    *   and nothing was written.
    */
   size_t write(const Boxes & boxes, int32_t seconds, uint32_t nanoseconds, size_t & phase);
+
+  /// Returns of which kind a box's template is: its class, and whether it has a track.
+  static int32_t which(const Boxes & boxes, size_t i);
 
   /// Sets the size of the images from now on, in pixels, for what lies within them.
   void set_image(int32_t width, int32_t height);

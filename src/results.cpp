@@ -72,17 +72,22 @@ Template made_of(const std::string & bytes, const Numbers & numbers)
 /// Writes a message; if a template is missing, returns its class and phase.
 std::optional<Missing> write(
   BoxWriter & writer, int32_t seconds, uint32_t nanoseconds, const Array<float> & xyxy,
-  const Array<float> & score, const Array<int32_t> & class_id)
+  const Array<float> & score, const Array<int32_t> & class_id,
+  const std::optional<Array<int64_t>> & track_id)
 {
   const auto count = static_cast<size_t>(class_id.size());
   if (static_cast<size_t>(score.size()) != count || static_cast<size_t>(xyxy.size()) != 4 * count) {
     throw py::value_error("expected four corners and a score for each class");
   }
-  const Boxes boxes{count, xyxy.data(), score.data(), class_id.data()};
+  if (track_id && static_cast<size_t>(track_id->size()) != count) {
+    throw py::value_error("expected a track for each class");
+  }
+  const Boxes boxes{
+    count, xyxy.data(), score.data(), class_id.data(), track_id ? track_id->data() : nullptr};
   size_t phase = 0;
   const auto known = writer.write(boxes, seconds, nanoseconds, phase);
   if (known < count) {
-    return Missing{boxes.class_id[known], phase};
+    return Missing{BoxWriter::which(boxes, known), phase};
   }
   return std::nullopt;
 }
@@ -124,9 +129,11 @@ void bind_results(py::module_ & m)
     "Set the size of the images from now on, for what of the boxes lies within them.")
   .def(
     "write", write, py::arg("seconds"), py::arg("nanoseconds"), py::arg("xyxy"), py::arg("score"),
-    py::arg("class_id"),
+    py::arg("class_id"), py::arg("track_id") = py::none(),
     "Write a message; or return class and phase of a template that is to be learnt first.");
 
+  m.attr("TRACKED") = kTracked;
+  m.attr("TRACK_DIGITS") = kTrackDigits;
   m.def(
     "wanted",
     [](uintptr_t publisher) {return wanted(reinterpret_cast<const rcl_publisher_t *>(publisher));},

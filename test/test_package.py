@@ -28,6 +28,7 @@ PACKAGES = {
     'cv2': 'python3-opencv',
     'numpy': 'python3-numpy',
     'pytest': 'python3-pytest',
+    'scipy': 'python3-scipy',
     'yaml': 'python3-yaml',
 }
 # Modules of the accelerator: taken where they are, named by an error where they are missing.

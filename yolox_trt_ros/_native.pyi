@@ -16,7 +16,11 @@ class BoxWriter(Buffer):
         xyxy: np.ndarray,
         score: np.ndarray,
         class_id: np.ndarray,
+        track_id: np.ndarray | None = None,
     ) -> tuple[int, int] | None: ...
+
+TRACKED: int
+TRACK_DIGITS: int
 
 def wanted(publisher: int) -> bool: ...
 def publish(publisher: int, message: Buffer) -> None: ...

@@ -42,6 +42,8 @@ class Detections:
         score: float32 (n,), 0 to 1.
         class_id: int32 (n,), index into the model's labels.
         labels: the model's, shared and not copied; empty where they are not known.
+        track_id: int64 (n,), the number of each object in its camera's images, below 0 where it has
+            none; None: nobody tracks.
 
     Raises:
         ValueError: shapes or dtypes do not fit each other.
@@ -51,6 +53,7 @@ class Detections:
     score: np.ndarray
     class_id: np.ndarray
     labels: Sequence[str] = field(repr=False)
+    track_id: np.ndarray | None = field(repr=False)
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Detections:
         score: np.ndarray,
         class_id: np.ndarray,
         labels: Sequence[str] = (),
+        track_id: np.ndarray | None = None,
     ) -> None:
         n = len(xyxy)
         # Written out, and checked in one go: every image of every batch passes here.
@@ -72,6 +76,7 @@ class Detections:
         _set(self, 'score', score)
         _set(self, 'class_id', class_id)
         _set(self, 'labels', labels)
+        _set(self, 'track_id', track_id)
 
     def __len__(self) -> int:
         return len(self.score)
@@ -92,7 +97,13 @@ class Detections:
             number = int(self.class_id[index])
             box = tuple(self.xyxy[index].tolist())
             return Detection(self._label(number), float(self.score[index]), box, number)
-        return Detections(self.xyxy[index], self.score[index], self.class_id[index], self.labels)
+        tracks = None if self.track_id is None else self.track_id[index]
+        arrays = (self.xyxy[index], self.score[index], self.class_id[index])
+        return Detections(*arrays, self.labels, tracks)
+
+    def tracked(self, track_id: np.ndarray) -> Detections:
+        """Return them with the numbers of their objects, int64 (n,)."""
+        return Detections(self.xyxy, self.score, self.class_id, self.labels, track_id)
 
     def mask(self, *labels: str) -> np.ndarray:
         """Return which detections are of one of these classes, bool (n,).
@@ -124,6 +135,7 @@ class Detections:
             confidence=self.score.copy(),
             class_id=self.class_id.astype(int),
             data={'class_name': names},
+            tracker_id=None if self.track_id is None else self.track_id.copy(),
         )
 
     @classmethod

@@ -38,6 +38,7 @@ from yolox_trt_ros.ros.vehicle_node import VehicleNode
 from yolox_trt_ros.schedule.pipeline import Pipeline, PipelineOptions
 from yolox_trt_ros.telemetry.report import PipelineReport, Telemetry, inactive
 from yolox_trt_ros.telemetry.score_watch import ScoreWatch
+from yolox_trt_ros.track.cameras import tracked
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 DRAIN_S = 5.0
@@ -204,7 +205,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
         self._pipeline = Pipeline(
             config.cameras,
             lane_specs(config, models, self._on_build, self.get_logger().info),
-            self._publish if self._cautions else self._results.detections,
+            tracked(config, self._publish if self._cautions else self._results.detections),
             on_trace=self._on_trace,
             on_event=partial(log_event, self.get_logger()),
             on_problem=self._on_problem,
@@ -217,9 +218,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
     def _build(self, config: Config, models: Models) -> None:
         """Build what the lanes lack; the node ends then."""
         lane_specs(config, models, self._on_build, self.get_logger().info)
-        self._problem = 'build_only: every lane has what it runs; the node ends'
+        self._problem, self._built = 'build_only: every lane has what it runs; the node ends', True
         self.get_logger().info(self._problem)
-        self._built = True
 
     def _on_build(self, fraction: float, lane: str) -> None:
         self._go_on()

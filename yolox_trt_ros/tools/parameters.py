@@ -96,6 +96,7 @@ SECTIONS = {
         'coordinates: x forward, y left, z up, origin on the ground below the rear axle.',
     ),
     'cameras.<name>.sim.': ('What camera_sim plays for a camera', ''),
+    'tracking.': ('Tracking', 'Numbers for objects that stay: [tracking](tracking.md).'),
     'limits.': ('Limits', 'Above these [diagnostics](diagnostics.md) report WARN and ERROR.'),
     'sim.': ('What camera_sim plays', ''),
 }
@@ -262,8 +263,7 @@ def of_autoware(args: argparse.Namespace) -> str:
         raise ConfigError(f'--cameras: expected 1 to {MAX_CAMERAS}, got {args.cameras}')
     given = read_files(args.from_autoware)
     said = {'model_path': args.model, 'label_path': args.labels, 'roi_remap_path': args.class_map}
-    line = Path('command line')
-    given += (Given(key, _whole(value), line) for key, value in said.items() if value)
+    given += (Given(k, _whole(v), Path('command line')) for k, v in said.items() if v)
     draft = draft_of(given)
     add_cameras(draft, args.cameras, args.image_topic, args.rois_topic, args.compressed)
     config = Config.from_parameters(draft.parameters)

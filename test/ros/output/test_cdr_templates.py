@@ -26,7 +26,7 @@ from yolox_trt_ros.core.topics import RESULTS
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.native import load_native
-from yolox_trt_ros.ros.output import cdr_templates
+from yolox_trt_ros.ros.output import cdr_template, cdr_templates
 from yolox_trt_ros.ros.output.cdr_templates import (
     FRAME_IDS,
     SHAPES,
@@ -256,7 +256,7 @@ def test_installed_definitions_pass_the_check(class_ids: list[str]) -> None:
 def test_check_finds_messages_that_are_laid_out_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(cdr_templates._CODES, 'double', 'f')
+    monkeypatch.setitem(cdr_template._CODES, 'double', 'f')
     with pytest.raises(TemplateError, match='Detection2DArray as this ROS 2 has it'):
         check(DETECTIONS)
 
@@ -282,4 +282,4 @@ def test_members_without_template_are_reported() -> None:
         SLOT_TYPES = ('no such type', 'neither')
 
     with pytest.raises(TemplateError, match='stamp'):
-        cdr_templates.Template(Odd())
+        cdr_template.Template(Odd())

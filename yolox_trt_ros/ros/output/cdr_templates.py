@@ -1,163 +1,37 @@
 """Write the messages of every frame as CDR bytes from templates.
 
 A message is serialised once, field by field as its installed definition says, and the place of
-every number is noted. The next message of the same shape is those bytes with other numbers. Plain
-CDR (OMG DDS-XTypes 7.4, version 1): numbers are aligned to their size, counted from behind the
-encapsulation header. :func:`check` proves at start that ROS reads what was meant.
+every number is noted. The next message of the same shape is those bytes with other numbers.
+:func:`check` proves at start that ROS reads what was meant.
 """
 
 from __future__ import annotations
 
 import struct
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
-from rosidl_parser import definition
 from std_msgs.msg import Header
 
 from yolox_trt_ros.core.detections import Detections
-from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.messages import seconds_and_rest
 from yolox_trt_ros.core.trace import STAGES, FrameTrace
 from yolox_trt_ros.ros.native import load_native
-from yolox_trt_ros.ros.output.messages import STAMP, FoundMessage, TraceMessage
+from yolox_trt_ros.ros.output.cdr_template import ENCAPSULATION, Template, as_bytes
+from yolox_trt_ros.ros.output.cdr_template import TemplateError as TemplateError
+from yolox_trt_ros.ros.output.message_kinds import STAMP, TRACKED, FoundMessage, TraceMessage
 
 if TYPE_CHECKING:
     from yolox_trt_ros._native import BoxWriter
 
-ENCAPSULATION = bytes((0, sys.byteorder == 'little', 0, 0))
-
-_CODES = {
-    'boolean': '?',
-    'octet': 'c',
-    'char': 'B',
-    'uint8': 'B',
-    'int8': 'b',
-    'uint16': 'H',
-    'int16': 'h',
-    'uint32': 'I',
-    'int32': 'i',
-    'uint64': 'Q',
-    'int64': 'q',
-    'float': 'f',
-    'double': 'd',
-}
-
-_FRAME_ID = 'header.frame_id'
-
-
-class TemplateError(YoloxTrtRosError):
-    """A message definition is not what templates can be made of; typed messages still work."""
-
-
-class Template:
-    """One message, or a part of one, as bytes.
-
-    Args:
-        message: what is serialised.
-        start: position in the whole message's body at which it begins.
-        head: what stands before it, of no influence on alignment.
-
-    Attributes:
-        data: the bytes, head and padding in front included.
-        at: position in ``data`` and :mod:`struct` letter of each number by its dotted path, such as
-            ``results.0.score``; a sequence's own path gives those of its count.
-
-    Raises:
-        TemplateError: the message has a member of a type that is not supported.
-    """
-
-    def __init__(self, message: Any, start: int = 0, head: bytes = b'') -> None:
-        self.data = bytearray(head)
-        self.at: dict[str, tuple[int, str]] = {}
-        self._start = start - len(head)
-        self._message(message, '')
-
-    def with_frame_id(self, raw: bytes) -> Template:
-        """Return the template of the same message with another frame_id in its header.
-
-        Args:
-            raw: its bytes, the last one zero. It is as long as the one here but for a multiple of
-                eight, so that no alignment changes.
-        """
-        if _FRAME_ID not in self.at:
-            return self
-        length, code = self.at[_FRAME_ID]
-        begin = length + struct.calcsize('=' + code)
-        (size,) = struct.unpack_from('=' + code, self.data, length)
-        other = copy(self)
-        other.data = self.data[:begin] + raw + self.data[begin + size :]
-        more = len(raw) - size
-        other.at = {
-            path: (at + more if at > begin else at, code) for path, (at, code) in self.at.items()
-        }
-        other.put(_FRAME_ID, len(raw))
-        return other
-
-    def only(self, paths: Sequence[str]) -> Template:
-        """Return it with the positions of these numbers, and of the frame_id, only.
-
-        Raises:
-            TemplateError: it has not all of them.
-        """
-        if missing := [path for path in paths if path not in self.at]:
-            raise TemplateError(f'it has no member {missing[0]!r}')
-        other = copy(self)
-        kept = {*paths, _FRAME_ID}
-        other.at = {path: place for path, place in self.at.items() if path in kept}
-        return other
-
-    def numbers(self, names: Mapping[str, str]) -> list[tuple[int, str, str]]:
-        """Return position, name and :mod:`struct` letter of numbers, given their names by path."""
-        return [(self.at[path][0], name, self.at[path][1]) for path, name in names.items()]
-
-    def put(self, path: str, value: Any) -> None:
-        """Replace a number."""
-        at, code = self.at[path]
-        struct.pack_into('=' + code, self.data, at, value)
-
-    def _message(self, message: Any, path: str) -> None:
-        names = message.get_fields_and_field_types()
-        for name, kind in zip(names, message.SLOT_TYPES, strict=True):
-            self._member(kind, getattr(message, name), path + name)
-
-    def _member(self, kind: Any, value: Any, path: str) -> None:
-        if isinstance(kind, definition.BasicType) and kind.typename in _CODES:
-            self._number(_CODES[kind.typename], value, path)
-        elif isinstance(kind, definition.AbstractString):
-            raw = _as_bytes(value)
-            self._number('I', len(raw), path)
-            self.data += raw
-        elif isinstance(kind, definition.NamespacedType):
-            self._message(value, path + '.')
-        elif isinstance(kind, definition.AbstractNestedType):
-            if not isinstance(kind, definition.Array):
-                self._number('I', len(value), path)
-            for index, item in enumerate(value):
-                self._member(kind.value_type, item, f'{path}.{index}')
-        else:
-            raise TemplateError(f'{path}: no template can be made of a member of type {kind}')
-
-    def _number(self, code: str, value: Any, path: str) -> None:
-        size = struct.calcsize('=' + code)
-        self.data += bytes(-(self._start + len(self.data)) % size)
-        self.at[path] = len(self.data), code
-        self.data += struct.pack('=' + code, value)
-
-
-def _as_bytes(text: str) -> bytes:
-    return text.encode().partition(b'\0')[0] + b'\0'  # ROS's strings end there too
-
 
 def _alike(frame_id: str) -> str:
     """Return the shortest frame_id that moves what is behind it as this one does, modulo eight."""
-    return 'f' * ((len(_as_bytes(frame_id)) - 1) % 8)
+    return 'f' * ((len(as_bytes(frame_id)) - 1) % 8)
 
 
 FRAME_IDS = 4
@@ -208,7 +82,10 @@ class FoundWriter:
         if self._inner:
             boxes.set_image(frame.width, frame.height)
         seconds, nanoseconds = seconds_and_rest(frame.stamp_ns)
-        while missing := boxes.write(seconds, nanoseconds, found.xyxy, found.score, found.class_id):
+        arrays = [found.xyxy, found.score, found.class_id]
+        if self._message.track and found.track_id is not None:
+            arrays.append(found.track_id)
+        while missing := boxes.write(seconds, nanoseconds, *arrays):
             self._learn(boxes, frame.frame_id, *missing)
         return boxes
 
@@ -218,27 +95,39 @@ class FoundWriter:
         self._of_frame_id.cache_clear()
         self._element.cache_clear()
 
-    def _learn(self, boxes: BoxWriter, frame_id: str, class_id: int, phase: int) -> None:
-        """Make the template of one detection of a class that begins at ``phase`` modulo 8."""
-        alike = self._element(_alike(frame_id), class_id, phase)
-        element = alike.with_frame_id(_as_bytes(frame_id))
+    def _learn(self, boxes: BoxWriter, frame_id: str, which: int, phase: int) -> None:
+        """Make the template of one detection that begins at ``phase`` modulo 8.
+
+        Args:
+            boxes: gets it.
+            frame_id: of the image.
+            which: the class; plus ``TRACKED`` if the detection has a track.
+            phase: where it begins.
+        """
+        alike = self._element(_alike(frame_id), which, phase)
+        element = alike.with_frame_id(as_bytes(frame_id))
         numbers = element.numbers(self._message.numbers)
+        if which >= TRACKED:
+            length, code = element.at[self._message.track]
+            numbers.append((length + struct.calcsize('=' + code), 'track_id', 's'))
         try:
-            boxes.learn(class_id, phase, bytes(element.data), numbers)
+            boxes.learn(which, phase, bytes(element.data), numbers)
         except (IndexError, ValueError) as error:
             raise TemplateError(f'{self._message.elements}: {error}: {numbers}') from error
 
-    def _new_element(self, frame_id: str, class_id: int, phase: int) -> Template:
-        zeros = np.zeros((1, 4), np.float32)
-        one = Detections(zeros, zeros[:, 0], np.array([class_id], np.int32), self._labels)
+    def _new_element(self, frame_id: str, which: int, phase: int) -> Template:
+        zeros, track = np.zeros((1, 4), np.float32), np.array([which >= TRACKED]) - 1
+        class_id = np.array([which % TRACKED], np.int32)
+        one = Detections(zeros, zeros[:, 0], class_id, self._labels, track)
         elements = self._message.build(_example(frame_id, 0), one)
         for name in self._message.elements.split('.'):
             elements = getattr(elements, name)
-        return Template(elements[0], phase).only(list(self._message.numbers))
+        places = [*self._message.numbers, *filter(None, [self._message.track])]
+        return Template(elements[0], phase).only(places)
 
     def _begin(self, frame_id: str) -> BoxWriter:
         """Return the writer of messages that begin with this frame_id."""
-        front = self._front(_alike(frame_id)).with_frame_id(_as_bytes(frame_id))
+        front = self._front(_alike(frame_id)).with_frame_id(as_bytes(frame_id))
         count, _ = front.at[self._message.elements]
         return self._new_writer(bytes(front.data), front.numbers(STAMP), len(ENCAPSULATION), count)
 
@@ -280,7 +169,7 @@ class TraceWriter:
         return template.data
 
     def _begin(self, frame_id: str, *strings: tuple[str, str]) -> Template:
-        return self._like(_alike(frame_id), *strings).with_frame_id(_as_bytes(frame_id))
+        return self._like(_alike(frame_id), *strings).with_frame_id(as_bytes(frame_id))
 
     def _new(self, frame_id: str, *strings: tuple[str, str]) -> Template:
         message = self._message.kind(header=Header(frame_id=frame_id), **dict(strings))
@@ -323,7 +212,8 @@ def _found(message: Any, seed: int) -> Iterator[tuple[Any, ...]]:
     for n in {0, min(1, len(classes)), len(classes)}:
         corners = np.sort(random.random((n, 2, 2), np.float32) * 1200 - 100, 1).reshape(n, 4)
         scores = random.random(n, np.float32)
-        yield (Detections(corners, scores, classes[:n], message.labels),)
+        tracks = random.integers(-(10**9), 10**9, n) if message.track else None
+        yield (Detections(corners, scores, classes[:n], message.labels, tracks),)
 
 
 def _traces(_message: Any, length: int) -> Iterator[tuple[Any, ...]]:

@@ -16,6 +16,11 @@ from yolox_trt_ros.core.trace import FrameTrace
 
 STAMP = {'header.stamp.sec': 'seconds', 'header.stamp.nanosec': 'nanoseconds'}
 
+TRACK_DIGITS = 10
+"""Letters of a track's number: of one length, so that nothing behind it moves."""
+TRACKED = 1 << 30
+"""Added to the class of a detection with a track: its template is another one."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoundMessage:
@@ -34,6 +39,8 @@ class FoundMessage:
         classes: how many classes the model has.
         labels: names of classes for which the message is tried out; those of the detections may
             change while the node runs.
+        track: path of the element's string with the number of the object's track, in
+            ``TRACK_DIGITS`` digits, empty where it has none; '': the message has no such.
         prepare: what ``build`` does to the detections before it takes numbers of them, such as
             leaving some out; nothing without one.
     """
@@ -44,6 +51,7 @@ class FoundMessage:
     classes: int
     prepare: Callable[[Frame, Detections], Detections] | None = None
     labels: Sequence[str] = ()
+    track: str = ''
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.core.trace import FrameTrace
 from yolox_trt_ros.msg import CameraLatency
 from yolox_trt_ros.ros.output.message_kinds import STAMP as STAMP
+from yolox_trt_ros.ros.output.message_kinds import TRACK_DIGITS
 from yolox_trt_ros.ros.output.message_kinds import FoundMessage as FoundMessage
 from yolox_trt_ros.ros.output.message_kinds import TraceMessage as TraceMessage
 from yolox_trt_ros.ros.output.message_kinds import header_of as header_of
@@ -34,8 +35,9 @@ def detections_message(
     """
     header = header_of(frame)
     message = Detection2DArray(header=header)
-    rows = zip(found.xyxy.tolist(), found.score.tolist(), found.class_id.tolist(), strict=True)
-    for (x1, y1, x2, y2), score, class_id in rows:
+    tracks = [-1] * len(found) if found.track_id is None else found.track_id.tolist()
+    columns = (found.xyxy.tolist(), found.score.tolist(), found.class_id.tolist(), tracks)
+    for (x1, y1, x2, y2), score, class_id, track_id in zip(*columns, strict=True):
         item = Detection2D(header=header)
         item.bbox.center.position.x = (x1 + x2) / 2
         item.bbox.center.position.y = (y1 + y2) / 2
@@ -45,6 +47,8 @@ def detections_message(
         result.hypothesis.class_id = class_ids[class_id]
         result.hypothesis.score = score
         item.results.append(result)
+        if track_id >= 0:
+            item.id = f'{track_id:0{TRACK_DIGITS}}'
         message.detections.append(item)
     return message
 
@@ -59,17 +63,19 @@ DETECTION = {
 }
 
 
-def detection_array(class_ids: Sequence[str]) -> FoundMessage:
-    """Return how :func:`detections_message` is published."""
-    build = partial(detections_message, class_ids=class_ids)
-    return FoundMessage(build, 'detections', DETECTION, len(class_ids))
+def detection_array(class_ids: Sequence[str], tracked: bool = False) -> FoundMessage:
+    """Return how :func:`detections_message` is published, with numbers of tracks or without."""
+    build, track = partial(detections_message, class_ids=class_ids), 'id' if tracked else ''
+    return FoundMessage(build, 'detections', DETECTION, len(class_ids), track=track)
 
 
 def _of_vehicle(config: Config, rules: Rules) -> FoundMessage:
-    labels = rules.labels
-    if config.class_id_format == 'name':
-        return FoundMessage(_named, 'detections', DETECTION, len(labels), labels=labels)
-    return detection_array([str(i) for i in range(max(len(labels), len(AUTOWARE)))])
+    labels, tracked = rules.labels, config.tracking.method != 'none'
+    if config.class_id_format == 'index':
+        numbers = range(max(len(labels), len(AUTOWARE)))
+        return detection_array([str(i) for i in numbers], tracked)
+    track = 'id' if tracked else ''
+    return FoundMessage(_named, 'detections', DETECTION, len(labels), labels=labels, track=track)
 
 
 def _named(frame: Frame, found: Detections) -> Detection2DArray:

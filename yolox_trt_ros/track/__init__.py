@@ -1,0 +1,1 @@
+"""Which detection of an image is the object of the image before."""
