@@ -2,6 +2,8 @@
 
 Messages are written as they come, without being parsed. Ctrl-C ends the recording, and the bag is
 complete. With --images the camera images are recorded too: eight raw cameras at 10 Hz are 590 MB/s.
+With --video they are recorded as video, at a small part of that, and so are overlays that --topics
+names: CompressedVideo under <topic>/foxglove, which replay, report and the node read like images.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -22,15 +25,20 @@ from yolox_trt_ros.bags.writer import STORAGES, BagWriter
 from yolox_trt_ros.cli.console import Console
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.core.config import CameraConfig, Config
+from yolox_trt_ros.core.encodings import VIDEO
 from yolox_trt_ros.core.errors import BagError, ConfigError
 from yolox_trt_ros.core.interruption import INTERRUPTED, held_back
 from yolox_trt_ros.core.topics import BESIDE_IMAGES, RESULTS, ResultTopic, absolute
-from yolox_trt_ros.core.transports import TRANSPORTS
+from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.process import DDS_HELP, keep_large_buffers
 from yolox_trt_ros.ros.replay.recorder import DEPTH, Recorder, WantedTopic
+from yolox_trt_ros.ros.replay.video_topic import VideoTopic
 from yolox_trt_ros.vehicle_files import load_vehicle
+from yolox_trt_ros.video.encoder import choose_encoder
 
+OVERLAY, OVERLAY_HZ = 'overlay', 10.0
+"""A part of the names of drawn images, and the rate that their key frames are set for."""
 LOOK_S = 1.0
 """Time between two looks at the free space."""
 
@@ -45,6 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--output', type=Path, help='folder of the bag (default: detections_DATE_TIME)'
     )
     parser.add_argument('--images', action='store_true', help='record the cameras’ images as well')
+    parser.add_argument(
+        '--video',
+        choices=VIDEO,
+        metavar='CODEC',
+        help=f'record images as video: {", ".join(VIDEO)}; needs the extra [video]',
+    )
+    parser.add_argument(
+        '--encoder',
+        default='',
+        help='the encoder of --video, as FFmpeg calls it (default: the first that runs here and is '
+        'not under the GPL)',
+    )
     parser.add_argument(
         '--topics',
         nargs='+',
@@ -84,14 +104,18 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(time.strftime('detections_%Y-%m-%d_%H-%M-%S'))
     if output.exists():
         raise BagError(f'{output}: exists already and is not overwritten; give another --output')
-    topics = wanted_topics(config, args.detector, args.images)
+    if args.encoder and not args.video:
+        raise ConfigError('--encoder: for --video only; without effect here, so leave it out')
+    encoder = choose_encoder(args.video, args.encoder) if args.video else ''
+    topics = wanted_topics(config, args.detector, args.images or bool(encoder))
     _check_space(output.absolute().parent, args.keep_free_mb)
     keep_large_buffers()
     console = Console()
     console.print(settings.apply(args.dds), highlight=False)
     try:
         with BagWriter(output, args.storage) as bag:
-            recorder, ended = _record(bag, topics, args, console)
+            as_video = _as_video(config, args.detector, encoder)
+            recorder, ended = _record(bag, topics, args, console, as_video)
     except OSError as error:
         raise BagError(
             f'{output}: the disk takes no more ({error}), so the bag has no end: "mcap recover" '
@@ -101,11 +125,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(
-    bag: BagWriter, topics: list[WantedTopic], args: argparse.Namespace, console: Console
+    bag: BagWriter,
+    topics: list[WantedTopic],
+    args: argparse.Namespace,
+    console: Console,
+    as_video: Callable[[WantedTopic], VideoTopic | None],
 ) -> tuple[Recorder, str]:
     """Record until the time is over, somebody ends it or the disk is nearly full; return which."""
     end, ended = time.monotonic() + args.duration, 'interrupted'
-    with Recorder(topics, bag, args.topics) as recorder:
+    with Recorder(topics, bag, args.topics, as_video) as recorder:
         with contextlib.suppress(KeyboardInterrupt):
             ended = 'full' if _watch(recorder, end, args.keep_free_mb, console) else 'over'
         with held_back():
@@ -135,6 +163,22 @@ def wanted_topics(config: Config, detector: str, images: bool) -> list[WantedTop
             topics.append(WantedTopic(topic, TRANSPORTS[camera.transport].type_name, qos))
     # Cameras of one namespace share their camera_info.
     return list({topic.name: topic for topic in topics}.values())
+
+
+def _as_video(
+    config: Config, detector: str, encoder: str
+) -> Callable[[WantedTopic], VideoTopic | None]:
+    """Return what makes the video of a topic: of the cameras' images and of overlays."""
+    rates = {absolute(c.image_topic, detector): c.rate_hz for c in config.cameras}
+
+    def video(topic: WantedTopic) -> VideoTopic | None:
+        transport = TRANSPORT_OF_TYPE.get(topic.type_name, '')
+        is_picture = topic.name in rates or OVERLAY in topic.name.split('/')
+        if not encoder or not transport or TRANSPORTS[transport].stream or not is_picture:
+            return None
+        return VideoTopic(topic.name, transport, encoder, rates.get(topic.name, OVERLAY_HZ))
+
+    return video
 
 
 def _result(result: ResultTopic, detector: str, camera: CameraConfig | None = None) -> WantedTopic:
@@ -195,11 +239,18 @@ def _report(recorder: Recorder, output: Path, ended: str, console: Console) -> i
         if count := recorder.counts[topic.name]:
             console.print(f'{count:>7} {topic.name}', highlight=False)
     console.print(f'{total} messages, {recorder.written / 1e6:,.1f} MB: {output}')
+    for name, video in recorder.videos.items():
+        if video.failed:
+            console.print(
+                f'{name}: {video.failed} images are not in the video: {video.problem}',
+                highlight=False,
+            )
     for name, why in recorder.left_out.items():
         console.print(f'not recorded: {name}: {why}', highlight=False)
     if recorder.lost:
         message = ', '.join(f'{name} {count}' for name, count in recorder.lost.items())
-        console.print(f'lost, because the disk is too slow: {message}')
+        slow = 'the disk or encoding is' if recorder.videos else 'the disk is'
+        console.print(f'lost, because {slow} too slow: {message}')
     if not total:
         domain = os.environ.get('ROS_DOMAIN_ID', '0')
         console.print(
@@ -207,4 +258,5 @@ def _report(recorder: Recorder, output: Path, ended: str, console: Console) -> i
             f'that --detector says?'
         )
         return INTERRUPTED if ended == 'interrupted' else 1
-    return 1 if ended == 'full' or recorder.lost else 0
+    failed = any(video.failed for video in recorder.videos.values())
+    return 1 if ended == 'full' or recorder.lost or failed else 0

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rclpy.duration import Duration
@@ -18,6 +18,7 @@ from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.errors import BagError, MissingDependencyError
 from yolox_trt_ros.core.messages import seconds_and_rest
 from yolox_trt_ros.ros.message_types import message_class
+from yolox_trt_ros.ros.replay.video_topic import Encoded, VideoTopic
 from yolox_trt_ros.ros.watcher import Watcher
 
 MOST_WAITING = 512 << 20
@@ -42,6 +43,7 @@ class Recorder(Watcher):
         bag: where the messages go.
         patterns: further topics, by names or patterns; :meth:`look` subscribes to those that are
             there.
+        as_video: makes what records a topic as video; None: leave it as it is.
 
     Attributes:
         bag: where the messages go.
@@ -50,10 +52,15 @@ class Recorder(Watcher):
         written: bytes.
         lost: messages by topic that came faster than the disk takes them.
         left_out: why topics that were asked for are not recorded, by topic.
+        videos: topics of images that are recorded as video, by their names.
     """
 
     def __init__(
-        self, topics: Sequence[WantedTopic], bag: BagWriter, patterns: Sequence[str] = ()
+        self,
+        topics: Sequence[WantedTopic],
+        bag: BagWriter,
+        patterns: Sequence[str] = (),
+        as_video: Callable[[WantedTopic], VideoTopic | None] = lambda topic: None,
     ) -> None:
         super().__init__('recorder')
         self.topics: list[WantedTopic] = []
@@ -63,8 +70,10 @@ class Recorder(Watcher):
         self.written = 0
         self.bag = bag
         self._patterns = patterns
+        self._as_video = as_video
+        self.videos: dict[str, VideoTopic] = {}
         self._waiting: queue.SimpleQueue[tuple[str, int, bytes]] = queue.SimpleQueue()
-        self._taken = 0
+        self._taken = self._done = 0
         for topic in topics:
             self._subscribe(topic)
 
@@ -106,9 +115,11 @@ class Recorder(Watcher):
             raw=True,
         )
         self.topics.append(topic)
+        if video := self._as_video(topic):
+            self.videos[topic.name] = video
 
     def _take(self, topic: str, message: bytes) -> None:
-        if self._taken - self.written > MOST_WAITING:
+        if self._taken - self._done > MOST_WAITING:
             self.lost[topic] += 1
             return
         self._taken += len(message)
@@ -119,11 +130,27 @@ class Recorder(Watcher):
         with contextlib.suppress(queue.Empty):
             while True:
                 topic, now_ns, message = self._waiting.get_nowait()
-                if topic not in self.counts:
-                    self.declare(topic)
-                self.bag.write(topic, now_ns, message)
-                self.counts[topic] += 1
-                self.written += len(message)
+                if video := self.videos.get(topic):
+                    video.put(now_ns, message)
+                else:
+                    self._write(topic, now_ns, message)
+                    self._done += len(message)
+        for topic, video in self.videos.items():
+            for packet in video.ready():
+                self._write_packet(topic, packet)
+
+    def _write_packet(self, topic: str, packet: Encoded) -> None:
+        self._done += packet.bytes_taken
+        if packet.cdr:
+            self._write(topic, packet.t_ns, packet.cdr)
+
+    def _write(self, topic: str, t_ns: int, message: bytes) -> None:
+        if topic not in self.counts:
+            self.declare(topic)
+        video = self.videos.get(topic)
+        self.bag.write(video.topic if video else topic, t_ns, message)
+        self.counts[topic] += 1
+        self.written += len(message)
 
     def finish(self) -> None:
         """Write what waits, and note what was asked for and is not there.
@@ -131,6 +158,9 @@ class Recorder(Watcher):
         A topic is in the bag also if no message came.
         """
         self.write_waiting()
+        for name, video in self.videos.items():
+            for packet in video.finish():
+                self._write_packet(name, packet)
         for topic in self.topics:
             self.declare(topic.name)
         there = {name for name, _ in self.node.get_topic_names_and_types()}
@@ -145,6 +175,8 @@ class Recorder(Watcher):
         (type_name,) = (t.type_name for t in self.topics if t.name == topic)
         offered = self.node.get_publishers_info_by_topic(topic)
         profiles = dict.fromkeys(recorded_qos_of(p.qos_profile) for p in offered)
+        if video := self.videos.get(topic):
+            topic, type_name = video.topic, video.TYPE
         self.bag.add_topic(topic, type_name, tuple(profiles))
 
 
