@@ -6,11 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from rclpy.serialization import serialize_message
-from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
 from yolox_trt_ros.bags.writer import BagWriter
-from yolox_trt_ros.ros.output.message_kinds import time_message
 from yolox_trt_ros.ros.output.serialize_images import SerializedImage
 from yolox_trt_ros.sim.encode import encode
 
@@ -61,13 +58,17 @@ def write_bag(
                 image = encode(make(seed + 100 * i + number), encoding)
                 bag.write(topic, stamp, bytes(head.write(image, stamp)))
                 if truth:
-                    message = serialize_message(labelled(stamp))
-                    bag.write(f'/{camera}/ground_truth', stamp + 500, message)
+                    bag.write(f'/{camera}/ground_truth', stamp + 500, labelled(stamp))
     return path
 
 
-def labelled(stamp_ns: int) -> Detection2DArray:
-    """Return ground truth of one car."""
+def labelled(stamp_ns: int) -> bytes:
+    """Return ground truth of one car, serialised by ROS; all else here needs no ROS."""
+    from rclpy.serialization import serialize_message
+    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+
+    from yolox_trt_ros.ros.output.message_kinds import time_message
+
     item = Detection2D()
     x1, y1, x2, y2 = BOX
     item.bbox.center.position.x, item.bbox.center.position.y = (x1 + x2) / 2, (y1 + y2) / 2
@@ -78,7 +79,7 @@ def labelled(stamp_ns: int) -> Detection2DArray:
     item.results.append(result)
     message = Detection2DArray(detections=[item])
     message.header.stamp = time_message(stamp_ns)
-    return message
+    return bytes(serialize_message(message))
 
 
 def _file(bag: Path) -> Path:

@@ -138,6 +138,7 @@ def test_every_message_is_in_one_segment(
     assert segments[-1].stop_ns == start + span + 1
     assert all(a.stop_ns == b.start_ns for a, b in pairwise(segments))
     assert all(0 < s.stop_ns - s.start_ns <= round(segment_s * 1e9) for s in segments)
+    assert sum(s.images for s in segments) == images
     assert [s.number for s in segments] == list(range(len(segments)))
     assert len({s.file for s in segments}) == len(segments)
 

@@ -24,7 +24,7 @@ class FleetJob:
         config: the vehicle; None: cameras have no rules of their own.
         device, backend, precision, ranges, threads, batch: see :class:`detector.Detector`.
         out: folder or URI of the results.
-        truth_labels: class names of ground truth topics.
+        labels, truth_labels: class names of detections, and of ground truth topics.
         name, sha256: of the model's file.
         segment_s: longest segment, seconds.
     """
@@ -32,6 +32,7 @@ class FleetJob:
     model: ModelConfig
     config: Config | None
     out: str
+    labels: tuple[str, ...]
     truth_labels: tuple[str, ...]
     name: str
     sha256: str
@@ -90,6 +91,8 @@ class FleetJob:
             'model': self.name,
             'model_sha256': self.sha256,
             'version': __version__,
+            'labels': list(self.labels),
+            'truth_labels': list(self.truth_labels),
             'segment_s': self.segment_s,
             'device': self.device.partition(':')[0],
             'backend': self.backend,
@@ -121,7 +124,8 @@ def job_of(model: ModelConfig, config: Config | None, **values: Any) -> FleetJob
     )
     if config is not None:
         config = replace(config, model=model)
-    return FleetJob(model, config, name=loaded.path.name, sha256=digest, **values)
+    labels = tuple(loaded.labels)
+    return FleetJob(model, config, labels=labels, name=loaded.path.name, sha256=digest, **values)
 
 
 def _absolute(name: str) -> str:

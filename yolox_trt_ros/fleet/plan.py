@@ -69,9 +69,10 @@ def segments_of(bag: IndexedBag, segment_s: float) -> Iterator[FleetSegment]:
     for number in range(count):
         start = bag.start_ns + number * length
         stop = bag.end_ns + 1 if number == count - 1 else start + length
-        images = round(bag.images * (stop - start) / span)
+        # Differences of rounded sums, so that those of all segments are the bag's.
+        before, behind = (round(bag.images * (t - bag.start_ns) / span) for t in (start, stop))
         yield FleetSegment(
-            bag.found.uri, number, start, stop, bag.cameras, images, bag.found.conditions
+            bag.found.uri, number, start, stop, bag.cameras, behind - before, bag.found.conditions
         )
 
 

@@ -21,17 +21,17 @@ class FleetProgress:
     """Counts rows of segments as they come, and shows a line; a context manager.
 
     Args:
-        segments, images: that are to run.
+        segments: that are to run.
         workers: that run them.
 
     Attributes:
         totals: ``images``, ``unread``, ``detections``, and segments by status.
     """
 
-    def __init__(self, segments: int, images: int, workers: int) -> None:
+    def __init__(self, segments: int, workers: int) -> None:
         self.console = Console(stderr=True)
         self.totals: Counter[str] = Counter()
-        self._workers, self._images = workers, images
+        self._workers = workers
         self._detect_s, self._begun = 0.0, time.monotonic()
         self._bar = Progress(
             TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
