@@ -216,6 +216,10 @@ class Builder:
         for layer in network.layers:
             if not (dla and layer.on_dla):
                 say(Severity.VERBOSE, f'[GpuLayer] {layer.type.name}: {layer.name}')
+        if 'SPARSE_WEIGHTS' in config.flags:
+            say(Severity.INFO, '(Sparsity) Layers eligible for sparse math: a, b')
+            say(Severity.INFO, '(Sparsity) TRT inference plan picked sparse implementation for '
+                'layers: b')  # fmt: skip
         return b'engine'
 
     def calibrate(self, network: Network, calibrator: Any) -> None:

@@ -16,6 +16,7 @@ from yolox_trt_ros.engine.builder import Built, build_engine
 from yolox_trt_ros.engine.calibration import read_calibration
 from yolox_trt_ros.engine.model_facts import model_facts
 from yolox_trt_ros.engine.options import BuildOptions
+from yolox_trt_ros.engine.sparsity_log import SparseKernels
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT
 from yolox_trt_ros.onnx_files import computes_in_half
 
@@ -208,6 +209,11 @@ def test_libraries_that_tensorrt_does_not_use_are_left_out(
 ) -> None:
     _, _, config = build(cut, version)
     assert config.tactic_sources == sources
+
+
+def test_sparse_kernels_are_counted_where_they_are_asked_for(cut: Path) -> None:
+    assert build(cut)[0].sparsity is None
+    assert build(cut, sparsity=True)[0].sparsity == SparseKernels(2, 1, ('b',))
 
 
 def test_optimization_level(cut: Path) -> None:

@@ -24,6 +24,7 @@ from yolox_trt_ros.engine.network import (
 from yolox_trt_ros.engine.options import BuildOptions, strongly_typed
 from yolox_trt_ros.engine.placement_report import LayerPlacement, parse_build_log
 from yolox_trt_ros.engine.progress import LogProgress, Phases, Progress
+from yolox_trt_ros.engine.sparsity_log import SparseKernels, parse_sparsity
 from yolox_trt_ros.engine.tensorrt_versions import BuildLog, TensorRT
 
 MIB, KIB = 1 << 20, 1 << 10
@@ -40,6 +41,7 @@ class Built:
         engine: serialised.
         tensors: inputs and outputs.
         placement: where its layers run, as far as the build log says.
+        sparsity: which layers use 2:4 sparse kernels, if that was asked for and the log says so.
         seconds: the build took.
         strongly_typed: whether its types came from the file.
         timing_cache: to start the next build from; may be empty.
@@ -49,6 +51,7 @@ class Built:
     engine: bytes
     tensors: tuple[TensorFacts, ...]
     placement: LayerPlacement
+    sparsity: SparseKernels | None
     seconds: float
     strongly_typed: bool
     timing_cache: bytes
@@ -102,13 +105,14 @@ def build_engine(
         del parser, keep  # TensorRT refers to both until here
         if serialised is None:
             raise _failure(tensorrt, model, log.problems, cancelled())
-        placement = parse_build_log(log.lines)
+        placement, sparsity = parse_build_log(log.lines), parse_sparsity(log.lines)
         if options.strict_dla:
             _refuse_gpu(placement.off_dla(), options)
     return Built(
         bytes(serialised),
         tensors,
         placement,
+        sparsity,
         time.monotonic() - begin,
         strong,
         bytes(cache.serialize()) if cache is not None else b'',

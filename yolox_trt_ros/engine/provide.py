@@ -147,5 +147,6 @@ def _facts(built: Built) -> dict[str, Any]:
         'strongly_typed': built.strongly_typed,
         'tensors': [asdict(tensor) for tensor in built.tensors],
         'placement': asdict(built.placement),
+        'sparsity': built.sparsity and asdict(built.sparsity),
         'warnings': list(built.warnings),
     }

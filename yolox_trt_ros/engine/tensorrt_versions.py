@@ -19,6 +19,7 @@ from yolox_trt_ros.core.errors import EngineError, MissingDependencyError
 from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.placement_report import logs_placement
 from yolox_trt_ros.engine.progress import Phases
+from yolox_trt_ros.engine.sparsity_log import logs_sparsity
 
 StrongTyping = Literal['never', 'option', 'always']
 
@@ -31,7 +32,7 @@ class BuildLog:
 
     Attributes:
         heard: called with every line.
-        lines: warnings, errors, and where layers run.
+        lines: warnings, errors, where layers run, and which kernels are sparse.
         problems: warnings and errors alone.
     """
 
@@ -207,7 +208,7 @@ class TensorRT:
                     for listener in tuple(tensorrt._listeners):
                         if serious:
                             listener.problems.append(message)
-                        if serious or logs_placement(message):
+                        if serious or logs_placement(message) or logs_sparsity(message):
                             listener.lines.append(message)
                         listener.heard(message)
                     _log.log(logging.WARNING if level in errors else logging.DEBUG, '%s', message)

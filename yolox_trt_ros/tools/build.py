@@ -38,6 +38,7 @@ from yolox_trt_ros.engine.options import MOST_LEVEL, PRECISIONS, USUAL_LEVEL, Bu
 from yolox_trt_ros.engine.placement_report import LayerPlacement
 from yolox_trt_ros.engine.progress import Progress
 from yolox_trt_ros.engine.provide import EngineRequest, provide
+from yolox_trt_ros.engine.sparsity_log import SparseKernels
 from yolox_trt_ros.engine.tensorrt_versions import TensorRT, load_tensorrt
 from yolox_trt_ros.packaged_models import find_model
 from yolox_trt_ros.vehicle_files import load_vehicle
@@ -269,6 +270,8 @@ def show(console: Console, tensorrt: TensorRT, facts: dict[str, Any]) -> None:
         add(kind, f'{tensor["name"]} {tensor["dtype"]} {shape} {layout}{step}')
     for line in placement_lines(LayerPlacement(**facts['placement'])):
         add('placement', line)
+    if sparse := facts.get('sparsity'):  # engines of earlier versions do not say
+        add('2:4', sparsity_line(SparseKernels(**sparse)))
     add('work', f'{facts["gflops"]:g} GFLOPs a call')
     if 'time' in facts:
         add('time', facts['time'])
@@ -284,6 +287,17 @@ def show(console: Console, tensorrt: TensorRT, facts: dict[str, Any]) -> None:
     for warning in facts['warnings'][:SHOWN]:
         add('warning', warning)
     console.print(table, highlight=False)
+
+
+def sparsity_line(kernels: SparseKernels) -> str:
+    """Return in words how many layers use 2:4 sparse kernels."""
+    if not kernels.possible:
+        return 'no layer has 2:4 sparse weights: `sparsify` makes them so'
+    line = f'{kernels.used} of {kernels.possible} layers that can be use sparse kernels'
+    if not kernels.used:
+        return f'{line}: dense ones were quicker everywhere'
+    shown = ', '.join(kernels.layers[:SHOWN])
+    return f'{line}: {shown}' if shown else line
 
 
 def placement_lines(placement: LayerPlacement) -> list[str]:
