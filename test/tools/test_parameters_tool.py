@@ -15,6 +15,7 @@ from yolox_trt_ros.vehicle_files import load_vehicle
 @pytest.mark.parametrize(
     ('topics', 'names'),
     [
+        (['/left/image_raw/foxglove', '/right/image_raw/ffmpeg'], ['left', 'right']),
         (['/front/image_raw', '/rear/image_raw'], ['front', 'rear']),
         (['/cameras/front/image', '/cameras/rear/image/compressed'], ['front', 'rear']),
         (['/camera/image_raw'], ['camera']),

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from yolox_trt_ros.core.config import MAX_CAMERAS
 
-COMMON_PART = re.compile(r'image(_(raw|rect|color|mono|mono8))*(_compressed)?|compressed|camera')
+COMMON_PART = re.compile(
+    r'image(_(raw|rect|color|mono|mono8))*(_compressed)?|compressed|foxglove|ffmpeg|camera'
+)
 """Parts of a topic's name that tell nothing about which camera it is."""
 
 

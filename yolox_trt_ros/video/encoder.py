@@ -98,7 +98,9 @@ def _why_not(name: str) -> str:
     if name not in load_av().codecs_available:
         return 'this FFmpeg was built without it'
     try:
-        EncodedVideo(name, 10.0).encode(np.zeros((256, 256, 3), np.uint8))
+        video = EncodedVideo(name, 10.0)
+        video.encode(np.zeros((256, 256, 3), np.uint8))
+        video.finish()
     except YoloxTrtRosError as error:
         return str(error)
     return ''
@@ -161,7 +163,7 @@ class EncodedVideo:
         return packets
 
     def _new(self, height: int, width: int) -> Any:
-        os.environ.setdefault('SVT_LOG', '1')  # or libsvtav1 writes its settings to the terminal
+        os.environ.setdefault('SVT_LOG', '0')  # or libsvtav1 writes its settings to the terminal
         context: Any = self._av.CodecContext.create(self._name, 'w')
         context.width, context.height, context.pix_fmt = width, height, 'yuv420p'
         context.framerate, context.time_base = self._rate, 1 / self._rate

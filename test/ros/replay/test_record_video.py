@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from peer import image_message
 from rclpy.serialization import serialize_message
@@ -40,6 +40,7 @@ def runs(name: str) -> str:
         pytest.skip(str(error))
 
 
+@settings(max_examples=20)
 @given(
     st.binary(min_size=1, max_size=40),
     st.text(st.characters(codec='ascii', exclude_characters='\0'), max_size=9),
