@@ -225,3 +225,10 @@ class Intake:
                 'camera driver on this machine needs the DDS settings of this package too, or a '
                 'larger segment (docs/dds.md); from another machine send compressed images'
             )
+
+
+def image_taker(
+    intake: Intake, read: Callable[[Message, Arrival], Frame]
+) -> Callable[[Message, int, int], None]:
+    """Return what takes a camera's messages, each an image, with the times of :class:`Arrival`."""
+    return lambda message, received_ns, sent_ns: intake.receive(message, read, received_ns, sent_ns)

@@ -13,10 +13,11 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 
 from yolox_trt_ros.core.config import CameraConfig
-from yolox_trt_ros.ros.input.intake import FrameSink, Intake, PacedSink
+from yolox_trt_ros.ros.input.intake import FrameSink, Intake, PacedSink, image_taker
 from yolox_trt_ros.ros.input.readers import new_reader
 from yolox_trt_ros.ros.input.subscribe import subscribe
-from yolox_trt_ros.ros.input.video_intake import taker
+from yolox_trt_ros.ros.input.video_intake import video_taker
+from yolox_trt_ros.ros.input.video_messages import VideoReader
 
 if TYPE_CHECKING:
     from rclpy.subscription import MessageInfo
@@ -57,8 +58,10 @@ class PlainIngest:
             for camera, intake in zip(cameras, intakes, strict=True):
                 group = _WhenRoom(room, camera.name) if room else None
                 read = new_reader(camera.transport)
-                take, end = taker(intake, read, warn, threaded=room is None)
-                undo.callback(end)
+                take = image_taker(intake, read)
+                if isinstance(read, VideoReader):
+                    take, end = video_taker(intake, read, warn, threaded=room is None)
+                    undo.callback(end)
                 subscription = subscribe(node, camera, _callback(take), group=group)
                 undo.callback(node.destroy_subscription, subscription)
             self._undo = undo.pop_all()

@@ -118,22 +118,19 @@ def decode(
     notes.video = stream.codec
 
 
-def taker(
-    intake: Intake, read: Any, warn: Callable[[str], None], *, threaded: bool
+def video_taker(
+    intake: Intake, read: VideoReader, warn: Callable[[str], None], *, threaded: bool
 ) -> tuple[Callable[[bytes, int, int], None], Callable[[], None]]:
-    """Return what takes a camera's messages, with their times, and what ends it.
+    """Return what takes a camera's messages of video, with their times, and what ends it.
 
     Args:
         intake: the camera's.
         read: its reader.
         warn: logs a problem.
-        threaded: whether video is decoded in a thread of its own, and not by whoever brings it, as
-            in lockstep.
+        threaded: whether it is decoded in a thread of its own, and not by whoever brings it, as in
+            lockstep.
     """
-    if isinstance(read, VideoReader):
-        if threaded:
-            video = VideoIntake(intake, read, warn)
-            return video.receive, video.close
-        reader = read
-        return lambda message, at, sent: decode(intake, reader, message, at, sent), lambda: None
-    return lambda message, at, sent: intake.receive(message, read, at, sent), lambda: None
+    if threaded:
+        video = VideoIntake(intake, read, warn)
+        return video.receive, video.close
+    return lambda message, at, sent: decode(intake, read, message, at, sent), lambda: None

@@ -14,9 +14,10 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.threads import named_thread
-from yolox_trt_ros.ros.input.intake import Intake, PacedSink, wait_for_room
+from yolox_trt_ros.ros.input.intake import Intake, PacedSink, image_taker, wait_for_room
 from yolox_trt_ros.ros.input.readers import new_reader
-from yolox_trt_ros.ros.input.video_intake import taker
+from yolox_trt_ros.ros.input.video_intake import video_taker
+from yolox_trt_ros.ros.input.video_messages import VideoReader
 from yolox_trt_ros.ros.replay.topics import choose_topics
 
 
@@ -52,8 +53,10 @@ class ReplayIngest:
             for camera in config.cameras:
                 intake = Intake(camera, pipeline, warn, self.mode)
                 read = new_reader(camera.transport)
-                take, end = taker(intake, read, warn, threaded=not config.lockstep)
-                undo.callback(end)
+                take = image_taker(intake, read)
+                if isinstance(read, VideoReader):
+                    take, end = video_taker(intake, read, warn, threaded=not config.lockstep)
+                    undo.callback(end)
                 self._cameras[topics[camera.name]] = intake, take
             self._undo = undo.pop_all()
         self.notes = {intake.name: intake.notes for intake, _ in self._cameras.values()}
