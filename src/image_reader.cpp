@@ -2,6 +2,7 @@
 
 #include "image_reader.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <stdexcept>
 
@@ -34,6 +35,19 @@ bool is_plain(Cdr & cdr)
   return cdr.get_encoding_flag() == eprosima::fastcdr::EncodingAlgorithmFlag::PLAIN_CDR;
 }
 #endif
+
+/// The bytes of a message up to its end as Fast CDR is to see it. Before 2.3 it does not look at the
+/// header's last bits, which say how far a message was filled up to a multiple of four.
+size_t without_padding(const char * message, size_t size)
+{
+#if FASTCDR_VERSION_MAJOR < 2 || (FASTCDR_VERSION_MAJOR == 2 && FASTCDR_VERSION_MINOR < 3)
+  const size_t padding = size % 4 ? 0 : message[3] & 3;
+  return size - std::min(padding, size - 4);
+#else
+  (void)message;
+  return size;
+#endif
+}
 
 /// The header of a message may claim more padding than there is message. Fast CDR (2.3) then puts
 /// its end before its beginning and believes in a nearly endless message.
@@ -137,7 +151,7 @@ Payload read_serialized_image(
       " bytes with another encapsulation header";
     return {};
   }
-  eprosima::fastcdr::FastBuffer buffer(message, size);
+  eprosima::fastcdr::FastBuffer buffer(message, without_padding(message, size));
   Cdr cdr(buffer, Cdr::DEFAULT_ENDIAN, kVersion);
   cdr.read_encapsulation();
   return read_image(cdr, kind, head, problem);

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.ros.dds import settings
 
 # Not among the PyPI wheels of ROS 2; every ROS 2 installation has both.
 REASON = 'launch and launch_ros are not installed (apt install ros-<distro>-launch-ros)'
@@ -104,7 +105,8 @@ def test_detector_gets_what_the_arguments_say() -> None:
         'use_sim_time': True,
         'autostart': False,
     }
-    assert context.environment['FASTDDS_DEFAULT_PROFILES_FILE'].endswith('fastdds_8cam.xml')
+    variable = settings.profile_variable(settings.DEFAULT_RMW)
+    assert context.environment[variable].endswith('fastdds_8cam.xml')
 
 
 def test_model_is_the_vehicles_by_default() -> None:
@@ -116,7 +118,7 @@ def test_model_is_the_vehicles_by_default() -> None:
 def test_dds_can_be_left_alone() -> None:
     context, (node,) = started('orin_8cam', dds='none')
     assert node.made_of['arguments'][:2] == ['--dds', 'none']  # it would choose by itself
-    assert 'FASTDDS_DEFAULT_PROFILES_FILE' not in context.environment
+    assert settings.profile_variable(settings.DEFAULT_RMW) not in context.environment
 
 
 def test_autowares_vehicle_and_remap_file() -> None:

@@ -153,6 +153,19 @@ def test_environment_follows_the_middleware(environ: dict[str, str], variable: s
     assert settings.environment('none', environ) == {}
 
 
+@pytest.mark.parametrize(
+    ('package', 'variable'),
+    [('fastrtps', settings.FAST_DDS_2_VARIABLE), ('fastdds', settings.FAST_DDS_3_VARIABLE)],
+)
+def test_environment_follows_the_middleware_where_no_distribution_is_named(
+    package: str, variable: str, tmp_path: Path
+) -> None:
+    (tmp_path / 'share' / package).mkdir(parents=True)
+    assert list(settings.environment('auto', {'AMENT_PREFIX_PATH': f'/none:{tmp_path}'})) == [
+        variable
+    ]
+
+
 def test_environment_leaves_the_users_own_profile_alone() -> None:
     assert settings.environment('auto', {'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml'}) == {}
     assert settings.environment('auto', {'FASTDDS_DEFAULT_PROFILES_FILE': '/mine.xml'}) == {}

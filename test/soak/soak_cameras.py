@@ -201,7 +201,7 @@ class Driver:
         self.kills += 1
         # Fast DDS leaves the shared memory of killed processes where it is.
         for lock in locks:
-            if re.fullmatch(r'/dev/shm/fastdds_[0-9a-f]{16}_el', lock):
+            if re.fullmatch(r'/dev/shm/fast(dds|rtps)_[0-9a-f]{16}_el', lock):
                 Path(lock).unlink(missing_ok=True)
                 Path(lock.removesuffix('_el')).unlink(missing_ok=True)
         self._process = self._start(seed)

@@ -126,7 +126,7 @@ def segment_sizes(builtin: str) -> list[int]:
 def opened(pid: int) -> Iterator[tuple[str, int]]:
     for link in Path(f'/proc/{pid}/fd').iterdir():
         path = os.readlink(link) if link.is_symlink() else ''
-        if re.fullmatch(r'/dev/shm/fastdds_[0-9a-f]{16}_el', path):
+        if re.fullmatch(r'/dev/shm/fast(dds|rtps)_[0-9a-f]{16}_el', path):
             yield path, Path(path.removesuffix('_el')).stat().st_size
 
 
@@ -134,8 +134,15 @@ def opened(pid: int) -> Iterator[tuple[str, int]]:
     'builtin', ['', 'LARGE_DATA', 'LARGE_DATA?max_msg_size=1MB&sockets_size=20MB']
 )
 def test_fast_dds_makes_the_segment_that_is_assumed(builtin: str) -> None:
-    expected = read_transport('', {'FASTDDS_BUILTIN_TRANSPORTS': builtin}).segment
+    environ = {**os.environ, 'FASTDDS_BUILTIN_TRANSPORTS': builtin}
+    expected = read_transport('', environ).segment
     assert expected <= max(segment_sizes(builtin)) < 1.1 * expected + 100_000
+
+
+def test_fast_dds_2_has_no_larger_segment_for_large_data() -> None:
+    for distro, segment in (('jazzy', 512 << 10), ('kilted', 8500 << 10)):
+        environ = {'ROS_DISTRO': distro, 'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA'}
+        assert read_transport('', environ).segment == segment
 
 
 def mounting() -> str:
@@ -221,9 +228,8 @@ def test_a_driver_without_the_profile_is_reported_and_one_with_it_is_not(node: N
         watch.look(camera, notes)
         message = notes.publisher
         assert 'lidar_and_camera has 0.5 MiB of shared memory here' in message
-        (file,) = re.findall(
-            r'start lidar_and_camera with FASTDDS_DEFAULT_PROFILES_FILE=(\S+);', message
-        )
+        variable = settings.profile_variable(settings.DEFAULT_RMW)
+        (file,) = re.findall(rf'start lidar_and_camera with {variable}=(\S+);', message)
         notes.image_bytes = 100_000  # such fit
         watch.look(camera, notes)
         assert notes.publisher == ''
@@ -232,7 +238,7 @@ def test_a_driver_without_the_profile_is_reported_and_one_with_it_is_not(node: N
             assert 'has 0.5 MiB of shared memory here, images have 0.6 MiB' in notes.publisher
         notes.image_bytes = 0
     until_seen(node)
-    with driver('as_told', FASTDDS_DEFAULT_PROFILES_FILE=file):
+    with driver('as_told', **{variable: file}):
         until_seen(node, 'as_told')
         watch.look(camera, notes)
         assert notes.publisher == ''

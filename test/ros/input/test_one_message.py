@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from yolox_trt_ros.ros.dds import settings
+
 ROOT = Path(__file__).parents[3]
+VARIABLE = settings.profile_variable(settings.DEFAULT_RMW)
 WIDTH, HEIGHT = 640, 480
 
 PUBLISH = f"""
@@ -57,11 +60,11 @@ def test_image_travels_as_described(profile: str, whole: bool, tmp_path: Path) -
     environ = os.environ | {
         'ROS_DOMAIN_ID': str(102 + os.getpid() % 90),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET',
-        'FASTDDS_DEFAULT_PROFILES_FILE': str(recording),
+        VARIABLE: str(recording),
     }
     driver = subprocess.Popen([sys.executable, '-c', PUBLISH], env=environ)
     try:
-        environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(ROOT / f'config/dds/{profile}.xml')
+        environ[VARIABLE] = str(ROOT / f'config/dds/{profile}.xml')
         command = [sys.executable, '-c', RECEIVE]
         said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
         time.sleep(0.5)  # until the record is written

@@ -13,14 +13,18 @@ from yolox_trt_ros.core.config import CameraConfig, Config
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.resources import find_resource, resource_names
-from yolox_trt_ros.ros.dds.profile import BUILTIN_VARIABLE, DdsTransport, read_transport
+from yolox_trt_ros.ros.dds.profile import (
+    BUILTIN_VARIABLE,
+    DdsTransport,
+    is_fast_dds_2,
+    read_transport,
+)
 from yolox_trt_ros.ros.dds.segments import SHARED_MEMORY, segments
 
 DEFAULT_RMW = 'rmw_fastrtps_cpp'
 FAST_DDS = ('rmw_fastrtps_cpp', 'rmw_fastrtps_dynamic_cpp')
 FAST_DDS_3_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 FAST_DDS_2_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
-FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
 CYCLONE = 'rmw_cyclonedds_cpp'
 RANGE_VARIABLE = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
 HUMBLE_RANGE_VARIABLE = 'ROS_LOCALHOST_ONLY'
@@ -132,8 +136,7 @@ def profile_variable(rmw: str, environ: Mapping[str, str] = os.environ) -> str:
         return 'CYCLONEDDS_URI'
     if rmw not in FAST_DDS:
         return ''
-    old = environ.get('ROS_DISTRO') in FAST_DDS_2_DISTROS
-    return FAST_DDS_2_VARIABLE if old else FAST_DDS_3_VARIABLE
+    return FAST_DDS_2_VARIABLE if is_fast_dds_2(environ) else FAST_DDS_3_VARIABLE
 
 
 def active_profile(environ: Mapping[str, str] = os.environ) -> str:
