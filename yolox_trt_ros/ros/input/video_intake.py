@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.threads import named_thread
