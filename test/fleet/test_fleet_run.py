@@ -56,8 +56,10 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the estimate before a run and the page after it, which have tests of their own."""
     monkeypatch.setattr('yolox_trt_ros.tools.fleet.measured_rate', lambda *_: 0.0)
+    monkeypatch.setattr('yolox_trt_ros.tools.fleet.finished', lambda *_, **__: ())
 
 
 def fleet(*words: object) -> int:
@@ -168,7 +170,10 @@ def ending_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 def test_an_interrupted_run_is_resumed(
     tmp_path: Path, model: Path, ending_after: list[int]
 ) -> None:
-    bag, other = (write_bag(tmp_path / name, images=4) for name in ('one', 'other'))
+    bag, other = (
+        write_bag(tmp_path / name, images=4, cameras=['front'], encodings=['bgr8'])
+        for name in ('one', 'other')
+    )
     out, whole = tmp_path / 'out', tmp_path / 'whole'
     words = [bag, other, '--model', model, '--segment-s', 0.2, '--score', SCORE, '--out']
     assert fleet(*words, whole) == 0

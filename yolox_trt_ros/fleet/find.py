@@ -100,8 +100,9 @@ def _manifest(name: str) -> list[tuple[str, dict[str, str]]]:
 
 def _named(name: str) -> list[FoundBag]:
     """Return the bags that one name means; one that does not exist is a bag of 0 bytes."""
-    if PATTERN & set(name):
-        return _matching(name)
+    plain, options = _split(name)
+    if PATTERN & set(plain):
+        return _matching(plain, options)
     fs, path = filesystem_of(name)
     info = fs.get_file_info(path.rstrip('/'))
     if info.is_file:
@@ -112,11 +113,17 @@ def _named(name: str) -> list[FoundBag]:
     return _below(name, fs, info.path)
 
 
-def _matching(pattern: str) -> list[FoundBag]:
+def _split(name: str) -> tuple[str, str]:
+    """Return a name without the options of its URI, and these; locally ``?`` is of a pattern."""
+    plain, mark, options = name.partition('?') if is_remote(name) else (name, '', '')
+    return plain, mark + options
+
+
+def _matching(pattern: str, options: str) -> list[FoundBag]:
     """Return the bags whose own names match, or which lie in folders that do."""
     parts = pattern.split('/')
     fixed = next(i for i, part in enumerate(parts) if PATTERN & set(part))
-    base = '/'.join(parts[:fixed]) or ('/' if pattern[0] == '/' else '.')
+    base = ('/'.join(parts[:fixed]) or ('/' if pattern[0] == '/' else '.')) + options
     fs, path = filesystem_of(base)
     wanted = '/'.join([path.rstrip('/'), *parts[fixed:]])
     any_depth = '**' in parts
@@ -172,6 +179,4 @@ def _uri(name: str, path: str) -> str:
     """Return how a path in the store of ``name`` is called from anywhere."""
     if not is_remote(name):
         return path
-    scheme, _, rest = name.partition('://')
-    options = rest.partition('?')[2]
-    return f'{scheme}://{path}{"?" + options if options else ""}'
+    return f'{name.partition("://")[0]}://{path}{_split(name)[1]}'
