@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip('pyarrow', reason='the extra [fleet] is not installed')
 
 from fleet_bags import DAMAGES, KINDS, PERIOD_NS, T0, damaged_bag, write_bag
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolox_trt_ros.bags.reader import Bag
@@ -76,7 +76,8 @@ def test_what_is_in_bags_is_known_without_their_pixels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bags = [
-        write_bag(tmp_path / f'bag{i}', kind, images=4, truth=True) for i, kind in enumerate(KINDS)
+        write_bag(tmp_path / f'bag{i}', kind, images=4, truth=True)
+        for i, kind in enumerate(KINDS[::2])
     ]
 
     def refuse(*_: object) -> None:
@@ -93,7 +94,7 @@ def test_what_is_in_bags_is_known_without_their_pixels(
         assert [c.truth for c in bag.cameras] == ['/front/ground_truth', '/rear/ground_truth']
         assert (bag.start_ns, bag.images) == (T0, 8)
         assert bag.end_ns - bag.start_ns == pytest.approx(3 * PERIOD_NS, abs=10_000)
-    assert len(counted) == len(KINDS)
+    assert len(counted) == len(bags)
 
 
 def test_a_vehicle_says_whose_images_they_are(tmp_path: Path) -> None:
@@ -122,6 +123,7 @@ def test_damaged_bags_are_named_and_end_nothing(tmp_path: Path) -> None:
     assert {s.bag for s in plan.segments} == {verdicts[how].found.uri for how in whole}
 
 
+@settings(max_examples=30)
 @given(
     start=st.integers(0, 10**18),
     span=st.integers(0, 10**13),
