@@ -275,6 +275,18 @@ def test_under_overload_an_owed_camera_waits_for_one_that_has_had_less():
     assert first() == 'other'
 
 
+def test_who_lacks_frames_is_not_levelled_with_who_lacks_none():
+    """An important camera that lacks a frame now and then has had least for its priority."""
+    queue = counting()
+    important = owed_camera('important', in_ms=5, priority=10.0)
+    lacks, lacks_none = make_camera('lacks', waits_ms=1), make_camera('lacks none', waits_ms=9)
+    lacks.losing = LOSING
+    lacks.served, lacks_none.served = 20.0, 90.0
+    line = queue.line([lacks_none, lacks, important], NOW)
+    assert [camera.config.name for camera, _ in line] == ['important', 'lacks', 'lacks none']
+    assert lacks_none.served == 2 * lacks.served == 2 * CREDIT
+
+
 @pytest.mark.parametrize(
     ('comes_in_ms', 'deadline_ms', 'expected'),
     [(1, 0, {}), (3, 0, {'gpu': ['a']}), (1, 6.5, {}), (1, 5.5, {'gpu': ['a']})],
@@ -301,3 +313,13 @@ def test_frames_of_cameras_without_any_are_expected_under_overload_only():
     queue.overloaded = True
     low_ns, high_ns = soon.due_ns(NOW)
     assert queue.waits_ns(cameras, NOW) == [(low_ns + high_ns) // 2 - NOW]
+
+
+@pytest.mark.parametrize(('deadline_ms', 'expected'), [(30, ['a', 'b']), (10, ['a'])])
+def test_a_batch_that_is_not_filled_makes_no_frame_late(deadline_ms, expected):
+    """Three would take 5 ms; two take 12 ms, still less for each than one alone."""
+    gpu = make_lane('gpu', max_batch=3)
+    cameras = [make_camera(name, waits_ms=1, deadline_ms=deadline_ms) for name in 'ab']
+    quote = Quote([0, 8 * MS, 12 * MS, 5 * MS].__getitem__, 3)
+    plan = LanePlan(gpu, True, NOW, quote, True, 3, True)
+    assert taken(decide(NOW, [(c, NOW - MS) for c in cameras], [plan])) == {'gpu': expected}

@@ -66,9 +66,9 @@ class FairQueue:
 
     Fair queueing begins when frames are replaced or lost; what was taken before does not count. No
     camera is more than :data:`CREDIT` frames behind the one that has been served least of those
-    that lack some, nor further ahead than so many frames of the least important camera: neither
-    what it did not want, nor what nobody else wanted or what it had in one batch with others,
-    counts for long.
+    that lack some, nor further ahead than so many frames of the least important camera; one that
+    lacks none, nor so far ahead of those that do. So neither what it did not want, nor what nobody
+    else wanted or what it had in one batch with others, counts for long.
 
     Attributes:
         overloaded: whether lanes are overloaded now.
@@ -127,10 +127,15 @@ class FairQueue:
             return
         served = [camera.served for camera in lacking]
         least, most = min(served), max(served)
-        ahead = least + CREDIT / min([camera.priority for camera in cameras])
+        spread = CREDIT / min([camera.priority for camera in cameras])
+        ahead = least + spread
+        further = min(most, ahead) + spread
         for camera in cameras:
             camera.behind = (most - camera.served) * camera.priority > CREDIT
-            camera.served = min(max(camera.served, least - CREDIT / camera.priority), ahead)
+            if not least <= camera.served <= ahead:
+                most_served = ahead if camera in lacking else further
+                least_served = least - CREDIT / camera.priority
+                camera.served = min(max(camera.served, least_served), most_served)
 
 
 def _owed_first(owed: Sequence[Camera], now_ns: int) -> list[Entry]:
@@ -153,4 +158,6 @@ def _by_age(waiting: Sequence[Entry], now_ns: int) -> list[Entry]:
 
 
 def _by_share(waiting: Sequence[Entry]) -> list[Entry]:
-    return sorted(waiting, key=lambda entry: entry[0].share_after)
+    shares = [(entry[0].share_after, entry) for entry in waiting]
+    shares.sort(key=_FIRST)
+    return [entry for _, entry in shares]
