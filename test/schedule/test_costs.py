@@ -67,6 +67,7 @@ def test_no_other_size_does_more_frames_a_second_or_gets_them_done_sooner(curve)
         return min((waiting * curve[k - 1] + least(waiting - k) for k in splits), default=0)
 
     for waiting in range(1, len(curve) + 1):
+        assert quote.room_ns(waiting) == min(curve[waiting - 1 :])
         size = quote.size(waiting, short=True)
         assert size <= waiting
         assert curve[size - 1] / size == min(curve[k - 1] / k for k in range(1, waiting + 1))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 from pipeline_helpers import Published, make_pipeline
 from schedule_helpers import SleepingDetector, camera, frame, lane
 
+from benchmarks.support.baselines import ConstantBatch
 from benchmarks.support.scheduler_search import broken_promises, random_scenario
 from yolox_trt_ros.cli.plan_figures import camera_stats
 from yolox_trt_ros.core.profile import LaneProfile, Profile
@@ -126,6 +128,22 @@ def test_an_overloaded_lane_does_what_its_best_batch_does(costs_ms, in_flight, t
     assert got_hz >= 0.95 * best_hz
 
 
+def test_each_lane_does_what_its_best_batch_does_where_a_smaller_one_takes_longer():
+    """Frames join one by one: with two it would seem that they were sooner done elsewhere."""
+    costs_ms = {'a': {1: 11.9}, 'b': {1: 13.0, 2: 48.4, 3: 7.7, 4: 26.5}}
+    slowdown = (1.0, 1.12)
+    figures = {name: LaneProfile('cuda:0', costs, slowdown) for name, costs in costs_ms.items()}
+    lanes = [lane(n, device='cuda:0', max_batch=len(c), in_flight=2) for n, c in costs_ms.items()]
+    asked = zip((47, 233, 47, 93, 47, 47, 233), (4, 1, 4, 10, 2, 1, 4), strict=True)
+    cameras = [
+        camera(f'c{i}', rate_hz=float(rate_hz), priority=float(priority))
+        for i, (rate_hz, priority) in enumerate(asked)
+    ]
+    scenario = Scenario(cameras, lanes, Profile('two', '', (), figures), duration_s=3.0)
+    best = Simulation(scenario, partial(ConstantBatch, size=3)).run()
+    assert len(Simulation(scenario).run().results) >= 0.95 * len(best.results)
+
+
 def test_eight_cameras_meet_in_one_batch_on_threads():
     """A frame more costs little; halves of the cameras would have batches of 4 for ever."""
     published = Published()
@@ -142,7 +160,7 @@ def test_eight_cameras_meet_in_one_batch_on_threads():
     assert len(published.traces) / calls > 6, sizes
 
 
-@pytest.mark.parametrize('seed', [*range(8), 44])
+@pytest.mark.parametrize('seed', [*range(5), 44])
 def test_promises_are_kept_for_random_vehicles(seed):
     broken, record = broken_promises(random_scenario(seed, windows=1.5))
     assert broken == [] and record.decisions > 500

@@ -271,7 +271,7 @@ def test_a_lane_kept_for_a_frame_that_does_not_come_is_used_after_a_moment():
     with make_pipeline(cameras, {'cpu': SleepingDetector(0.02)}, published) as pipeline:
         with pipeline.lock:
             owed = pipeline.dispatcher.cameras['owed']
-            owed.losing, owed.arrived_ns, owed.gap_ns = LOSING, pipeline.clock(), (0, 40_000_000)
+            owed.losing, owed.arrived_ns, owed.gap_ns = LOSING, pipeline.clock(), (0, 400_000_000)
             everyone = list(pipeline.dispatcher.cameras.values())
             pipeline.dispatcher.queue.line(everyone, pipeline.clock())  # shares count from now on
             pipeline.dispatcher.cameras['other'].served = 5.0

@@ -61,9 +61,9 @@ class Allowance:
 
     def refusal(self, frame: Frame) -> FrameError | None:
         """Return why an arrived frame must not get to a lane, if it must not."""
-        if frame.received_ns < self._until_ns:
-            left_s = (self._until_ns - frame.received_ns) / 1e9
-            return FrameError(DropReason.SLOWED, f'slowed down for {left_s:.0f} s more: {self.why}')
+        slowed = self.slowed(frame.received_ns)
+        if slowed:
+            return FrameError(DropReason.SLOWED, slowed)
         self.why = ''
         pixels, most = frame.width * frame.height, self._most_pixels()
         if pixels <= most:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from itertools import accumulate
 
 WINDOW = 31
 """Samples a median looks back on; a lasting change of cost is followed after half of them."""
@@ -54,15 +54,20 @@ class Quote:
         call_ns: returns the time of a call with 1 to ``max_batch`` frames.
         single_ns: time of a call with one frame.
         economical: the size that does most frames a second.
+        room_ns: returns the time of the quickest call with at least so many frames.
         lost_ns: by size, the time of a call beyond what its frames take in economical calls.
     """
 
-    __slots__ = ('_most', '_quick', 'call_ns', 'economical', 'lost_ns', 'single_ns')
+    __slots__ = ('_most', '_quick', 'call_ns', 'economical', 'lost_ns', 'room_ns', 'single_ns')
 
     def __init__(self, call_ns: Callable[[int], int], max_batch: int) -> None:
         times_ns = [0, *map(call_ns, range(1, max_batch + 1))]  # asked for once: lanes wait
-        self.call_ns = times_ns.__getitem__
+        self.call_ns = self.room_ns = times_ns.__getitem__
         self.single_ns = times_ns[1]
+        self._most, self._quick, self.lost_ns, self.economical = [0, 1], [0, 1], [0, 0], 1
+        if max_batch == 1:  # there is nothing to weigh, and this is done after nearly every call
+            return
+        self.room_ns = [*accumulate(reversed(times_ns[1:]), min), 0][::-1].__getitem__
         self._most, self._quick = [0], [0]
         least_ns = [0]
         for waiting in range(1, max_batch + 1):
@@ -89,7 +94,7 @@ class Quote:
             short: whether the lanes are short of time.
         """
         sizes = self._most if short else self._quick
-        return sizes[min(waiting, len(sizes) - 1)]
+        return sizes[waiting] if waiting < len(sizes) else sizes[-1]
 
     def worth_waiting(self, waiting: int, waits_ns: Sequence[int]) -> tuple[int, int]:
         """Return the size that loses the lane least time, and how long it waits for its frames.
@@ -170,17 +175,16 @@ class CostModel:
         known = self._quotes[lane]
         quote = known.get(load)
         if quote is None:
-            quote = known[load] = Quote(partial(self._call_ns, lane, load), max_batch)
+            quote = known[load] = Quote(lambda size: self.expect(lane, size, load), max_batch)
         return quote
-
-    def _call_ns(self, lane: str, load: int, batch: int) -> int:
-        return self.expect(lane, batch, load)
 
     def _estimate(self, lane: str, batch: int, load: int) -> int:
         known = self._known[lane]
         place = bisect_left(known, batch)
         if place < len(known) and known[place] == batch:
             loads = self._cells[lane][batch]
+            if load in loads:
+                return loads[load].value
             return loads[min(loads, key=lambda at: (abs(at - load), -at))].value
         if place == 0 or place == len(known):
             nearest = known[0] if place == 0 else known[-1]

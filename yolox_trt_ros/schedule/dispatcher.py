@@ -168,7 +168,7 @@ class Dispatcher:
         short: bool, now_ns: int,
     ) -> LanePlan:  # fmt: skip
         proven = lane.measured_ns > now_ns - PROVEN_NS
-        if lane.running:
+        if lane.running or lane.config.max_batch == 1:
             return LanePlan(lane, free, now_ns, quote, proven, quote.economical, short)
         size, wait_ns = quote.size(waiting, short), 0
         if waits_ns:
@@ -188,7 +188,7 @@ class Dispatcher:
         for camera in cameras:
             frames.append(camera.take())
             camera.running_until_ns = started + expected
-        grace = DECODED_NS * sum(f.height * f.width for f in frames if f.compressed)
+        grace = DECODED_NS * sum([f.height * f.width for f in frames if f.compressed])
         batch = Batch(
             lane.config.name, tuple(frames), now_ns, load, expected, started, model, grace
         )

@@ -169,8 +169,9 @@ class LanePlan:
     """
 
     __slots__ = (
-        '_due_ns', '_least', '_proven', '_quote', '_short', '_size', '_wait_ns', 'batch',
-        'begin_ns', 'behind', 'lane', 'latest_ns', 'open', 'single_ns', 'start_ns', 'waited_ns',
+        '_call_ns', '_due_ns', '_least', '_proven', '_quote', '_short', '_size', '_wait_ns',
+        'batch', 'begin_ns', 'behind', 'lane', 'latest_ns', 'open', 'single_ns', 'start_ns',
+        'waited_ns',
     )  # fmt: skip
 
     def __init__(
@@ -184,6 +185,8 @@ class LanePlan:
         self.latest_ns = NEVER_NS
         self.single_ns = quote.single_ns
         self._quote = quote
+        # Where lanes are short of time, calls get the frames that make them quicker.
+        self._call_ns = quote.room_ns if short else quote.call_ns
         self._proven = proven
         self._size = size
         self._short = short
@@ -224,7 +227,7 @@ class LanePlan:
         lane is ``open``.
         """
         size = len(self.batch) + 1
-        finish_ns = self.start_ns + self._quote.call_ns(size)
+        finish_ns = self.start_ns + self._call_ns(size)
         if finish_ns > self.latest_ns:
             return None
         if size > 1 and finish_ns > min(due_ns, *self._due_ns):
@@ -256,13 +259,19 @@ class LanePlan:
 
     def members(self) -> list[Camera]:
         """Return the batch; if fewer frames joined than were hoped for, the first of them."""
-        if len(self.batch) == self._size:
-            return self.batch
-        return self.batch[: self._quote.size(len(self.batch), self._short)]
+        count = len(self.batch)
+        if count < self._size:
+            count = self._quote.size(count, self._short)
+        while count > 1:
+            finish_ns = self.start_ns + self._quote.call_ns(count)
+            if finish_ns <= min(self.latest_ns, *self._due_ns[:count]):
+                break
+            count = self._quote.size(count - 1, self._short)
+        return self.batch[:count]
 
     def _estimate(self) -> None:
         """Work out ``begin_ns`` and ``waited_ns``."""
-        call_ns, most = self._quote.call_ns, self._quote.economical
+        call_ns, most = self._call_ns, self._quote.economical
         begin_ns = self.start_ns
         if self.batch:
             begin_ns += call_ns(len(self.batch))
