@@ -95,7 +95,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if _first not in stash:
         stash[_first] = file = item.nodeid.partition('::')[0]
         if hasattr(item.config, 'workerinput') and not starts_nodes(file):
-            os.nice(19)
+            os.nice(10)
     wanted = item.get_closest_marker('ros') and _soak not in stash
     if wanted and any(other.name == SOAK for other in item.session.items):
         script = Path(__file__).parent / 'soak' / 'soak.py'

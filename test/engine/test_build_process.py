@@ -5,6 +5,7 @@ TensorRT 8 is a stand-in, a module that the child imports as ``tensorrt``.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
@@ -98,7 +99,8 @@ def test_same_engine_as_in_this_process(
         built = build_in_process(model, options, lambda *r: there.append(r), b'unreadable')
     assert (built.engine, built.tensors) == (direct.engine, direct.tensors)
     assert built.placement == direct.placement and built.timing_cache == direct.timing_cache
-    assert there == here
+    # What is told again because nothing new came for a while says the same.
+    assert [step for step, _ in itertools.groupby(there)] == here
     messages = {record.getMessage(): record.levelno for record in caplog.records}
     assert any('[DlaLayer]' in text for text in messages)
 
