@@ -1,8 +1,8 @@
-"""Train a model on from its ONNX file: what is 2:4 sparse stays so, and INT8 can be learned.
+r"""Train a model on from its ONNX file: what is 2:4 sparse stays so, and INT8 can be learned.
 
-python -m training.finetune --data W --from edge_s.sparse.onnx --design edge_s --onnx out.onnx
-python -m training.finetune --data W --from edge_n.onnx --design edge_n --onnx out.onnx
-and to learn INT8, --ranges int8/edge_n.minmax.ranges.json
+python -m training.finetune --data W --out W --name tuned --steps 4000 --design edge_s \
+    --from edge_s.sparse.onnx --onnx out.onnx
+and to learn INT8, --ranges int8/edge_s.minmax.ranges.json
 
 The file's graph and its storage types stay, its weights change. With --ranges (of `quantize`) the
 network computes with INT8's roundings, and out.int8.onnx has Q/DQ pairs of just these ranges.

@@ -293,7 +293,7 @@ def sparsity_line(kernels: SparseKernels) -> str:
     """Return in words how many layers use 2:4 sparse kernels."""
     if not kernels.possible:
         return 'no layer has 2:4 sparse weights: `sparsify` makes them so'
-    line = f'{kernels.used} of {kernels.possible} layers that can be use sparse kernels'
+    line = f'{kernels.possible} layers could use sparse kernels, {kernels.used} do'
     if not kernels.used:
         return f'{line}: dense ones were quicker everywhere'
     shown = ', '.join(kernels.layers[:SHOWN])
