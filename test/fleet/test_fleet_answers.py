@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 pytest.importorskip('pyarrow', reason='the extra [fleet] is not installed')
 pytest.importorskip('duckdb', reason='the extra [fleet] is not installed')
 
-from fleet_bags import T0, write_bag
+import pyarrow.parquet as parquet
+from fleet_bags import PERIOD_NS, T0, write_bag
 from tiny_models import write_yolox
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.bags.reader import Bag
-from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.messages import stamp_ns_of
 from yolox_trt_ros.datasets.labelled import LabelledBoxes
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
@@ -25,6 +27,7 @@ from yolox_trt_ros.fleet.query import ResultTables
 from yolox_trt_ros.fleet.store import Store
 from yolox_trt_ros.image_files import read_image
 
+ARRAY = 'vision_msgs/msg/Detection2DArray'
 HOUR_NS = 3600 * 10**9
 # 2023-11-14 22:13:20 UTC
 
@@ -152,3 +155,42 @@ def test_bags_beside_the_drives_hold_every_detection(out: Path) -> None:
     hypothesis = item.results[0].hypothesis
     assert (hypothesis.score, hypothesis.class_id) == (pytest.approx(box[2]), str(box[3]))
     assert item.header.frame_id == box[4] != ''
+
+
+def test_images_of_one_stamp_keep_no_boxes(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of three pictures of a camera get the same stamp, as drivers that leave it 0 do."""
+    shutil.copytree(out, tmp_path / 'out')
+    for name in ('images', 'detections', 'truth'):
+        for file in (tmp_path / 'out' / name).rglob('dry*.parquet'):
+            old = parquet.read_table(file, partitioning=None)
+            rows = old.to_pylist()
+            for row in rows:
+                row['stamp_ns'] = min(row['stamp_ns'], T0 + PERIOD_NS + row['stamp_ns'] % 1_000_000)
+            parquet.write_table(type(old).from_pylist(rows, old.schema), file)
+    words = ['--out', str(tmp_path / 'out')]
+    assert main(['fleet', 'report', *words, '--coco', '--sidecars']) == 0
+    said = capsys.readouterr().err
+    assert '4 images share their header stamp' in said
+    assert 'front/image_raw: 3 messages share 1 header stamp' in said
+    labels = json.loads((tmp_path / 'out' / 'coco.json').read_text())
+    assert len(labels['images']) == 6
+    (bag,) = ask(out, "SELECT bag FROM bags WHERE bag LIKE '%dry'")[0]
+    with Bag(tmp_path / 'out' / 'sidecars' / bag_id(bag)) as sidecar:
+        assert sum(1 for _ in sidecar.parsed(sidecar.of_type(ARRAY))) == 2
+    sql = f"SELECT * FROM images WHERE bag = '{bag}'"
+    pictures = ['--pictures', str(tmp_path / 'pictures')]
+    assert main(['fleet', 'query', sql, *words, *pictures, '--format', 'json']) == 1
+    assert len(list((tmp_path / 'pictures').rglob('*.jpg'))) == 2
+    assert capsys.readouterr().err.count('2 images of ') == 2
+
+
+def test_a_report_that_cannot_be_written_says_so(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise YoloxTrtRosError('no space left')
+
+    monkeypatch.setattr(Store, 'write', full)
+    assert main(['fleet', 'report', '--out', str(out)]) == 1

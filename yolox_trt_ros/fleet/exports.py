@@ -21,7 +21,13 @@ from yolox_trt_ros.fleet.store import Store
 DETECTOR = '/detector'
 IMAGES = """
     SELECT bag, camera, stamp_ns, recorded_ns, frame_id, width, height FROM images
-    WHERE status = 'ok' ORDER BY bag, recorded_ns, camera
+    WHERE status = 'ok' QUALIFY count(*) OVER (PARTITION BY bag, camera, stamp_ns) = 1
+    ORDER BY bag, recorded_ns, camera
+"""
+REPEATED = """
+    SELECT coalesce(sum(same), 0) FROM (
+        SELECT count(*) AS same FROM images WHERE status = 'ok'
+        GROUP BY bag, camera, stamp_ns HAVING count(*) > 1)
 """
 BOXES = """
     SELECT bag, camera, stamp_ns, class_id, score, x1, y1, x2, y2 FROM detections
@@ -34,8 +40,16 @@ def picture_name(bag: str, camera: str, stamp_ns: int) -> str:
     return f'{bag_id(bag)}/{camera.strip("/").replace("/", "_")}/{stamp_ns}.jpg'
 
 
+def repeated_images(tables: ResultTables) -> int:
+    """Return how many images have a header stamp that another of their camera has, too.
+
+    Nobody knows which boxes are whose, so the other forms of results leave these images out.
+    """
+    return int(tables.ask(REPEATED)[1][0][0])
+
+
 def coco(tables: ResultTables, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all detections as COCO labels; each has its score."""
+    """Return detections as COCO labels; each has its score."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for bag, rows in _by_bag(tables).items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.printing import one_line
-from yolox_trt_ros.fleet.exports import write_coco, write_sidecars
+from yolox_trt_ros.fleet.exports import repeated_images, write_coco, write_sidecars
 from yolox_trt_ros.fleet.page import page
 from yolox_trt_ros.fleet.quality import judge_of, quality
 from yolox_trt_ros.fleet.query import ResultTables
@@ -15,6 +15,8 @@ from yolox_trt_ros.fleet.results import require
 from yolox_trt_ros.fleet.store import Store
 
 PAGE, QUALITY = 'report.html', 'quality.json'
+MOST_SAID = 20
+"""Cameras whose stamps do not tell their images apart that are named; quality.json has all."""
 
 
 def finish(store: Store, *, with_coco: bool = False, with_sidecars: bool = False) -> Iterator[str]:
@@ -31,9 +33,18 @@ def finish(store: Store, *, with_coco: bool = False, with_sidecars: bool = False
             store.write(QUALITY, json.dumps(figures, indent=1).encode())
             every = figures['all']
             yield (
-                f'mAP50 {100 * (every["map50"] or 0):.1f}, mAP50-95 '
-                f'{100 * (every["map50_95"] or 0):.1f} over {every["images"]:,} images with ground '
-                f'truth: {store.uri}/{QUALITY}'
+                f'mAP50 {_percent(every["map50"])}, mAP50-95 {_percent(every["map50_95"])} over '
+                f'{every["images"]:,} images with ground truth: {store.uri}/{QUALITY}'
+            )
+        unclear = judge.ambiguous()
+        yield from map(one_line, unclear[:MOST_SAID])
+        if len(unclear) > MOST_SAID:
+            yield f'… and {len(unclear) - MOST_SAID} more cameras'
+        if repeated := repeated_images(tables):
+            yield (
+                f'{repeated:,} images share their header stamp with another of their camera: which '
+                'boxes are whose is unknown, so labels, bags beside the drives and pictures are '
+                'without them'
             )
         if with_coco:
             write_coco(store, tables, run)
@@ -42,6 +53,10 @@ def finish(store: Store, *, with_coco: bool = False, with_sidecars: bool = False
             yield f'{write_sidecars(store, tables, run)} bags: {store.uri}/sidecars'
         store.write(PAGE, page(tables, run, store.uri, judge, figures).encode())
         yield f'page: {store.uri}/{PAGE}'
+
+
+def _percent(value: float | None) -> str:
+    return 'unknown' if value is None else f'{100 * value:.1f}'
 
 
 def finished(store: Store, *, with_coco: bool, with_sidecars: bool) -> Iterator[str]:

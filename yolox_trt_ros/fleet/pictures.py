@@ -24,7 +24,8 @@ from yolox_trt_ros.ros.input.readers import new_reader
 
 KEY = ('bag', 'camera', 'stamp_ns')
 PLACES = f"""
-    SELECT bag, camera, stamp_ns, topic, recorded_ns FROM images
+    SELECT bag, camera, stamp_ns, topic, recorded_ns,
+           count(*) OVER (PARTITION BY {', '.join(KEY)}) AS same FROM images
     WHERE status = 'ok' AND (bag, camera, stamp_ns) IN (SELECT {', '.join(KEY)} FROM wanted)
     ORDER BY bag, recorded_ns
 """
@@ -69,7 +70,10 @@ def keys_of(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[Pictu
 def pictures(
     tables: ResultTables, keys: Sequence[PictureKey], drawn: bool = True
 ) -> Iterator[FleetPicture]:
-    """Yield pictures, bag by bag, with their detections if they are to be drawn."""
+    """Yield pictures, bag by bag, with their detections if they are to be drawn.
+
+    Of images that share their header stamp none is drawn: which boxes are whose is unknown.
+    """
     if not keys:
         return
     tables.want(KEY, keys)
@@ -77,8 +81,14 @@ def pictures(
     for bag, camera, stamp_ns, *box in tables.ask(BOXES)[1]:
         boxes[bag, camera, stamp_ns].append(box)
     by_bag: dict[str, list[Any]] = defaultdict(list)
-    for row in tables.ask(PLACES)[1]:
-        by_bag[row[0]].append(row)
+    repeated: dict[PictureKey, int] = {}
+    for *row, same in tables.ask(PLACES)[1]:
+        if same > 1:
+            repeated[row[0], row[1], row[2]] = same
+        else:
+            by_bag[row[0]].append(tuple(row))
+    for key, same in repeated.items():
+        yield FleetPicture(key, None, f'{same} images of {key[1]} have the stamp {key[2]}')
     for uri, rows in by_bag.items():
         try:
             with local_copy(uri) as path, Bag(path, warn=lambda sentence: None) as bag:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from yolox_trt_ros.fleet import results
 from yolox_trt_ros.fleet.answers import FORMATS, show
 from yolox_trt_ros.fleet.exports import picture_name
 from yolox_trt_ros.fleet.find import find_bags
-from yolox_trt_ros.fleet.finish import finished
+from yolox_trt_ros.fleet.finish import finish, finished
 from yolox_trt_ros.fleet.index import index_bags
 from yolox_trt_ros.fleet.job import FleetJob, job_of
 from yolox_trt_ros.fleet.pictures import keys_of, pictures
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--score', type=number(0, 1), help='lowest score of a detection (default: the vehicle’s)'
     )
     parser.add_argument(
-        '--segment-s', type=number(0, 1e6), default=60.0, metavar='S',
+        '--segment-s', type=number(0.1, 1e6), default=60.0, metavar='S',
         help='longest part of a bag that a worker runs in one go (default: 60)',
     )  # fmt: skip
     parser.add_argument(
@@ -149,9 +149,11 @@ def _query(args: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
-def _finish(args: argparse.Namespace, console: Console) -> None:
+def _finish(
+    args: argparse.Namespace, console: Console, write: Callable[..., Iterator[str]]
+) -> None:
     with console.status('writing the page …'):
-        said = list(finished(Store(args.out), with_coco=args.coco, with_sidecars=args.sidecars))
+        said = list(write(Store(args.out), with_coco=args.coco, with_sidecars=args.sidecars))
     for sentence in said:
         console.print(sentence, highlight=False, soft_wrap=True)
 
@@ -164,14 +166,15 @@ def run(args: argparse.Namespace) -> int:
     refuse_unused(args, add_arguments, 'format timezone pictures plain', 'fleet query')
     if args.bags == [REPORT]:
         results.require(Store(args.out))
-        _finish(args, console)
+        _finish(args, console, finish)
         return 0
     plan, job = _planned(args)
     print_found(plan, console)
     if not plan.segments:
         raise ConfigError('no bag has an image that could be detected')
     if args.plan:
-        _say_estimate(console, job, plan.segments, 1)
+        with _cluster(args, console, planned=True) as cluster:
+            _say_estimate(args, console, job, plan.segments, cluster)
         return 1 if plan.unreadable else 0
     store = Store(args.out)
     results.begin(store, job, args.resume)
@@ -180,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
     if len(todo) < len(plan.segments):
         console.print(f'{len(plan.segments) - len(todo)} segments have results already')
     failed = _run(args, console, job, todo) if todo else 0
-    _finish(args, console)
+    _finish(args, console, finished)
     return 1 if failed or plan.unreadable else 0
 
 
@@ -224,27 +227,50 @@ def _job(args: argparse.Namespace, config: Config | None) -> FleetJob:
 
 
 def _say_estimate(
-    console: Console, job: FleetJob, segments: Sequence[FleetSegment], workers: int
-) -> None:
-    with console.status('measuring how fast images run …'):
-        rate = measured_rate(job, segments[0])
+    args: argparse.Namespace,
+    console: Console,
+    job: FleetJob,
+    segments: Sequence[FleetSegment],
+    cluster: RayCluster | None,
+) -> int:
+    """Say how long segments take, and return how many workers run them."""
+    workers = min(cluster.workers if cluster else args.workers or 1, len(segments))
+    if args.gpus_per_worker:  # this machine need not have what the workers have
+        console.print(f'{workers} workers; no estimate: their GPUs are not measured from here')
+        return workers
+    try:
+        with console.status('measuring how fast images run …'):
+            rate = measured_rate(job, segments[0])
+    except (YoloxTrtRosError, OSError, MemoryError, RuntimeError, ValueError) as error:
+        # The segment fails or not when it runs; an estimate ends no run.
+        console.print(f'no estimate: {one_line(error)}', highlight=False, soft_wrap=True)
+        return workers
     if rate:
         console.print(f'estimate: {estimate(segments, rate, workers)}', highlight=False)
+    return workers
+
+
+@contextlib.contextmanager
+def _cluster(
+    args: argparse.Namespace, console: Console, planned: bool = False
+) -> Iterator[RayCluster | None]:
+    """Give the cluster that is asked for, if any; a plan of so many workers needs none."""
+    if not args.ray or (planned and args.workers):
+        yield None
+        return
+    share = ClusterShare(args.ray, args.workers, args.cpus_per_worker, args.gpus_per_worker)
+    with console.status('connecting to Ray …'):
+        cluster = RayCluster(share)
+    with cluster:
+        yield cluster
 
 
 def _run(
     args: argparse.Namespace, console: Console, job: FleetJob, todo: list[FleetSegment]
 ) -> int:
     """Run segments, and return how many failed."""
-    with contextlib.ExitStack() as stack:
-        cluster = None
-        if args.ray:
-            share = ClusterShare(args.ray, args.workers, args.cpus_per_worker, args.gpus_per_worker)
-            with console.status('connecting to Ray …'):
-                cluster = stack.enter_context(RayCluster(share))
-        workers = min(cluster.workers, len(todo)) if cluster else 1
-        if not args.gpus_per_worker:  # this machine need not have what the workers have
-            _say_estimate(console, job, todo, workers)
+    with _cluster(args, console) as cluster:
+        workers = _say_estimate(args, console, job, todo, cluster)
         rows = cluster.run(job, todo) if cluster else run_here(job, todo)
         progress = FleetProgress(len(todo), workers)
         try:
