@@ -20,6 +20,7 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.fleet.find import FoundBag, find_bags
 from yolox_trt_ros.fleet.index import CameraTopic, IndexedBag, index_bag, index_bags
 from yolox_trt_ros.fleet.plan import FleetPlan, bag_id, segments_of
+from yolox_trt_ros.fleet.store import Store
 
 
 def names(bags: list[FoundBag], root: Path) -> list[str]:
@@ -48,7 +49,11 @@ def test_bags_are_found_below_a_folder_and_by_pattern(drives: Path) -> None:
     everything = ['c', 'files/x.mcap', 'files/y.mcap', 'interrupted', 'monday/a', 'monday/b']
     assert names(find_bags([str(drives)]), drives) == everything
     assert names(find_bags([f'{drives}/mon*']), drives) == ['monday/a', 'monday/b']
-    assert names(find_bags([f'{drives}/**/*.mcap']), drives) == ['files/x.mcap', 'files/y.mcap']
+    assert names(find_bags([f'{drives}/**/*.mcap']), drives) == everything, 'files of folders too'
+    assert names(find_bags([f'{drives}/mon*/**/*.mcap']), drives) == ['monday/a', 'monday/b']
+    assert names(find_bags([f'{drives}/fil*/**/x.mcap']), drives) == ['files/x.mcap']
+    with pytest.raises(ConfigError, match='there is none'):
+        find_bags([f'{drives}/*.mcap'])  # a star stays within a name
     one = str(drives / 'c')
     assert names(find_bags([one, one, str(drives / 'files/x.mcap')]), drives) == [
         'c', 'files/x.mcap',
@@ -70,6 +75,23 @@ def test_manifests_name_bags_and_their_conditions(drives: Path) -> None:
     (drives / 'wrong.csv').write_text('path\nc\n')
     with pytest.raises(ConfigError, match='expected a column "bag", got path'):
         find_bags([str(drives / 'wrong.csv')])
+    (drives / 'some.txt').write_text('monday/b\ntuesday\nmonday\n')
+    with pytest.raises(ConfigError, match=r'some\.txt: 1 of 3 entries mean no bag: .*/tuesday$'):
+        find_bags([str(drives / 'some.txt')])
+    (drives / 'some.txt').write_text('# none\n')
+    with pytest.raises(ConfigError, match=r'some\.txt: expected names of bags, there are none'):
+        find_bags([str(drives / 'some.txt')])
+
+
+@pytest.mark.parametrize(
+    'uri', ['s3://KEY:SECRET@bucket/x', 's3://KEY:SEC/RET@bucket/x*', 'gs://KEY@bucket/all.csv']
+)
+def test_keys_in_uris_are_refused_and_not_shown(uri: str) -> None:
+    for use in (Store, lambda name: find_bags([name])):
+        with pytest.raises(ConfigError, match='keys do not belong in a URI') as refusal:
+            use(uri)
+        assert 'KEY:' not in str(refusal.value) and 'bucket' not in str(refusal.value)
+    assert Store('file:///data/out').uri == '/data/out'
 
 
 def test_what_is_in_bags_is_known_without_their_pixels(

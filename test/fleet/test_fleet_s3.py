@@ -52,6 +52,12 @@ def test_drives_and_results_in_an_object_store(
         's3://drives/november/bag0', 's3://drives/november/bag1',
     ]  # fmt: skip
     assert len(find_bags([f's3://drives/nov*/*1{options}'])) == 1
+    Store(f's3://drives/november{options}').write('all.csv', b'bag,road\nbag1,town\n')
+    (named,) = find_bags([f's3://drives/november/all.csv{options}'])
+    assert (named.uri, named.conditions) == (
+        f's3://drives/november/bag1{options}',
+        {'road': 'town'},
+    )
     model = write_yolox(tmp_path / 'tiny.onnx')
     out = f's3://results/run{options}'
     words = ['--model', str(model), '--segment-s', '0.2', '--score', '0.5', '--out']

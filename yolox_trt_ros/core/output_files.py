@@ -14,7 +14,7 @@ from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.printing import one_line
 
 
-def write_whole(file: Path, content: str | bytes) -> None:
+def write_whole(file: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write a file so that a full disk or an interruption leaves the old content, or no file.
 
     Folders on the way are made. What is no regular file (``/dev/stdout``, a pipe) is written to.
@@ -23,6 +23,7 @@ def write_whole(file: Path, content: str | bytes) -> None:
         file: where to; a link stays one, and what it points to is written.
         content: text is written as UTF-8; halves of pairs in it, as names of files that are not
             UTF-8 have, are escaped.
+        durable: whether that holds after a power cut, too; takes time.
 
     Raises:
         YoloxTrtRosError: it cannot be written; the message names the file.
@@ -35,7 +36,7 @@ def write_whole(file: Path, content: str | bytes) -> None:
                 stream.write(data)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(target, data)
+        replace_file(target, data, durable=durable)
     except BrokenPipeError:
         raise
     except OSError as error:

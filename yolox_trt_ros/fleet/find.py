@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
 from typing import Any
 
 from yolox_trt_ros.bags.metadata import NAME as METADATA
@@ -15,11 +14,13 @@ from yolox_trt_ros.bags.parts import PACKED, PART, SUFFIXES, UNFINISHED
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.fleet.packages import package
-from yolox_trt_ros.fleet.store import SCHEME, Store, filesystem_of, is_remote
+from yolox_trt_ros.fleet.store import SCHEME, Store, filesystem_of, is_remote, refuse_keys
 
 MANIFESTS = ('.csv', '.txt')
 PATTERN = set('*?[')
 BAG_COLUMN = 'bag'
+MOST_SAID = 5
+"""Entries of a manifest that are named in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,9 @@ def find_bags(names: Sequence[str]) -> list[FoundBag]:
     """
     found: dict[str, FoundBag] = {}
     for name in names:
-        if name.endswith(MANIFESTS):
-            for entry, conditions in _manifest(name):
-                for bag in _named(entry):
-                    found.setdefault(bag.uri, FoundBag(bag.uri, bag.size, conditions))
+        if _split(name)[0].endswith(MANIFESTS):
+            for bag in _of_manifest(name):
+                found.setdefault(bag.uri, bag)
         else:
             bags = _named(name)
             if not bags:
@@ -66,10 +66,32 @@ def find_bags(names: Sequence[str]) -> list[FoundBag]:
     return list(found.values())
 
 
+def _of_manifest(name: str) -> list[FoundBag]:
+    """Return the bags of a manifest, each of whose entries has to mean one."""
+    entries = _manifest(name)
+    found: list[FoundBag] = []
+    nothing: list[str] = []
+    for entry, conditions in entries:
+        bags = _named(entry)
+        found += [FoundBag(bag.uri, bag.size, conditions) for bag in bags]
+        if not bags:
+            nothing.append(entry)
+    if nothing:
+        more = f' and {len(nothing) - MOST_SAID} more' if len(nothing) > MOST_SAID else ''
+        raise ConfigError(
+            f'{one_line(name)}: {len(nothing)} of {len(entries)} entries mean no bag: '
+            f'{", ".join(map(one_line, nothing[:MOST_SAID]))}{more}'
+        )
+    if not found:
+        raise ConfigError(f'{one_line(name)}: expected names of bags, there are none')
+    return found
+
+
 def _manifest(name: str) -> list[tuple[str, dict[str, str]]]:
     """Return names of bags and conditions; relative names are beside the manifest."""
-    folder, _, last = name.rpartition('/')
-    store = Store(folder or '.')
+    plain, options = _split(name)
+    folder, _, last = plain.rpartition('/')
+    store = Store((folder or ('/' if plain[0] == '/' else '.')) + options)
     raw = store.read(last)
     if raw is None:
         raise ConfigError(f'{one_line(name)}: there is no such manifest')
@@ -79,9 +101,11 @@ def _manifest(name: str) -> list[tuple[str, dict[str, str]]]:
         raise ConfigError(f'{one_line(name)}: expected UTF-8: {error}') from error
 
     def absolute(entry: str) -> str:
-        return entry if SCHEME.match(entry) or entry[0] == '/' else f'{store.uri}/{entry}'
+        if SCHEME.match(entry) or entry[0] == '/':
+            return entry
+        return f'{_split(store.uri)[0].rstrip("/")}/{entry}{options}'
 
-    if name.endswith('.txt'):
+    if plain.endswith('.txt'):
         lines = (line.strip() for line in text.splitlines())
         return [(absolute(line), {}) for line in lines if line and line[0] != '#']
     reader = csv.DictReader(io.StringIO(text))
@@ -100,6 +124,7 @@ def _manifest(name: str) -> list[tuple[str, dict[str, str]]]:
 
 def _named(name: str) -> list[FoundBag]:
     """Return the bags that one name means; one that does not exist is a bag of 0 bytes."""
+    refuse_keys(name)
     plain, options = _split(name)
     if PATTERN & set(plain):
         return _matching(plain, options)
@@ -110,7 +135,7 @@ def _named(name: str) -> list[FoundBag]:
     types = package('pyarrow.fs').FileType
     if info.type == types.NotFound:
         return [FoundBag(_uri(name, info.path))] if path.endswith(SUFFIXES) else []
-    return _below(name, fs, info.path)
+    return [bag for bag, _ in _below(name, fs, info.path)]
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -120,39 +145,46 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _matching(pattern: str, options: str) -> list[FoundBag]:
-    """Return the bags whose own names match, or which lie in folders that do."""
-    parts = pattern.split('/')
+    """Return the bags that match, a file of which does, or which lie in folders that do."""
+    parts = pattern.rstrip('/').split('/')
     fixed = next(i for i, part in enumerate(parts) if PATTERN & set(part))
     base = ('/'.join(parts[:fixed]) or ('/' if pattern[0] == '/' else '.')) + options
     fs, path = filesystem_of(base)
-    wanted = '/'.join([path.rstrip('/'), *parts[fixed:]])
-    any_depth = '**' in parts
 
-    def fits(one: str) -> bool:
-        candidates = [one, *map(str, PurePosixPath(one).parents)]
-        deep = wanted.count('/')
-        return any(
-            fnmatchcase(c, wanted) and (any_depth or c.count('/') == deep) for c in candidates
-        )
+    def fits(file: str) -> bool:
+        names = file.removeprefix(path).strip('/').split('/')
+        return any(_fits(names[:end], parts[fixed:]) for end in range(1, len(names) + 1))
 
-    return [bag for bag in _below(base, fs, path) if fits(filesystem_of(bag.uri)[1])]
+    return [bag for bag, files in _below(base, fs, path) if any(map(fits, files))]
 
 
-def _below(name: str, fs: Any, path: str) -> list[FoundBag]:
-    """Return the bags in a folder and below it."""
-    selector = package('pyarrow.fs').FileSelector(path, recursive=True)
+def _fits(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Return whether a path fits a pattern, name by name; ``**`` is any number of folders."""
+    if not pattern:
+        return not names
+    if pattern[0] == '**':
+        return any(_fits(names[i:], pattern[1:]) for i in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], pattern[0]) and _fits(names[1:], pattern[1:])
+
+
+def _below(name: str, fs: Any, path: str) -> list[tuple[FoundBag, list[str]]]:
+    """Return the bags in a folder and below it, each with the paths of its files."""
+    selector = package('pyarrow.fs').FileSelector(path, recursive=True, allow_not_found=True)
     folders: dict[str, dict[str, int]] = {}
     for info in fs.get_file_info(selector):
         if info.is_file:
             folder, _, last = info.path.rpartition('/')
             if last == METADATA or _is_bag(last):
                 folders.setdefault(folder, {})[last] = info.size
-    found: list[FoundBag] = []
+    found: list[tuple[FoundBag, list[str]]] = []
     for folder, files in sorted(folders.items()):
         if _one_bag(folder, files):
-            found.append(FoundBag(_uri(name, folder), sum(files.values())))
+            bag = FoundBag(_uri(name, folder), sum(files.values()))
+            found.append((bag, [f'{folder}/{file}' for file in files]))
         else:
-            found += [FoundBag(_uri(name, f'{folder}/{f}'), files[f]) for f in sorted(files)]
+            paths = [f'{folder}/{file}' for file in sorted(files)]
+            sizes = [files[file] for file in sorted(files)]
+            found += [(FoundBag(_uri(name, p), n), [p]) for p, n in zip(paths, sizes, strict=True)]
     return found
 
 

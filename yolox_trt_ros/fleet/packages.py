@@ -18,5 +18,5 @@ def package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingDependencyError(
-            f'fleet needs {name.partition(".")[0]} ({error}): pip install "yolox_trt_ros[fleet]"'
+            f'fleet needs {name.partition(".")[0]} ({error}): pip install ".[fleet]" in a checkout'
         ) from error

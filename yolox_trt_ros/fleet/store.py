@@ -13,6 +13,7 @@ from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.fleet.packages import package
 
 SCHEME = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*)://')
+SIGNS = re.compile('[/?]')
 OF_ARROW = ('file', 's3', 'gs', 'gcs')
 """What pyarrow reads by itself; any other scheme is fsspec's."""
 
@@ -23,13 +24,33 @@ def is_remote(uri: str) -> bool:
     return found is not None and found[1] != 'file'
 
 
+def refuse_keys(uri: str) -> None:
+    """See that a URI is without credentials, for it stands in results, messages and pages.
+
+    Raises:
+        ConfigError: it has some; the message is without them.
+    """
+    found = SCHEME.match(uri)
+    if found is None:
+        return
+    host = SIGNS.split(uri[found.end() :], maxsplit=1)[0]
+    port = host.rpartition(':')[2] if ':' in host else '0'
+    # A secret may hold a slash: then what is before it looks like a port.
+    if '@' in host or not port.isdigit():
+        raise ConfigError(
+            f'{found[0]}…: keys do not belong in a URI: set AWS_ACCESS_KEY_ID and '
+            'AWS_SECRET_ACCESS_KEY, or what else your store asks for'
+        )
+
+
 def filesystem_of(uri: str) -> tuple[Any, str]:
     """Return pyarrow's file system of a path or URI, and the path in it.
 
     Raises:
-        ConfigError: nothing knows the scheme, or the store refuses.
+        ConfigError: nothing knows the scheme, the store refuses, or there are keys in the URI.
         MissingDependencyError: pyarrow or fsspec is not installed.
     """
+    refuse_keys(uri)
     fs = package('pyarrow.fs')
     found = SCHEME.match(uri)
     try:
@@ -49,11 +70,15 @@ class Store:
     """One folder; it can be pickled.
 
     Args:
-        uri: a path, or a URI such as ``s3://bucket/prefix``.
+        uri: a path, or a URI such as ``s3://bucket/prefix`` or ``file:///data/out``.
+
+    Raises:
+        ConfigError: there are keys in the URI.
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip('/') if is_remote(uri) else os.path.abspath(uri)
+        refuse_keys(uri)
+        self.uri = uri.rstrip('/') if is_remote(uri) else filesystem_of(uri)[1]
         self._opened: tuple[Any, str] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -74,11 +99,13 @@ class Store:
     def write(self, name: str, content: bytes) -> None:
         """Write a file so that others see all of it or nothing; an old one is replaced.
 
+        On this machine that holds after a power cut, too.
+
         Raises:
             YoloxTrtRosError: it cannot be written.
         """
         if not self.remote:
-            write_whole(Path(self.uri, name), content)
+            write_whole(Path(self.uri, name), content, durable=True)
             return
         fs, root = self.opened
         try:
