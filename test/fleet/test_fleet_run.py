@@ -19,13 +19,13 @@ from videos import encode, pictures, video_bag
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.bags.reader import Bag
-from yolox_trt_ros.core.config import ModelConfig
-from yolox_trt_ros.core.errors import FrameError
+from yolox_trt_ros.core.config import Config, ModelConfig
+from yolox_trt_ros.core.errors import BagError, FrameError
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.fleet.find import FoundBag
 from yolox_trt_ros.fleet.index import index_bag
-from yolox_trt_ros.fleet.job import job_of
+from yolox_trt_ros.fleet.job import differences, job_of
 from yolox_trt_ros.fleet.plan import FleetPlan
 from yolox_trt_ros.fleet.plan_table import estimate
 from yolox_trt_ros.fleet.run_here import measured_rate
@@ -283,3 +283,55 @@ def test_each_frame_of_several_has_an_answer(model: Path, drives: Path) -> None:
         ]
         assert found[2].score.tolist() == detect(frames[2]).score.tolist()
         assert detect.each([]) == []
+
+
+def test_another_bag_is_added(tmp_path: Path, model: Path) -> None:
+    """What was there stays, and what a power cut left of a segment's row is run again."""
+    bags = [
+        write_bag(tmp_path / name, images=2, cameras=['front'], encodings=['bgr8'])
+        for name in ('one', 'other')
+    ]
+    out = tmp_path / 'out'
+    assert fleet(bags[0], '--out', out, '--model', model) == 0
+    assert fleet(bags[1], '--out', out, '--model', model, '--resume') == 0
+    assert {row['bag'] for row in table(out, 'bags')} == set(map(str, bags))
+    (file,) = (out / 'segments').rglob('one*.parquet')
+    whole = file.read_bytes()
+    for damage in (b'', whole[:20]):
+        file.write_bytes(damage)
+        assert fleet(*bags, '--out', out, '--model', model, '--resume') == 0
+        assert len(table(out, 'segments')) == 2
+
+
+def test_an_estimate_that_fails_ends_nothing(
+    tmp_path: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failing(*_: object) -> float:
+        raise BagError('its chunks are zeros')
+
+    monkeypatch.setattr('yolox_trt_ros.tools.fleet.measured_rate', failing)
+    bag = write_bag(tmp_path / 'bag', images=2)
+    words = [bag, '--out', tmp_path / 'out', '--model', model]
+    assert fleet(*words) == 0
+    assert 'no estimate: its chunks are zeros' in capsys.readouterr().err
+    shares = ['--plan', '--ray', 'auto', '--workers', 3, '--gpus-per-worker', 1]
+    assert fleet(*words, *shares, '--segment-s', 0.1) == 0
+    assert '2 workers; no estimate' in capsys.readouterr().err
+
+
+def test_other_ranges_and_cameras_are_another_run(tmp_path: Path, model: Path) -> None:
+    ranges = tmp_path / 'ranges.json'
+    ranges.write_text('{}')
+    cameras = {'camera_names': ['front'], 'lane_names': ['cpu']}
+    config = Config.from_parameters(cameras)
+    about = {'out': '', 'truth_labels': (), 'segment_s': 60.0, 'ranges': str(ranges)}
+    job = job_of(ModelConfig(path=str(model)), config, **about)
+    before = job.identity()
+    assert differences(before, job.identity()) == []
+    other = Config.from_parameters(cameras | {'cameras.front.topic': '/other'})
+    assert differences(before, replace(job, config=other).identity())
+    ranges.write_text('{ }')
+    assert differences(before, job.identity())

@@ -11,6 +11,7 @@ from typing import Any
 from yolox_trt_ros import __version__
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.loaded_model import load_model
 
@@ -72,7 +73,11 @@ class FleetJob:
         return made
 
     def identity(self) -> dict[str, Any]:
-        """Return what results of one folder have to agree in."""
+        """Return what results of one folder have to agree in.
+
+        Raises:
+            ConfigError: the ranges cannot be read.
+        """
         model = self.model
         about = {
             name: getattr(model, name)
@@ -82,7 +87,8 @@ class FleetJob:
             )
         }  # fmt: skip
         rules = {
-            camera.name: [camera.crop, camera.score_threshold, *camera.class_thresholds,
+            camera.name: [camera.image_topic, camera.crop,
+                          camera.score_threshold, *camera.class_thresholds,
                           *camera.ignore, *camera.levels]
             for camera in (self.config.cameras if self.config else ())
         }  # fmt: skip
@@ -97,9 +103,20 @@ class FleetJob:
             'device': self.device.partition(':')[0],
             'backend': self.backend,
             'precision': self.precision,
+            'ranges_sha256': self._ranges_digest(),
             'thresholds': about,
             'cameras': rules,
         }
+
+    def _ranges_digest(self) -> str:
+        if not self.ranges:
+            return ''
+        try:
+            return hashlib.sha256(Path(self.ranges).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(
+                f'{one_line(self.ranges)}: ranges cannot be read: {error.strerror}'
+            ) from error
 
 
 def job_of(model: ModelConfig, config: Config | None, **values: Any) -> FleetJob:

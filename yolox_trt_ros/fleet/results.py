@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from yolox_trt_ros.core.errors import ConfigError
@@ -20,7 +21,7 @@ from yolox_trt_ros.fleet.plan import FleetSegment
 from yolox_trt_ros.fleet.store import Store
 from yolox_trt_ros.fleet.tables import OF_SEGMENTS, Rows, add, empty, parquet, schema
 
-RUN = 'run.json'
+RUN, BAGS = 'run.json', 'bags/bags.parquet'
 OK, PARTIAL, FAILED = 'ok', 'partial', 'failed'
 """Of a segment: all images have results; some could not be read; nothing was written."""
 READERS = 16
@@ -65,18 +66,25 @@ def write_segment(store: Store, segment: FleetSegment, tables: Mapping[str, Rows
         store.write(f'{name}/{segment.file}', parquet(name, tables[name]))
 
 
+def _rows(store: Store, table: str, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a file; none if it is not there, or is no Parquet file that is whole."""
+    reader, raw = package('pyarrow.parquet'), store.read(name)
+    if raw is None:
+        return []
+    try:
+        found: list[dict[str, Any]] = reader.read_table(
+            io.BytesIO(raw), schema=schema(table)
+        ).to_pylist()
+    except (OSError, ValueError):  # pyarrow's errors are of these kinds
+        return []
+    return found
+
+
 def segment_rows(store: Store) -> list[dict[str, Any]]:
-    """Return the rows of the segments that were written."""
-    reader = package('pyarrow.parquet')
-
-    def rows(name: str) -> list[dict[str, Any]]:
-        raw = store.read(name)
-        table = reader.read_table(io.BytesIO(raw or b''), schema=schema('segments'))
-        found: list[dict[str, Any]] = table.to_pylist()
-        return found
-
+    """Return the rows of the segments that were written; what is damaged counts as missing."""
     with ThreadPoolExecutor(READERS) as threads:
-        return [r for part in threads.map(rows, store.names('segments', '.parquet')) for r in part]
+        names = store.names('segments', '.parquet')
+        return [r for part in threads.map(partial(_rows, store, 'segments'), names) for r in part]
 
 
 def remaining(store: Store, segments: Sequence[FleetSegment]) -> list[FleetSegment]:
@@ -91,17 +99,18 @@ def remaining(store: Store, segments: Sequence[FleetSegment]) -> list[FleetSegme
 
 def written(store: Store, segment: FleetSegment) -> dict[str, Any] | None:
     """Return a segment's row if it was written; None: it was not."""
-    raw = store.read(f'segments/{segment.file}')
-    if raw is None:
-        return None
-    table = package('pyarrow.parquet').read_table(io.BytesIO(raw), schema=schema('segments'))
-    found: dict[str, Any] = table.to_pylist()[0]
-    return found
+    return next(iter(_rows(store, 'segments', f'segments/{segment.file}')), None)
 
 
 def write_bags(store: Store, bags: Sequence[IndexedBag]) -> None:
-    """Write the table of all bags that were found, also of those that cannot be read."""
-    rows = empty('bags')
+    """Write the table of all bags that were found, also of those that cannot be read.
+
+    Bags of earlier runs into this folder stay.
+    """
+    rows, now = empty('bags'), {bag.found.uri for bag in bags}
+    for row in _rows(store, 'bags', BAGS):
+        if row['bag'] not in now:
+            add(rows, **row)
     for bag in bags:
         add(
             rows,
@@ -117,4 +126,4 @@ def write_bags(store: Store, bags: Sequence[IndexedBag]) -> None:
             problem=bag.problem,
             warnings=list(bag.warnings),
         )
-    store.write('bags/bags.parquet', parquet('bags', rows))
+    store.write(BAGS, parquet('bags', rows))
