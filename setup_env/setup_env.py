@@ -346,13 +346,15 @@ def adapt_wheels() -> None:
         [_venv('python'), '-c', 'import numpy; print(numpy.get_include())'], text=True
     ).strip()
     for path in VENV.glob('share/*/cmake/*_pyExport.cmake'):
-        lines = path.read_text().splitlines(keepends=True)
+        text = path.read_text()
+        lines = text.splitlines(keepends=True)
         for number, line in enumerate(lines):
             if 'INTERFACE_INCLUDE_DIRECTORIES "/opt/python/' in line:
                 folders = f'{sysconfig.get_path("include")};{numpy_headers}'
                 lines[number] = f'  INTERFACE_INCLUDE_DIRECTORIES "{folders}"\n'
-        path.unlink()
-        path.write_text(''.join(lines))
+        if (adapted := ''.join(lines)) != text:  # a newer file has all packages configured again
+            path.unlink()
+            path.write_text(adapted)
     # The wheels find their libraries by themselves, but not the ament index.
     site = VENV / 'lib' / PYTHON_NAME / 'site-packages'
     (site / 'ament_prefix.pth').write_text(

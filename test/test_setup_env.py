@@ -283,3 +283,18 @@ def test_the_wheels_name_headers_of_this_machine():
         assert folders, f'{path.name} names no headers'
         for folder in folders.group(1).split(';'):
             assert Path(folder).is_dir(), f'{path.name}: no folder {folder}'
+
+
+def test_wheels_that_are_adapted_already_are_left_as_they_are(tmp_path, monkeypatch):
+    exported = tmp_path / 'share/some_msgs/cmake/some_msgs__pyExport.cmake'
+    (tmp_path / 'lib' / setup_env.PYTHON_NAME / 'site-packages').mkdir(parents=True)
+    exported.parent.mkdir(parents=True)
+    exported.write_text('a\n  INTERFACE_INCLUDE_DIRECTORIES "/opt/python/include"\nb\n')
+    monkeypatch.setattr(setup_env, 'VENV', tmp_path)
+    monkeypatch.setattr(setup_env, '_venv', lambda _program: sys.executable)
+    setup_env.adapt_wheels()
+    before = exported.stat()
+    assert '/opt/python' not in exported.read_text()
+    setup_env.adapt_wheels()
+    after = exported.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
