@@ -12,7 +12,7 @@ from drives import PERIOD_NS, late, photographs, record, rewrite, sidecar, vehic
 from tiny_models import write_yolox
 
 from yolox_trt_ros.bags.writer import BagWriter
-from yolox_trt_ros.core.errors import BagError
+from yolox_trt_ros.core.errors import BagError, ConfigError
 from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.testing import GoldenMismatchError, Replayed, check, replay
 
@@ -76,6 +76,11 @@ def test_every_image_has_a_result_and_two_runs_are_identical(drive: Drive) -> No
     again = drive.again()
     assert again.same_as(drive.found)
     check(again, drive.golden)
+
+
+def test_a_vehicle_that_publishes_no_detections_is_refused_through_topics(tiny: Drive) -> None:
+    with pytest.raises(ConfigError, match='a replay test through topics reads detections'):
+        tiny.again(through='topics', parameters={'outputs': ['objects']})
 
 
 @pytest.mark.ros

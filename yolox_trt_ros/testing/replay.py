@@ -119,6 +119,7 @@ def _through_topics(
     remap: Mapping[str, str],
     timeout_s: float,
 ) -> Found:
+    config.need_detections('a replay test through topics')
     from rclpy.serialization import deserialize_message
     from vision_msgs.msg import Detection2DArray
 
