@@ -102,6 +102,38 @@ def test_a_recording_that_begins_again_begins_anew() -> None:
     assert own.update(100 * MS, found(HERE)).tolist() == [2, 3]
 
 
+def test_stamps_that_stand_still_make_no_track_immortal() -> None:
+    own = tracker()
+    for _ in range(2):
+        ids = own.update(0, found(HERE)).tolist()
+    assert ids == [0, 1]
+    for _ in range(9):
+        own.update(0, found([]))
+    assert own.update(0, found(HERE)).tolist() == [0, 1], 'unseen for a second, not longer'
+    for _ in range(10):
+        own.update(0, found([]))
+    assert own.update(0, found(HERE)).tolist() == [NO_ID, NO_ID]
+
+
+def test_only_so_many_tracks_are_kept_and_those_seen_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('yolox_trt_ros.track.bytetrack.MOST_TRACKS', 3)
+    own, other = tracker(), [[500, 500, 540, 540], [600, 600, 640, 640]]
+    for ms, boxes in ((0, HERE), (100, HERE), (200, other), (300, other)):
+        ids = own.update(ms * MS, found(boxes)).tolist()
+    assert ids == [2, 3]
+    assert own.update(400 * MS, found(HERE + other)).tolist() == [0, NO_ID, 2, 3]
+
+
+@pytest.mark.parametrize('rate_hz', [0.5, 10.0])
+def test_a_camera_slower_than_objects_are_forgotten_has_numbers(rate_hz: float) -> None:
+    own = ByteTrack(TrackingConfig(), rate_hz)
+    for s in (0, 2, 4, 6, 8):
+        ids = own.update(s * 1000 * MS, found(HERE)).tolist()
+    assert ids == [0, 1]
+    own.update(10_000 * MS, found([]))
+    assert own.update(12_000 * MS, found(HERE)).tolist() == [NO_ID, NO_ID]
+
+
 @given(st.lists(st.lists(st.integers(0, 100), min_size=4, max_size=4), max_size=8))
 def test_overlap_is_that_of_areas(boxes: list[list[int]]) -> None:
     some = np.sort(np.array(boxes, float).reshape(-1, 2, 2), axis=1).reshape(-1, 4)

@@ -16,12 +16,19 @@ from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.track.motion import NOMINAL_S, MovingBoxes
 
 NO_ID = -1
+MOST_TRACKS = 2000
+"""Of a camera; beyond it, those are forgotten that were not seen for longest."""
+STEADY = 1.5
+"""Of a camera whose images come farther apart than ``lost_s``: how much later than the one before
+an image may be, as a share of that interval, and still show the same objects."""
 
 
 class ByteTrack:
     """Gives the objects of one camera numbers that stay.
 
     Times are those of the images' stamps, so that dropped images and other rates do not matter.
+    An image with the stamp of the one before counts as one interval of the camera later for what
+    is not seen in it: else a camera whose stamps stand still would never forget anything.
 
     Args:
         options: when boxes are the same object.
@@ -49,6 +56,7 @@ class ByteTrack:
         self._seen = np.empty(0, np.int64)  # images on end
         self._unseen_s = np.empty(0)
         self._last_ns: int | None = None
+        self._interval_s = 1 / self._rate_hz
 
     def update(self, stamp_ns: int, found: Detections) -> np.ndarray:
         """Return the numbers of an image's detections.
@@ -83,11 +91,17 @@ class ByteTrack:
         if self._last_ns is not None:
             elapsed_s = (stamp_ns - self._last_ns) / 1e9
         self._last_ns = stamp_ns
+        self._seen[self._unseen_s > 0] = 0
+        self._unseen_s += elapsed_s or 1 / self._rate_hz
+        self._keep(self._unseen_s <= self._lost_s())
         if elapsed_s > 0:
             self._boxes.predict(elapsed_s * self._rate_hz, NOMINAL_S * self._rate_hz)
-            self._seen[self._unseen_s > 0] = 0
-            self._unseen_s += elapsed_s
-        self._keep(self._unseen_s <= self._options.lost_s)
+            self._interval_s = elapsed_s
+
+    def _lost_s(self) -> float:
+        """Return how long an object may be unseen; of a slow camera, until its next image."""
+        slow = self._interval_s > self._options.lost_s
+        return STEADY * self._interval_s if slow else self._options.lost_s
 
     def _match(
         self, xyxy: np.ndarray, some: np.ndarray, matched: np.ndarray, ids: np.ndarray
@@ -133,6 +147,10 @@ class ByteTrack:
             self._ids = np.concatenate([self._ids, np.full(n, NO_ID)])
             self._seen = np.concatenate([self._seen, np.ones(n, np.int64)])
             self._unseen_s = np.concatenate([self._unseen_s, np.zeros(n)])
+        if len(self._ids) > MOST_TRACKS:
+            mask = np.zeros(len(self._ids), bool)
+            mask[np.argsort(self._unseen_s, kind='stable')[:MOST_TRACKS]] = True
+            self._keep(mask)
 
     def _keep(self, mask: np.ndarray) -> None:
         if not mask.all():
