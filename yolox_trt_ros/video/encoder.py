@@ -123,6 +123,12 @@ class EncodedVideo:
         self._rate = Fraction(rate_hz).limit_denominator(1000)
         self._size = (0, 0)
         self._context: Any = None
+        self._ready: list[bytes] = []
+
+    @property
+    def ready(self) -> int:
+        """Return how many packets the next call has already; after an error, all that there are."""
+        return len(self._ready)
 
     @property
     def codec(self) -> str:
@@ -137,29 +143,45 @@ class EncodedVideo:
                 that of the picture before begins with a key frame.
 
         Raises:
-            YoloxTrtRosError: the encoder does not run here, or fails.
+            YoloxTrtRosError: the encoder does not run here, refuses the size, or fails. The picture
+                is lost, with those that a failing encoder held; packets that were ready come with
+                the next call, and the next picture begins with a key frame.
         """
         height, width = (side - side % 2 for side in bgr.shape[:2])
-        packets = []
         try:
-            if (height, width) != self._size:
-                packets = self.finish()
+            if self._context is None or (height, width) != self._size:
+                self._flush()
                 self._context = self._new(height, width)
                 self._size, self._count = (height, width), 0
             image = np.ascontiguousarray(bgr[:height, :width])
             frame = self._av.VideoFrame.from_ndarray(image, 'bgr24').reformat(format='yuv420p')
             frame.pts = self._count
             self._count += 1
-            return packets + [bytes(packet) for packet in self._context.encode(frame)]
+            self._ready += [bytes(packet) for packet in self._context.encode(frame)]
+            return self._take()
         except (self._av.FFmpegError, ValueError) as error:
+            self._context = None
             raise YoloxTrtRosError(f'{self._name}: {error}') from error
 
     def finish(self) -> list[bytes]:
-        """Return the packets of pictures that the encoder still holds."""
-        if self._context is None:
-            return []
-        packets = [bytes(packet) for packet in self._context.encode(None)]
-        self._context = None
+        """Return the packets of pictures that the encoder still holds.
+
+        Raises:
+            YoloxTrtRosError: it fails; another call returns what was ready before.
+        """
+        try:
+            self._flush()
+        except self._av.FFmpegError as error:
+            raise YoloxTrtRosError(f'{self._name}: {error}') from error
+        return self._take()
+
+    def _flush(self) -> None:
+        context, self._context = self._context, None
+        if context is not None:
+            self._ready += [bytes(packet) for packet in context.encode(None)]
+
+    def _take(self) -> list[bytes]:
+        packets, self._ready = self._ready, []
         return packets
 
     def _new(self, height: int, width: int) -> Any:

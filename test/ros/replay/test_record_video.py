@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peer import image_message
 from rclpy.serialization import serialize_message
-from videos import BEGIN_NS, PERIOD_NS, pictures, video_message
+from videos import BEGIN_NS, PERIOD_NS, av, pictures, video_message
 
 from yolox_trt_ros.bags.definitions import Definitions
 from yolox_trt_ros.bags.reader import Bag
@@ -26,7 +26,7 @@ from yolox_trt_ros.ros.replay.bag_cameras import cameras_in
 from yolox_trt_ros.ros.replay.recorder import Recorder
 from yolox_trt_ros.ros.replay.video_topic import VideoTopic, compressed_video
 from yolox_trt_ros.tools.record import _as_video, wanted_topics
-from yolox_trt_ros.video.encoder import ENCODERS, choose_encoder
+from yolox_trt_ros.video.encoder import ENCODERS, EncodedVideo, choose_encoder
 
 DEFINITIONS = Definitions()
 COUNT = 14
@@ -79,7 +79,53 @@ def test_a_key_frame_comes_each_second_and_is_whole_of_itself() -> None:
         topic.put(i, bytes(serialize_message(image_message(image, i))))
     packets = [one.cdr for one in topic.finish() if one.cdr]
     read: Any = new_reader('video')
-    assert [i for i, packet in enumerate(packets) if read.is_key(packet)] == [0, 10, 20]
+    assert [i for i, packet in enumerate(packets) if read.head(packet).whole] == [0, 10, 20]
+
+
+@pytest.mark.parametrize('name', ['libvpx-vp9', 'libsvtav1'])
+def test_a_refused_size_costs_one_image_and_shifts_no_stamp(name: str) -> None:
+    topic = VideoTopic('/front/image_raw', 'raw', runs(name), 10.0)
+    images = [*pictures(5, 320, 240)]
+    images[2] = images[2][:1, :1]  # no picture of whole samples of colour is left of it
+    for i, image in enumerate([images[2], *images]):
+        topic.put(i, bytes(serialize_message(image_message(image, i))))
+    packets = [one for one in topic.finish() if one.cdr]
+    assert topic.failed == 2 and name in topic.problem
+    assert [one.t_ns for one in packets] == [1, 2, 4, 5]
+    read = new_reader('video')
+    for i, one in zip((0, 1, 3, 4), packets, strict=True):
+        frame = read(one.cdr, Arrival('front', i, 0))
+        planes = frame.data.reshape(-1, frame.width)
+        assert cv2.PSNR(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), images[i]) > 32
+
+
+class _Holding:
+    """Gives each packet one picture later, and fails at some of its calls."""
+
+    def __init__(self, fails: tuple[int, ...]) -> None:
+        self._fails, self._calls, self._held = fails, 0, list[bytes]()
+
+    def encode(self, frame: Any) -> list[bytes]:
+        self._calls += 1
+        if self._calls in self._fails:
+            raise av.error.ExternalError(1, 'it broke')
+        held, self._held = self._held, [b'packet'] if frame else []
+        return held
+
+
+@pytest.mark.parametrize(
+    ('fails', 'kept'), [((), [0, 1, 2, 3, 4, 5]), ((3,), [0, 3, 4, 5]), ((7,), [0, 1, 2, 3, 4])]
+)
+def test_what_a_failing_encoder_held_is_counted(
+    fails: tuple[int, ...], kept: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoders = [_Holding(fails), _Holding(())]
+    monkeypatch.setattr(EncodedVideo, '_new', lambda *_: encoders.pop(0))
+    topic = VideoTopic('/front/image_raw', 'raw', 'libvpx-vp9', 10.0)
+    for i, image in enumerate(pictures(6, 32, 32)):
+        topic.put(i, bytes(serialize_message(image_message(image, i))))
+    assert [one.t_ns for one in topic.finish() if one.cdr] == kept
+    assert topic.failed == 6 - len(kept) and ('it broke' in topic.problem) == bool(fails)
 
 
 def test_encoders_under_the_gpl_are_used_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

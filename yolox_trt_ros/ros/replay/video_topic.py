@@ -73,7 +73,12 @@ class VideoTopic:
         """Yield everything else; no image comes any more."""
         self._thread.shutdown()
         yield from self.ready()
-        yield from self._packets(self._video.finish())
+        try:
+            packets = self._video.finish()
+        except YoloxTrtRosError as error:
+            self._encoder_failed(error)
+            packets = self._video.finish()
+        yield from self._packets(packets)
 
     def _encode(self, t_ns: int, message: bytes) -> list[Encoded]:
         done = [Encoded(t_ns, b'', len(message))]
@@ -82,12 +87,19 @@ class VideoTopic:
             bgr = bgr_image(frame)
             self._headers.append((t_ns, frame))
             return done + self._packets(self._video.encode(bgr))
-        except YoloxTrtRosError as error:
-            if not isinstance(error, FrameError) and self._headers:
-                self._headers.pop()
+        except FrameError as error:
             self.failed += 1
             self.problem = self.problem or one_line(error)
-            return done
+        except YoloxTrtRosError as error:
+            self._encoder_failed(error)
+        return done
+
+    def _encoder_failed(self, error: YoloxTrtRosError) -> None:
+        """Count the images without a packet: all but the first ones, whose packets are ready."""
+        self.problem = self.problem or one_line(error)
+        while len(self._headers) > self._video.ready:
+            self._headers.pop()
+            self.failed += 1
 
     def _packets(self, packets: list[bytes]) -> list[Encoded]:
         """Return packets as messages; they come in the order of their pictures."""
