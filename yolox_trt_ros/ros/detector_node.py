@@ -26,7 +26,7 @@ from yolox_trt_ros.packaged_models import caution
 from yolox_trt_ros.ros.dds.settings import shortcomings
 from yolox_trt_ros.ros.event_log import log_event
 from yolox_trt_ros.ros.input.camera_watch import CameraWatch
-from yolox_trt_ros.ros.input.ingest import open_ingest
+from yolox_trt_ros.ros.input.ingest import check_inputs, open_ingest
 from yolox_trt_ros.ros.input.intake import Ingest, IngestNotes
 from yolox_trt_ros.ros.output.messages import check_outputs
 from yolox_trt_ros.ros.output.publishers import ResultPublishers
@@ -180,9 +180,8 @@ class DetectorNode(VehicleNode, LifecycleNode):
             if self._config:
                 forget_removed(self, self._config)
             self._config = self._fixed = config = self.settle()
-        for lane in config.lanes:
-            if lane.reason:
-                self.get_logger().info(f'lane {lane.name}: backend {lane.backend}: {lane.reason}')
+        for lane in (lane for lane in config.lanes if lane.reason):
+            self.get_logger().info(f'lane {lane.name}: backend {lane.backend}: {lane.reason}')
         for shortcoming in shortcomings(config):
             self.get_logger().warning(shortcoming)
         self._models = models = load_models(config, self.get_logger().info)
@@ -199,13 +198,14 @@ class DetectorNode(VehicleNode, LifecycleNode):
         if config.build_only:
             self._build(config, models)
             return
+        check_inputs(config)
         self._results = ResultPublishers(self, config, models.rules, models.by_camera)
         self._telemetry = Telemetry(config.cameras, config.limits)
         self._notes = {camera.name: IngestNotes() for camera in config.cameras}
         self._pipeline = Pipeline(
             config.cameras,
-            lane_specs(config, models, self._on_build, self.get_logger().info),
-            tracked(config, self._publish if self._cautions else self._results.detections),
+            sink=tracked(config, self._publish if self._cautions else self._results.detections),
+            lanes=lane_specs(config, models, self._on_build, self.get_logger().info),  # slow: last
             on_trace=self._on_trace,
             on_event=partial(log_event, self.get_logger()),
             on_problem=self._on_problem,

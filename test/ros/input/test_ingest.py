@@ -260,6 +260,26 @@ def test_the_plain_mode_is_chosen_and_reported_where_the_native_one_is_not_built
         rig.until(lambda: rig.account().published == 1)
 
 
+def test_where_video_cannot_be_taken_no_part_of_the_input_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing() -> None:
+        raise MissingDependencyError('PyAV is not installed')
+
+    monkeypatch.setattr('yolox_trt_ros.ros.input.video_messages.load_av', missing)
+    with open_rig('plain') as rig:
+        rig.ingest.close()
+        flat = {'camera_names': ['a', 'b'], 'lane_names': ['lane'], 'cameras.b.transport': 'video'}
+        config = Config.from_parameters(flat)
+        threads, subscriptions = threading.active_count(), len(list(rig.node.subscriptions))
+        with pytest.raises(MissingDependencyError, match='PyAV is not installed'):
+            ingest.check_inputs(config)
+        with pytest.raises(MissingDependencyError, match='PyAV is not installed'):
+            ingest.open_ingest(rig.node, config, rig.pipeline)
+        assert threading.active_count() == threads
+        assert len(list(rig.node.subscriptions)) == subscriptions
+
+
 def in_work(rig: Rig) -> int:
     """Return how many received images have no end yet: they wait, or a lane has them."""
     account = rig.account()

@@ -15,7 +15,23 @@ from yolox_trt_ros.ros.input.intake import Ingest, PacedSink
 from yolox_trt_ros.ros.input.local_ingest import LocalIngest
 from yolox_trt_ros.ros.input.native_ingest import NativeIngest
 from yolox_trt_ros.ros.input.plain_ingest import PlainIngest
+from yolox_trt_ros.ros.input.readers import new_reader
+from yolox_trt_ros.ros.input.subscribe import message_type
 from yolox_trt_ros.ros.replay.ingest import ReplayIngest
+
+
+def check_inputs(config: Config) -> None:
+    """Refuse cameras whose messages cannot be read here, before anything that takes long.
+
+    Raises:
+        MissingDependencyError: PyAV, or the package of a camera's messages, is not installed.
+    """
+    if config.ingest == 'simulated':
+        return
+    for transport in sorted({camera.transport for camera in config.cameras}):
+        new_reader(transport)
+        if config.ingest != 'replayed':
+            message_type(transport)
 
 
 def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
@@ -43,10 +59,13 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
         return PlainIngest(node, config.cameras, pipeline, logger.warning, mode, room=pipeline)
     natively, others = _split(config.cameras)
     if others and natively:
-        return _BothModes(
-            _native_or_plain(node, config, pipeline, natively),
-            PlainIngest(node, others, pipeline, logger.warning),
-        )
+        images = _native_or_plain(node, config, pipeline, natively)
+        try:
+            video = PlainIngest(node, others, pipeline, logger.warning)
+        except BaseException:
+            images.close()
+            raise
+        return _BothModes(images, video)
     if others:
         return PlainIngest(node, others, pipeline, logger.warning)
     return _native_or_plain(node, config, pipeline, natively)
