@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from functools import cache
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from videos import ENCODERS, GROUP, av, encode, pictures
 
 from yolox_trt_ros.core.errors import DropReason, FrameError
+from yolox_trt_ros.video.bitstream import MOST_UNITS
 from yolox_trt_ros.video.libav import DECODERS
-from yolox_trt_ros.video.stream import VideoStream, codec_of
+from yolox_trt_ros.video.stream import MOST_BYTES, VideoStream, codec_of, head_of
 
 COUNT = 13
 WAITING, UNDECODABLE = DropReason.WAITING_FOR_KEY_FRAME, DropReason.UNDECODABLE
@@ -95,6 +97,38 @@ def test_damaged_packets_are_counted_and_forgotten(codec: str, data: st.DataObje
     # The damage may have changed the parameters, of which a key frame brings the right ones.
     for image, wanted in zip(whole, libav(codec), strict=True):
         assert isinstance(image, np.ndarray) and np.array_equal(image, wanted)
+
+
+@pytest.mark.parametrize('damaged', ['', 'h26'])
+def test_a_packet_whose_codec_is_damaged_is_missing_to_those_that_follow(damaged: str) -> None:
+    stream, parts = VideoStream(), packets('vp9')
+    stream.decode('vp9', parts[0])
+    with pytest.raises(FrameError, match='is not read'):
+        stream.decode(damaged, parts[1])
+    found = decoded(stream, 'vp9', parts[2:])
+    assert reasons(found) == [WAITING] * (GROUP - 2) + [None] * (COUNT - GROUP)
+
+
+@pytest.mark.parametrize(
+    ('codec', 'unit'), [('h264', b'\0\0\1\1'), ('h265', b'\0\0\1'), ('av1', b'\x12\0')]
+)
+def test_a_packet_of_nothing_but_units_is_refused_before_they_cost(codec: str, unit: bytes) -> None:
+    data = unit * (1 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FrameError, match=f'more than {MOST_UNITS} units') as caught:
+            VideoStream().decode(codec, data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.reason is DropReason.MALFORMED and most < 1 << 20
+    few = np.frombuffer(unit * MOST_UNITS, np.uint8)
+    assert not head_of(codec, few).key
+
+
+def test_a_head_is_read_of_no_packet_that_is_too_large() -> None:
+    with pytest.raises(FrameError, match='expected 1 to'):
+        head_of('h264', np.broadcast_to(np.uint8(0), MOST_BYTES + 1))
 
 
 @QUIET

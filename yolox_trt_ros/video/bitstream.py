@@ -16,6 +16,8 @@ START = re.compile(rb'\x00\x00\x01')
 """Where a unit of Annex B begins (ITU-T H.264 and H.265, Annex B)."""
 ESCAPED = re.compile(rb'\x00\x00\x03')
 """A zero byte more than these two never stands in a unit; the 3 goes before it is read."""
+MOST_UNITS = 4096
+"""Of a packet; each costs time to look at, and no encoder makes nearly as many."""
 LONGEST_HEAD = 256
 """Bytes of a unit that are read: parameters and the beginning of a slice's header."""
 
@@ -69,19 +71,32 @@ def units(data: bytes) -> Iterator[bytes]:
     """Yield the units of an access unit in Annex B, escapes included.
 
     Raises:
-        FrameError: ``malformed``: it does not begin as Annex B does.
+        FrameError: ``malformed``: it does not begin as Annex B does, or has too many units.
     """
-    begins = [match.end() for match in START.finditer(data)]
-    if not begins or data[: begins[0] - 3].strip(b'\0'):
+    starts = START.finditer(data)
+    first = next(starts, None)
+    if first is None or data[: first.start()].strip(b'\0'):
         raise FrameError(
             DropReason.MALFORMED,
             f'expected Annex B, with a start code at its front, got {data[:6].hex()}…: a muxer for '
             'files puts lengths there; the bitstream filters h264_mp4toannexb and '
             'hevc_mp4toannexb bring the start codes back',
         )
-    for begin, end in zip(begins, [*(begin - 3 for begin in begins[1:]), len(data)], strict=True):
-        if end > begin:
-            yield data[begin:end]
+    begin = first.end()
+    for count, start in enumerate(starts, 2):
+        _check_count(count)
+        if start.start() > begin:
+            yield data[begin : start.start()]
+        begin = start.end()
+    if len(data) > begin:
+        yield data[begin:]
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_UNITS:
+        raise FrameError(
+            DropReason.MALFORMED, f'a packet has more than {MOST_UNITS} units: it is no picture'
+        )
 
 
 def _plain(unit: bytes) -> Bits:
@@ -197,8 +212,10 @@ def vp9_head(data: bytes) -> PacketHead:
 
 def av1_head(data: bytes) -> PacketHead:
     """Return a packet's head: a key frame comes with a sequence header (AV1, 5.3 and 7.5)."""
-    at = 0
+    at = count = 0
     while at < len(data):
+        count += 1
+        _check_count(count)
         head = data[at]
         if head & 0x80:
             raise FrameError(

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.video.bitstream import HEADS, H264Head, PacketHead
@@ -50,13 +52,26 @@ def codec_of(name: str) -> str:
     return codec
 
 
-def is_key(codec: str, data: bytes) -> bool:
-    """Return whether decoding can begin with a packet, and its picture is whole.
+def head_of(codec: str, data: np.ndarray) -> PacketHead:
+    """Return what a packet says of itself, where nothing before it is known.
+
+    Args:
+        codec: as its message names it.
+        data: uint8 (n,), the packet.
 
     Raises:
         FrameError: it is damaged, or its codec not read.
     """
-    return HEADS[codec_of(codec)]()(data).whole
+    _check_size(len(data))
+    return HEADS[codec_of(codec)]()(data.tobytes())
+
+
+def _check_size(size: int) -> None:
+    if not 0 < size <= MOST_BYTES:
+        raise FrameError(
+            DropReason.MALFORMED,
+            f'video packet of {size} bytes: expected 1 to {MOST_BYTES}',
+        )
 
 
 class PacketDecoder(Protocol):
@@ -102,16 +117,11 @@ class VideoStream:
             FrameError: ``waiting_for_key_frame``; ``undecodable`` or ``malformed``: it is damaged;
                 ``unsupported``: its codec, or B-frames. The rest of the stream goes on.
         """
-        if not 0 < len(data) <= MOST_BYTES:
-            self.lose('a packet was empty or too large')
-            raise FrameError(
-                DropReason.MALFORMED,
-                f'video packet of {len(data)} bytes: expected 1 to {MOST_BYTES}',
-            )
-        if (name := codec_of(codec)) != self.codec:
-            self._begin(name)
         began_ns = time.perf_counter_ns()
         try:
+            _check_size(len(data))
+            if (name := codec_of(codec)) != self.codec:
+                self._begin(name)
             return self._decode(data)
         except FrameError as error:
             if error.reason is not DropReason.WAITING_FOR_KEY_FRAME:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from videos import (
     HEIGHT,
     PERIOD_NS,
     WIDTH,
+    av,
     encode,
     pictures,
     video_bag,
@@ -29,6 +32,7 @@ from yolox_trt_ros.bags.writer import BagWriter
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.ros.input import video_intake
 from yolox_trt_ros.ros.input.codecs import Arrival
 from yolox_trt_ros.ros.input.intake import Intake
 from yolox_trt_ros.ros.input.readers import new_reader
@@ -36,7 +40,8 @@ from yolox_trt_ros.ros.input.video_intake import VideoIntake
 from yolox_trt_ros.ros.input.video_messages import VideoReader, read_compressed_video
 from yolox_trt_ros.ros.replay.bag_cameras import cameras_in
 from yolox_trt_ros.testing import replay
-from yolox_trt_ros.video.stream import VideoStream
+from yolox_trt_ros.video.bitstream import PacketHead
+from yolox_trt_ros.video.stream import VideoStream, head_of
 
 COUNT = 12
 DEFINITIONS = Definitions()
@@ -103,19 +108,16 @@ class Sink:
             assert self.enough.acquire(timeout=20)
 
 
-def intakes(names: list[str], sink: Sink) -> list[VideoIntake]:
+def intakes(names: list[str], sink: Sink, warn: Callable[[str], None] = print) -> list[VideoIntake]:
     flat: dict[str, Any] = {'camera_names': names, 'lane_names': ['cpu']}
     cameras = Config.from_parameters(flat).cameras
     read = read_compressed_video
     return [
-        VideoIntake(Intake(camera, sink, print, 'test'), VideoReader(read), print)
-        for camera in cameras
+        VideoIntake(Intake(camera, sink, warn, 'test'), VideoReader(read)) for camera in cameras
     ]
 
 
 def test_cameras_side_by_side_keep_their_order_and_never_mix() -> None:
-    import time
-
     sink, names = Sink(), ['a', 'b', 'c']
     parts = {name: encode('vp9', list(pictures(9 + i))[i:]) for i, name in enumerate(names)}
     takers = intakes(names, sink)
@@ -147,6 +149,85 @@ def test_decoding_that_falls_behind_goes_on_at_the_newest_key_frame() -> None:
     assert [frame.stamp_ns for frame in sink.frames] == list(range(key, COUNT))
     for frame, image in zip(sink.frames, planes('vp9', parts)[key:], strict=True):
         assert np.array_equal(frame.data, image.reshape(-1))
+
+
+@pytest.mark.parametrize(('age_s', 'given_up'), [(2, 0), (1000, 8)])
+def test_a_stream_without_key_frames_is_given_up_after_some_seconds(
+    age_s: int, given_up: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[bytes] = []
+    head = VideoReader.head
+
+    def counted(self: VideoReader, message: bytes) -> PacketHead:
+        looked_at.append(message)
+        return head(self, message)
+
+    monkeypatch.setattr(VideoReader, 'head', counted)
+    monkeypatch.setattr(video_intake, 'HOPELESS_NS', 600 * 10**9)  # however slow this machine is
+    sink, parts = Sink(), encode('vp9', list(pictures(10)), group=100)
+    (taken,) = intakes(['a'], sink)
+    taken.receive(video_message(DEFINITIONS, parts[0], 0, 'vp9'), time.monotonic_ns())
+    sink.wait(1)
+    with taken._changed:
+        for i, part in enumerate(parts[1:], 1):
+            message = video_message(DEFINITIONS, part, i, 'vp9')
+            taken.receive(message, time.monotonic_ns() - age_s * 10**9)
+    sink.wait(9)
+    taken.close()
+    lost = [DropReason.REPLACED] * given_up + [DropReason.WAITING_FOR_KEY_FRAME] * (given_up > 0)
+    assert sink.rejected == lost
+    assert [frame.stamp_ns for frame in sink.frames] == ([0] if given_up else list(range(10)))
+    assert len(looked_at) == len(set(looked_at)) == 9, 'each packet once'
+
+
+def test_a_stream_that_renews_its_picture_goes_on_at_a_recovery_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if 'libx264' not in av.codecs_available:
+        pytest.skip('no encoder that renews pictures part by part')
+    options = {'tune': 'zerolatency', 'intra-refresh': '1'}
+    parts = encode('h264', list(pictures(36)), group=10, options=options)
+    monkeypatch.setattr(video_intake, 'HOPELESS_NS', 600 * 10**9)
+    keys = [i for i, part in enumerate(parts) if head_of('h264', np.frombuffer(part, 'u1')).key]
+    sink = Sink()
+    (taken,) = intakes(['a'], sink)
+    with taken._changed:  # only those before the newest recovery point have waited for too long
+        for i, part in enumerate(parts[1:], 1):
+            message = video_message(DEFINITIONS, part, i, 'h264')
+            waited_ns = 10**9 * (1000 if i < keys[-1] else 2)
+            taken.receive(message, time.monotonic_ns() - waited_ns)
+    sink.wait(35)
+    taken.close()
+    assert sink.rejected.count(DropReason.REPLACED) == keys[-1] - 1 >= 20
+    assert set(sink.rejected) <= {DropReason.REPLACED, DropReason.WAITING_FOR_KEY_FRAME}
+
+
+def test_a_damaged_message_is_missing_to_those_that_follow() -> None:
+    read, parts = new_reader('video'), packets()
+    messages = [video_message(DEFINITIONS, part, i, 'vp9') for i, part in enumerate(parts)]
+    read(messages[0], Arrival('front', 0, 0))
+    with pytest.raises(FrameError):
+        read(messages[1][:30], Arrival('front', 1, 0))
+    for message in messages[2:GROUP]:
+        with pytest.raises(FrameError, match='key frame: a message before was malformed'):
+            read(message, Arrival('front', 2, 0))
+    assert read(messages[GROUP], Arrival('front', GROUP, 0)).stamp_ns == GROUP
+
+
+def test_a_failure_at_every_packet_does_not_fill_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        sink.enough.release()
+        raise ValueError('a mistake')
+
+    sink, warnings, (part, *_) = Sink(), list[str](), packets()
+    monkeypatch.setattr(sink, 'offer', broken)
+    (taken,) = intakes(['a'], sink, warnings.append)
+    for i in range(12):
+        taken.receive(video_message(DEFINITIONS, part, i, 'vp9'), time.monotonic_ns())
+    sink.wait(12)
+    taken.close()
+    assert len(warnings) == 2
+    assert 'a: a packet was lost: Traceback' in warnings[0] and '(10 so far)' in warnings[1]
 
 
 def vehicle(path: Path, transport: str) -> Path:

@@ -201,14 +201,18 @@ class Intake:
     def _refuse(self, error: FrameError) -> None:
         self._pipeline.reject(self.name, error.reason)
         self.notes.note_problem(str(error))
+        self.warn_seldom(error.reason.value, str(error))
+
+    def warn_seldom(self, what: str, problem: str) -> None:
+        """Log a problem; the first, tenth, hundredth … one of a kind."""
         # A camera that sends nothing else must not fill the log, whatever its messages say.
-        kind = NUMBER.sub('#', str(error))
+        kind = NUMBER.sub('#', problem)
         if kind not in self._refused and len(self._refused) >= KINDS:
             kind = 'any other'
         self._refused[kind] = count = self._refused[kind] + 1
         if str(count).strip('0') == '1':
             so_far = f' ({count} so far)' if count > 1 else ''
-            self._warn(f'{self.name}: {error.reason.value}{so_far}: {error}')
+            self._warn(f'{self.name}: {what}{so_far}: {problem}')
 
     def passed_over(self, count: int) -> None:
         """Count messages that were given up unread because newer ones were waiting."""

@@ -60,7 +60,7 @@ class PlainIngest:
                 read = new_reader(camera.transport)
                 take = image_taker(intake, read)
                 if isinstance(read, VideoReader):
-                    take, end = video_taker(intake, read, warn, threaded=room is None)
+                    take, end = video_taker(intake, read, threaded=room is None)
                     undo.callback(end)
                 subscription = subscribe(node, camera, _callback(take), group=group)
                 undo.callback(node.destroy_subscription, subscription)

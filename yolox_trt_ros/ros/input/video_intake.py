@@ -7,25 +7,34 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.ros.input.intake import Intake
 from yolox_trt_ros.ros.input.video_messages import VideoReader
+from yolox_trt_ros.video.bitstream import PacketHead
 
 BEHIND_NS = 1_000_000_000
 """A packet that has waited longer shows that decoding does not keep up."""
+HOPELESS_NS = 4_000_000_000
+"""One that has waited longer is given up, also where no whole key frame came after it."""
 MOST_WAITING = 256 << 20
 """Bytes of packets that wait, at most."""
 NEWEST = 0.1
 """Share of the newest packet in the mean of what a picture costs."""
 
 
-class _Waiting(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Waiting:
     message: bytes
     received_ns: int
     sent_ns: int
+    head: PacketHead | None = None
+    """Once it was looked at; of a message that cannot be read :data:`UNREADABLE`."""
+
+
+UNREADABLE = PacketHead(False, False)
 
 
 class VideoIntake:
@@ -33,16 +42,16 @@ class VideoIntake:
 
     Every packet is decoded, also where its picture is replaced in the mailbox: later ones are
     differences to it. Where decoding itself falls behind by more than a second, what waits is given
-    up as far as the newest key frame, and counted as replaced.
+    up as far as the newest key frame, and counted as replaced; after some seconds without a whole
+    one, as far as one from which the picture is renewed part by part, or else the newest packet.
 
     Args:
         intake: takes the pictures and counts what gives none.
         read: the camera's reader.
-        warn: logs a problem.
     """
 
-    def __init__(self, intake: Intake, read: VideoReader, warn: Callable[[str], None]) -> None:
-        self._intake, self._read, self._warn = intake, read, warn
+    def __init__(self, intake: Intake, read: VideoReader) -> None:
+        self._intake, self._read = intake, read
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -67,9 +76,9 @@ class VideoIntake:
     def _run(self) -> None:
         while (item := self._next()) is not None:
             try:
-                decode(self._intake, self._read, *item)
+                decode(self._intake, self._read, item.message, item.received_ns, item.sent_ns)
             except Exception:
-                self._warn(f'{self._intake.name}: a packet was lost: {traceback.format_exc()}')
+                self._intake.warn_seldom('a packet was lost', traceback.format_exc())
                 self._read.stream.lose('a packet before was lost')
 
     def _next(self) -> _Waiting | None:
@@ -77,8 +86,17 @@ class VideoIntake:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if self._stopping:
                 return None
-            skipped = self._behind()
+            age_ns = time.monotonic_ns() - self._waiting[0].received_ns
+            hopeless = age_ns >= HOPELESS_NS or self._bytes > MOST_WAITING
+            waiting = list(self._waiting) if hopeless or age_ns >= BEHIND_NS else []
+        # Only this thread takes packets away, so others may go on to bring some.
+        skipped = self._too_many(waiting, hopeless)
+        with self._changed:
+            for _ in range(skipped):
+                self._take()
             item = self._take()
+        if skipped:
+            self._read.stream.lose('decoding fell behind')
         self._intake.passed_over(skipped)
         return item
 
@@ -87,24 +105,24 @@ class VideoIntake:
         self._bytes -= len(item.message)
         return item
 
-    def _behind(self) -> int:
-        """Give up what decoding cannot keep up with; return how many packets that was."""
-        full = self._bytes > MOST_WAITING
-        if not full and time.monotonic_ns() - self._waiting[0].received_ns < BEHIND_NS:
-            return 0
-        keys = (i for i in range(len(self._waiting) - 1, 0, -1) if self._is_key(i))
-        skipped = next(keys, len(self._waiting) - 1 if full else 0)
-        for _ in range(skipped):
-            self._take()
-        if skipped:
-            self._read.stream.lose('decoding fell behind')
-        return skipped
+    def _too_many(self, waiting: list[_Waiting], hopeless: bool) -> int:
+        """Return how many packets are to be given up of those that decoding cannot keep up with."""
+        begin = 0
+        for i in range(len(waiting) - 1, -1, -1):
+            head = self._head(waiting[i])
+            if head.whole:
+                return i
+            if head.key:
+                begin = begin or i
+        return (begin or len(waiting) - 1) if hopeless else 0
 
-    def _is_key(self, index: int) -> bool:
-        try:
-            return self._read.is_key(self._waiting[index].message)
-        except FrameError:
-            return False
+    def _head(self, item: _Waiting) -> PacketHead:
+        if item.head is None:
+            try:
+                item.head = self._read.head(item.message)
+            except FrameError:
+                item.head = UNREADABLE
+        return item.head
 
 
 def decode(
@@ -119,18 +137,17 @@ def decode(
 
 
 def video_taker(
-    intake: Intake, read: VideoReader, warn: Callable[[str], None], *, threaded: bool
+    intake: Intake, read: VideoReader, *, threaded: bool
 ) -> tuple[Callable[[bytes, int, int], None], Callable[[], None]]:
     """Return what takes a camera's messages of video, with their times, and what ends it.
 
     Args:
         intake: the camera's.
         read: its reader.
-        warn: logs a problem.
         threaded: whether it is decoded in a thread of its own, and not by whoever brings it, as in
             lockstep.
     """
     if threaded:
-        video = VideoIntake(intake, read, warn)
+        video = VideoIntake(intake, read)
         return video.receive, video.close
     return lambda message, at, sent: decode(intake, read, message, at, sent), lambda: None

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from yolox_trt_ros.core.encodings import RAW
+from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.ros.input.codecs import Arrival, CdrReader, read_header
+from yolox_trt_ros.video.bitstream import PacketHead
 from yolox_trt_ros.video.library import load_av
-from yolox_trt_ros.video.stream import VideoStream, is_key
+from yolox_trt_ros.video.stream import VideoStream, head_of
 
 
 class VideoPacket(NamedTuple):
@@ -79,14 +81,14 @@ class VideoReader:
         self._read = read
         self.stream = VideoStream()
 
-    def is_key(self, message: bytes) -> bool:
-        """Return whether decoding can begin with a message, and its picture is whole.
+    def head(self, message: bytes) -> PacketHead:
+        """Return what a message's packet says of itself; nothing is decoded.
 
         Raises:
             FrameError: it cannot be read.
         """
         packet = self._read(message)
-        return is_key(packet.codec, packet.data.tobytes())
+        return head_of(packet.codec, packet.data)
 
     def __call__(self, message: bytes, arrival: Arrival) -> Frame:
         """Return the frame of a message, its stamp the message's.
@@ -94,7 +96,11 @@ class VideoReader:
         Raises:
             FrameError: see :meth:`video.stream.VideoStream.decode`.
         """
-        packet = self._read(message)
+        try:
+            packet = self._read(message)
+        except FrameError as error:  # a picture is missing to those that come
+            self.stream.lose(f'a message before was {error.reason.value}')
+            raise
         picture = self.stream.decode(packet.codec, packet.data.tobytes())
         height, width = picture.size
         return Frame(

@@ -55,7 +55,7 @@ class ReplayIngest:
                 read = new_reader(camera.transport)
                 take = image_taker(intake, read)
                 if isinstance(read, VideoReader):
-                    take, end = video_taker(intake, read, warn, threaded=not config.lockstep)
+                    take, end = video_taker(intake, read, threaded=not config.lockstep)
                     undo.callback(end)
                 self._cameras[topics[camera.name]] = intake, take
             self._undo = undo.pop_all()
