@@ -179,6 +179,23 @@ def test_a_plan_estimates_a_model_that_was_not_measured() -> None:
     assert further['small']['measured_with'] == profile.measured_with.model
 
 
+def test_a_plan_keeps_times_that_were_measured() -> None:
+    given = {
+        'camera_names': ['front', 'rear'], 'lane_names': ['gpu', 'dla0'], 'model_names': ['small'],
+        'lanes.gpu.device': 'cuda:0', 'lanes.gpu.backend': 'simulated',
+        'lanes.dla0.device': 'dla:0', 'lanes.dla0.backend': 'simulated',
+        'models.small.path': 'edge_n', 'cameras.rear.model': 'small',
+    }  # fmt: skip
+    known = load_profile('orin_agx_maxn')
+    gpu = replace(known.lanes['gpu'], models={'small': {1: 123.0}})
+    known = replace(known, lanes={**known.lanes, 'gpu': gpu})
+    profile, further = with_models(known, Config.from_parameters(given))
+    assert profile.lanes['gpu'].models == {'small': {1: 123.0}}
+    assert profile.lanes['dla0'].models['small'][1] < known.lanes['dla0'].cost_ms[1]
+    assert 'gpu' not in further['small']['estimated_lanes']
+    assert 'dla0' in further['small']['estimated_lanes']
+
+
 def test_drives_are_run_with_one_model(given: dict[str, Any]) -> None:
     config = Config.from_parameters(given)
     with pytest.raises(ConfigError, match=r'cameras\.left\.model: drives are run with one model'):

@@ -14,6 +14,7 @@ from yolox_trt_ros.cli.plan_figures import (
     all_sustained,
     camera_stats,
     fluid_bound_hz,
+    spare_hz,
 )
 from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
@@ -80,6 +81,15 @@ def test_a_bound_of_one_model_is_that_of_several_alike():
     )
     dear = fluid_bound_hz(LANES[1:], PROFILE, {'': 1, 'rear': 2})
     assert dear == pytest.approx(1000 / (11 + 2 * 20))
+
+
+def test_what_others_leave_is_counted_in_frames_of_the_cameras_model():
+    front, rear = camera('a', rate_hz=20.0), camera('b', rate_hz=10.0, model='side')
+    spare = [spare_hz(LANES[1:], PROFILE, [front, rear], one) for one in (front, rear)]
+    assert spare == pytest.approx([(1000 - 10 * 4) / 11, (1000 - 20 * 11) / 4])
+    alike = [camera(name, rate_hz=10.0) for name in 'abc']
+    bound_hz = fluid_bound_hz(LANES, PROFILE, 3)
+    assert spare_hz(LANES, PROFILE, alike, alike[0]) == pytest.approx(3 * bound_hz - 20)
 
 
 def test_costs_are_learned_by_model():

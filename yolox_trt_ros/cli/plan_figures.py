@@ -136,6 +136,24 @@ def fluid_bound_hz(
     return most / sum(weights[m] * count for m, count in models.items())
 
 
+def spare_hz(
+    lanes: Sequence[LaneConfig],
+    profile: Profile,
+    cameras: Sequence[CameraConfig],
+    camera: CameraConfig,
+) -> float:
+    """Return the rate of one camera that no schedule can exceed while the others keep theirs.
+
+    By the weights of :func:`fluid_bound_hz` a frame takes the same part of the machine wherever it
+    runs: what the others leave is this camera's. Negative: they do not leave anything.
+    """
+    others = [other for other in cameras if other.name != camera.name]
+    none = dict.fromkeys([camera.model, *(other.model for other in others)], 0)
+    alone_hz = {model: fluid_bound_hz(lanes, profile, {**none, model: 1}) for model in none}
+    taken = sum(other.processed_hz / alone_hz[other.model] for other in others)
+    return alone_hz[camera.model] * (1 - taken)
+
+
 def _highest_frame_rate(lane: LaneProfile, max_batch: int, load: int, model: str) -> float:
     return max(size * 1e9 / lane.cost_ns(size, load, model) for size in range(1, max_batch + 1))
 

@@ -32,6 +32,7 @@ from yolox_trt_ros.cli.plan_figures import (
     fluid_bound_hz,
     highest_sustained_hz,
     lane_utilisation,
+    spare_hz,
 )
 from yolox_trt_ros.cli.plan_tables import print_plan
 from yolox_trt_ros.core.config import CameraConfig, Config
@@ -152,12 +153,15 @@ def with_models(profile: Profile, config: Config) -> tuple[Profile, dict[str, An
         if not name or all(name in profile.lane(lane).models for lane in config.lanes):
             continue
         scaled, estimate = _for_model(profile, model.path)
+        measured = [lane for lane, own in profile.lanes.items() if name in own.models]
         lanes = {
-            lane: replace(own, models={**own.models, name: scaled.lanes[lane].cost_ms})
+            lane: replace(own, models={name: scaled.lanes[lane].cost_ms, **own.models})
             for lane, own in profile.lanes.items()
         }
         profile = replace(profile, lanes=lanes)
         further[name] = estimate['model']
+        for lane in measured:
+            further[name]['estimated_lanes'].pop(lane, None)
     return profile, further
 
 
@@ -180,7 +184,7 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
     for camera in scenario.cameras:
         runs = all_sustained({camera.name: stats[camera.name]}, [camera])
         now_hz = camera.processed_hz if runs else 0.0
-        headroom[camera.name] = _highest_camera_hz(scenario, camera, bound_hz, now_hz)
+        headroom[camera.name] = _highest_camera_hz(scenario, camera, now_hz)
         step()
     failures = {}
     if len(scenario.lanes) > 1:
@@ -265,19 +269,15 @@ def _highest_uniform_hz(scenario: Scenario, bound_hz: float) -> float:
     return highest_sustained_hz(run_at, 1.05 * bound_hz)
 
 
-def _highest_camera_hz(
-    scenario: Scenario, camera: CameraConfig, bound_hz: float, now_hz: float
-) -> float:
+def _highest_camera_hz(scenario: Scenario, camera: CameraConfig, now_hz: float) -> float:
     """Return how fast one camera could run while the others stay as they are.
 
     Args:
         scenario: the vehicle on the machine.
         camera: one of its cameras.
-        bound_hz: the uniform rate that no schedule exceeds.
         now_hz: a rate that it is known to keep.
     """
-    others_hz = sum(other.processed_hz for other in scenario.cameras) - camera.processed_hz
-    spare_hz = len(scenario.cameras) * bound_hz - others_hz
+    high_hz = spare_hz(scenario.lanes, scenario.profile, scenario.cameras, camera)
 
     def run_at(rate_hz: float) -> bool:
         cameras = [
@@ -286,9 +286,9 @@ def _highest_camera_hz(
         ]
         return _sustained(replace(scenario, cameras=cameras))
 
-    if spare_hz <= now_hz:
+    if high_hz <= now_hz:
         return now_hz
-    return highest_sustained_hz(run_at, 1.05 * spare_hz, steps=6, low_hz=now_hz)
+    return highest_sustained_hz(run_at, 1.05 * high_hz, steps=6, low_hz=now_hz)
 
 
 def _sustained(scenario: Scenario) -> bool:
