@@ -144,6 +144,19 @@ def test_problems_name_the_parameter_of_the_model(given: dict[str, Any]) -> None
         load_models(config)
 
 
+def test_a_number_of_a_class_is_that_in_all_results(given: dict[str, Any]) -> None:
+    numbers = {
+        'models.rear.classes': ['3', '0'],
+        'models.rear.class_thresholds': ['3=0.7'],
+    }
+    models = load_models(Config.from_parameters({**given, **numbers}))
+    rules = models.by_name['rear'].rules
+    assert rules.names == ['', 'kerb', 'car'], 'not the third of its own'
+    assert rules.scores.tolist() == pytest.approx([np.inf, 0.7, 0.4])
+    with pytest.raises(ConfigError, match=r'models\.rear\.classes: there is no class "2"'):
+        load_models(Config.from_parameters({**given, 'models.rear.classes': ['2']}))
+
+
 def test_a_measured_profile_knows_every_model(given: dict[str, Any], tmp_path: Path) -> None:
     vehicle, profile = tmp_path / 'v.param.yaml', tmp_path / 'p.yaml'
     vehicle.write_text(yaml.safe_dump({'/**': {'ros__parameters': given}}))

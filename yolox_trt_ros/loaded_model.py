@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.detect.model import load_model_spec
-from yolox_trt_ros.detect.thresholds import thresholds_of
+from yolox_trt_ros.detect.thresholds import names_in_result, thresholds_of
 from yolox_trt_ros.packaged_models import find_model, model_names
 from yolox_trt_ros.published_models.catalogue import CATALOGUE
 
@@ -113,13 +113,11 @@ class Models:
         Raises:
             ConfigError: see :meth:`Model.thresholds_for`.
         """
-        found = {name: model.thresholds_for(config) for name, model in self.by_name.items()}
-        if len(found) == 1:
-            return found
         shared: list[str] = []
-        for thresholds in found.values():
-            labels = thresholds.rules.labels if thresholds.rules else ()
-            shared += [name for name in labels if matching(name, shared) is None]
+        if len(self.by_name) > 1:
+            for name, model in self.by_name.items():
+                own = names_in_result(model.spec.labels, config.used_models[name])
+                shared += [label for label in own if matching(label, shared) is None]
         return {n: model.thresholds_for(config, shared) for n, model in self.by_name.items()}
 
     def use(self, thresholds: Mapping[str, Thresholds]) -> None:
@@ -143,17 +141,14 @@ def load_models(config: Config, on_event: Callable[[str], None] = _log.info) -> 
         ModelError, ConfigError, MissingDependencyError: see :func:`load_model`.
     """
     cameras = {camera.name: camera.model for camera in config.cameras}
-    loaded = {}
-    for name, model in config.used_models.items():
-        mine = [camera for camera in config.cameras if camera.model == name]
-        loaded[name] = replace(load_model(model, on_event, mine), name=name)
+    # Classes are named by their numbers among those of all models, which are known only then.
+    loaded = {
+        name: Model(*_load(model, on_event), Thresholds(), name)
+        for name, model in config.used_models.items()
+    }
     models = Models(loaded, cameras)
     models.use(models.thresholds_for(config))
     return models
-
-    def rules_of(self, thresholds: Thresholds) -> Rules:
-        """Return the rules in some thresholds."""
-        return thresholds.rules or Rules.of_all(self.spec.labels, thresholds.score)
 
 
 def load_model(
@@ -173,6 +168,12 @@ def load_model(
         ConfigError, MissingDependencyError: see :func:`packaged_models.find_model`; or there is no
             model of that name.
     """
+    path, spec = _load(config, on_event)
+    return Model(path, spec, thresholds_of(spec.labels, config, cameras))
+
+
+def _load(config: ModelConfig, on_event: Callable[[str], None]) -> tuple[Path, ModelSpec]:
+    """Return the file of the model that a configuration names, and what is in it."""
     name = config.path or DEFAULT_MODEL
     path = find_model(name, on_event)
     if name in CATALOGUE and not path.is_file():
@@ -188,5 +189,4 @@ def load_model(
             f'{did_you_mean(name, CATALOGUE)}'
         )
     labels = Path(config.labels).expanduser() if config.labels else None
-    spec = load_model_spec(path, labels, config.antialias)
-    return Model(path, spec, thresholds_of(spec.labels, config, cameras))
+    return path, load_model_spec(path, labels, config.antialias)

@@ -59,6 +59,19 @@ def thresholds_of(
     )
 
 
+def names_in_result(labels: Sequence[str], model: ModelConfig) -> tuple[str, ...]:
+    """Return what the result calls a model's classes if it is alone.
+
+    Args:
+        labels: of the model's classes.
+        model: its parameters.
+
+    Raises:
+        ConfigError: its file is no map.
+    """
+    return _Classes.of(labels, model.class_map, model.where).names
+
+
 def _of_camera(
     common: Thresholds,
     camera: CameraConfig,

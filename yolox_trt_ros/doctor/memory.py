@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from yolox_trt_ros.compose import lane_model, load_model
+from yolox_trt_ros.compose import lane_model, load_models
 from yolox_trt_ros.core.backends import BACKENDS
 from yolox_trt_ros.core.config import Config, LaneConfig
 from yolox_trt_ros.detect.model import load_model_spec
@@ -101,8 +101,8 @@ def gpu_bytes(config: Config, index: int) -> int:
 def _lane_bytes(config: Config, lane: LaneConfig) -> int:
     """Return what the networks of a lane take, one for each model of the cameras."""
     taken = 0
-    for name, model in config.used_models.items():
-        path = lane_model(lane, load_model(model))
+    for name, model in load_models(config).by_name.items():
+        path = lane_model(lane, model)
         spec = load_model_spec(path).input
         sizes = [settings.image_bytes(c) for c in config.cameras if c.model == name]
         tensors = LAYERS * lane.max_batch * 3 * spec.height * spec.width * 4
