@@ -92,6 +92,21 @@ def test_what_others_leave_is_counted_in_frames_of_the_cameras_model():
     assert spare_hz(LANES, PROFILE, alike, alike[0]) == pytest.approx(3 * bound_hz - 20)
 
 
+def test_a_frame_is_not_hopeless_because_later_ones_of_another_model_wait():
+    urgent = camera('urgent', model='rear', deadline_ms=10.0)
+    dispatcher = Dispatcher([*map(camera, 'abc'), urgent], [lane('gpu'), lane('dla')])
+    for name, cost_ms in (('gpu', 4), ('dla', 40)):
+        for model in ('', 'rear'):
+            dispatcher.costs.observe(costed(name, model), 1, 0, cost_ms * MS)
+        dispatcher.lane_up(name, 0)
+    for name in ('a', 'urgent', 'b', 'c'):
+        dispatcher.offer(frame(name, 0, 0))
+    (batch,) = dispatcher.dispatch(1)
+    assert [f.camera for f in batch.frames] == ['a']
+    accounts = {account.name: account for account in dispatcher.snapshot(1).cameras}
+    assert accounts['urgent'].waiting == 1, 'two frames wait that may as well come after it'
+
+
 def test_costs_are_learned_by_model():
     cameras = [camera('a', model='large'), camera('b')]
     dispatcher = Dispatcher(cameras, [lane('gpu', max_batch=2)])

@@ -105,6 +105,16 @@ def test_a_lane_that_is_overdue_is_expected_to_be_late_once_more():
     assert taken(run([make_camera('a')], [gpu, dla], {'gpu': 4, 'dla': 12})) == {'dla': ['a']}
 
 
+def test_a_lane_that_may_take_a_second_batch_is_not_thought_to_be_done_with_an_overdue_one():
+    gpu, dla = make_lane('gpu', busy_ms=-9), make_lane('dla')
+    gpu.config = lane('gpu', in_flight=2)
+    gpu.running.append(Batch('gpu', (), NOW - 13 * MS, 0, 4 * MS, NOW - 13 * MS))
+    assert gpu.free(NOW)
+    assert taken(run([make_camera('a')], [gpu, dla], {'gpu': 4, 'dla': 12})) == {'dla': ['a']}
+    gpu.busy_until_ns = NOW - 5 * MS
+    assert taken(run([make_camera('a')], [gpu, dla], {'gpu': 4, 'dla': 12})) == {'gpu': ['a']}
+
+
 def test_what_waits_ahead_counts():
     gpu, dla = make_lane('gpu', busy_ms=2), make_lane('dla')
     cameras = [make_camera(n, age_ms=90 - i) for i, n in enumerate('abcd')]

@@ -169,9 +169,9 @@ class LanePlan:
     """
 
     __slots__ = (
-        '_call_ns', '_due_ns', '_least', '_proven', '_quote', '_short', '_size', '_wait_ns',
-        'batch', 'begin_ns', 'behind', 'lane', 'latest_ns', 'open', 'single_ns', 'start_ns',
-        'waited_ns',
+        '_call_ns', '_due_ns', '_least', '_proven', '_quote', '_ready_ns', '_short', '_size',
+        '_wait_ns', 'batch', 'begin_ns', 'behind', 'lane', 'latest_ns', 'open', 'single_ns',
+        'start_ns', 'waited_ns',
     )  # fmt: skip
 
     def __init__(
@@ -196,8 +196,8 @@ class LanePlan:
         # Work that is overdue by some time is expected to take that time once more.
         ahead_ns = lane.busy_until_ns - now_ns
         if ahead_ns < 0:
-            ahead_ns = 0 if free else -ahead_ns
-        self.start_ns = self.begin_ns = now_ns + ahead_ns
+            ahead_ns = 0 if free and not lane.running else -ahead_ns
+        self._ready_ns = self.start_ns = self.begin_ns = now_ns + ahead_ns
         self.waited_ns = self.begin_ns + quote.single_ns
 
     @staticmethod
@@ -207,8 +207,8 @@ class LanePlan:
 
     @property
     def hoped_ns(self) -> int:
-        """Return when the lane is done with a frame at the earliest."""
-        return self.start_ns + self.single_ns if self._proven else self.start_ns
+        """Return when the lane is done with a frame at the earliest, whatever else waits for it."""
+        return self._ready_ns + self.single_ns if self._proven else self._ready_ns
 
     @property
     def starts(self) -> bool:
