@@ -155,9 +155,9 @@ class Host:
             while self.wants(worker):
                 lane.accepts = True
                 self._dispatch()
+                lane.accepts = not lane.running
                 if worker.inbox:
                     return worker.inbox.popleft()
-                lane.accepts = not lane.running
                 if worker.call_done or not may_sleep:
                     break
                 left_ns = lane.ahead_ns - self.clock() if lane.running else 0

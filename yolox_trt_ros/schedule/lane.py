@@ -33,7 +33,10 @@ class LaneSpec:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A submitted batch, and whether the device is known to be done with it."""
+    """A submitted batch, and whether nobody need wait for the device to be done with it.
+
+    It is done, or the lane's thread has taken the call and waits itself.
+    """
 
     batch: Batch
     ticket: Ticket
@@ -163,8 +166,18 @@ class LaneWorker:
         except Exception as error:
             self._host.lane_failed(self, error, self._failing)
         finally:
+            self._let_go()
             if detector is not None:
                 self._close(detector)
+
+    def _let_go(self) -> None:
+        """Keep no frames: those who count lanes that failed keep the worker."""
+        with self.wake:
+            for call in self._running:
+                call.done = True
+            self._running.clear()
+            self.inbox.clear()
+        self._failing = None
 
     def _step(self, what: str) -> None:
         self._host.step(self, what)
@@ -185,6 +198,7 @@ class LaneWorker:
             if not running:
                 return
             call = running.popleft()
+            call.done = True  # a watcher that comes late would meet what has its place by then
             with self._blaming(call.batch):
                 results = call.ticket.wait()
             check_results(call.batch, results)
@@ -219,8 +233,9 @@ class LaneWorker:
 
     def _watch(self) -> None:
         while (call := self._watched.get()) is not None:
-            with suppress(Exception):  # the lane's thread meets it too, and tells it
-                call.ticket.sleep()
+            if not call.done:
+                with suppress(Exception):  # the lane's thread meets it too, and tells it
+                    call.ticket.sleep()
             with self.wake:
                 call.done = True
                 self.wake.notify()

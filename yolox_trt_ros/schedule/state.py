@@ -74,7 +74,8 @@ class Lane:
     Attributes:
         config: given.
         state: where it is in its life.
-        accepts: whether its thread looks for a batch, and does not wait for its device.
+        accepts: whether its thread looks for a batch, and neither submits one nor waits for its
+            device.
         publishing: whether a collected batch is still being published.
         running: batches taken and not yet collected, oldest first.
         busy_until_ns: when they are expected to be done.
