@@ -29,7 +29,6 @@ hypothesis.settings.load_profile('untimed')
 
 SOAK = 'test_two_minutes_of_cameras'
 _soak = pytest.StashKey[subprocess.Popen[str]]()
-_first = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,8 +57,8 @@ def starts_nodes(file: str) -> bool:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Divide the tests between the processes of ``make test``.
 
-    Files go to whichever process is free. Files with tests of ROS nodes come first and go to one
-    process: they share fixtures, and look at the machine's shared memory.
+    Files go to whichever process is free. Files with tests of ROS nodes come last and go to one
+    process: they share fixtures, look at the machine's shared memory, and want its cores.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -72,14 +71,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run tests of ROS nodes first, and ask for the soak test's result after them.
+    """Run tests of ROS nodes last, and ask for the soak test's result after them.
 
     On a machine that others use, a node's service has been seen not to answer for a minute; why is
     not known. Tests of nodes get a second chance, which the summary counts (pytest-rerunfailures).
     """
-    items.sort(
-        key=lambda item: (not starts_nodes(item.nodeid.partition('::')[0]), item.name == SOAK)
-    )
+    items.sort(key=lambda item: (starts_nodes(item.nodeid.partition('::')[0]), item.name == SOAK))
     if config.pluginmanager.hasplugin('rerunfailures'):
         for item in items:
             if item.get_closest_marker('ros') and item.name != SOAK:
@@ -87,15 +84,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Start the soak test with the first test of nodes: it takes long and little CPU time.
-
-    The process that has no nodes leaves the cores to the one that has: its tests only compute.
-    """
+    """Start the soak test with the first test of nodes: it takes long and little CPU time."""
     stash = item.config.stash
-    if _first not in stash:
-        stash[_first] = file = item.nodeid.partition('::')[0]
-        if hasattr(item.config, 'workerinput') and not starts_nodes(file):
-            os.nice(10)
     wanted = item.get_closest_marker('ros') and _soak not in stash
     if wanted and any(other.name == SOAK for other in item.session.items):
         script = Path(__file__).parent / 'soak' / 'soak.py'

@@ -114,7 +114,7 @@ def test_four_times_too_much(peer: Peer, tmp_path: Path) -> None:
         'camera_names': list(WEIGHTS),
         'lane_names': ['cpu0'],
         'model.score_threshold': 0.95,
-        'model.path': str(write_yolox(tmp_path / 'slow.onnx', ballast=8)),
+        'model.path': str(write_yolox(tmp_path / 'slow.onnx', ballast=24)),
     }
     for name, weight in WEIGHTS.items():
         parameters[f'cameras.{name}.priority'] = weight
