@@ -119,9 +119,10 @@ class Dispatcher:
         """Let every free lane take what the policy gives it."""
         lanes = [lane for lane in self.lanes.values() if lane.state is LaneState.RUNNING]
         free = [lane.free(now_ns) for lane in lanes]
-        cameras = list(self.cameras.values())
+        if True not in free:
+            return []
         waiting = {m: frames_waiting(its) for m, its in self.models.items()}
-        if not any(waiting.values()) or True not in free:
+        if not any(waiting.values()):
             return []
         busy = len([lane for lane in lanes if lane.running])
         quotes = {model: self._quotes(model, lanes, busy) for model in waiting}
@@ -132,6 +133,7 @@ class Dispatcher:
         ):
             return []
         short = self.queue.overloaded or min([lane.utilisation for lane in lanes]) > SHORT
+        cameras = list(self.cameras.values())
         line = by_stamp(cameras) if self._lockstep else self.queue.line(cameras, now_ns)
         decision, earlier = Decision([]), list[list[LanePlan]]()
         for model, entries in by_model(line, self.models, self._lockstep):
