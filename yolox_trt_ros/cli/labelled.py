@@ -22,6 +22,18 @@ DATA_HELP = (
 )
 
 
+def add_data_arguments(parser: argparse._MutuallyExclusiveGroup) -> None:
+    """Declare which labelled data are measured on."""
+    parser.add_argument('--data', nargs='+', type=Path, metavar='LABELS [DIR]', help=DATA_HELP)
+    parser.add_argument(
+        '--coco',
+        nargs=2,
+        type=Path,
+        metavar=('DIR', 'ANN.json'),
+        help='the same as --data ANN.json DIR',
+    )
+
+
 def add_reading_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Declare how labelled data are read."""
     parser.add_argument(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 from yolox_trt_ros.cli import labelled
 from yolox_trt_ros.cli.numbers import number
@@ -24,16 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser, max_drop: float) -> None:
     """
     gate = parser.add_argument_group('accuracy gate')
     how = gate.add_mutually_exclusive_group()
-    how.add_argument(
-        '--data', nargs='+', type=Path, metavar='LABELS [DIR]', help=labelled.DATA_HELP
-    )
-    how.add_argument(
-        '--coco',
-        nargs=2,
-        type=Path,
-        metavar=('DIR', 'ANN.json'),
-        help='the same as --data ANN.json DIR',
-    )
+    labelled.add_data_arguments(how)
     how.add_argument(
         '--worlds',
         type=number(1, 1e6, int),

@@ -56,16 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         '--world', choices=('val', 'test'), help='measure on rendered worlds of this split'
     )
-    what.add_argument(
-        '--data', nargs='+', type=Path, metavar='LABELS [DIR]', help=labelled.DATA_HELP
-    )
-    what.add_argument(
-        '--coco',
-        nargs=2,
-        type=Path,
-        metavar=('DIR', 'ANN.json'),
-        help='the same as --data ANN.json DIR',
-    )
+    labelled.add_data_arguments(what)
     what.add_argument(
         '--bag', type=Path, help='measure recorded detections against recorded ground truth'
     )
