@@ -122,8 +122,6 @@ class Dispatcher:
         if True not in free:
             return []
         waiting = {m: frames_waiting(its) for m, its in self.models.items()}
-        if not any(waiting.values()):
-            return []
         busy = len([lane for lane in lanes if lane.running])
         quotes = {model: self._quotes(model, lanes, busy) for model in waiting}
         if not any(
