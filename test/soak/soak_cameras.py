@@ -31,13 +31,16 @@ DRIVERS = (CAMERAS[:2], CAMERAS[2:4], CAMERAS[4:6], CAMERAS[6:])
 """Cameras of each process; the first one is never killed."""
 DEPTH = 5
 PERIOD_S = 0.1
+PATIENCE_S = 20.0
+"""Time that a receiver on a busy machine may stand still."""
 SPAWN = multiprocessing.get_context('spawn')
 
 
 class Tally(ctypes.Structure):
-    """What a camera has sent, in memory that outlives its process."""
+    """What a camera has sent and the receiver has accounted for, in memory that outlives both."""
 
     _fields_ = [
+        ('came', ctypes.c_uint64),
         ('begun', ctypes.c_uint64),
         ('sent', ctypes.c_uint64),
         ('replaced', ctypes.c_uint64),
@@ -65,7 +68,11 @@ def topic(name: str) -> str:
 
 @dataclass
 class Camera:
-    """A camera's publisher, which is sometimes replaced."""
+    """A camera's publisher, which is sometimes replaced.
+
+    Attributes:
+        behind: images that earlier publishers sent and the receiver had not accounted for.
+    """
 
     node: Node
     name: str
@@ -74,6 +81,7 @@ class Camera:
     publisher: Publisher[Any] | None = None
     look: int = 0
     silent_until: float = field(default=0.0)
+    behind: int = 0
 
     def connect(self) -> None:
         """Publish from now on, heard by the receiver."""
@@ -85,6 +93,7 @@ class Camera:
             if time.monotonic() > end:
                 raise TimeoutError(f'{self.name} found no receiver within 20 s')
             time.sleep(0.01)
+        self.behind = self.tally.sent - self.tally.came
         self.tally.born += 1
 
     def shoot(self, now: float) -> None:
@@ -108,9 +117,17 @@ class Camera:
             self.look = chance.randrange(len(self.messages))
 
     def disconnect(self) -> None:
-        """Publish no more; a publisher takes what it has not delivered with it."""
+        """Publish no more once everything has come.
+
+        A publisher takes what it has not delivered with it. What it has delivered, a successor's
+        images replace in the middleware of a receiver that has stood still meanwhile; that nobody
+        can count, for the two number their messages apart.
+        """
         assert self.publisher is not None
-        self.publisher.wait_for_all_acked(Duration(seconds=10))
+        self.publisher.wait_for_all_acked(Duration(seconds=PATIENCE_S))
+        end = time.monotonic() + PATIENCE_S
+        while self.tally.sent - self.tally.came > self.behind and time.monotonic() < end:
+            time.sleep(0.01)
         self.node.destroy_publisher(self.publisher)
 
 
@@ -208,4 +225,4 @@ class Driver:
 
     def join(self) -> None:
         """Wait for the end."""
-        self._process.join(30)
+        self._process.join(4 * PATIENCE_S)
