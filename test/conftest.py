@@ -73,8 +73,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run tests of ROS nodes last, and ask for the soak test's result after them.
 
-    On a machine that others use, a node's service has been seen not to answer for a minute; why is
-    not known. Tests of nodes get a second chance, which the summary counts (pytest-rerunfailures).
+    On a machine that others use, a node's service has been seen not to answer for a minute: Fast
+    DDS takes a process that stood still for a second for dead (docs/dds.md). Tests of nodes get a
+    second chance, which the summary counts (pytest-rerunfailures).
     """
     items.sort(key=lambda item: (starts_nodes(item.nodeid.partition('::')[0]), item.name == SOAK))
     if config.pluginmanager.hasplugin('rerunfailures'):
