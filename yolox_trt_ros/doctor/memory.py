@@ -12,6 +12,7 @@ from yolox_trt_ros.core.config import Config, LaneConfig
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.doctor.finding import Finding, Severity, Wanted
 from yolox_trt_ros.engine.cuda_devices import CudaDeviceInfo, cuda_driver, free_memory
+from yolox_trt_ros.loaded_model import Models
 from yolox_trt_ros.ros.dds import settings
 from yolox_trt_ros.ros.dds.segments import SHARED_MEMORY, left_behind
 
@@ -95,15 +96,16 @@ def gpu_bytes(config: Config, index: int) -> int:
     ]
     builds = config.engines.build != 'never' and any(BACKENDS[x.backend].builds for x in lanes)
     taken = CONTEXT + (BUILD if builds else 0) if lanes else 0
-    return taken + sum(_lane_bytes(config, lane) for lane in lanes)
+    models = load_models(config) if lanes else None
+    return taken + sum(_lane_bytes(config, lane, models) for lane in lanes if models)
 
 
-def _lane_bytes(config: Config, lane: LaneConfig) -> int:
+def _lane_bytes(config: Config, lane: LaneConfig, models: Models) -> int:
     """Return what the networks of a lane take, one for each model of the cameras."""
     taken = 0
-    for name, model in load_models(config).by_name.items():
+    for name, model in models.by_name.items():
         path = lane_model(lane, model)
-        spec = load_model_spec(path).input
+        spec = (load_model_spec(path) if lane.model else model.spec).input
         sizes = [settings.image_bytes(c) for c in config.cameras if c.model == name]
         tensors = LAYERS * lane.max_batch * 3 * spec.height * spec.width * 4
         taken += 2 * path.stat().st_size + tensors
