@@ -106,11 +106,12 @@ def test_json_is_refused_in_one_line(text: str, message: str) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text()
     | st.floats(allow_nan=False, allow_infinity=False),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=12,
 )  # fmt: skip
 
 
-@given(st.dictionaries(st.text(), JSON))
+@given(st.dictionaries(st.text(), JSON, max_size=3))
 def test_json_says_what_json_says(content: dict[str, Any]) -> None:
     text = json.dumps(content)
     assert parse_json(text, 'file') == json.loads(text)

@@ -178,8 +178,8 @@ def test_a_picture_that_is_not_there_is_counted_and_named(kind, tmp_path, capsys
 
 
 @pytest.mark.parametrize('kind', FORMATS)
-def test_a_hundred_thousand_annotations_are_read(kind: str, tmp_path: Path) -> None:
-    count = 100_000
+def test_many_thousand_annotations_are_read(kind: str, tmp_path: Path) -> None:
+    count = 100_000 if kind == 'coco' else 20_000
     base = small_data(tmp_path / FORMATS[kind].pictures, 1).images[0]
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 60, (count, 2))

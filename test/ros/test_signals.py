@@ -23,7 +23,7 @@ from yolox_trt_ros.ros.dds import segments
 from yolox_trt_ros.ros.dds.settings import environment
 
 pytestmark = pytest.mark.ros
-STARTS = 8
+STARTS = 3
 STUCK = """
 import argparse, sys, time
 from rclpy.node import Node

@@ -18,7 +18,7 @@ from yolox_trt_ros.detect.backends.simulated import SimulatedDetector, Simulated
 from yolox_trt_ros.schedule.lane import LaneSpec
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
 from yolox_trt_ros.schedule.warmup import warmup_frame
-from yolox_trt_ros.tools.plan import watts
+from yolox_trt_ros.tools.plan import draw, watts
 from yolox_trt_ros.tools.profile import Worker, measure_lane
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle
 
@@ -97,8 +97,9 @@ def test_the_gantt_is_a_picture_with_the_cameras_colours(planned):
 
 def test_the_gantt_can_be_svg_and_marks_deadlines(tmp_path):
     path = tmp_path / 'plan.svg'
-    arguments = ['plan', '--vehicle', 'orin_8cam', '--profile', 'orin_agx_maxn', '--duration', '2']
-    assert main([*arguments, '--gantt', str(path)]) == 0
+    config, profile = load_vehicle('orin_8cam'), load_profile('orin_agx_maxn')
+    record = Simulation(Scenario(config.cameras, config.lanes, profile, 2.5)).run()
+    draw(path, record, config, profile)
     texts = {element.text for element in ET.parse(path).iter() if element.tag.endswith('text')}
     assert {'arrivals', 'gpu', 'dla0', 'dla1', 'deadlines', 'front_wide'} <= texts
 

@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         write_whole(args.json, json.dumps(plan, indent=1) + '\n')
         console.print(f'written to {args.json}')
     if args.gantt:
-        _draw(args.gantt, record, config, profile)
+        draw(args.gantt, record, config, profile)
         console.print(f'drawn to {args.gantt}')
     return 0
 
@@ -317,7 +317,8 @@ def _without(scenario: Scenario, lane: str) -> dict[str, Any]:
     }
 
 
-def _draw(path: Path, record: Record, config: Config, profile: Profile) -> None:
+def draw(path: Path, record: Record, config: Config, profile: Profile) -> None:
+    """Draw what the lanes do in two frame periods of the slowest camera."""
     period_ms = max(1000 / camera.rate_hz for camera in config.cameras)
     draw_gantt(
         path,
