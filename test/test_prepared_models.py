@@ -138,6 +138,19 @@ def test_a_float16_model_stays_what_it_is(tmp_path: Path) -> None:
             prepare(path, tmp_path, asked)
 
 
+@pytest.mark.parametrize('kind', ['scores', 'chosen'])
+def test_class_masks_stay_unless_they_are_switched_off(tmp_path: Path, kind: str) -> None:
+    path = write_yolox(tmp_path / 'm.onnx', segmentation=kind)
+    prepared = prepare(path, tmp_path)
+    masks = prepared.spec.segmentation
+    assert masks == load_model_spec(path).segmentation and 'cut' in prepared.about
+    outputs = {output.name for output in loaded(prepared).graph.output}
+    assert outputs == {*prepared.spec.head.outputs, 'masks'}
+    spec = load_model_spec(path, segmentation=False)
+    without = prepared_model(path, spec, 'fp16', EngineCache(tmp_path / 'cache', suffix=SUFFIX))
+    assert without.spec.segmentation is None and len(loaded(without).graph.output) == 9
+
+
 def test_int8_needs_q_dq_nodes(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match='has no Q/DQ nodes: run'):
         prepare(write_yolox(tmp_path / 'm.onnx'), tmp_path, 'int8')

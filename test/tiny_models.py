@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 HEIGHT, WIDTH = 64, 96
 LABELS = ('car', 'person', 'bus')
+MASK_CLASSES, MASK_STRIDE = 5, 4
 
 
 class Graph:
@@ -61,6 +62,23 @@ def head(graph: Graph, source: str, stride: int, classes: int, seed: int) -> lis
     return names
 
 
+def segment(graph: Graph, source: str, kind: str, seed: int) -> str:
+    """Return the output ``masks``: a convolution's ``scores``, or numbers ``chosen`` among them.
+
+    ``floats`` are such numbers as float32.
+    """
+    weight = np.random.default_rng([seed, 99]).normal(0, 1, (MASK_CLASSES, 3, 4, 4))
+    weight -= weight.mean(axis=(1, 2, 3), keepdims=True)
+    inputs = [source, graph.constant('masks_weight', weight.astype(np.float32))]
+    scores = 'masks' if kind == 'scores' else 'masks_scores'
+    graph.add('Conv', inputs, scores, strides=[MASK_STRIDE, MASK_STRIDE])
+    if kind == 'scores':
+        return scores
+    chosen = 'masks' if kind == 'chosen' else 'masks_chosen'
+    graph.add('ArgMax', [scores], chosen, axis=1, keepdims=1)
+    return chosen if kind == 'chosen' else graph.add('Cast', [chosen], 'masks', to=1)
+
+
 def decode(graph: Graph, box: str, stride: int) -> str:
     """Return centre and size in input pixels, as exports with decoding inside have them."""
     y, x = np.mgrid[: HEIGHT // stride, : WIDTH // stride].astype(np.float32)
@@ -72,6 +90,24 @@ def decode(graph: Graph, box: str, stride: int) -> str:
     centre = graph.add('Mul', [moved, scale], f'{box}_xy')
     size = graph.add('Mul', [graph.add('Exp', [f'{box}_size'], f'{box}_exp'), scale], f'{box}_wh')
     return graph.add('Concat', [centre, size], f'{box}_pixel', axis=1)
+
+
+def join(
+    graph: Graph, outputs: Sequence[str], classes: int, strides: Sequence[int]
+) -> tuple[str, int]:
+    """Return the maps of all levels as one tensor [batch, anchors, 5 + classes], and anchors."""
+    flat = graph.constant('flat', np.array([0, 5 + classes, -1], np.int64))
+    levels = [
+        graph.add(
+            'Reshape',
+            [graph.add('Concat', outputs[i : i + 3], f'level_{i}', axis=1), flat],
+            f'flat_{i}',
+        )
+        for i in range(0, len(outputs), 3)
+    ]
+    anchors = graph.add('Concat', levels, 'anchors', axis=2)
+    joined = graph.add('Transpose', [anchors], 'output', perm=[0, 2, 1])
+    return joined, sum((HEIGHT // s) * (WIDTH // s) for s in strides)
 
 
 def write_yolox(
@@ -86,10 +122,12 @@ def write_yolox(
     seed: int = 0,
     metadata: str | None = None,
     ballast: int = 0,
+    segmentation: str = '',
 ) -> Path:
     """Write a model whose numbers depend on ``seed`` only, and ``labels.txt`` beside it.
 
     ``ballast`` makes it slower: convolutions of 32 channels at full size that change nothing.
+    With ``segmentation`` it has a second output, see :func:`segment`.
     """
     graph = Graph()
     source = burn(graph, ballast) if ballast else 'images'
@@ -109,25 +147,22 @@ def write_yolox(
         for c, s in zip(channels, np.repeat(strides, 3).tolist(), strict=True)
     ]
     if layout == 'concatenated':
-        flat = graph.constant('flat', np.array([0, 5 + len(labels), -1], np.int64))
-        levels = [
-            graph.add(
-                'Reshape',
-                [graph.add('Concat', outputs[i : i + 3], f'level_{i}', axis=1), flat],
-                f'flat_{i}',
-            )
-            for i in range(0, len(outputs), 3)
-        ]
-        anchors = graph.add('Concat', levels, 'anchors', axis=2)
-        outputs = [graph.add('Transpose', [anchors], 'output', perm=[0, 2, 1])]
-        count = sum((HEIGHT // s) * (WIDTH // s) for s in strides)
-        shapes = [[batch, count, 5 + len(labels)]]
+        joined, count = join(graph, outputs, len(labels), strides)
+        outputs, shapes = [joined], [[batch, count, 5 + len(labels)]]
+    kinds = {}
+    if segmentation:
+        outputs.append(segment(graph, source, segmentation, seed))
+        channels = MASK_CLASSES if segmentation == 'scores' else 1
+        shapes.append([batch, channels, HEIGHT // MASK_STRIDE, WIDTH // MASK_STRIDE])
+        if segmentation == 'chosen':
+            kinds['masks'] = TensorProto.INT64
     write_model(
         path,
         graph,
         {'images': [batch, 3, HEIGHT, WIDTH]},
         dict(zip(outputs, shapes, strict=True)),
         metadata,
+        kinds,
     )
     (path.parent / 'labels.txt').write_text('\n'.join(labels) + '\n')
     return path

@@ -84,6 +84,7 @@ def make_detector(
             on_event,
             prepared,
             model.name,
+            lambda camera: model.masks(camera),
         ),
     )
 
@@ -196,7 +197,10 @@ def _lane_spec(lane: LaneConfig, model: Model) -> ModelSpec:
     """
     if not lane.model:
         return model.spec
-    spec = load_model_spec(lane_model(lane, model), antialias=model.spec.input.antialias)
+    antialias, masks = model.spec.input.antialias, model.spec.segmentation
+    spec = load_model_spec(
+        lane_model(lane, model), antialias=antialias, segmentation=masks is not None
+    )
     if list(map(canonical, spec.labels)) != list(map(canonical, model.spec.labels)):
         raise ConfigError(
             f'lanes.{lane.name}.model: expected the classes of {model.path.name} '

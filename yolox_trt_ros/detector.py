@@ -57,8 +57,9 @@ class Detector:
         class_map: CSV or YAML file that gives classes other names, several the same one.
         classes: names or numbers of those to detect, as they are called then; empty: all.
         class_thresholds: score thresholds of single classes: ``{'person': 0.2}``.
-        score_threshold, nms_iou, class_agnostic, max_detections, clip_boxes, antialias: the node's
-            ``model`` parameters of these names.
+        score_threshold, nms_iou, class_agnostic, max_detections, clip_boxes, antialias,
+            segmentation: the node's ``model`` parameters of these names. Every result of a model
+            that gives class masks has its own, unless ``segmentation`` is false.
         progress: called while an engine is built, with the part that is done, 0 to 1.
 
     Attributes:
@@ -91,6 +92,7 @@ class Detector:
         max_detections: int = 300,
         clip_boxes: bool = False,
         antialias: bool = False,
+        segmentation: bool = True,
         progress: Callable[[float], None] | None = None,
     ) -> None:
         from dataclasses import replace
@@ -110,13 +112,14 @@ class Detector:
             'classes': _names(classes),
             'class_thresholds': _scores(class_thresholds),
             'antialias': antialias,
+            'segmentation': segmentation,
             'score_threshold': score_threshold,
             'nms_iou': nms_iou,
             'class_agnostic': class_agnostic,
             'max_detections': max_detections,
             'clip_boxes': clip_boxes,
         }
-        self.model = compose.load_model(build(ModelConfig, about))
+        self.model = replace(compose.load_model(build(ModelConfig, about)), masks=_always)
         lane = replace(
             lane,
             max_batch=max(max_batch, self.model.spec.input.batch),
@@ -214,6 +217,12 @@ class Detector:
                 )
             results = self._thread.submit(_in_batches, self._lane, frames)
         return results.result()
+
+
+def _always(camera: str) -> bool:
+    """Return that every image's mask is wanted."""
+    del camera
+    return True
 
 
 def _frame(place: str, image: Image, encoding: str) -> Frame:

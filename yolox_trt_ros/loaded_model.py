@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolox_trt_ros.core.backends import no_masks
 from yolox_trt_ros.core.class_names import matching
 from yolox_trt_ros.core.config import CameraConfig, Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
@@ -26,12 +27,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Model:
-    """A model file, what is known of it, and thresholds that may change while lanes run."""
+    """A model file, what is known of it, and what may change while lanes run.
+
+    Attributes:
+        path, spec: the file, and what is known of it.
+        thresholds: what counts as a detection.
+        name: among the models of a vehicle.
+        masks: whether somebody wants the class masks of a camera.
+    """
 
     path: Path
     spec: ModelSpec
     thresholds: Thresholds
     name: str = ''
+    masks: Callable[[str], bool] = no_masks
 
     @property
     def rules(self) -> Rules:
@@ -189,4 +198,4 @@ def _load(config: ModelConfig, on_event: Callable[[str], None]) -> tuple[Path, M
             f'{did_you_mean(name, CATALOGUE)}'
         )
     labels = Path(config.labels).expanduser() if config.labels else None
-    return path, load_model_spec(path, labels, config.antialias)
+    return path, load_model_spec(path, labels, config.antialias, config.segmentation)

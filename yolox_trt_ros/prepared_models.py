@@ -38,7 +38,12 @@ from yolox_trt_ros.detect.check import (
     found_in,
     refusal,
 )
-from yolox_trt_ros.detect.description import describe, description_of, sidecar_of
+from yolox_trt_ros.detect.description import (
+    about_segmentation,
+    describe,
+    description_of,
+    sidecar_of,
+)
 from yolox_trt_ros.detect.graph.free_batch import content_of, freed, image_of
 from yolox_trt_ros.detect.graph.tensors import INPUT_TYPES
 from yolox_trt_ros.detect.model import head_cut, load_model_spec
@@ -111,6 +116,8 @@ def _key(facts: ModelFacts, spec: ModelSpec, precision: Precision) -> EngineKey:
         'sidecar': hashlib.sha256(sidecar.read_bytes()).hexdigest() if sidecar.is_file() else '',
         'head': spec.head.about(),
     }
+    if spec.segmentation:
+        flags['segmentation'] = spec.segmentation.output
     return EngineKey(
         facts.path.name, facts.sha256, f'onnxruntime {_version("onnxruntime")}', 'any', '', -1,
         precision, '', 0, True, flags,
@@ -158,6 +165,7 @@ def _cut(path: Path, spec: ModelSpec) -> tuple[ModelProto, str]:
     # Names are the vehicle's business; the file only has to have some.
     names = [f'class {i}' for i in range(spec.head.classes)]
     about = description_of(path, original) | {'labels': names, 'head': spec.head.family}
+    about |= about_segmentation(spec)
     try:
         from yolox_trt_ros.engine.surgery.optimize import operate
 
@@ -238,7 +246,10 @@ def _spec(path: Path, content: bytes, spec: ModelSpec, whole: bool) -> ModelSpec
     if not whole:
         read = load_model_spec(path)
         image = replace(read.input, antialias=spec.input.antialias)
-        return replace(spec, input=image, head=read.head, left_out=())
+        masks = read.segmentation
+        if masks and spec.segmentation:
+            masks = replace(masks, labels=spec.segmentation.labels)
+        return replace(spec, input=image, head=read.head, left_out=(), segmentation=masks)
     tensor = image_of(onnx.load_model_from_string(content)).type.tensor_type
     dtype = INPUT_TYPES[onnx.TensorProto.DataType.Name(tensor.elem_type)]
     batch = max(0, tensor.shape.dim[0].dim_value)

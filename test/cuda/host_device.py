@@ -171,7 +171,7 @@ class HostDevice:
         return self._library(file).size_of(name.encode())
 
     def kernels(self, file: str, names: Sequence[str], options: Sequence[str]) -> list[Launcher]:
-        file = 'letterbox.cu' if file == 'stamp.cu' else file
+        file = 'letterbox.cu' if file in ('stamp.cu', 'segment.cu') else file
         return [self._launcher(self._library(file), name) for name in names]
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
@@ -211,9 +211,9 @@ class HostDevice:
 
     def upload(self, target: int, source: int, size: int, stream: HostStream) -> None:
         spans = [(a.ctypes.data, a.nbytes) for a in _living(self._pinned)]
-        assert any(at <= source and source + size <= at + n for at, n in spans), (
-            'only pinned memory can be copied asynchronously'
-        )
+        assert any(
+            at <= end and end + size <= at + n for at, n in spans for end in (source, target)
+        ), 'only pinned memory can be copied asynchronously'
         ctypes.memmove(target, source, size)
 
     def mark(self, stage: str) -> AbstractContextManager[None]:
@@ -272,14 +272,19 @@ class HostBackend:
         shapes = spec.head.batched(spec.input, max_batch)
         kinds = [spec.head.integers().get(name, 'float32') for name in spec.head.outputs]
         self.outputs = [np.zeros(*one) for one in zip(shapes, kinds, strict=True)]
+        self.segmentation: np.ndarray | None = None
+        if masks := spec.segmentation:
+            self.segmentation = np.zeros((max_batch, *masks.shape), masks.integers or np.float32)
 
-    def infer(self, images: int) -> None:
+    def infer(self, images: int, masks: bool = False) -> None:
         HostStream.enqueue(partial(self._infer, images))
 
     def close(self) -> None:
         pass
 
     def _infer(self, images: int) -> None:
-        self._backend.infer(images)
+        self._backend.infer(images, masks=self.segmentation is not None)
+        if self.segmentation is not None:
+            self.segmentation[:images] = self._backend.segmentation
         for mine, output in zip(self.outputs, self._backend.outputs, strict=True):
             mine[:images] = output

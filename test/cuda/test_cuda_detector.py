@@ -19,6 +19,7 @@ from matching import differences
 from test_letterbox import noise
 from tiny_models import write_yolox
 
+from yolox_trt_ros.core.backends import no_masks
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.encodings import RAW
@@ -77,6 +78,7 @@ def detector_on(
     labels: Path | None = None,
     jpeg: GpuJpeg | None = None,
     thresholds: Callable[[], Thresholds] = Thresholds,
+    masks: Callable[[str], bool] = no_masks,
 ) -> CudaDetector:
     spec, stream = load_model_spec(path, labels), device.stream()
     backend: Any
@@ -88,7 +90,7 @@ def detector_on(
             pytest.skip('ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu')
         backend = OnnxRuntimeCudaBackend(path, spec, device, stream, max_batch)
     made = partial(CudaDetector, spec, device)
-    more = thresholds, max_batch, in_flight, jpeg
+    more = thresholds, max_batch, in_flight, jpeg, '', masks
     try:
         return made(stream, backend, *more)
     except CaptureError:  # as a lane does, see detect.backends.onnxruntime_lane

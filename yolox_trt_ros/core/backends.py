@@ -21,6 +21,12 @@ DEVICES = ('cpu', 'cuda', 'dla')
 """Kinds of device; a lane on one is written ``cpu``, ``cuda:N`` or ``dla:N``."""
 
 
+def no_masks(camera: str) -> bool:
+    """Return that nobody wants the class masks of a camera."""
+    del camera
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class LaneSetup:
     """What a backend's factory is given beside the lane's configuration.
@@ -35,6 +41,7 @@ class LaneSetup:
         prepared: for a backend that prepares: what is run in place of the file; its own spec
             then says how it is fed and read.
         model: its name among the vehicle's; empty: the vehicle's ``model``.
+        masks: whether somebody wants the class masks of a camera; asked for every image.
     """
 
     path: Path
@@ -45,6 +52,7 @@ class LaneSetup:
     on_event: Callable[[str], None] | None = None
     prepared: PreparedModel | None = None
     model: str = ''
+    masks: Callable[[str], bool] = no_masks
 
 
 @dataclass(frozen=True, slots=True)

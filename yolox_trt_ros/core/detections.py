@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from yolox_trt_ros.core.errors import MissingDependencyError, did_you_mean
+
+if TYPE_CHECKING:
+    from yolox_trt_ros.core.segmentation import Segmentation
 
 FLOAT, INT = np.dtype(np.float32), np.dtype(np.int32)
 _set = object.__setattr__
@@ -44,6 +47,8 @@ class Detections:
         labels: the model's, shared and not copied; empty where they are not known.
         track_id: int64 (n,), the number of each object in its camera's images, below 0 where it has
             none; None: nobody tracks.
+        segmentation: the class of every pixel of the image; None: the model gives none, or nobody
+            asked for it.
 
     Raises:
         ValueError: shapes or dtypes do not fit each other.
@@ -54,6 +59,7 @@ class Detections:
     class_id: np.ndarray
     labels: Sequence[str] = field(repr=False)
     track_id: np.ndarray | None = field(repr=False)
+    segmentation: Segmentation | None = field(repr=False)
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class Detections:
         class_id: np.ndarray,
         labels: Sequence[str] = (),
         track_id: np.ndarray | None = None,
+        segmentation: Segmentation | None = None,
     ) -> None:
         n = len(xyxy)
         # Written out, and checked in one go: every image of every batch passes here.
@@ -77,6 +84,7 @@ class Detections:
         _set(self, 'class_id', class_id)
         _set(self, 'labels', labels)
         _set(self, 'track_id', track_id)
+        _set(self, 'segmentation', segmentation)
 
     def __len__(self) -> int:
         return len(self.score)
@@ -99,11 +107,19 @@ class Detections:
             return Detection(self._label(number), float(self.score[index]), box, number)
         tracks = None if self.track_id is None else self.track_id[index]
         arrays = (self.xyxy[index], self.score[index], self.class_id[index])
-        return Detections(*arrays, self.labels, tracks)
+        return Detections(*arrays, self.labels, tracks, self.segmentation)
 
     def tracked(self, track_id: np.ndarray) -> Detections:
         """Return them with the numbers of their objects, int64 (n,)."""
-        return Detections(self.xyxy, self.score, self.class_id, self.labels, track_id)
+        return Detections(
+            self.xyxy, self.score, self.class_id, self.labels, track_id, self.segmentation
+        )
+
+    def segmented(self, segmentation: Segmentation | None) -> Detections:
+        """Return them with the class mask of their image."""
+        return Detections(
+            self.xyxy, self.score, self.class_id, self.labels, self.track_id, segmentation
+        )
 
     def mask(self, *labels: str) -> np.ndarray:
         """Return which detections are of one of these classes, bool (n,).

@@ -75,6 +75,8 @@ class HeadCut:
         about: what the YAML beside the new model would say of its head.
         multiple: what both sides of the input have to be multiples of.
         summary: what the cut changes, for people.
+        kept: outputs that stay as they are, such as class masks.
+        kept_numbers: whether these are numbers of classes, of which a near one is no better.
     """
 
     maps: tuple[CutMap, ...]
@@ -82,6 +84,14 @@ class HeadCut:
     about: dict[str, Any]
     multiple: int
     summary: str
+    kept: tuple[str, ...] = ()
+    kept_numbers: bool = False
+
+    @property
+    def compared(self) -> tuple[CutMap, ...]:
+        """Return the outputs that are to be equal but for rounding."""
+        kept = () if self.kept_numbers else self.kept
+        return (*self.maps, *(CutMap(name, name) for name in kept))
 
 
 @dataclass(frozen=True, slots=True)

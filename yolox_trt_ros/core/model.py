@@ -12,6 +12,7 @@ from yolox_trt_ros.core.rules import Rules
 
 if TYPE_CHECKING:
     from yolox_trt_ros.core.head import HeadSpec
+    from yolox_trt_ros.core.segmentation import SegmentationSpec
 
 InputType = Literal['float32', 'float16', 'uint8']
 
@@ -83,12 +84,14 @@ class ModelSpec:
         head: what its outputs mean.
         labels: class names; ``class_id`` of a detection indexes them.
         left_out: further outputs of the file, which nobody reads.
+        segmentation: what its class masks are read from; None: it gives none.
     """
 
     input: InputSpec
     head: HeadSpec
     labels: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    segmentation: SegmentationSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

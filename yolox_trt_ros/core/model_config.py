@@ -34,6 +34,9 @@ class ModelConfig:
         False,
         'Average over areas when an image shrinks by more than two; costs time, reduces aliasing.',
     )
+    segmentation: bool = parameter(
+        True, 'Read class masks, if the model gives them; they are made while somebody wants them.'
+    )
     score_threshold: float = parameter(
         0.3,
         'Drop detections whose objectness × class score is lower.',

@@ -19,6 +19,9 @@ from yolox_trt_ros.yaml_files import read_yaml
 METADATA_KEY = 'yolox_trt_ros'
 """Name of the ONNX metadata entry that holds the same keys as the sidecar, as JSON."""
 
+NO_SEGMENTATION = 'none'
+"""The key ``segmentation`` of a model whose further outputs are no class masks."""
+
 SIDECAR_KEYS = {
     'head': str,
     'labels': list,
@@ -29,6 +32,8 @@ SIDECAR_KEYS = {
     'new_coords': bool,
     'darknet_cfg': str,
     'outputs': list,
+    'segmentation': str,
+    'segmentation_labels': list,
     'scores': str,
     'boxes': str,
     'letterbox': str,
@@ -52,6 +57,7 @@ _ITEMS = {
     'anchors': float,
     'scale_x_y': float,
     'outputs': str,
+    'segmentation_labels': str,
     'mean': float,
     'std': float,
 }
@@ -102,7 +108,12 @@ def describe(model: Any, about: dict[str, Any]) -> None:
 def about_of(spec: ModelSpec) -> dict[str, Any]:
     """Return what :func:`describe` writes about a model that is made from another."""
     fed = {key: getattr(spec.input, key) for key in FEEDING}
-    return {'labels': list(spec.labels), **spec.head.about(), **fed}
+    return {'labels': list(spec.labels), **spec.head.about(), **about_segmentation(spec), **fed}
+
+
+def about_segmentation(spec: ModelSpec) -> dict[str, Any]:
+    """Return what a description says of a model's class masks, or that there are none."""
+    return spec.segmentation.about() if spec.segmentation else {'segmentation': NO_SEGMENTATION}
 
 
 def _metadata(path: Path, text: str) -> dict[str, Any]:

@@ -20,11 +20,19 @@ from yolox_trt_ros.detect.graph.tensors import (
 )
 from yolox_trt_ros.detect.heads import cut_of, head_of
 from yolox_trt_ros.detect.labels import labels_of
+from yolox_trt_ros.detect.segmentation import segmentation_of
+
+_UNNAMED = '; if one holds class masks, "segmentation" in the YAML beside it has to name it'
 
 _log = logging.getLogger(__name__)
 
 
-def load_model_spec(path: Path, labels: Path | None = None, antialias: bool = False) -> ModelSpec:
+def load_model_spec(
+    path: Path,
+    labels: Path | None = None,
+    antialias: bool = False,
+    segmentation: bool = True,
+) -> ModelSpec:
     """Return what the ONNX file says of itself, corrected by its metadata and its sidecar.
 
     The sidecar is ``<model>.yaml`` next to the model; its keys are
@@ -36,6 +44,7 @@ def load_model_spec(path: Path, labels: Path | None = None, antialias: bool = Fa
         labels: the class names; by default the metadata or sidecar's list, or ``labels.txt``
             beside the model.
         antialias: see ``InputSpec``.
+        segmentation: whether class masks are read, if the model gives them.
 
     Raises:
         ModelError: the file is missing, not ONNX, no detector that any family knows, or its outputs
@@ -46,16 +55,20 @@ def load_model_spec(path: Path, labels: Path | None = None, antialias: bool = Fa
     given = description_of(path, model)
     graph = _graph(path, model, given)
     head = head_of(graph)
-    left_out = tuple(o.name for o in model.graph.output if o.name not in head.outputs)
-    if left_out:
+    masks = segmentation_of(graph, head) if segmentation else None
+    read = [*head.outputs, *([masks.output] if masks else [])]
+    left_out = tuple(o.name for o in model.graph.output if o.name not in read)
+    if left_out and segmentation:
         _log.warning(
-            '%s: its outputs %s are left out; detections come from %s',
+            '%s: its outputs %s are left out; detections come from %s%s',
             path, ', '.join(left_out), ', '.join(head.outputs),
+            f', class masks from {masks.output}' if masks else _UNNAMED,
         )  # fmt: skip
     names = labels_of(path, labels, given.get('labels'), head.classes)
     for remark in head.remarks():
         _log.warning('%s: %s', path, remark)
-    return ModelSpec(replace(fed(graph, head), antialias=antialias), head, names, left_out)
+    image = replace(fed(graph, head), antialias=antialias)
+    return ModelSpec(image, head, names, left_out, masks)
 
 
 def head_cut(path: Path, model: Any, given: dict[str, Any]) -> HeadCut:
@@ -70,7 +83,16 @@ def head_cut(path: Path, model: Any, given: dict[str, Any]) -> HeadCut:
         ModelError: it ends in no head that any family cuts.
     """
     check_suppression(path, model)
-    return cut_of(_graph(path, model, given))
+    graph = _graph(path, model, given)
+    if len(model.graph.output) == 1:
+        return cut_of(graph)
+    head = head_of(graph)
+    cut = cut_of(replace(graph, given={**given, 'outputs': list(head.outputs)}, memo={}))
+    masks = segmentation_of(graph, head)
+    if masks is None:
+        return cut
+    about = {**cut.about, **masks.about()}
+    return replace(cut, about=about, kept=(masks.output,), kept_numbers=masks.numbers)
 
 
 def _graph(path: Path, model: Any, given: dict[str, Any]) -> ModelGraph:

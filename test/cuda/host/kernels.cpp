@@ -4,6 +4,7 @@
 #include KERNELS
 #else
 #include "letterbox.cu"
+#include "segment.cu"
 #include "stamp.cu"
 #endif
 
@@ -72,6 +73,18 @@ template <class T, int L, bool Area> Entry letterbox_entry() {
   {"letterbox<" #T ", " #L ", false>", letterbox_entry<T, L, false>()}, \
       {"letterbox<" #T ", " #L ", true>", letterbox_entry<T, L, true>()}
 
+template <class T, bool Numbers> Entry segment_entry() {
+  return {false, [](void** a) {
+            segment<T, Numbers>(argument<const Window*>(a, 0), argument<const T*>(a, 1),
+                                argument<int>(a, 2), argument<int>(a, 3), argument<int>(a, 4),
+                                argument<unsigned char*>(a, 5));
+          }};
+}
+
+#define SEGMENT(T)                                        \
+  {"segment<" #T ", false>", segment_entry<T, false>()}, \
+      {"segment<" #T ", true>", segment_entry<T, true>()}
+
 const std::map<std::string, Entry> kEntries = {
     LETTERBOX(float, kPlanar),
     LETTERBOX(Half, kPlanar),
@@ -83,10 +96,16 @@ const std::map<std::string, Entry> kEntries = {
     LETTERBOX(float, kInterleaved4),
     LETTERBOX(Half, kInterleaved4),
     LETTERBOX(signed char, kInterleaved4),
+    SEGMENT(float),
+    SEGMENT(Half),
+    SEGMENT(int),
+    SEGMENT(long long),
+    SEGMENT(unsigned char),
     {"stamp", {false, [](void** a) { stamp(argument<unsigned long long*>(a, 0)); }}},
 };
 const std::map<std::string, int> kSizes = {
     {"Image", sizeof(Image)}, {"Batch", sizeof(Batch)}, {"Target", sizeof(Target)},
+    {"Window", sizeof(Window)},
 };
 #endif
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yolox_trt_ros.core.backends import BACKENDS, LaneSetup
+from yolox_trt_ros.core.backends import BACKENDS, LaneSetup, no_masks
 from yolox_trt_ros.core.config import LaneConfig
 from yolox_trt_ros.core.detector import LaneDetector
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError, ModelError
@@ -32,7 +32,7 @@ def lane_detector(lane: LaneConfig, setup: LaneSetup) -> LaneDetector:
             '%d, or export it with a free batch size',
             lane.name, setup.path.name, batch, batch - lane.max_batch, lane.name, batch,
         )  # fmt: skip
-    return cpu_detector(setup.path, spec, setup.thresholds, batch, lane.threads)
+    return cpu_detector(setup.path, spec, setup.thresholds, batch, lane.threads, setup.masks)
 
 
 def cpu_detector(
@@ -41,11 +41,12 @@ def cpu_detector(
     thresholds: Callable[[], Thresholds],
     max_batch: int = 1,
     threads: int = 1,
+    masks: Callable[[str], bool] = no_masks,
 ) -> CpuDetector:
     """Return the detector that runs an ONNX file on the CPU; see :class:`OnnxRuntimeCpuBackend`."""
     backend = OnnxRuntimeCpuBackend(path, spec, max_batch, threads)
     about = f'{path.name} as its file says, on {threads} threads'
-    return CpuDetector(spec, backend, thresholds, threads, about)
+    return CpuDetector(spec, backend, thresholds, threads, about, masks)
 
 
 class OnnxRuntimeCpuBackend:
@@ -86,15 +87,22 @@ class OnnxRuntimeCpuBackend:
         except Exception as error:
             raise ModelError(f'{path}: ONNX Runtime cannot load it: {error}') from error
         self._names = list(spec.head.outputs), spec.input.name
+        self._masks = spec.segmentation.output if spec.segmentation else ''
+        self._options = ort.RunOptions()
+        self._options.only_execute_path_to_fetches = bool(self._masks)
         self.sizes = [max_batch] if spec.input.batch else list(range(1, max_batch + 1))
         size = spec.input.height, spec.input.width
         self.input = np.zeros((max_batch, 3, *size), spec.input.dtype)
         self.outputs: list[np.ndarray] = []
+        self.segmentation: np.ndarray | None = None
 
-    def infer(self, images: int) -> None:
-        """Run the network for the first images of the input."""
+    def infer(self, images: int, masks: bool = False) -> None:
+        """Run the network for the first images of the input; its masks only if they are wanted."""
         outputs, name = self._names
-        self.outputs = self._session.run(outputs, {name: self.input[:images]})
+        wanted = [*outputs, self._masks] if masks and self._masks else outputs
+        found = self._session.run(wanted, {name: self.input[:images]}, self._options)
+        self.outputs = found[: len(outputs)]
+        self.segmentation = found[-1] if wanted is not outputs else None
 
     def close(self) -> None:
         """Free nothing: Python's reference counting owns all there is."""

@@ -23,6 +23,7 @@ from yolox_trt_ros.detect.graph.free_batch import content_of, with_batch, with_f
 from yolox_trt_ros.onnx_files import computes_in_half
 
 _TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16}
+_NUMBERS = {f'tensor({name})': np.dtype(name) for name in ('int32', 'int64', 'uint8')}
 _PROVIDER, _CPU = 'CUDAExecutionProvider', 'CPUExecutionProvider'
 _INSTALL = BACKENDS['onnxruntime'].install['cuda']
 
@@ -51,6 +52,7 @@ class OnnxRuntimeCudaBackend:
         form: of the input: float32 or float16, ``nchw``.
         input: ``cupy.ndarray`` (max_batch, 3, height, width); written before :meth:`infer`.
         outputs: ``cupy.ndarray`` (max_batch, …) each, in the spec's order.
+        segmentation: ``cupy.ndarray`` (max_batch, …), likewise; None: the model gives no masks.
         sizes: of the batches that are run.
         recordable: whether a recording is to be tried: whether ONNX Runtime puts the whole model
             on the device, and captures all of its kernels, that shows.
@@ -112,12 +114,23 @@ class OnnxRuntimeCudaBackend:
                 device.zeros(shape, integers.get(name, self.output_dtype))
                 for name, shape in zip(spec.head.outputs, shapes, strict=True)
             ]
+            self.segmentation = self._new_masks(session, max_batch)
         self._run_options = self._ort.RunOptions()
         self._run_options.add_run_config_entry('disable_synchronize_execution_providers', '1')
         stream.synchronize()
 
-    def infer(self, images: int) -> None:
+    def _new_masks(self, session: Any, max_batch: int) -> Any:
+        """Return memory for the maps of class masks; None: the model gives none."""
+        masks = self._spec.segmentation
+        if masks is None:
+            return None
+        output = next(o for o in session.get_outputs() if o.name == masks.output)
+        dtype = _NUMBERS[output.type] if masks.integers else self._type_of(output)
+        return self._device.zeros((max_batch, *masks.shape), dtype)
+
+    def infer(self, images: int, masks: bool = False) -> None:
         """Enqueue the network for the first ``images`` images of the input tensor."""
+        del masks  # recorded work computes all outputs
         size = next(size for size in self.sizes if size >= images)
         self._sessions[size].run_with_iobinding(self._bindings[size], self._run_options)
 
@@ -126,7 +139,7 @@ class OnnxRuntimeCudaBackend:
         self._bindings.clear()
         self._sessions.clear()
         self._content = b''
-        self.input, self.outputs = None, []
+        self.input, self.outputs, self.segmentation = None, [], None
 
     def _run_all_once(self) -> None:
         """Let every size find and compile its convolutions; what is computed means nothing."""
@@ -200,6 +213,10 @@ class OnnxRuntimeCudaBackend:
         shapes = head.batched(self._spec.input, size)
         for name, output, shape in zip(head.outputs, self.outputs, shapes, strict=True):
             binding.bind_output(name, 'cuda', index, output.dtype, shape, address(output))
+        if (masks := self._spec.segmentation) is not None:
+            maps = self.segmentation
+            shape = (size, *masks.shape)
+            binding.bind_output(masks.output, 'cuda', index, maps.dtype, shape, address(maps))
         return binding
 
 

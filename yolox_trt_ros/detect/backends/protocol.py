@@ -17,14 +17,21 @@ class Backend(Protocol):
             type; written before :meth:`infer`.
         outputs: arrays (batch, …) in the spec's order, float32 or float16, as the last
             :meth:`infer` left them.
+        segmentation: array (batch, …) of class masks, likewise; None: the model gives none.
     """
 
     sizes: list[int]
     input: Any
     outputs: list[Any]
+    segmentation: Any
 
-    def infer(self, images: int) -> None:
-        """Run the network for the first images of the input; one of ``sizes``."""
+    def infer(self, images: int, masks: bool = False) -> None:
+        """Run the network for the first images of the input.
+
+        Args:
+            images: one of ``sizes``.
+            masks: whether ``segmentation`` is wanted; a backend may compute it all the same.
+        """
         ...
 
     def close(self) -> None:

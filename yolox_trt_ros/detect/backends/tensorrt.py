@@ -73,6 +73,7 @@ class TensorRtBackend:
         input: device array in that form; written before :meth:`infer`.
         outputs: device arrays (batch, …), in the spec's order.
         output_dtype: float32 or float16.
+        segmentation: device array (batch, …) of class masks; None: the model gives none.
         tensors: input and outputs as the engine lays them out.
         sizes: of the batches that are run, ascending.
         recordable: whether a CUDA graph can hold what :meth:`infer` enqueues.
@@ -96,6 +97,7 @@ class TensorRtBackend:
         self._spec, self._device, self._stream = spec, device, stream
         self.input: Any = None
         self.outputs: list[Any] = []
+        self.segmentation: Any = None
         self._unpack: list[Callable[[], None]] = []
         self._bound: dict[str, Any] = {}
         self._module, self._name = engine.module, engine.name
@@ -110,12 +112,15 @@ class TensorRtBackend:
             self._prepare(batch)
         stream.synchronize()
 
-    def infer(self, images: int) -> None:
+    def infer(self, images: int, masks: bool = False) -> None:
         """Enqueue the network for the first ``images`` images of the input tensor.
+
+        TensorRT writes all outputs or none, whether masks are wanted or not.
 
         Raises:
             LaneError: TensorRT refused the call.
         """
+        del masks
         size = self._fixed or images
         self._enqueue(self._contexts[size], size)
 
@@ -157,12 +162,15 @@ class TensorRtBackend:
         self._runtime = None
         self._unpack.clear()
         self._bound.clear()
-        self.input, self.outputs = None, []
+        self.input, self.outputs, self.segmentation = None, [], None
 
     def _check_names(self) -> None:
         engine = self._engine
         has = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
-        wants = {self._spec.input.name, *self._spec.head.outputs, *self._spec.left_out}
+        spec = self._spec
+        wants = {spec.input.name, *spec.head.outputs, *spec.left_out}
+        if spec.segmentation:
+            wants.add(spec.segmentation.output)
         if has != wants:
             raise ModelError(
                 f'{self._name}: expected the inputs and outputs of the model, '
@@ -234,12 +242,23 @@ class TensorRtBackend:
         ]
         self._bound[name] = self.input
         for tensor, output in zip(tensors, self.outputs, strict=True):
-            self._bound[tensor.name] = output
-            if not tensor.plain:
-                raw = self._bound[tensor.name] = device.zeros((tensor.size,), tensor.dtype)
-                quantum = self._quantum(tensor, quanta)
-                module = arrays or _cupy()
-                self._unpack.append(partial(tensor.unpack, raw, output, quantum, module))
+            self._write_to(output, tensor, quanta, arrays)
+        if spec.segmentation:
+            masks = EngineTensor.of(self._engine, context, spec.segmentation.output)
+            dtype = np.float16 if masks.dtype == np.int8 else masks.dtype
+            self.segmentation = device.zeros((batch, *spec.segmentation.shape), dtype)
+            self._write_to(self.segmentation, masks, quanta, arrays)
+
+    def _write_to(
+        self, output: Any, tensor: EngineTensor, quanta: Mapping[str, float], arrays: Any
+    ) -> None:
+        """Have an output written to an array, unpacked if it is no rows of numbers."""
+        self._bound[tensor.name] = output
+        if not tensor.plain:
+            raw = self._bound[tensor.name] = self._device.zeros((tensor.size,), tensor.dtype)
+            quantum = self._quantum(tensor, quanta)
+            module = arrays or _cupy()
+            self._unpack.append(partial(tensor.unpack, raw, output, quantum, module))
 
     def _quantum(self, tensor: EngineTensor, quanta: Mapping[str, float]) -> float:
         if tensor.dtype != np.int8:

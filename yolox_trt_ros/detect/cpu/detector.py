@@ -9,14 +9,17 @@ from functools import partial
 
 import cv2
 
+from yolox_trt_ros.core.backends import no_masks
+from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import ModelSpec, Thresholds
+from yolox_trt_ros.core.model import Letterbox, ModelSpec, Thresholds
 from yolox_trt_ros.detect.attempt import attempt
 from yolox_trt_ros.detect.backends.protocol import Backend
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
+from yolox_trt_ros.detect.cpu.segment import CpuSegmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class CpuDetector:
         thresholds: asked for at every batch, so that they may change at run time.
         threads: CPU threads that OpenCV may use.
         about: which network runs, for people.
+        masks: whether somebody wants the class masks of a camera; asked for every image.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class CpuDetector:
         thresholds: Callable[[], Thresholds],
         threads: int = 1,
         about: str = '',
+        masks: Callable[[str], bool] = no_masks,
     ) -> None:
         # OpenCV's pool belongs to the process; a lane must not use other lanes' cores through it.
         cv2.setNumThreads(threads)
@@ -58,6 +63,7 @@ class CpuDetector:
         self._backend = backend
         self._preprocessor = CpuPreprocessor(spec.input)
         self._postprocessor = CpuPostprocessor(spec)
+        self._segmenter, self._wanted = CpuSegmenter.of(spec), masks
 
     def submit(self, frames: Sequence[Frame]) -> _Done:
         """Detect in 1 to ``max_batch`` frames; the returned ticket is ready.
@@ -76,17 +82,21 @@ class CpuDetector:
         preprocessed = time.monotonic_ns()
         # A fixed batch is always run whole; what its unused places hold does not matter.
         size = next(size for size in backend.sizes if size >= len(frames))
-        backend.infer(size)
+        masks = [self._segmenter is not None and self._wanted(frame.camera) for frame in frames]
+        if any(masks):
+            backend.infer(size, masks=True)
+        else:
+            backend.infer(size)
         inferred = time.monotonic_ns()
         self._postprocessor.check(backend.outputs, size)
         thresholds = self._thresholds()
+        if any(masks) and self._segmenter:
+            self._segmenter.check(backend.segmentation, size)
         found = [
             box
             if isinstance(box, FrameError)
-            else self._postprocessor.detections(backend.outputs, i, box, thresholds.of(camera))
-            for i, ((box, _), camera) in enumerate(
-                zip(written, (frame.camera for frame in frames), strict=True)
-            )
+            else self._found(i, box, thresholds.of(frame.camera), masks[i])
+            for i, ((box, _), frame) in enumerate(zip(written, frames, strict=True))
         ]
         times = begun, preprocessed, inferred, time.monotonic_ns()
         return _Done(
@@ -95,6 +105,14 @@ class CpuDetector:
                 for f, (_, prepare_ns) in zip(found, written, strict=True)
             ]
         )
+
+    def _found(self, place: int, box: Letterbox, thresholds: Thresholds, mask: bool) -> Detections:
+        """Return what is in one image of the batch."""
+        backend = self._backend
+        found = self._postprocessor.detections(backend.outputs, place, box, thresholds)
+        if not mask or self._segmenter is None:
+            return found
+        return found.segmented(self._segmenter.mask(backend.segmentation, place, box))
 
     def close(self) -> None:
         """Free the backend; twice is allowed."""

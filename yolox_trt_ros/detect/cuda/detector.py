@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from yolox_trt_ros.core.backends import no_masks
 from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import LaneError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.detect.backends.protocol import GpuBackend
-from yolox_trt_ros.detect.cuda.batch import BatchTable
+from yolox_trt_ros.detect.cuda.batch import BatchTable, Source
 from yolox_trt_ros.detect.cuda.jpeg import GpuJpeg
 from yolox_trt_ros.detect.cuda.postprocess import CudaPostprocessor
 from yolox_trt_ros.detect.cuda.preprocess import CudaPreprocessor
 from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, Device
+from yolox_trt_ros.detect.cuda.segment import BatchMasks, CudaSegmenter
 from yolox_trt_ros.detect.cuda.step import Step
 from yolox_trt_ros.detect.cuda.upload_buffer import Errors, UploadBuffer
 
@@ -46,6 +48,7 @@ class CudaDetector:
         in_flight: most batches that are submitted and not waited for.
         jpeg: decodes JPEG images on the device; ``None``: OpenCV does on a few threads.
         about: which network runs, for people.
+        masks: whether somebody wants the class masks of a camera; asked for every image.
 
     Attributes:
         copies: the stream of the copies.
@@ -67,12 +70,13 @@ class CudaDetector:
         in_flight: int = 1,
         jpeg: GpuJpeg | None = None,
         about: str = '',
+        masks: Callable[[str], bool] = no_masks,
     ) -> None:
         self.max_batch = max_batch
         self.copies = device.stream()
         self._device, self._stream, self._backend = device, stream, backend
         self._pool = ThreadPoolExecutor(COPY_THREADS, 'images')
-        self._thresholds = thresholds
+        self._thresholds, self._masks = thresholds, masks
         self._uploading, self._launching, self._collecting = map(
             device.mark, ('upload', 'launch', 'collect')
         )
@@ -85,6 +89,7 @@ class CudaDetector:
             self._postprocessor = CudaPostprocessor(
                 spec, device, outputs, backend.output_dtype, max_batch
             )
+            self._segmenter = CudaSegmenter.of(spec, device, backend.segmentation, max_batch)
             (self._stamp,) = device.kernels('stamp.cu', ['stamp'], ())
             self._slots = [self._new_slot(jpeg) for _ in range(in_flight)]
         reason = next((slot.step.reason for slot in self._slots if slot.step.reason), '')
@@ -104,9 +109,12 @@ class CudaDetector:
             slot.begun.record(self._stream)
             submitted_ns = time.monotonic_ns()
             with self._uploading:
-                errors = self._upload(frames, slot)
+                sources, errors = self._upload(frames, slot)
             with self._launching:
                 slot.step.launch(len(frames))
+                if self._segmenter and slot.masks:
+                    wanted = [self._masks(frame.camera) for frame in frames]
+                    self._segmenter.enqueue(sources, wanted, slot.masks, self._stream)
             slot.decoded.record(self._stream)
         self._next = (self._next + 1) % len(self._slots)
         slot.busy = True
@@ -129,6 +137,8 @@ class CudaDetector:
                 self._slots.clear()
                 self._preprocessor.close()
                 self._postprocessor.close()
+                if self._segmenter:
+                    self._segmenter.close()
                 self._backend.close()
                 self._device.give_back()
 
@@ -157,6 +167,8 @@ class CudaDetector:
             ago = decoded_ns - decoded
             times = begun + ago, preprocessed + ago, inferred + ago, decoded_ns
             found = self._postprocessor.detections(slot.result, slot.batch, images)
+            if self._segmenter and slot.masks:
+                found = self._segmenter.add(found, slot.masks)
             spent = slot.upload_buffer.spent
             results: list[FrameResult] = [
                 Detected(detections, *times, spent.get(place, 0))
@@ -179,7 +191,9 @@ class CudaDetector:
             )
         return slot
 
-    def _upload(self, frames: Sequence[Frame], slot: Slot) -> Errors:
+    def _upload(
+        self, frames: Sequence[Frame], slot: Slot
+    ) -> tuple[Sequence[Source | None], Errors]:
         sources, errors = slot.upload_buffer.upload(frames)
         self._preprocessor.describe(sources, slot.batch)
         cameras = [frame.camera for frame in frames]
@@ -187,7 +201,7 @@ class CudaDetector:
         slot.batch.upload(self.copies)
         slot.uploaded.record(self.copies)
         self._stream.wait_event(slot.uploaded)
-        return errors
+        return sources, errors
 
     def _new_slot(self, jpeg: GpuJpeg | None) -> Slot:
         device, backend = self._device, self._backend
@@ -196,7 +210,9 @@ class CudaDetector:
         work = partial(self._enqueue, batch.address, device.address(result), device.address(times))
         step = Step(self._stream, backend.sizes, work, backend.recordable)
         upload_buffer = UploadBuffer(device, self.copies, self._pool, self.max_batch, jpeg)
-        return Slot(upload_buffer, batch, step, result, times, *(device.event() for _ in range(3)))
+        masks = self._segmenter.new_masks() if self._segmenter else None
+        events = (device.event() for _ in range(3))
+        return Slot(upload_buffer, batch, step, result, times, masks, *events)
 
     def _enqueue(self, batch: int, result: int, times: int, size: int) -> None:
         """Enqueue everything behind the copies.
@@ -231,6 +247,7 @@ class Slot:
         result: ``RESULT`` (max_batch,).
         times: uint64 (4,), the device's clock before preprocessing and after preprocessing,
             inference and decode.
+        masks: class masks of the batch; None: the model gives none.
         begun: on the computing stream, which has finished the batch before.
         uploaded: on the copying stream, after this batch's copies.
         decoded: on the computing stream, after everything.
@@ -243,6 +260,7 @@ class Slot:
     step: Step
     result: np.ndarray
     times: np.ndarray
+    masks: BatchMasks | None
     begun: Any
     uploaded: Any
     decoded: Any

@@ -27,6 +27,7 @@ def cuda_detector(
         lane.in_flight,
         _jpeg(lane, setup, device),
         setup.prepared.about if setup.prepared else f'{setup.path.name} in {lane.precision}',
+        setup.masks,
     )
 
 

@@ -34,7 +34,15 @@ class ModelGraph:
     memo: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the outputs, () where one does not follow from the input's."""
+        """Return the shapes of the outputs, () where one does not follow from the input's.
+
+        That which the description names as class masks is none of the head's, and left out.
+        """
+        masks = self.given.get('segmentation')
+        return {name: shape for name, shape in self.all_outputs().items() if name != masks}
+
+    def all_outputs(self) -> dict[str, tuple[int, ...]]:
+        """Return the same of all outputs."""
         return {o.name: self.tensors.shapes.get(o.name, ()) for o in self.model.graph.output}
 
     def end(self, names: Sequence[str]) -> GraphEnd:

@@ -145,8 +145,9 @@ def _end_in(model: ir.Model, cut: HeadCut) -> None:
     for name in {m.name for m in cut.maps} & set(values) - {m.original for m in cut.maps}:
         values[name].name = f'{name}_before'
     outputs = [values[m.original] for m in cut.maps]
+    kept = [values[name] for name in cut.kept]
     graph.outputs.clear()
-    graph.outputs.extend(outputs)
+    graph.outputs.extend([*outputs, *kept])
     for value, m in zip(outputs, cut.maps, strict=True):
         value.name = m.name
 

@@ -64,7 +64,7 @@ def prove(original: ModelProto, surgery: Surgery, pictures: Iterable[np.ndarray]
     Raises:
         ModelError: a map differs by more than :data:`TOLERANCE`.
     """
-    maps = surgery.cut.maps
+    maps = surgery.cut.compared
     before = OnnxRun(original, [m.original for m in maps])
     after = OnnxRun(surgery.same)
     largest, worst = np.zeros(len(maps)), np.zeros(len(maps))
@@ -93,7 +93,7 @@ def prove_resized(
     Raises:
         ModelError: a map differs by more than :data:`TOLERANCE`.
     """
-    maps = surgery.cut.maps
+    maps = surgery.cut.compared
     after = OnnxRun(surgery.final)
     largest, worst = np.zeros(len(maps)), np.zeros(len(maps))
     before: OnnxRun | None = None
@@ -119,7 +119,7 @@ def _resized(original: ModelProto, surgery: Surgery) -> OnnxRun:
     # What was inferred for the former size, and what follows the maps.
     del model.graph.value_info[:]
     del model.graph.output[:]
-    return OnnxRun(model, [m.original for m in surgery.cut.maps])
+    return OnnxRun(model, [m.original for m in surgery.cut.compared])
 
 
 def _add_errors(
