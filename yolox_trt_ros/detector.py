@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from yolox_trt_ros.compose import Model
     from yolox_trt_ros.core.config import EnginesConfig, LaneConfig
+    from yolox_trt_ros.core.crop import Crop
     from yolox_trt_ros.core.detections import Detections
     from yolox_trt_ros.core.detector import FrameResult, LaneDetector
     from yolox_trt_ros.core.frame import Frame
@@ -60,6 +61,9 @@ class Detector:
         score_threshold, nms_iou, class_agnostic, max_detections, clip_boxes, antialias,
             segmentation: the node's ``model`` parameters of these names. Every result of a model
             that gives class masks has its own, unless ``segmentation`` is false.
+        crops: parts that are seen in every image besides the whole, such as ``['960x608']`` for its
+            centre or ``['960x608+480+300']``; their boxes are merged into the image's. A batch
+            has a place for each.
         progress: called while an engine is built, with the part that is done, 0 to 1.
 
     Attributes:
@@ -93,6 +97,7 @@ class Detector:
         clip_boxes: bool = False,
         antialias: bool = False,
         segmentation: bool = True,
+        crops: Sequence[str] = (),
         progress: Callable[[float], None] | None = None,
     ) -> None:
         from dataclasses import replace
@@ -101,6 +106,7 @@ class Detector:
         from yolox_trt_ros.core.config import EnginesConfig, ModelConfig
         from yolox_trt_ros.core.parameters import build
 
+        self._crops = _parts(crops)
         lane = lane_of(
             device=device, backend=backend, precision=precision, max_batch=max_batch,
             threads=threads,
@@ -120,11 +126,8 @@ class Detector:
             'clip_boxes': clip_boxes,
         }
         self.model = replace(compose.load_model(build(ModelConfig, about)), masks=_always)
-        lane = replace(
-            lane,
-            max_batch=max(max_batch, self.model.spec.input.batch),
-            threads=threads or compose.available_cores(),
-        )
+        places = max(max_batch, self.model.spec.input.batch, 1 + len(crops))
+        lane = replace(lane, max_batch=places, threads=threads or compose.available_cores())
         engines = EnginesConfig(ranges=os.fspath(ranges))
         engine = _engine(lane, self.model, engines, progress)
         # A GPU is current only for the thread on which its detector is made.
@@ -160,7 +163,10 @@ class Detector:
         several = isinstance(image, (list, tuple))
         images: Sequence[Any] = image if isinstance(image, (list, tuple)) else [image]
         places = [f'image {i} of the list: ' if several else '' for i in range(len(images))]
-        frames = [_frame(place, one, encoding) for place, one in zip(places, images, strict=True)]
+        frames = [
+            _frame(place, one, encoding, self._crops)
+            for place, one in zip(places, images, strict=True)
+        ]
         results = [
             _found(place, result)
             for place, result in zip(places, self._detect(frames), strict=True)
@@ -171,7 +177,8 @@ class Detector:
         """Return what is in each frame, or why that one cannot be read; the others are detected.
 
         Args:
-            frames: of any sizes and encodings; more than ``max_batch`` are several batches.
+            frames: of any sizes and encodings; more than ``max_batch`` are several batches. Crops
+                are those that the frames have.
 
         Raises:
             LaneError: the device failed.
@@ -225,11 +232,16 @@ def _always(camera: str) -> bool:
     return True
 
 
-def _frame(place: str, image: Image, encoding: str) -> Frame:
+def _frame(place: str, image: Image, encoding: str, crops: Sequence[Crop]) -> Frame:
+    from dataclasses import replace
+
     from yolox_trt_ros.core.frame import Frame
 
     try:
-        return image if isinstance(image, Frame) else Frame.of(image, encoding)
+        frame = image if isinstance(image, Frame) else Frame.of(image, encoding)
+        if not crops:
+            return frame
+        return replace(frame, crops=tuple(c.of(frame.height, frame.width) for c in crops))
     except FrameError as error:
         raise FrameError(error.reason, f'{place}{error}') from error
 
@@ -256,10 +268,25 @@ def _scores(thresholds: Mapping[str, float] | Sequence[str]) -> list[str]:
     return [f'{name}={score:.9f}' for name, score in thresholds.items()]
 
 
+def _parts(crops: Sequence[str]) -> list[Crop]:
+    from yolox_trt_ros.core.crop import Crop
+
+    if isinstance(crops, str):
+        raise ConfigError(f'crops: expected a list of parts of the image, got {crops!r:.80}')
+    return [Crop.read(text) for text in crops]
+
+
 def _in_batches(lane: LaneDetector, frames: list[Frame]) -> list[FrameResult]:
-    size = lane.max_batch
-    parts = (frames[i : i + size] for i in range(0, len(frames), size))
-    return [result for part in parts for result in lane.submit(part).wait()]
+    results: list[FrameResult] = []
+    batch: list[Frame] = []
+    left = lane.max_batch
+    for frame in frames:
+        if frame.places > left:
+            results += lane.submit(batch).wait()
+            batch, left = [], lane.max_batch
+        batch.append(frame)
+        left -= frame.places
+    return results + lane.submit(batch).wait() if batch else results
 
 
 def _engine(

@@ -210,7 +210,9 @@ def test_what_is_not_near_is_not_suggested(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         Config.from_parameters(SMALLEST | {f'cameras.front.{name}': 1})
     assert 'did you mean' not in str(error.value)
-    assert 'valid: black_level, class_thresholds, crop, deadline_ms, depth, ' in str(error.value)
+    assert 'valid: black_level, class_thresholds, crop, crops, deadline_ms, depth, ' in str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize('value', [10**400, -(10**400), 10**5000], ids=['400', '-400', '5000'])

@@ -26,6 +26,8 @@ def configured(**camera: Any) -> Config:
         ('60x40', (20, 20, 60, 40)),
         ('100x80', (0, 0, 100, 80)),
         ('1x1+99+79', (99, 79, 1, 1)),
+        ('60x40@45%,37.5%', (15, 10, 60, 40)),
+        ('60x40@5%,100%', (0, 40, 60, 40)),
     ],
 )
 def test_a_crop_of_an_image(text: str, part: tuple[int, ...]) -> None:
@@ -43,7 +45,9 @@ def test_one_that_reaches_beyond_the_image_refuses_the_image(text: str) -> None:
     assert error.value.reason is DropReason.UNSUPPORTED and text in str(error.value)
 
 
-@pytest.mark.parametrize('text', ['60', '60x', '0x40', '60x40+5', '60x40-5+5', '1e3x4', ' '])
+@pytest.mark.parametrize(
+    'text', ['60', '60x', '0x40', '60x40+5', '60x40-5+5', '1e3x4', ' ', '60x40@5,5']
+)
 def test_what_is_no_crop_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r'cameras\.a\.crop: expected WIDTHxHEIGHT'):
         configured(crop=text)

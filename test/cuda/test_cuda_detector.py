@@ -239,7 +239,7 @@ def test_batches_of_a_wrong_size_are_refused(tiny: Path, device: Any) -> None:
     detector = detector_on(device, tiny, max_batch=2, in_flight=2)
     running = detector.submit(frames[:1])
     for count in (0, 3):
-        with pytest.raises(LaneError, match=f'expected 1 to 2 frames, got {count}'):
+        with pytest.raises(LaneError, match=f'expected 1 to 2 places, got {count}'):
             detector.submit(frames[:count])
     with pytest.raises(AttributeError):
         detector.submit([None])  # type: ignore[list-item]

@@ -30,7 +30,7 @@ def test_a_call_takes_its_time_and_finds_nothing():
     for result in results:
         assert isinstance(result, Detected) and len(result.detections) == 0
         assert begin_ns <= result.preprocessed_ns < result.inferred_ns == result.decoded_ns
-    with pytest.raises(ValueError, match='expected 1 to 4 frames, got 5'):
+    with pytest.raises(ValueError, match='expected 1 to 4 places, got 5'):
         detector.submit([FRAME] * 5)
 
 

@@ -177,7 +177,7 @@ def test_the_same_value_is_no_change(node: DetectorNode, vehicle: Given) -> None
     ('name', 'wrong', 'message'),
     [
         ('model.score_treshold', 0.5, 'did you mean "model.score_threshold"?'),
-        ('cameras.front.roi', [1, 2], 'crop, deadline_ms, depth, '),
+        ('cameras.front.roi', [1, 2], 'crop, crops, deadline_ms, depth, '),
         ('nonsense', 'x', 'nonsense: no such parameter'),
         ('', 'x', 'no such parameter'),
         ('\x1b[31m' * 999, 1, r'\x1b[31m'),

@@ -88,6 +88,38 @@ def test_two_files_become_a_vehicle(theirs: Path, capsys: pytest.CaptureFixture[
     assert last.objects_topic == '/perception/object_recognition/detection/rois2'
 
 
+CROP = (
+    'enable_center_crop_inference: true\ncenter_crop_edge_margin: 8\n'
+    'center_crop_overlap_iou_threshold: 0.5\ncenter_crop_x_ratio: 0.5\ncenter_crop_y_ratio: 0.4\n'
+)
+
+
+def test_their_centre_crop_is_a_crop_of_each_camera(
+    theirs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = theirs / 'crop.param.yaml'
+    file.write_text(f'{CROP}model_path: {theirs / "yolox.onnx"}\n')
+    text, became, _ = made(capsys, file, '--labels', theirs / 'label.txt', '--cameras', '3')
+    assert became['enable_center_crop_inference'] == 'cameras.<name>.crops: 96x64@50%,40%'
+    assert became['center_crop_y_ratio'] == 'the centre in cameras.<name>.crops'
+    assert '2 px' in became['center_crop_edge_margin']
+    (theirs / 'car.param.yaml').write_text(text)
+    config = load_vehicle(str(theirs / 'car.param.yaml'))
+    assert [camera.crops for camera in config.cameras] == [('96x64@50%,40%',)] * 3
+    assert config.lanes[0].max_batch == 6
+
+    file.write_text(CROP)
+    text, became, _ = made(capsys, file)
+    assert became['enable_center_crop_inference'] == 'cameras.<name>.crops, see below'
+    assert 'cameras.camera0.crops: ["960x960@50%,40%"]' in text
+    file.write_text(f'{CROP}dla_core_id: 0\n')
+    text, became, _ = made(capsys, file)
+    assert became['enable_center_crop_inference'].startswith('not taken: a DLA runs one image')
+    file.write_text(CROP.replace('true', 'false'))
+    text, became, _ = made(capsys, file)
+    assert all(what.startswith('nothing') for key, what in became.items() if 'center_crop' in key)
+
+
 def test_a_manifest_stands_for_its_files(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = theirs / 'parameters.manifest.yaml'
     manifest.write_text('config_files: [yolox_tiny.param.yaml, ml_package.param.yaml]\n')

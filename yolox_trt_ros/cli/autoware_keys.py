@@ -15,9 +15,17 @@ from typing import Any
 
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.printing import one_line, shown
+from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.engine.model_facts import model_facts
 
-DEFAULTS = {'score_threshold': 0.35, 'nms_threshold': 0.7, 'gpu_id': 0, 'dla_core_id': -1}
+DEFAULTS = {
+    'score_threshold': 0.35,
+    'nms_threshold': 0.7,
+    'gpu_id': 0,
+    'dla_core_id': -1,
+    'center_crop_x_ratio': 0.5,
+    'center_crop_y_ratio': 0.5,
+}
 """Of their files, for a file that leaves them out."""
 
 _ENVIRONMENT = re.compile(r'\$\(env (\w+)\)')
@@ -29,10 +37,6 @@ _METHODS = {
 }
 """Their calibration_algorithm → our method, and the name in their calibration table's."""
 SEGMENTATION = 'not taken: masks of a segmentation head are not published'
-CROP = (
-    'not taken: cameras.<name>.crop shows the network a part of the image in full resolution, in '
-    'place of the whole'
-)
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Draft:
         became: what became of each of their keys.
         unknown: keys that nobody knows, each with the nearest.
         todo: what has to be done by hand, in order.
+        crops: parts that every camera's images are seen in besides the whole.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +57,7 @@ class Draft:
     became: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
     todo: list[str] = field(default_factory=list)
+    crops: list[str] = field(default_factory=list)
 
     @property
     def lane(self) -> str:
@@ -210,6 +216,35 @@ def _on_gpu(draft: Draft, value: Any) -> str:
     return 'as it is: a lane of a GPU preprocesses there'
 
 
+def _centre_crop(draft: Draft, value: Any) -> str:
+    """Give every camera the part in the size of the model's input that they look at twice."""
+    if value is not True:
+        return 'nothing: it is off'
+    if draft.lane == 'dla':
+        return 'not taken: a DLA runs one image a call, and a crop needs a place beside the image'
+    at = [100 * float(draft.number(f'center_crop_{axis}_ratio')) for axis in 'xy']
+    place = '' if at == [50, 50] else '@{:g}%,{:g}%'.format(*at)
+    path = Path(str(draft.parameters.get('model.path', '')))
+    if not path.is_file():
+        draft.todo.append(
+            'give each camera crops: the size of the model’s input, such as '
+            f'cameras.camera0.crops: ["960x960{place}"]; the model is not here'
+        )
+        return 'cameras.<name>.crops, see below'
+    labels = Path(str(draft.parameters.get('model.labels', '')))
+    size = load_model_spec(path, labels if labels.is_file() else None).input
+    draft.crops = [f'{size.width}x{size.height}{place}']
+    return f'cameras.<name>.crops: {draft.crops[0]}'
+
+
+def _of_crop(what: str) -> Callable[[Draft, Any], str]:
+    def take(draft: Draft, _value: Any) -> str:
+        on = draft.values.get('enable_center_crop_inference') is True
+        return what if on else 'nothing: enable_center_crop_inference is off'
+
+    return take
+
+
 def _build_only(draft: Draft, value: Any) -> str:
     return draft.put('build_only', bool(value))
 
@@ -239,13 +274,20 @@ TAKEN: dict[str, str | Callable[[Draft, Any], str]] = {
     'is_roi_overlap_segment': SEGMENTATION,
     'is_roi_overlap_segmentation': SEGMENTATION,
     'overlap_roi_score_threshold': SEGMENTATION,
+    'enable_center_crop_inference': _centre_crop,
+    'center_crop_x_ratio': _of_crop('the centre in cameras.<name>.crops'),
+    'center_crop_y_ratio': _of_crop('the centre in cameras.<name>.crops'),
+    'center_crop_edge_margin': _of_crop(
+        'nothing: a box within 2 % of the crop’s border (at least 2 px) yields to one that is whole'
+    ),
+    'center_crop_overlap_iou_threshold': _of_crop(
+        'nothing: suppression by model.nms_iou goes across crops, and the better score stays'
+    ),
 }
 """What becomes of each of their keys: a sentence, or what says so and sets parameters of ours."""
 
 GROUPS = {
     'roi_overlay_segment_label.': SEGMENTATION,
     'roi_overlay_segmentation_label.': SEGMENTATION,
-    'enable_center_crop_': CROP,
-    'center_crop_': CROP,
 }
 """The same of keys that begin so."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros.cli.autoware_keys import (
-    CROP,
     GROUPS,
     SEGMENTATION,
     TAKEN,
@@ -81,8 +80,7 @@ def draft_of(given: Sequence[Given]) -> Draft:
     order = {key: number for number, key in enumerate(TAKEN)}
     for key in sorted(draft.values, key=lambda key: order.get(key, len(order))):
         what = TAKEN.get(key) or next((w for p, w in GROUPS.items() if key.startswith(p)), None)
-        crops = draft.values.get('enable_center_crop_inference') is True
-        if (what == SEGMENTATION and draft.values[key] is False) or (what == CROP and not crops):
+        if what == SEGMENTATION and draft.values[key] is False:
             draft.became[key] = 'nothing: it is off'
         elif what is None:
             draft.unknown[key] = did_you_mean(key, TAKEN)
@@ -117,9 +115,12 @@ def add_cameras(
             f'cameras.{name}.transport': transport,
             f'cameras.{name}.objects_topic': rois.replace('{i}', str(i)),
         }
+        if draft.crops:
+            draft.parameters[f'cameras.{name}.crops'] = [*draft.crops]
     lane = f'lanes.{draft.lane}'
     if draft.lane == 'gpu':
-        draft.parameters |= {f'{lane}.max_batch': count, f'{lane}.in_flight': 2}
+        places = count * (1 + len(draft.crops))
+        draft.parameters |= {f'{lane}.max_batch': places, f'{lane}.in_flight': 2}
     draft.parameters['lane_names'] = [draft.lane]
 
 

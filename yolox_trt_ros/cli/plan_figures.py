@@ -107,7 +107,7 @@ def drop_ratio(stats: Mapping[str, CameraStats]) -> float:
 
 
 def fluid_bound_hz(
-    lanes: Sequence[LaneConfig], profile: Profile, cameras: int | Mapping[str, int]
+    lanes: Sequence[LaneConfig], profile: Profile, cameras: float | Mapping[str, float]
 ) -> float:
     """Return the uniform camera rate that no schedule can exceed.
 
@@ -120,7 +120,8 @@ def fluid_bound_hz(
 
     Args:
         lanes, profile: the machine.
-        cameras: how many there are, or how many of each model.
+        cameras: how many there are, or how many of each model; a crop that each of a camera's
+            images has counts as one more.
     """
     models = cameras if isinstance(cameras, Mapping) else {'': cameras}
     alone = [(profile.lane(lane), lane.max_batch) for lane in lanes]
@@ -150,8 +151,29 @@ def spare_hz(
     others = [other for other in cameras if other.name != camera.name]
     none = dict.fromkeys([camera.model, *(other.model for other in others)], 0)
     alone_hz = {model: fluid_bound_hz(lanes, profile, {**none, model: 1}) for model in none}
-    taken = sum(other.processed_hz / alone_hz[other.model] for other in others)
-    return alone_hz[camera.model] * (1 - taken)
+    places = {other.name: sure_places(other, lanes) for other in cameras}
+    taken = sum(o.processed_hz * places[o.name] / alone_hz[o.model] for o in others)
+    return alone_hz[camera.model] / places[camera.name] * (1 - taken)
+
+
+def sure_places(camera: CameraConfig, lanes: Sequence[LaneConfig]) -> float:
+    """Return how many places of a batch a camera's frames take at least.
+
+    Crops may be left out by lanes without room for them and before deadlines; those that are seen
+    so many times a second are a smaller part of more images.
+    """
+    crops = camera.extra_crops
+    if camera.deadline_ms or any(lane.max_batch <= len(crops) for lane in lanes):
+        return 1.0
+    return 1 + sum(1 / crop.every for crop in crops if not crop.rate_hz)
+
+
+def work_of(cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> dict[str, float]:
+    """Return how many places the frames of all cameras take at least, by model."""
+    work: dict[str, float] = {}
+    for camera in cameras:
+        work[camera.model] = work.get(camera.model, 0.0) + sure_places(camera, lanes)
+    return work
 
 
 def _highest_frame_rate(lane: LaneProfile, max_batch: int, load: int, model: str) -> float:

@@ -41,6 +41,10 @@ def print_plan(console: Console, plan: dict[str, Any], profile: Profile) -> None
             f'{row["max_rate_hz"]:.0f}',
         )
     console.print(table)
+    for name, row in plan['cameras'].items():
+        if 'crops' in row:
+            parts = ', '.join(map(one_line, row['crops']['parts']))
+            console.print(f'{name}: {row["crops"]["hz"]:.1f} crops/s beside its images ({parts})')
     table = _table('lanes')
     for head in ('lane', 'busy', 'results/s', 'mJ/frame', 'if it fails'):
         table.add_column(head, justify='left' if head in ('lane', 'if it fails') else 'right')

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from yolox_trt_ros.core.class_scores import score_problems
 from yolox_trt_ros.core.crop import Crop
 from yolox_trt_ros.core.encodings import ALIASES, COMPRESSED, RAW, VIDEO
-from yolox_trt_ros.core.errors import ConfigError, did_you_mean
+from yolox_trt_ros.core.errors import ConfigError, FrameError, did_you_mean
+from yolox_trt_ros.core.extra_crops import ExtraCrop, read_crops
 from yolox_trt_ros.core.layouts import MAX_SIDE
 from yolox_trt_ros.core.parameters import parameter
 from yolox_trt_ros.core.printing import shown
@@ -165,6 +166,12 @@ class CameraConfig:
         'for its centre; boxes stay in pixels of the image. In the size of the model’s input it is '
         'seen in full resolution. Empty: the whole image.',
     )
+    crops: tuple[str, ...] = parameter(
+        (),
+        'Further parts, which the network sees besides that, each in a place of the same batch: '
+        'written as crop is, then every N images or at R Hz, then priority P, such as 960x608+480'
+        '+300 every 3 priority 0.5. Their boxes are merged into the image’s.',
+    )
     ignore: tuple[str, ...] = parameter(
         (),
         'Parts of the image in which no detection counts, by the centres of boxes: rows 900-1200, '
@@ -213,6 +220,11 @@ class CameraConfig:
     def part(self) -> Crop | None:
         """Return which part of the images the network sees; None: all."""
         return Crop.read(self.crop) if self.crop else None
+
+    @property
+    def extra_crops(self) -> tuple[ExtraCrop, ...]:
+        """Return which further parts the network sees."""
+        return read_crops(self.crops)
 
     @property
     def levels(self) -> tuple[int, int]:
@@ -272,6 +284,10 @@ def camera_problems(
         except ConfigError as error:
             problems.append(f'{where}.crop: {error}')
     try:
+        read_crops(camera.crops)
+    except ConfigError as error:
+        problems.append(f'{where}.crops: {error}')
+    try:
         edges_of(camera.ignore)
     except ConfigError as error:
         problems.append(f'{where}.ignore: {error}')
@@ -288,10 +304,26 @@ def _image_problems(camera: CameraConfig, where: str) -> list[str]:
             f'{where}.width: expected width and height, or none of them, got '
             f'{camera.width}x{camera.height}'
         )
+    elif camera.width:
+        problems += _crop_problems(camera, where)
     layout = RAW.get(camera.encoding)
     if layout and (camera.width % layout.width_multiple or camera.height % layout.height_multiple):
         problems.append(
             f'{where}.width: {layout.name} needs a multiple of {layout.width_multiple} and a '
             f'height that is one of {layout.height_multiple}, got {camera.width}x{camera.height}'
         )
+    return problems
+
+
+def _crop_problems(camera: CameraConfig, where: str) -> list[str]:
+    """Return which parts do not lie in images of the size that the camera is said to have."""
+    problems = []
+    for name, texts in (('crop', filter(None, [camera.crop])), ('crops', camera.crops)):
+        for text in texts:
+            try:
+                ExtraCrop.read(text).crop.of(camera.height, camera.width)
+            except ConfigError:
+                continue  # said already
+            except FrameError as error:
+                problems.append(f'{where}.{name}: {error}')
     return problems

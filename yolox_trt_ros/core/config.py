@@ -232,6 +232,12 @@ class Config:
         topics: dict[str, str] = {}
         for camera in self.cameras:
             problems += camera_problems(camera, names, self.model_names)
+            able = [n for n in self.lanes if n.name == camera.lane] or self.lanes
+            if camera.crops and not any(lane.max_batch > 1 for lane in able):
+                problems.append(
+                    f'cameras.{camera.name}.crops: expected a lane of the camera with max_batch of '
+                    '2 or more, for image and crop are in one batch; got 1'
+                )
             other = topics.setdefault(camera.image_topic, camera.name)
             if other != camera.name:
                 problems.append(

@@ -65,7 +65,7 @@ class LaneDetector(Protocol):
 
     @property
     def max_batch(self) -> int:
-        """Return how many frames one call of ``submit`` accepts."""
+        """Return how many places one call of ``submit`` has: one for a frame and for each crop."""
         ...
 
     @property
@@ -74,7 +74,7 @@ class LaneDetector(Protocol):
         ...
 
     def submit(self, frames: Sequence[Frame]) -> Ticket:
-        """Start a batch of 1 to ``max_batch`` frames of any size and encoding."""
+        """Start a batch of frames of any size and encoding that take 1 to ``max_batch`` places."""
         ...
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ from yolox_trt_ros.core.layouts import compressed_layout, raw_layout
 
 FOUND = (0, 0)
 """Levels that are found in each image."""
+Part = tuple[int, int, int, int]
+"""A rectangle of an image: left, top, width and height, pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +37,8 @@ class Frame:
         levels: the samples of 16 bits that become black and white; :data:`FOUND` leaves them to
             each image.
         big_endian: whether samples of 16 bits have their high byte first.
-        part: left, top, width and height of what the network sees of the image, pixels; None: all.
+        part: what the network sees of the image; None: all.
+        crops: further parts, which it sees besides that in the same batch.
     """
 
     camera: str
@@ -51,7 +54,13 @@ class Frame:
     content: str = ''
     levels: tuple[int, int] = FOUND
     big_endian: bool = False
-    part: tuple[int, int, int, int] | None = None
+    part: Part | None = None
+    crops: tuple[Part, ...] = ()
+
+    @property
+    def places(self) -> int:
+        """Return how many places of a batch it takes."""
+        return 1 + len(self.crops)
 
     @property
     def compressed(self) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from yolox_trt_ros.core.rules import Rules
 
 if TYPE_CHECKING:
+    from yolox_trt_ros.core.frame import Part
     from yolox_trt_ros.core.head import HeadSpec
     from yolox_trt_ros.core.segmentation import SegmentationSpec
 
@@ -121,7 +122,7 @@ class Letterbox:
     left: int = 0
     top: int = 0
     scale_down: float = 0.0
-    part: tuple[int, int, int, int] | None = None
+    part: Part | None = None
 
     @classmethod
     def fit(
@@ -129,7 +130,7 @@ class Letterbox:
         height: int,
         width: int,
         spec: InputSpec,
-        part: tuple[int, int, int, int] | None = None,
+        part: Part | None = None,
     ) -> Letterbox:
         """Return the letterbox of a ``height`` x ``width`` source image, or of a part of it."""
         if part is not None:

@@ -47,6 +47,7 @@ class CameraSnapshot:
         newest_ns: monotonic arrival of the newest frame whose result is published, or None; the
             age of the camera's information is the time since then.
         slowed: for how long its images are refused and why; empty if they are not.
+        crops: extra crops that lanes have taken; None: the camera has none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class CameraSnapshot:
     last_published_ns: int | None
     newest_ns: int | None
     slowed: str = ''
+    crops: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

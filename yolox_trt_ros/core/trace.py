@@ -15,7 +15,7 @@ class FrameTrace:
     Attributes:
         camera, sequence: which frame.
         lane: name of the lane that ran it.
-        batch_size: frames in the same batch.
+        batch_size: images in the same batch: frames and their crops.
         drops: frames of this camera dropped since its last published result.
         received_ns: the message had arrived.
         taken_ns: a lane took the frame out of its mailbox.

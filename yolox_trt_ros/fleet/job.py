@@ -49,6 +49,7 @@ class FleetJob:
     def detector(self) -> Detector:
         """Return the detector that a worker runs, with the vehicle's rules for its cameras."""
         model = self.model
+        cameras = self.config.cameras if self.config else ()
         made = Detector(
             model.path,
             device=self.device,
@@ -56,7 +57,7 @@ class FleetJob:
             precision=self.precision,
             ranges=self.ranges,
             threads=self.threads,
-            max_batch=self.batch,
+            max_batch=max([self.batch, *(1 + len(camera.crops) for camera in cameras)]),
             labels=model.labels,
             class_map=model.class_map,
             classes=model.classes,
@@ -87,7 +88,7 @@ class FleetJob:
             )
         }  # fmt: skip
         rules = {
-            camera.name: [camera.image_topic, camera.crop,
+            camera.name: [camera.image_topic, camera.crop, *camera.crops,
                           camera.score_threshold, *camera.class_thresholds,
                           *camera.ignore, *camera.levels]
             for camera in (self.config.cameras if self.config else ())

@@ -19,6 +19,7 @@ from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.crop import cropped
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, FrameError, YoloxTrtRosError
+from yolox_trt_ros.core.extra_crops import CropPace
 from yolox_trt_ros.core.frame import FOUND, Frame
 from yolox_trt_ros.core.messages import header_stamp_ns, stamp_ns_of
 from yolox_trt_ros.core.printing import one_line
@@ -83,6 +84,7 @@ class SegmentWorker:
         self._detector = job.detector()
         cameras = job.config.cameras if job.config else ()
         self._cameras: dict[str, CameraConfig] = {camera.name: camera for camera in cameras}
+        self._paces: dict[str, CropPace] = {}
         self._stack = ExitStack()
         self._opened: tuple[str, Bag] | None = None
 
@@ -178,6 +180,8 @@ class SegmentWorker:
         self._opened = None
 
     def _detect(self, segment: FleetSegment, result: SegmentResult) -> None:
+        # Of each segment its own: what is found does not depend on which segments came before.
+        self._paces = {c.name: CropPace(c.extra_crops) for c in self._cameras.values() if c.crops}
         bag = self._bag(segment.bag)
         before, path = len(bag.warnings), bag.path
         cameras = {camera.topic: camera for camera in segment.cameras}
@@ -214,6 +218,8 @@ class SegmentWorker:
         arrival = Arrival(name, 0, message.t_ns, camera.levels if camera else FOUND)
         try:
             frame = cropped(read(message.cdr, arrival), camera.part if camera else None)
+            if pace := self._paces.get(name):
+                frame = pace.take(frame, pace.due(frame))
         except FrameError as error:
             return Pending(message, name, header_stamp_ns(message.cdr), error)
         return Pending(message, name, frame.stamp_ns, frame)

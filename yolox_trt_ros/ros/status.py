@@ -120,6 +120,7 @@ def camera_diagnostic(node: str, report: CameraReport, notes: IngestNotes) -> Di
         'received': s.received,
         'published': s.published,
         'late': s.late,
+        **({} if s.crops is None else {'crops': s.crops}),
         'age (ms)': 'none yet' if report.age_ns is None else f'{report.age_ns / 1e6:.1f}',
         'stamp jumps': notes.stamp_jumps,
         'last problem': notes.present_problem(time.monotonic_ns(), PROBLEM_NS) or 'none',

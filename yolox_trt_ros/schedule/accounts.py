@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
-from yolox_trt_ros.schedule.camera import Camera
+from yolox_trt_ros.schedule.camera import Camera, of_models
 from yolox_trt_ros.schedule.capacity import Capacity, Demand, shortfalls
 from yolox_trt_ros.schedule.costs import CostModel
+from yolox_trt_ros.schedule.crops import most_places
 from yolox_trt_ros.schedule.state import Lane, costed
 
 UNUSED_NS = 5_000_000_000
@@ -45,8 +46,8 @@ def missing(cameras: Cameras, lanes: Lanes, costs: CostModel) -> dict[str, str]:
     capacities = []
     for name, lane in running.items():
         single_ns, frame_ns = {}, {}
-        for model, count in models_of(cameras).items():
-            most = min(lane.config.max_batch, count)
+        for model, its in of_models(cameras.values()).items():
+            most = min(lane.config.max_batch, most_places(its))
             quote = costs.quote(costed(name, model), len(running) - 1, most)
             single_ns[model] = quote.single_ns
             frame_ns[model] = quote.call_ns(quote.economical) / quote.economical
@@ -54,7 +55,7 @@ def missing(cameras: Cameras, lanes: Lanes, costs: CostModel) -> dict[str, str]:
     demands = [
         Demand(
             name, camera.processed_hz, camera.priority, camera.deadline_ns, camera.pin_name,
-            camera.config.model,
+            camera.config.model, camera.usual_places,
         )
         for name, camera in cameras.items()
     ]  # fmt: skip

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
 
 from yolox_trt_ros.core.config import CameraConfig
-from yolox_trt_ros.core.errors import DropReason
+from yolox_trt_ros.core.errors import DropReason, FrameError
+from yolox_trt_ros.core.extra_crops import CropPace
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import CameraSnapshot
 from yolox_trt_ros.schedule.allowance import Allowance
@@ -44,6 +45,10 @@ class Camera:
         gap_ns: shortest and longest time between its latest frames.
         ran: frames that each lane has run.
         drops: frames without a result since the last published one.
+        crops: when which extra crop is due; None: it has none.
+        next_crops: those of its waiting frame, the most important first.
+        places: how many places of a batch that frame takes.
+        crops_run: crops that lanes have taken.
         strikes: how often lanes have failed with one of its frames since its last result; a camera
             that has any is not batched with others, and is on one lane at a time.
     """
@@ -55,6 +60,7 @@ class Camera:
     live: InitVar[bool] = True
     allowance: Allowance = field(init=False)
     pace: Pace = field(init=False)
+    crops: CropPace | None = field(init=False)
     pin: Lane | None = None
     bound: bool = False
     reference_ns: int = 0
@@ -69,6 +75,9 @@ class Camera:
     late: int = 0
     drops: int = 0
     strikes: int = 0
+    next_crops: list[int] = field(default_factory=list)
+    places: int = 1
+    crops_run: int = 0
     dropped: dict[DropReason, int] = field(default_factory=lambda: dict.fromkeys(DropReason, 0))
     served: float = 0.0
     losing: int = 0
@@ -83,6 +92,7 @@ class Camera:
     def __post_init__(self, live: bool) -> None:
         self.allowance = Allowance(self.config, live=live)
         self.pace = Pace(self.config.max_rate_hz)
+        self.crops = CropPace(crops) if (crops := self.config.extra_crops) else None
 
     @property
     def processed_hz(self) -> float:
@@ -130,6 +140,33 @@ class Camera:
         """Return what ``served`` will be after one frame more."""
         return self.served + 1 / self.priority
 
+    @property
+    def most_places(self) -> int:
+        """Return how many places of a batch a frame of it may take."""
+        return 1 + len(self.config.crops)
+
+    @property
+    def usual_places(self) -> float:
+        """Return how many places its frames take on average, while there is time for all."""
+        shares = [crop.share(self.processed_hz) for crop in self.crops.crops] if self.crops else []
+        return 1 + sum(shares)
+
+    def refusal(self, frame: Frame) -> FrameError | None:
+        """Return what is wrong with a frame that is not to be taken at all; None: nothing."""
+        refusal = self.allowance.refusal(frame)
+        return refusal if refusal or self.crops is None else self.crops.refusal(frame)
+
+    def choose_crops(self, frame: Frame, overloaded: bool) -> None:
+        """Note which crops its waiting frame has."""
+        if self.crops is not None:
+            self.next_crops = self.crops.due(frame, self.priority, short=overloaded)
+            self.places = 1 + len(self.next_crops)
+
+    def leave_out_crop(self) -> None:
+        """Let the least important crop of its waiting frame wait for a later one."""
+        self.next_crops.pop()
+        self.places -= 1
+
     def refused(self, frame: Frame, reason: DropReason) -> None:
         """Count a frame that must not get to a lane; raises as :meth:`arrived` does."""
         self._count(frame)
@@ -147,9 +184,14 @@ class Camera:
         self.received += 1
         self.last_received_ns = frame.received_ns
 
-    def take(self) -> Frame:
-        """Give the next waiting frame to a lane."""
+    def take(self, room: int = 1) -> Frame:
+        """Give the next waiting frame to a lane that has so many places for it."""
         frame = self.mailbox.take()
+        if self.crops is not None:
+            chosen = self.next_crops[: room - 1]
+            frame = self.crops.take(frame, chosen)
+            self.crops_run += len(chosen)
+            self.next_crops, self.places = [], 1
         self.in_flight += 1
         self.taken_sequence = frame.sequence
         self.reference_ns = frame.received_ns
@@ -166,6 +208,9 @@ class Camera:
             self.reference_ns = self.newest_ns
         if not (in_time and newest and first and self.mailbox.put_back(frame) is None):
             return False
+        if self.crops is not None:
+            self.crops.give_back()
+            self.crops_run -= len(frame.crops)
         self.retried_sequence = frame.sequence
         self.taken_sequence = frame.sequence - 1
         self.in_flight -= 1
@@ -230,12 +275,8 @@ class Camera:
             last_published_ns=self.last_published_ns,
             newest_ns=self.newest_ns,
             slowed=self.allowance.slowed(now_ns),
+            crops=self.crops_run if self.crops else None,
         )
-
-
-def frames_waiting(cameras: Sequence[Camera]) -> int:
-    """Return how many cameras have a frame that no lane has taken."""
-    return sum([camera.mailbox.head is not None for camera in cameras])
 
 
 def of_models(cameras: Iterable[Camera]) -> dict[str, list[Camera]]:

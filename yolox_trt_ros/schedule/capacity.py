@@ -20,6 +20,7 @@ class Demand:
         deadline_ns: longest useful response, nanoseconds; 0: none.
         lane: the only lane that runs it; empty: any.
         model: the one that runs it, where a vehicle has several.
+        places: that a frame takes in a batch, with its crops.
         work: what a frame of it takes, in frames of other cameras' model.
     """
 
@@ -29,6 +30,7 @@ class Demand:
     deadline_ns: int = 0
     lane: str = ''
     model: str = ''
+    places: float = 1.0
     work: float = 1.0
 
 
@@ -96,7 +98,7 @@ def shortfalls(demands: Sequence[Demand], capacities: Sequence[Capacity]) -> dic
 def _weighed(demands: Sequence[Demand], capacities: Sequence[Capacity], unit: str) -> list[Demand]:
     """Return the demands with the work of their frames, in frames of the model ``unit``."""
     unit_hz = _frames_hz(capacities, unit)
-    return [replace(d, work=unit_hz / _frames_hz(capacities, d.model)) for d in demands]
+    return [replace(d, work=d.places * unit_hz / _frames_hz(capacities, d.model)) for d in demands]
 
 
 def _frames_hz(capacities: Sequence[Capacity], model: str) -> float:

@@ -51,19 +51,22 @@ class Quote:
         max_batch: most frames of a call.
 
     Attributes:
-        call_ns: returns the time of a call with 1 to ``max_batch`` frames.
+        call_ns: returns the time of a call with 1 to ``most`` frames.
+        most: most frames of a call; a crop counts as a frame in all of this.
         single_ns: time of a call with one frame.
         economical: the size that does most frames a second.
         room_ns: returns the time of the quickest call with at least so many frames.
         lost_ns: by size, the time of a call beyond what its frames take in economical calls.
     """
 
-    __slots__ = ('_most', '_quick', 'call_ns', 'economical', 'lost_ns', 'room_ns', 'single_ns')
+    __slots__ = (
+        '_most', '_quick', 'call_ns', 'economical', 'lost_ns', 'most', 'room_ns', 'single_ns'
+    )  # fmt: skip
 
     def __init__(self, call_ns: Callable[[int], int], max_batch: int) -> None:
         times_ns = [0, *map(call_ns, range(1, max_batch + 1))]  # asked for once: lanes wait
         self.call_ns = self.room_ns = times_ns.__getitem__
-        self.single_ns = times_ns[1]
+        self.single_ns, self.most = times_ns[1], max_batch
         self._most, self._quick, self.lost_ns, self.economical = [0, 1], [0, 1], [0, 0], 1
         if max_batch == 1:  # there is nothing to weigh, and this is done after nearly every call
             return

@@ -18,8 +18,9 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
 from yolox_trt_ros.schedule.accounts import missing, snapshot
 from yolox_trt_ros.schedule.blame import Blame
-from yolox_trt_ros.schedule.camera import Camera, frames_waiting, of_models
+from yolox_trt_ros.schedule.camera import Camera, of_models
 from yolox_trt_ros.schedule.costs import CostModel, Quote
+from yolox_trt_ros.schedule.crops import choose_crops, most_places, places_waiting
 from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.order import FairQueue, by_model, by_stamp
 from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
@@ -66,10 +67,9 @@ class Dispatcher:
         if lockstep:
             cameras = [replace(camera, deadline_ms=0.0, max_rate_hz=0.0) for camera in cameras]
         # A camera has one frame waiting: a batch that could only be filled by more never starts.
-        most = 1 if lockstep else len(cameras)
-        lanes = [replace(lane, max_batch=min(lane.max_batch, most)) for lane in lanes]
+        most = 1 if lockstep else sum([1 + len(camera.crops) for camera in cameras])
         self._lockstep = lockstep
-        self.lanes = {config.name: Lane(config) for config in lanes}
+        self.lanes = {lane.name: Lane.of(lane, most) for lane in lanes}
         self.cameras: dict[str, Camera] = {}
         for index, config in enumerate(cameras):
             pin = config.lane or (lanes[index % len(lanes)].name if lockstep else '')
@@ -83,6 +83,7 @@ class Dispatcher:
                 bound=lockstep,
             )
         self.models = of_models(self.cameras.values())
+        self._with_crops = [camera for camera in self.cameras.values() if camera.crops]
         self.costs = CostModel()
         self.queue = FairQueue()
         self._blame = Blame(self.cameras, self.lanes)
@@ -99,7 +100,7 @@ class Dispatcher:
             ValueError: ``sequence`` does not follow the camera's earlier frames.
         """
         camera = self.cameras[frame.camera]
-        refusal = camera.allowance.refusal(frame)
+        refusal = camera.refusal(frame)
         if refusal is not None:
             camera.refused(frame, refusal.reason)
         elif camera.pace.passes(frame.received_ns):
@@ -121,9 +122,10 @@ class Dispatcher:
         free = [lane.free(now_ns) for lane in lanes]
         if True not in free:
             return []
-        waiting = {m: frames_waiting(its) for m, its in self.models.items()}
         busy = len([lane for lane in lanes if lane.running])
-        quotes = {model: self._quotes(model, lanes, busy) for model in waiting}
+        quotes = {model: self._quotes(model, lanes, busy) for model in self.models}
+        choose_crops(self._with_crops, lanes, quotes, self.queue.overloaded, now_ns)
+        waiting = {m: places_waiting(its) for m, its in self.models.items()}
         if not any(
             any(map(LanePlan.may_start, lanes, free, quotes[model], repeat(count)))
             for model, count in waiting.items()
@@ -155,7 +157,7 @@ class Dispatcher:
         ]
 
     def _quotes(self, model: str, lanes: Sequence[Lane], busy: int) -> list[Quote]:
-        most = len(self.models[model])
+        most = most_places(self.models[model])
         return [
             self.costs.quote(
                 costed(lane.config.name, model), busy - lane.busy, min(lane.config.max_batch, most)
@@ -182,16 +184,14 @@ class Dispatcher:
 
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         model = cameras[0].config.model
-        expected = self.costs.expect(costed(lane.config.name, model), len(cameras), load)
+        frames = tuple([camera.take(lane.room) for camera in cameras])
+        places = sum([frame.places for frame in frames])
+        expected = self.costs.expect(costed(lane.config.name, model), places, load)
         started = max(now_ns, lane.busy_until_ns) if lane.running else now_ns
-        frames = []
         for camera in cameras:
-            frames.append(camera.take())
             camera.running_until_ns = started + expected
         grace = DECODED_NS * sum([f.height * f.width for f in frames if f.compressed])
-        batch = Batch(
-            lane.config.name, tuple(frames), now_ns, load, expected, started, model, grace
-        )
+        batch = Batch(lane.config.name, frames, now_ns, load, expected, started, model, grace)
         lane.running.append(batch)
         lane.busy_until_ns = started + expected
         return batch
@@ -239,7 +239,7 @@ class Dispatcher:
         # A batch without any good frame has not been run.
         if not results or any(isinstance(result, Detected) for result in results):
             name = costed(batch.lane, batch.model)
-            self.costs.observe(name, len(batch.frames), batch.load, cost_ns)
+            self.costs.observe(name, batch.places, batch.load, cost_ns)
 
     def _forget_running(self, batch: Batch) -> None:
         for frame in batch.frames:

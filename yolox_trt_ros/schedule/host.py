@@ -273,7 +273,7 @@ class Host:
                 frame.camera,
                 frame.sequence,
                 batch.lane,
-                len(batch.frames),
+                batch.places,
                 drops,
                 frame.received_ns,
                 batch.taken_ns,

@@ -100,7 +100,7 @@ def decide(
             undecided -= not best.open
         else:
             undecided -= best.open
-            best.wait()
+            best.wait(camera.places)
     decision.takes += [(plan.lane, plan.members()) for plan in plans if plan.batch and plan.starts]
     return decision
 
@@ -129,7 +129,7 @@ def _choose(
     """Return the lane that is best for the frame, and whether it takes the frame now."""
     best, best_price, best_starts = None, (True, float(NEVER_NS)), False
     for plan in able:
-        finish_ns = plan.joined_ns(due_ns) if plan.open else None
+        finish_ns = plan.joined_ns(camera.places, due_ns) if plan.open else None
         starts = finish_ns is not None
         if finish_ns is None:
             finish_ns = plan.waited_ns
@@ -153,14 +153,14 @@ class LanePlan:
         now_ns: monotonic time.
         quote: what its calls take at the present load.
         proven: whether that was measured lately; a frame is not given up on an old guess.
-        size: frames that its next batch is to have if so many join it.
+        size: frames that its next batch is to have if so many join it; a crop counts as one.
         short: whether lanes are short of time, so that throughput counts.
         least: frames without which it does not start, if it is idle.
         wait_ns: how long it may wait for them.
 
     Attributes:
         batch: cameras whose frames it takes next.
-        behind: frames that wait for it after that.
+        behind: frames, and their crops, that wait for it after that.
         open: whether a frame may join the batch.
         start_ns: when it may start its next batch.
         latest_ns: when its next batch has to be done for a camera that is owed a frame.
@@ -169,9 +169,9 @@ class LanePlan:
     """
 
     __slots__ = (
-        '_call_ns', '_due_ns', '_least', '_proven', '_quote', '_ready_ns', '_short', '_size',
-        '_wait_ns', 'batch', 'begin_ns', 'behind', 'lane', 'latest_ns', 'open', 'single_ns',
-        'start_ns', 'waited_ns',
+        '_call_ns', '_due_ns', '_least', '_places', '_proven', '_quote', '_ready_ns', '_short',
+        '_size', '_wait_ns', 'batch', 'begin_ns', 'behind', 'lane', 'latest_ns', 'open',
+        'single_ns', 'start_ns', 'waited_ns',
     )  # fmt: skip
 
     def __init__(
@@ -192,6 +192,7 @@ class LanePlan:
         self._short = short
         self._least = quote.economical if lane.running else least
         self._wait_ns = wait_ns
+        self._places = 0
         self._due_ns: list[int] = []
         # Work that is overdue by some time is expected to take that time once more.
         ahead_ns = lane.busy_until_ns - now_ns
@@ -202,7 +203,7 @@ class LanePlan:
 
     @staticmethod
     def may_start(lane: Lane, free: bool, quote: Quote, waiting: int) -> bool:
-        """Return whether so many frames could be enough for a lane to start."""
+        """Return whether so many frames, with their crops, could be enough for a lane to start."""
         return free and (not lane.running or waiting >= quote.economical)
 
     @property
@@ -213,24 +214,31 @@ class LanePlan:
     @property
     def starts(self) -> bool:
         """Return whether the lane takes its batch now."""
-        if len(self.batch) >= self._least:
+        if self._places >= self._least:
             return True
         if self.lane.running:
             return False
         full_ns = self.start_ns + self._wait_ns + self._quote.call_ns(self._least)
         return full_ns > min(self.latest_ns, *self._due_ns)
 
-    def joined_ns(self, due_ns: int) -> int | None:
+    def joined_ns(self, places: int, due_ns: int) -> int | None:
         """Return when the lane's next batch would be done with one frame more.
 
-        None if a frame would miss its deadline by it, or a camera that is owed one its turn. The
-        lane is ``open``.
+        None if there is no room for it, or a frame would miss its deadline by it, or a camera that
+        is owed one its turn. The lane is ``open``.
+
+        Args:
+            places: that the frame takes; a lane that never has so many takes it in what it has.
+            due_ns: when it has to be done.
         """
-        size = len(self.batch) + 1
+        most = self._quote.most
+        size = self._places + (places if places < most else most)
+        if size > most:
+            return None
         finish_ns = self.start_ns + self._call_ns(size)
         if finish_ns > self.latest_ns:
             return None
-        if size > 1 and finish_ns > min(due_ns, *self._due_ns):
+        if self.batch and finish_ns > min(due_ns, *self._due_ns):
             return None
         return finish_ns
 
@@ -238,7 +246,8 @@ class LanePlan:
         """Take the camera's frame into the lane's next batch."""
         self.batch.append(camera)
         self._due_ns.append(due_ns)
-        self.open = len(self.batch) < self._size
+        self._places += min(camera.places, self._quote.most)
+        self.open = self._places < self._size
         self._estimate()
 
     def follow(self, first: LanePlan) -> None:
@@ -251,30 +260,42 @@ class LanePlan:
             self.begin_ns = max(self.begin_ns, first.begin_ns)
             self.waited_ns = self.begin_ns + self.single_ns
 
-    def wait(self) -> None:
+    def wait(self, places: int = 1) -> None:
         """Put a frame behind what waits; from now on none joins the batch."""
-        self.behind += 1
+        self.behind += places
         self.open = False
         self._estimate()
 
     def members(self) -> list[Camera]:
         """Return the batch; if fewer frames joined than were hoped for, the first of them."""
-        count = len(self.batch)
-        if count < self._size:
-            count = self._quote.size(count, self._short)
+        count, places = len(self.batch), self._places
+        if places < self._size:
+            count, places = self._first(self._quote.size(places, self._short))
         while count > 1:
-            finish_ns = self.start_ns + self._quote.call_ns(count)
+            finish_ns = self.start_ns + self._quote.call_ns(places)
             if finish_ns <= min(self.latest_ns, *self._due_ns[:count]):
                 break
-            count = self._quote.size(count - 1, self._short)
+            count, places = self._first(self._quote.size(places - 1, self._short))
         return self.batch[:count]
+
+    def _first(self, room: int) -> tuple[int, int]:
+        """Return how many of the batch's frames, at least one, fit into so much of it."""
+        if self._places == len(self.batch):
+            return room, room
+        count, places = 0, 0
+        for camera in self.batch:
+            more = places + min(camera.places, self._quote.most)
+            if count and more > room:
+                break
+            count, places = count + 1, more
+        return count, places
 
     def _estimate(self) -> None:
         """Work out ``begin_ns`` and ``waited_ns``."""
         call_ns, most = self._call_ns, self._quote.economical
         begin_ns = self.start_ns
         if self.batch:
-            begin_ns += call_ns(len(self.batch))
+            begin_ns += call_ns(self._places)
         if self.behind >= most:
             begin_ns += self.behind // most * call_ns(most) * (BACKLOG if self._short else 1)
         self.begin_ns = begin_ns

@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
+from yolox_trt_ros.core.extra_crops import least_size
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.machine import Job, Machine
 from yolox_trt_ros.core.profile import Profile
@@ -51,12 +52,21 @@ class SimulatedResult:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One call on a lane, virtual nanoseconds; what waited behind another call starts after it."""
+    """One call on a lane, virtual nanoseconds; what waited behind another call starts after it.
+
+    ``crops`` are how many extra crops each camera's frame had; empty: none.
+    """
 
     lane: str
     cameras: tuple[str, ...]
     start_ns: int
     end_ns: int
+    crops: tuple[int, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """Return how many places of a batch it had: frames and their crops."""
+        return len(self.cameras) + sum(self.crops)
 
 
 @dataclass(slots=True)
@@ -139,7 +149,7 @@ class Simulation:
         """Simulate and return what happened; the last frames may still be on their way."""
         self._warm_up()
         for camera, arrivals in zip(self._scenario.cameras, self._arrivals(), strict=True):
-            self._next_arrival(camera.name, arrivals, 0)
+            self._next_arrival(camera.name, least_size(camera.extra_crops), arrivals, 0)
         for outage in self._scenario.outages:
             self._at(outage.down_s * 1e9, partial(self._lane_down, outage.lane))
             self._at(outage.up_s * 1e9, partial(self._lane_up, outage.lane))
@@ -187,12 +197,14 @@ class Simulation:
         for index, (camera, phase) in enumerate(zip(self._scenario.cameras, phases, strict=True)):
             yield _arrivals(camera, phase, np.random.default_rng((self._scenario.seed, index)))
 
-    def _next_arrival(self, camera: str, arrivals: Iterator[int], sequence: int) -> None:
+    def _next_arrival(
+        self, camera: str, size: tuple[int, int], arrivals: Iterator[int], sequence: int
+    ) -> None:
         def arrive(now_ns: int) -> None:
             self._dispatcher.offer(
-                Frame(camera, sequence, now_ns, now_ns, '', 'mono8', 0, 0, 0, _NO_PIXELS)
+                Frame(camera, sequence, now_ns, now_ns, '', 'mono8', *size, 0, _NO_PIXELS)
             )
-            self._next_arrival(camera, arrivals, sequence + 1)
+            self._next_arrival(camera, size, arrivals, sequence + 1)
             self._dispatch(now_ns)
 
         self._at(next(arrivals), arrive)
@@ -204,7 +216,7 @@ class Simulation:
             if self._watch is not None:
                 self._watch(self._dispatcher, now_ns)
             for batch in batches:
-                job = self._machine.start(batch.lane, len(batch.frames), now_ns, batch.model)
+                job = self._machine.start(batch.lane, batch.places, now_ns, batch.model)
                 self._running[id(job)] = (job, batch)
                 self._look_ahead(batch.lane, now_ns)
             if not batches:
@@ -227,7 +239,9 @@ class Simulation:
             start_ns = max(batch.taken_ns, self._lane_ends.get(batch.lane, 0))
             self._lane_ends[batch.lane] = now_ns
             cameras = tuple(frame.camera for frame in batch.frames)
-            self._record.runs.append(Run(batch.lane, cameras, start_ns, now_ns))
+            crops = tuple(len(frame.crops) for frame in batch.frames)
+            run = Run(batch.lane, cameras, start_ns, now_ns, crops if any(crops) else ())
+            self._record.runs.append(run)
         if self._depth[batch.lane] > 1:
             self._dispatcher.lanes[batch.lane].accepts = True
             self._look_ahead(batch.lane, now_ns)

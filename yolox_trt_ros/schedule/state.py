@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
 from yolox_trt_ros.core.frame import Frame
@@ -66,6 +66,11 @@ class Batch:
     valid: bool = True
     blamed: bool = False
 
+    @property
+    def places(self) -> int:
+        """Return how many images its call has: frames and their crops."""
+        return sum([frame.places for frame in self.frames])
+
 
 @dataclass(slots=True, eq=False)
 class Lane:
@@ -86,6 +91,7 @@ class Lane:
         note: what happened to it last.
         runs: what its detector says of itself.
         step: where in what it is doing the thread is.
+        room: places of one call for a frame and its crops, however many frames a batch may have.
         doing, doing_since_ns: what its thread is at before it takes frames, and since when; empty
             if it waits or serves.
     """
@@ -110,6 +116,13 @@ class Lane:
     step: str = ''
     runs: str = ''
     doing_since_ns: int = 0
+    room: int = 1
+
+    @classmethod
+    def of(cls, config: LaneConfig, most: int) -> Lane:
+        """Return a lane of whose batches no more than so many places are ever filled."""
+        limited = replace(config, max_batch=min(config.max_batch, most))
+        return cls(limited, room=config.max_batch)
 
     def come_up(self, now_ns: int) -> None:
         """Take frames from now on."""

@@ -33,6 +33,7 @@ from yolox_trt_ros.cli.plan_figures import (
     highest_sustained_hz,
     lane_utilisation,
     spare_hz,
+    work_of,
 )
 from yolox_trt_ros.cli.plan_tables import print_plan
 from yolox_trt_ros.core.config import CameraConfig, Config
@@ -175,8 +176,9 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
     record = Simulation(scenario).run()
     stats = camera_stats(record)
     step()
-    models = Counter(camera.model for camera in scenario.cameras)
-    bound_hz = fluid_bound_hz(scenario.lanes, scenario.profile, models)
+    bound_hz = fluid_bound_hz(
+        scenario.lanes, scenario.profile, work_of(scenario.cameras, scenario.lanes)
+    )
     # Searches tolerate a few drops, so that they may end a little above what is possible for ever.
     most_hz = min(bound_hz, _highest_uniform_hz(scenario, bound_hz))
     step()
@@ -221,6 +223,17 @@ def make_plan(scenario: Scenario, step: Callable[[], None]) -> tuple[dict[str, A
     return plan, record
 
 
+def crops_of(camera: CameraConfig, record: Record) -> dict[str, Any]:
+    """Return which extra crops a camera has, and how many of them lanes ran a second."""
+    counts = [
+        crops
+        for run in record.runs
+        for name, crops in zip(run.cameras, run.crops, strict=False)
+        if name == camera.name
+    ]
+    return {'parts': list(camera.crops), 'hz': round(sum(counts) * 1e9 / record.duration_ns, 2)}
+
+
 def _camera(
     camera: CameraConfig, record: Record, stats: CameraStats, highest_hz: float
 ) -> dict[str, Any]:
@@ -230,6 +243,7 @@ def _camera(
         'ran_on': {lane: round(count / total, 3) for lane, count in runs.most_common()},
         'rate_hz': camera.rate_hz,
         **({'model': camera.model} if camera.model else {}),
+        **({'crops': crops_of(camera, record)} if camera.crops else {}),
         'priority': camera.priority,
         'deadline_ms': camera.deadline_ms,
         'results_hz': round(stats.rate_hz, 2),
@@ -250,7 +264,7 @@ def watts(scenario: Scenario, record: Record) -> float | None:
     each_mj = {lane.name: scenario.profile.lane(lane).energy_mj for lane in scenario.lanes}
     if not all(each_mj.values()):
         return None
-    total_mj = sum(len(run.cameras) * each_mj[run.lane] for run in record.runs)
+    total_mj = sum(run.images * each_mj[run.lane] for run in record.runs)
     return round(total_mj / 1e3 / scenario.duration_s, 3)
 
 

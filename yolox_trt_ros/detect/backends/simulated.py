@@ -102,11 +102,12 @@ class SimulatedDetector:
         return self._max_batch
 
     def submit(self, frames: Sequence[Frame]) -> SimulatedTicket:
-        """Start a batch of 1 to ``max_batch`` frames."""
-        if not 1 <= len(frames) <= self._max_batch:
-            raise ValueError(f'expected 1 to {self._max_batch} frames, got {len(frames)}')
+        """Start a batch of frames that take 1 to ``max_batch`` places."""
+        places = sum([frame.places for frame in frames])
+        if not 1 <= places <= self._max_batch:
+            raise ValueError(f'expected 1 to {self._max_batch} places, got {places}')
         submitted_ns = self._machine.clock()
-        before, self._last = self._last, self._machine.start(self._lane, len(frames), self._model)
+        before, self._last = self._last, self._machine.start(self._lane, places, self._model)
         return SimulatedTicket(self._machine, self._last, before, len(frames), submitted_ns)
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from yolox_trt_ros.detect.backends.protocol import Backend
 from yolox_trt_ros.detect.cpu.postprocess import CpuPostprocessor
 from yolox_trt_ros.detect.cpu.preprocess import CpuPreprocessor
 from yolox_trt_ros.detect.cpu.segment import CpuSegmenter
+from yolox_trt_ros.detect.merged_parts import merged_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +67,24 @@ class CpuDetector:
         self._segmenter, self._wanted = CpuSegmenter.of(spec), masks
 
     def submit(self, frames: Sequence[Frame]) -> _Done:
-        """Detect in 1 to ``max_batch`` frames; the returned ticket is ready.
+        """Detect in frames that take 1 to ``max_batch`` places; the returned ticket is ready.
 
         Raises:
             LaneError: the network's output has not the model's shape.
         """
         backend, begun = self._backend, time.monotonic_ns()
-        written = [
-            attempt(partial(self._preprocessor.write, target=backend.input[place]), frame)
-            for place, frame in enumerate(frames)
-        ]
-        wrong = [box for box, _ in written if isinstance(box, FrameError)]
+        written, places = [], 0
+        for frame in frames:
+            targets = backend.input[places : places + frame.places]
+            write = partial(self._preprocessor.write_parts, targets=targets)
+            written.append(attempt(write, frame))
+            places += frame.places
+        wrong = [boxes for boxes, _ in written if isinstance(boxes, FrameError)]
         if len(wrong) == len(frames):  # there is nothing to run the network for
             return _Done([*wrong])
         preprocessed = time.monotonic_ns()
         # A fixed batch is always run whole; what its unused places hold does not matter.
-        size = next(size for size in backend.sizes if size >= len(frames))
+        size = next(size for size in backend.sizes if size >= places)
         masks = [self._segmenter is not None and self._wanted(frame.camera) for frame in frames]
         if any(masks):
             backend.infer(size, masks=True)
@@ -89,15 +92,17 @@ class CpuDetector:
             backend.infer(size)
         inferred = time.monotonic_ns()
         self._postprocessor.check(backend.outputs, size)
-        thresholds = self._thresholds()
         if any(masks) and self._segmenter:
             self._segmenter.check(backend.segmentation, size)
-        found = [
-            box
-            if isinstance(box, FrameError)
-            else self._found(i, box, thresholds.of(frame.camera), masks[i])
-            for i, ((box, _), frame) in enumerate(zip(written, frames, strict=True))
-        ]
+        thresholds, place = self._thresholds(), 0
+        found: list[Detections | FrameError] = []
+        for frame, (boxes, _), mask in zip(frames, written, masks, strict=True):
+            if isinstance(boxes, FrameError):
+                found.append(boxes)
+            else:
+                limits = thresholds.of(frame.camera)
+                found.append(self._found(frame, boxes, place, limits, mask))
+            place += frame.places
         times = begun, preprocessed, inferred, time.monotonic_ns()
         return _Done(
             [
@@ -106,13 +111,24 @@ class CpuDetector:
             ]
         )
 
-    def _found(self, place: int, box: Letterbox, thresholds: Thresholds, mask: bool) -> Detections:
-        """Return what is in one image of the batch."""
+    def _found(
+        self,
+        frame: Frame,
+        boxes: Sequence[Letterbox],
+        place: int,
+        thresholds: Thresholds,
+        mask: bool,
+    ) -> Detections:
+        """Return what is in a frame and its crops, which begin at a place of the batch."""
         backend = self._backend
-        found = self._postprocessor.detections(backend.outputs, place, box, thresholds)
-        if not mask or self._segmenter is None:
-            return found
-        return found.segmented(self._segmenter.mask(backend.segmentation, place, box))
+        parts = [
+            self._postprocessor.detections(backend.outputs, place + i, box, thresholds)
+            for i, box in enumerate(boxes)
+        ]
+        if mask and self._segmenter is not None:
+            chosen = self._segmenter.mask(backend.segmentation, place, boxes[0])
+            parts[0] = parts[0].segmented(chosen)
+        return merged_parts(parts, frame, thresholds) if frame.crops else parts[0]
 
     def close(self) -> None:
         """Free the backend; twice is allowed."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
-from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.frame import Frame, Part
 from yolox_trt_ros.core.model import InputSpec, Letterbox
 from yolox_trt_ros.detect.cpu.decode import eight_bit
 from yolox_trt_ros.pixel_formats import BGR, FORMATS, RGB, Channels
@@ -71,7 +71,7 @@ class CpuPreprocessor:
         return inputs
 
     def write(self, frame: Frame, target: np.ndarray) -> Letterbox:
-        """Write one frame into its place in the input tensor.
+        """Write one frame, without its crops, into its place in the input tensor.
 
         Args:
             frame: any size and encoding.
@@ -84,10 +84,35 @@ class CpuPreprocessor:
         Raises:
             FrameError: the frame cannot be decoded.
         """
-        image, channels = pixels(frame)
-        box = Letterbox.fit(frame.height, frame.width, self._spec, frame.part)
-        if frame.part is not None:
-            left, top, width, height = frame.part
+        return self._write(pixels(frame), frame, frame.part, target)
+
+    def write_parts(self, frame: Frame, targets: np.ndarray) -> list[Letterbox]:
+        """Write one frame and its crops, each into a place; it is decoded once.
+
+        Args:
+            frame: any size and encoding.
+            targets: (``frame.places``, 3, height, width); see :meth:`write`.
+
+        Raises:
+            FrameError: the frame cannot be decoded.
+        """
+        image = pixels(frame)
+        return [
+            self._write(image, frame, part, target)
+            for part, target in zip((frame.part, *frame.crops), targets, strict=True)
+        ]
+
+    def _write(
+        self,
+        pixels: tuple[np.ndarray, Channels],
+        frame: Frame,
+        part: Part | None,
+        target: np.ndarray,
+    ) -> Letterbox:
+        image, channels = pixels
+        box = Letterbox.fit(frame.height, frame.width, self._spec, part)
+        if part is not None:
+            left, top, width, height = part
             image = image[top : top + height, left : left + width]
         average = self._spec.averages and box.shrinks
         interpolation = cv2.INTER_AREA if average else self._interpolation

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from yolox_trt_ros.core.frame import Part
 from yolox_trt_ros.detect.cuda.runtime import Device
 
 MAX_IMAGES = 64
@@ -71,7 +72,7 @@ class Pixels(NamedTuple):
     height: int
     width: int
     step: int
-    part: tuple[int, int, int, int] | None = None
+    part: Part | None = None
 
 
 Source = tuple[Pixels, int]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from yolox_trt_ros.core.backends import no_masks
+from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import LaneError
 from yolox_trt_ros.core.frame import Frame
@@ -25,8 +26,12 @@ from yolox_trt_ros.detect.cuda.runtime import SETUP_LOCK, Device
 from yolox_trt_ros.detect.cuda.segment import BatchMasks, CudaSegmenter
 from yolox_trt_ros.detect.cuda.step import Step
 from yolox_trt_ros.detect.cuda.upload_buffer import Errors, UploadBuffer
+from yolox_trt_ros.detect.merged_parts import merged_images
 
 COPY_THREADS = 4
+Merge = Callable[[list[Detections]], list[Detections]]
+"""Makes the detections of each image of those of each place."""
+_NO_PIXELS = np.empty(0, np.uint8)
 
 
 class CudaDetector:
@@ -98,27 +103,35 @@ class CudaDetector:
         self.about = f'{about}, {launched}'
 
     def submit(self, frames: Sequence[Frame]) -> CudaTicket:
-        """Enqueue 1 to ``max_batch`` frames.
+        """Enqueue frames that take 1 to ``max_batch`` places.
 
         Raises:
             LaneError: there are none or more, more batches are in flight than the detector was made
                 for, or it is closed.
         """
-        slot = self._slot_for(len(frames))
+        crops = [frame.crops for frame in frames]
+        places = len(frames) + sum(map(len, crops)) if any(crops) else len(frames)
+        slot = self._slot_for(places)
         with self._stream:
             slot.begun.record(self._stream)
             submitted_ns = time.monotonic_ns()
             with self._uploading:
-                sources, errors = self._upload(frames, slot)
+                sources, errors = self._upload(frames, places, slot)
             with self._launching:
-                slot.step.launch(len(frames))
+                slot.step.launch(places)
                 if self._segmenter and slot.masks:
-                    wanted = [self._masks(frame.camera) for frame in frames]
+                    wanted = []
+                    for frame in frames:  # a mask is that of the whole image
+                        wanted += [self._masks(frame.camera), *[False] * len(frame.crops)]
                     self._segmenter.enqueue(sources, wanted, slot.masks, self._stream)
             slot.decoded.record(self._stream)
         self._next = (self._next + 1) % len(self._slots)
         slot.busy = True
-        return CudaTicket(self, slot, len(frames), errors, submitted_ns)
+        merge = None
+        if places > len(frames):
+            bare = [replace(frame, data=_NO_PIXELS) for frame in frames]  # a ticket keeps no images
+            merge = partial(merged_images, frames=bare, thresholds=self._thresholds())
+        return CudaTicket(self, slot, places, errors, submitted_ns, merge)
 
     def close(self) -> None:
         """Wait for the device and give all memory back; twice is allowed.
@@ -148,7 +161,7 @@ class CudaDetector:
         slot.decoded.synchronize()
 
     def collect(
-        self, slot: Slot, images: int, errors: Errors, submitted_ns: int
+        self, slot: Slot, images: int, errors: Errors, submitted_ns: int, merge: Merge | None
     ) -> list[FrameResult]:
         """Return the results of a batch; for its ticket."""
         if running := not slot.decoded.done:
@@ -169,6 +182,8 @@ class CudaDetector:
             found = self._postprocessor.detections(slot.result, slot.batch, images)
             if self._segmenter and slot.masks:
                 found = self._segmenter.add(found, slot.masks)
+            if merge is not None:
+                found = merge(found)
             spent = slot.upload_buffer.spent
             results: list[FrameResult] = [
                 Detected(detections, *times, spent.get(place, 0))
@@ -182,7 +197,7 @@ class CudaDetector:
     def _slot_for(self, images: int) -> Slot:
         if not (self._open and 0 < images <= self.max_batch):
             state = f'got {images}' if self._open else 'but the detector is closed'
-            raise LaneError(f'expected 1 to {self.max_batch} frames, {state}')
+            raise LaneError(f'expected 1 to {self.max_batch} places, {state}')
         slot = self._slots[self._next]
         if slot.busy:
             raise LaneError(
@@ -192,11 +207,14 @@ class CudaDetector:
         return slot
 
     def _upload(
-        self, frames: Sequence[Frame], slot: Slot
+        self, frames: Sequence[Frame], places: int, slot: Slot
     ) -> tuple[Sequence[Source | None], Errors]:
         sources, errors = slot.upload_buffer.upload(frames)
-        self._preprocessor.describe(sources, slot.batch)
         cameras = [frame.camera for frame in frames]
+        if places > len(frames):
+            sources = _with_crops(sources, frames)
+            cameras = [frame.camera for frame in frames for _ in range(frame.places)]
+        self._preprocessor.describe(sources, slot.batch)
         self._postprocessor.describe(self._thresholds(), cameras, slot.batch)
         slot.batch.upload(self.copies)
         slot.uploaded.record(self.copies)
@@ -275,10 +293,16 @@ class CudaTicket:
     """
 
     def __init__(
-        self, detector: CudaDetector, slot: Slot, images: int, errors: Errors, submitted_ns: int
+        self,
+        detector: CudaDetector,
+        slot: Slot,
+        images: int,
+        errors: Errors,
+        submitted_ns: int,
+        merge: Merge | None,
     ) -> None:
         self._detector, self.slot = detector, slot
-        self._batch = images, errors, submitted_ns
+        self._batch = images, errors, submitted_ns, merge
         self._results: list[FrameResult] | None = None
 
     def sleep(self) -> None:
@@ -290,3 +314,16 @@ class CudaTicket:
         if self._results is None:
             self._results = self._detector.collect(self.slot, *self._batch)
         return self._results
+
+
+def _with_crops(sources: Sequence[Source | None], frames: Sequence[Frame]) -> list[Source | None]:
+    """Return where each place of a batch reads its part; an image is there once."""
+    places: list[Source | None] = []
+    for source, frame in zip(sources, frames, strict=True):
+        places.append(source)
+        if source is None:
+            places += [None] * len(frame.crops)
+            continue
+        pixels, address = source
+        places += [(pixels._replace(part=part), address) for part in frame.crops]
+    return places

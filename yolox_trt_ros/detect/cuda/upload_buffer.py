@@ -12,7 +12,7 @@ import numpy as np
 
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.errors import DropReason, FrameError
-from yolox_trt_ros.core.frame import Frame
+from yolox_trt_ros.core.frame import Frame, Part
 from yolox_trt_ros.detect.attempt import attempt, no_memory
 from yolox_trt_ros.detect.cpu.decode import eight_bit, eight_bit_name, is_eight_bit
 from yolox_trt_ros.detect.cuda.batch import Pixels, Source
@@ -26,7 +26,7 @@ SLACK = 16
 LIMIT = 1 << 31
 """Bytes of an image: kernels count them in 32 bits."""
 
-Kind = tuple[str, int, int, int, int, tuple[int, int, int, int] | None]
+Kind = tuple[str, int, int, int, int, Part | None]
 """Encoding, height, width, step and bytes of a frame with 8 bits a sample: all that a layout
 depends on. One that is brought to that has no step yet, and its file's size says nothing."""
 
@@ -241,7 +241,7 @@ def _layout(
     width: int,
     step: int,
     size: int,
-    part: tuple[int, int, int, int] | None,
+    part: Part | None,
     place: int,
 ) -> Layout | FrameError:
     """Return how the kernels will find an image of 8 bits a sample; without a step, it is made so.
