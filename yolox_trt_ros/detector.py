@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from yolox_trt_ros.compose import Model
-    from yolox_trt_ros.core.config import EnginesConfig, LaneConfig
+    from yolox_trt_ros.core.config import EnginesConfig, LaneConfig, ModelConfig
     from yolox_trt_ros.core.crop import Crop
     from yolox_trt_ros.core.detections import Detections
     from yolox_trt_ros.core.detector import FrameResult, LaneDetector
@@ -100,10 +100,7 @@ class Detector:
         crops: Sequence[str] = (),
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        from dataclasses import replace
-
-        from yolox_trt_ros import compose
-        from yolox_trt_ros.core.config import EnginesConfig, ModelConfig
+        from yolox_trt_ros.core.config import ModelConfig
         from yolox_trt_ros.core.parameters import build
 
         self._crops = _parts(crops)
@@ -125,10 +122,42 @@ class Detector:
             'max_detections': max_detections,
             'clip_boxes': clip_boxes,
         }
-        self.model = replace(compose.load_model(build(ModelConfig, about)), masks=_always)
-        places = max(max_batch, self.model.spec.input.batch, 1 + len(crops))
-        lane = replace(lane, max_batch=places, threads=threads or compose.available_cores())
-        engines = EnginesConfig(ranges=os.fspath(ranges))
+        self._start(build(ModelConfig, about), lane, os.fspath(ranges), progress)
+
+    @classmethod
+    def of(cls, model: ModelConfig, lane: LaneConfig, ranges: str = '') -> Detector:
+        """Return the detector of a model and a lane that are configured already.
+
+        Args:
+            model: with its thresholds.
+            lane: as :func:`lane_of` gives it.
+            ranges: see :class:`Detector`.
+
+        Raises:
+            ModelError, ConfigError, EngineError, MissingDependencyError: see :class:`Detector`.
+        """
+        made = cls.__new__(cls)
+        made._crops = _parts(())
+        made._start(model, lane, ranges, None)
+        return made
+
+    def _start(
+        self,
+        model: ModelConfig,
+        lane: LaneConfig,
+        ranges: str,
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        from dataclasses import replace
+
+        from yolox_trt_ros import compose
+        from yolox_trt_ros.core.config import EnginesConfig
+
+        self.model = replace(compose.load_model(model), masks=_always)
+        places = max(lane.max_batch, self.model.spec.input.batch, 1 + len(self._crops))
+        threads = lane.threads or compose.available_cores()
+        lane = replace(lane, max_batch=places, threads=threads)
+        engines = EnginesConfig(ranges=ranges)
         engine = _engine(lane, self.model, engines, progress)
         # A GPU is current only for the thread on which its detector is made.
         self._thread = ThreadPoolExecutor(1, 'detector')

@@ -22,7 +22,7 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import BagError, FrameError
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE
-from yolox_trt_ros.detector import Detector
+from yolox_trt_ros.detector import Detector, lane_of
 from yolox_trt_ros.fleet.find import FoundBag
 from yolox_trt_ros.fleet.index import index_bag
 from yolox_trt_ros.fleet.job import differences, job_of
@@ -110,7 +110,12 @@ def test_the_estimate_is_measured(tmp_path: Path, model: Path) -> None:
     bag = write_bag(tmp_path / 'bag', images=3)
     plan = FleetPlan.of([index_bag(FoundBag(str(bag)), None)], 60)
     job = job_of(
-        ModelConfig(path=str(model)), None, out='', truth_labels=(), segment_s=60.0, batch=2
+        ModelConfig(path=str(model)),
+        None,
+        out='',
+        truth_labels=(),
+        segment_s=60.0,
+        lane=lane_of(max_batch=2),
     )
     rate = measured_rate(job, plan.segments[0])
     assert rate > 0

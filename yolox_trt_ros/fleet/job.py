@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros import __version__
-from yolox_trt_ros.core.config import Config, ModelConfig
+from yolox_trt_ros.core.config import Config, LaneConfig, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.printing import one_line
-from yolox_trt_ros.detector import Detector
+from yolox_trt_ros.detector import Detector, lane_of
 from yolox_trt_ros.loaded_model import load_model
 
 
@@ -23,11 +23,13 @@ class FleetJob:
     Attributes:
         model: what runs, with thresholds.
         config: the vehicle; None: cameras have no rules of their own.
-        device, backend, precision, ranges, threads, batch: see :class:`detector.Detector`.
         out: folder or URI of the results.
         labels, truth_labels: class names of detections, and of ground truth topics.
         name, sha256: of the model's file.
         segment_s: longest segment, seconds.
+        lane: device, backend, precision, threads and batch of each worker.
+        ranges: see :class:`detector.Detector`.
+        limits: of reading bags, by the variable of the environment that sets each.
     """
 
     model: ModelConfig
@@ -38,37 +40,15 @@ class FleetJob:
     name: str
     sha256: str
     segment_s: float
-    device: str = 'cpu'
-    backend: str = 'onnxruntime'
-    precision: str = 'auto'
+    lane: LaneConfig = field(default_factory=lane_of)
     ranges: str = ''
-    threads: int = 0
-    batch: int = 1
     limits: Mapping[str, str] = field(default_factory=dict)
 
     def detector(self) -> Detector:
         """Return the detector that a worker runs, with the vehicle's rules for its cameras."""
-        model = self.model
         cameras = self.config.cameras if self.config else ()
-        made = Detector(
-            model.path,
-            device=self.device,
-            backend=self.backend,
-            precision=self.precision,
-            ranges=self.ranges,
-            threads=self.threads,
-            max_batch=max([self.batch, *(1 + len(camera.crops) for camera in cameras)]),
-            labels=model.labels,
-            class_map=model.class_map,
-            classes=model.classes,
-            class_thresholds=model.class_thresholds,
-            score_threshold=model.score_threshold,
-            nms_iou=model.nms_iou,
-            class_agnostic=model.class_agnostic,
-            max_detections=model.max_detections,
-            clip_boxes=model.clip_boxes,
-            antialias=model.antialias,
-        )
+        most = max([self.lane.max_batch, *(1 + len(camera.crops) for camera in cameras)])
+        made = Detector.of(self.model, replace(self.lane, max_batch=most), self.ranges)
         if self.config is not None:
             made.model.thresholds = made.model.thresholds_for(self.config)
         return made
@@ -101,9 +81,9 @@ class FleetJob:
             'labels': list(self.labels),
             'truth_labels': list(self.truth_labels),
             'segment_s': self.segment_s,
-            'device': self.device.partition(':')[0],
-            'backend': self.backend,
-            'precision': self.precision,
+            'device': self.lane.device.partition(':')[0],
+            'backend': self.lane.backend,
+            'precision': self.lane.precision,
             'ranges_sha256': self._ranges_digest(),
             'thresholds': about,
             'cameras': rules,

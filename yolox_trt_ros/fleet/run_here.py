@@ -40,7 +40,7 @@ def measured_rate(job: FleetJob, segment: FleetSegment) -> float:
         Bag(path, warn=lambda sentence: None) as bag,
         job.detector() as detector,
     ):
-        return _rate(bag, detector, segment, job.batch)
+        return _rate(bag, detector, segment, job.lane.max_batch)
 
 
 def _rate(bag: Bag, detector: Detector, segment: FleetSegment, batch: int) -> float:

@@ -124,7 +124,8 @@ class RayCluster:
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger('ray.data').setLevel(logging.ERROR)
-        job = replace(job, threads=job.threads or max(1, int(share.cpus)))
+        threads = job.lane.threads or max(1, int(share.cpus))
+        job = replace(job, lane=replace(job.lane, threads=threads))
         attempts = Attempts(Store(job.out), uuid.uuid4().hex)
         rows = [{'segment': pickle.dumps(segment)} for segment in segments]
         dataset = data.from_items(rows, override_num_blocks=len(rows)).map_batches(

@@ -192,7 +192,7 @@ class SegmentWorker:
         begin = segment.start_ns - (LEAD_IN_NS if streams else 0)
         messages = bag.messages(topics, begin, segment.stop_ns)
         batch: list[Pending] = []
-        with ReadAhead(messages, self._job.batch + AHEAD) as ahead:
+        with ReadAhead(messages, self._job.lane.max_batch + AHEAD) as ahead:
             for message in ahead:
                 early = message.t_ns < segment.start_ns
                 if early and message.topic not in streams:
@@ -205,7 +205,7 @@ class SegmentWorker:
                 if early:
                     continue
                 batch.append(pending)
-                if len(batch) >= self._job.batch:
+                if len(batch) >= self._job.lane.max_batch:
                     self._flush(batch, segment, result)
         self._flush(batch, segment, result)
         result.losses += [w.removeprefix(f'{path}: ') for w in bag.warnings[before:]]

@@ -27,6 +27,7 @@ from yolox_trt_ros.cli.options import refuse_unused
 from yolox_trt_ros.core.config import Config, ModelConfig
 from yolox_trt_ros.core.errors import ConfigError, YoloxTrtRosError
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.detector import lane_of
 from yolox_trt_ros.evaluation.bag_results import read_labels
 from yolox_trt_ros.fleet import results
 from yolox_trt_ros.fleet.answers import FORMATS, show
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='longest part of a bag that a worker runs in one go (default: 60)',
     )  # fmt: skip
     parser.add_argument(
-        '--batch', type=number(1, 256, int), default=1, help='images in one run (default: 1)'
+        '--batch', type=number(1, 64, int), default=1, help='images in one run (default: 1)'
     )
     parser.add_argument('--plan', action='store_true', help='show what would run, and end')
     parser.add_argument('--resume', action='store_true', help='run what --out lacks')
@@ -217,11 +218,13 @@ def _job(args: argparse.Namespace, config: Config | None) -> FleetJob:
         out=Store(args.out).uri,
         truth_labels=tuple(read_labels(args.truth_labels) or CLASSES),
         segment_s=args.segment_s,
-        device=args.device,
-        backend=args.backend,
-        precision=args.precision,
+        lane=lane_of(
+            device=args.device,
+            backend=args.backend,
+            precision=args.precision,
+            max_batch=args.batch,
+        ),
         ranges=args.ranges,
-        batch=args.batch,
         limits={name: os.environ[name] for name in (DISK, MEMORY, TIME) if name in os.environ},
     )
 
