@@ -11,7 +11,7 @@ from typing import NamedTuple
 from yolox_trt_ros.bags.limits import Clock
 from yolox_trt_ros.bags.names import decoded
 from yolox_trt_ros.bags.packing import CODECS, DamageError
-from yolox_trt_ros.bags.storage import RegularFile
+from yolox_trt_ros.bags.storage import ByteSource
 
 MAGIC = b'\x89MCAP0\r\n'
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
@@ -84,7 +84,7 @@ class ChunkHead(NamedTuple):
     packed_size: int
 
 
-def chunk_head(source: RegularFile, at: int) -> ChunkHead:
+def chunk_head(source: ByteSource, at: int) -> ChunkHead:
     """Return the head of the chunk record at a position.
 
     Raises:
@@ -121,7 +121,7 @@ def records(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
         yield op, start, at
 
 
-def record_at(source: RegularFile, at: int) -> tuple[int, int] | None:
+def record_at(source: ByteSource, at: int) -> tuple[int, int] | None:
     """Return opcode and end of the record at a position; None if there is none.
 
     The end may be beyond that of the file.
@@ -137,7 +137,7 @@ def record_at(source: RegularFile, at: int) -> tuple[int, int] | None:
     return op, at + PREFIX.size + length
 
 
-def next_record(source: RegularFile, at: int, known: frozenset[int], clock: Clock) -> int:
+def next_record(source: ByteSource, at: int, known: frozenset[int], clock: Clock) -> int:
     """Return where the next whole records begin at or behind a position: the size if nowhere.
 
     Args:
@@ -157,7 +157,7 @@ def next_record(source: RegularFile, at: int, known: frozenset[int], clock: Cloc
     return source.size
 
 
-def _chain(source: RegularFile, at: int, known: frozenset[int]) -> bool:
+def _chain(source: ByteSource, at: int, known: frozenset[int]) -> bool:
     """Return whether whole records follow one another from a position on."""
     for _ in range(CHAINED):
         record = record_at(source, at)

@@ -17,15 +17,19 @@ from yolox_trt_ros.bags.names import full_name, plain
 from yolox_trt_ros.bags.packing import ZSTD_MAGIC, DamageError, unpack_file
 from yolox_trt_ros.bags.ros1 import Ros1File
 from yolox_trt_ros.bags.sqlite import SqliteFile
-from yolox_trt_ros.bags.storage import RegularFile, Storage, Warn
+from yolox_trt_ros.bags.storage import OpenFile, RegularFile, Storage, Warn
+from yolox_trt_ros.bags.video_file import VideoStorage
 from yolox_trt_ros.core.errors import BagError
+from yolox_trt_ros.video.files import SUFFIXES as VIDEOS
 
 SUFFIXES = ('.mcap', '.db3', '.bag')
 PACKED = ('.zstd', '.zst')
 UNFINISHED = '.active'
 MOST_FILES = 10_000
 PART = re.compile(r'(.*)_(\d{1,6})')
-EXPECTED = 'expected the folder of a bag, or a .mcap, .db3 or .bag file of one, zstd or not'
+EXPECTED = (
+    'expected the folder of a bag, a .mcap, .db3 or .bag file of one, zstd or not, or a video'
+)
 KNOWN = {
     b'version https://git-lfs': 'it is a Git LFS pointer; "git lfs pull" fetches the file',
     b'\x1f\x8b': 'it is gzip; "gunzip" unpacks it',
@@ -52,7 +56,9 @@ class Parts(NamedTuple):
     packed: bool
 
 
-def open_parts(path: Path, limits: Limits, warn: Warn, stack: ExitStack) -> Parts:
+def open_parts(
+    path: Path, limits: Limits, warn: Warn, stack: ExitStack, open_file: OpenFile = RegularFile
+) -> Parts:
     """Open the files of a bag; those that cannot be read are reported and left out.
 
     Args:
@@ -60,6 +66,7 @@ def open_parts(path: Path, limits: Limits, warn: Warn, stack: ExitStack) -> Part
         limits: what reading it may take.
         warn: called with what is missing or wrong.
         stack: closes the files.
+        open_file: opens each to read parts of it.
 
     Raises:
         BagError: no file of it can be read.
@@ -75,9 +82,9 @@ def open_parts(path: Path, limits: Limits, warn: Warn, stack: ExitStack) -> Part
     packed = False
     for file in files:
         try:
-            content = _unpacked(file, limits, warn, stack)
+            content = _unpacked(file, limits, warn, stack, open_file)
             packed |= content != file
-            storage = _open(content, limits, warn)
+            storage = _open(content, limits, warn, open_file if content == file else RegularFile)
         except DamageError as error:
             problems.append(f'{file}: {error}')
             continue
@@ -151,6 +158,7 @@ def _bag_files(folder: Path) -> Iterator[Path]:
         raise BagError(f'{folder}: cannot be read: {error.strerror}') from error
     names = {file.name for file in found}
     count = 0
+    videos: list[Path] = []
     for file in found:
         bare = _bare(file.name)
         if bare != file.name and bare in names:
@@ -160,6 +168,10 @@ def _bag_files(folder: Path) -> Iterator[Path]:
             if count > MOST_FILES:
                 raise BagError(f'{folder}: holds more than {MOST_FILES} bag files')
             yield file
+        elif file.suffix.lower() in VIDEOS:
+            videos.append(file)
+    if not count:  # beside a recording, a video is something else
+        yield from videos
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -193,9 +205,11 @@ def _list(names: Sequence[str], most: int = 5) -> str:
     return words if len(names) <= most else f'{words} and {len(names) - most} more'
 
 
-def _unpacked(file: Path, limits: Limits, warn: Warn, stack: ExitStack) -> Path:
+def _unpacked(
+    file: Path, limits: Limits, warn: Warn, stack: ExitStack, open_file: OpenFile
+) -> Path:
     """Return the file, or where it is unpacked."""
-    source = RegularFile(file)
+    source = open_file(file)
     try:
         begin = source.read(len(ZSTD_MAGIC), 0)
     finally:
@@ -209,25 +223,27 @@ def _unpacked(file: Path, limits: Limits, warn: Warn, stack: ExitStack) -> Path:
     return target
 
 
-def _open(file: Path, limits: Limits, warn: Warn) -> Storage:
+def _open(file: Path, limits: Limits, warn: Warn, open_file: OpenFile) -> Storage:
     """Open a file as what it is, whatever its name.
 
     Raises:
         DamageError: it is no bag.
     """
-    source = RegularFile(file)
+    source = open_file(file)
     try:
         begin = source.read(64, 0)
     finally:
         source.close()
     if begin.startswith(mcap_records.MAGIC):
-        return McapFile(file, limits, warn)
+        return McapFile(file, limits, warn, open_file)
     if begin.startswith(sqlite_pages.MAGIC):
         return SqliteFile(file, limits, warn)
     if begin.startswith(ros1.MAGIC):
         return Ros1File(file, limits, warn)
     if not begin:
         raise DamageError('is empty')
+    if file.suffix.lower() in VIDEOS:
+        return VideoStorage(file, limits, warn)
     for magic, words in KNOWN.items():
         if begin.startswith(magic):
             raise DamageError(f'{EXPECTED}; {words}')

@@ -16,7 +16,7 @@ from yolox_trt_ros.bags.limits import Limits
 from yolox_trt_ros.bags.names import full_name, plain
 from yolox_trt_ros.bags.packing import ZSTD_MAGIC, DamageError, unpack
 from yolox_trt_ros.bags.parts import open_parts
-from yolox_trt_ros.bags.storage import LAST_NS, Storage, Warn
+from yolox_trt_ros.bags.storage import LAST_NS, OpenFile, RegularFile, Storage, Warn
 from yolox_trt_ros.bags.topics import Topic, TopicTable
 from yolox_trt_ros.core.errors import BagError, YoloxTrtRosError, did_you_mean
 
@@ -48,10 +48,12 @@ class Bag:
     What is damaged, missing or surprising is reported and left out; the rest is read.
 
     Args:
-        path: the bag's folder, or one ``.mcap``, ``.db3`` or ``.bag`` file, zstd or not.
+        path: the bag's folder, or one ``.mcap``, ``.db3`` or ``.bag`` file, zstd or not; a video
+            is a bag of one camera.
         limits: memory, disk and time that reading it may take; None: as the environment says.
         warn: called with each loss or surprise, a sentence each; None: Python's logging,
             which shows it on the terminal.
+        open_file: opens an MCAP file to read parts of it.
 
     Attributes:
         path: of the bag.
@@ -65,7 +67,11 @@ class Bag:
     """
 
     def __init__(
-        self, path: str | Path, limits: Limits | None = None, warn: Warn | None = None
+        self,
+        path: str | Path,
+        limits: Limits | None = None,
+        warn: Warn | None = None,
+        open_file: OpenFile = RegularFile,
     ) -> None:
         self.path = Path(path)
         self.definitions = Definitions()
@@ -74,18 +80,18 @@ class Bag:
         self._forward: Warn = warn or LOG.warning
         self._stack = ExitStack()
         try:
-            self._open()
+            self._open(open_file)
         except BaseException as error:
             self._stack.close()
             if isinstance(error, YoloxTrtRosError) or not isinstance(error, Exception):
                 raise
             raise BagError(f'{self.path}: cannot be read: {plain(error)}') from error
 
-    def _open(self) -> None:
+    def _open(self, open_file: OpenFile) -> None:
         if not self.path.exists() and not self.path.is_symlink():
             raise BagError(f'{self.path}: there is no such bag')
         files, self._metadata, self._packed = open_parts(
-            self.path, self._limits, self._warn, self._stack
+            self.path, self._limits, self._warn, self._stack, open_file
         )
         table = TopicTable(
             files, self._metadata, self.definitions, lambda said: self._warn(f'{self.path}: {said}')

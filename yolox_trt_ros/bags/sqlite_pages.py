@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from yolox_trt_ros.bags.limits import Clock, Limits
 from yolox_trt_ros.bags.packing import DamageError
-from yolox_trt_ros.bags.storage import RegularFile
+from yolox_trt_ros.bags.storage import ByteSource
 
 MAGIC = b'SQLite format 3\0'
 LEAF = 0x0D
@@ -48,7 +48,7 @@ class Pages:
         DamageError: the file's header is none.
     """
 
-    def __init__(self, source: RegularFile, limits: Limits, clock: Clock) -> None:
+    def __init__(self, source: ByteSource, limits: Limits, clock: Clock) -> None:
         self._source, self._limits, self._clock = source, limits, clock
         header = source.read(FILE_HEADER, 0)
         if len(header) < FILE_HEADER or not header.startswith(MAGIC):

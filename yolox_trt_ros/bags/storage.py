@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from yolox_trt_ros.bags.limits import Clock, Limits, size_text
 from yolox_trt_ros.bags.packing import DamageError
@@ -68,6 +68,8 @@ class RegularFile:
         DamageError: it is none, or cannot be opened or read.
     """
 
+    near = True
+
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
@@ -112,6 +114,31 @@ def kind_of_file(mode: int) -> str:
         stat.S_IFDIR: 'a folder',
     }
     return kinds.get(stat.S_IFMT(mode), 'something else')
+
+
+class ByteSource(Protocol):
+    """A file that is read by position; :class:`RegularFile` is one.
+
+    Attributes:
+        path: what it is called in messages.
+        size: bytes.
+        near: whether a read of a few bytes costs next to nothing, as on a disk.
+    """
+
+    path: Path
+    size: int
+    near: bool
+
+    def read(self, count: int, at: int) -> bytes:
+        """Return so many bytes from a position on, fewer at the end of the file."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+OpenFile = Callable[[Path], ByteSource]
 
 
 class Chunk(NamedTuple):
@@ -207,6 +234,7 @@ class Storage(ABC):
         path: of the file.
         limits: what reading it may take.
         warn: called with each loss.
+        open_file: opens it.
 
     Attributes:
         kind: its format, for people.
@@ -221,10 +249,12 @@ class Storage(ABC):
 
     kind = ''
 
-    def __init__(self, path: Path, limits: Limits, warn: Warn) -> None:
+    def __init__(
+        self, path: Path, limits: Limits, warn: Warn, open_file: OpenFile = RegularFile
+    ) -> None:
         self.path, self.limits = path, limits
         self.losses = Losses(path, warn)
-        self.source = RegularFile(path)
+        self.source = open_file(path)
         self.clock = Clock(limits, path, self.source.size)
         self.contents = Contents()
         self.chunks: list[Chunk] = []

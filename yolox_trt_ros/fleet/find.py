@@ -15,6 +15,7 @@ from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.fleet.packages import package
 from yolox_trt_ros.fleet.store import SCHEME, Store, filesystem_of, is_remote, refuse_keys
+from yolox_trt_ros.video.files import SUFFIXES as VIDEOS
 
 MANIFESTS = ('.csv', '.txt')
 PATTERN = set('*?[')
@@ -134,7 +135,7 @@ def _named(name: str) -> list[FoundBag]:
         return [FoundBag(_uri(name, info.path), info.size)]
     types = package('pyarrow.fs').FileType
     if info.type == types.NotFound:
-        return [FoundBag(_uri(name, info.path))] if path.endswith(SUFFIXES) else []
+        return [FoundBag(_uri(name, info.path))] if path.lower().endswith(SUFFIXES + VIDEOS) else []
     return [bag for bag, _ in _below(name, fs, info.path)]
 
 
@@ -191,7 +192,11 @@ def _below(name: str, fs: Any, path: str) -> list[tuple[FoundBag, list[str]]]:
 def _is_bag(name: str) -> bool:
     for end in PACKED:
         name = name.removesuffix(end)
-    return name.removesuffix(UNFINISHED).endswith(SUFFIXES)
+    return name.removesuffix(UNFINISHED).endswith(SUFFIXES) or _is_video(name)
+
+
+def _is_video(name: str) -> bool:
+    return name.lower().endswith(VIDEOS)
 
 
 def _one_bag(folder: str, files: Mapping[str, int]) -> bool:
@@ -202,6 +207,8 @@ def _one_bag(folder: str, files: Mapping[str, int]) -> bool:
     """
     if METADATA in files:
         return True
+    if any(map(_is_video, files)):
+        return False
     called = folder.rpartition('/')[2]
     parts = [PART.fullmatch(name.partition('.')[0]) for name in files]
     return all(part and part[1] == called for part in parts)

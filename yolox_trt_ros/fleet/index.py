@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
-from yolox_trt_ros.bags.reader import Bag, Topic
+from yolox_trt_ros.bags.reader import Topic
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import YoloxTrtRosError
 from yolox_trt_ros.core.topics import BESIDE_IMAGES, absolute
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS
 from yolox_trt_ros.fleet.find import FoundBag
-from yolox_trt_ros.fleet.local_copy import local_copy
+from yolox_trt_ros.fleet.stored_bag import opened_bag
 
 AT_ONCE = 4
 """Bags that are opened at a time: an object store answers slowly, but many at once."""
@@ -100,13 +99,12 @@ def index_bags(
 def index_bag(found: FoundBag, config: Config | None) -> IndexedBag:
     """Return what is in a bag; what is wrong with it is in ``problem``."""
     warnings: list[str] = []
-    path = Path(found.uri)
     try:
-        with local_copy(found.uri) as path, Bag(path, warn=warnings.append) as bag:
+        with opened_bag(found.uri, warnings.append) as bag:
             cameras, missing, problems = cameras_of(bag.topics, config)
             count = sum(camera.count for camera in cameras)
             problem = '' if count else '; '.join(problems) or 'has no image of a camera'
-            here = partial(_without, path=path)
+            here = partial(_without, path=str(bag.path))
             return IndexedBag(
                 found,
                 bag.storage,
@@ -118,10 +116,10 @@ def index_bag(found: FoundBag, config: Config | None) -> IndexedBag:
                 problem,
             )
     except YoloxTrtRosError as error:
-        return IndexedBag(found, problem=_without(str(error), path), warnings=tuple(warnings))
+        return IndexedBag(found, problem=_without(str(error), found.uri), warnings=tuple(warnings))
 
 
-def _without(sentence: str, path: Path) -> str:
+def _without(sentence: str, path: str) -> str:
     """Return a sentence about a bag without its path, which stands beside it."""
     return sentence.replace(f'{path}: ', '').replace(f'{path}{os.sep}', '')
 

@@ -16,8 +16,8 @@ from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.transports import TRANSPORT_OF_TYPE, TRANSPORTS
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.draw.boxes import draw_detections
-from yolox_trt_ros.fleet.local_copy import local_copy
 from yolox_trt_ros.fleet.query import ResultTables
+from yolox_trt_ros.fleet.stored_bag import opened_bag
 from yolox_trt_ros.fleet.worker import LEAD_IN_NS
 from yolox_trt_ros.ros.input.codecs import Arrival
 from yolox_trt_ros.ros.input.readers import new_reader
@@ -91,7 +91,7 @@ def pictures(
         yield FleetPicture(key, None, f'{same} images of {key[1]} have the stamp {key[2]}')
     for uri, rows in by_bag.items():
         try:
-            with local_copy(uri) as path, Bag(path, warn=lambda sentence: None) as bag:
+            with opened_bag(uri) as bag:
                 for row in rows:
                     yield _picture(bag, row, boxes[row[0], row[1], row[2]] if drawn else [])
         except BagError as error:

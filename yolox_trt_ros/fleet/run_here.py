@@ -12,8 +12,8 @@ from yolox_trt_ros.bags.reader import Bag
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.fleet.job import FleetJob
-from yolox_trt_ros.fleet.local_copy import local_copy
 from yolox_trt_ros.fleet.plan import FleetSegment
+from yolox_trt_ros.fleet.stored_bag import opened_bag
 from yolox_trt_ros.fleet.worker import SegmentWorker
 from yolox_trt_ros.ros.input.codecs import Arrival
 from yolox_trt_ros.ros.input.readers import new_reader
@@ -35,11 +35,7 @@ def measured_rate(job: FleetJob, segment: FleetSegment) -> float:
     Returns:
         0 where none of them can be read.
     """
-    with (
-        local_copy(segment.bag) as path,
-        Bag(path, warn=lambda sentence: None) as bag,
-        job.detector() as detector,
-    ):
+    with opened_bag(segment.bag) as bag, job.detector() as detector:
         return _rate(bag, detector, segment, job.lane.max_batch)
 
 

@@ -26,10 +26,10 @@ from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.evaluation.judge import distances_m, read
 from yolox_trt_ros.fleet.job import FleetJob
-from yolox_trt_ros.fleet.local_copy import local_copy
 from yolox_trt_ros.fleet.plan import FleetSegment
 from yolox_trt_ros.fleet.results import FAILED, OK, PARTIAL, write_segment
 from yolox_trt_ros.fleet.store import Store
+from yolox_trt_ros.fleet.stored_bag import opened_bag
 from yolox_trt_ros.fleet.tables import OF_SEGMENTS, add, empty
 from yolox_trt_ros.ros.input.codecs import Arrival
 from yolox_trt_ros.ros.input.readers import MessageReader, new_reader
@@ -169,9 +169,8 @@ class SegmentWorker:
         """Return a bag, open; the last one stays open, for its next segment mostly comes next."""
         if self._opened is None or self._opened[0] != uri:
             self._forget_bag()
-            path = self._stack.enter_context(local_copy(uri))
-            # Each worker would say again what the plan has said.
-            bag = self._stack.enter_context(Bag(path, warn=lambda sentence: None))
+            # Each worker would say again what the plan has said: nothing is warned of.
+            bag = self._stack.enter_context(opened_bag(uri))
             self._opened = uri, bag
         return self._opened[1]
 

@@ -1,7 +1,7 @@
 """Detect in many recorded drives at once; results are Parquet tables that any SQL engine reads.
 
-BAGS are bags, folders or prefixes with bags anywhere below (also s3:// and gs://), patterns, or
-manifests: a .txt of one name a line, or a .csv whose column "bag" has the names and whose other
+BAGS are bags, videos, folders or prefixes with some anywhere below (also s3://, gs://), patterns,
+or manifests: a .txt of one name a line, or a .csv whose column "bag" has the names and whose other
 columns are conditions such as weather. The bags are indexed, cut into segments, and each segment is
 run once: in this process, or with --ray by actors of a Ray cluster. Ctrl-C or a lost machine leaves
 results that --resume completes. "fleet query SQL --out DIR" asks the results: tables detections,

@@ -52,15 +52,65 @@ class VideoFile:
             length_s = (container.duration or 0) / self._av.time_base
             self.count = int(stream.frames or round(length_s * self.rate_hz))
 
-    def frames(self) -> Iterator[Frame | FrameError]:
-        """Yield each picture, from the first on; where one is damaged, the error in its place.
+    def frames(self, start_ns: int = 0) -> Iterator[Frame | FrameError]:
+        """Yield each picture; where one is damaged, the error in its place.
 
         A frame's stamp is its time in the video, nanoseconds from the first picture on. What was
         coded as a difference to a damaged picture is not shown either: ``waiting_for_key_frame``.
 
+        Args:
+            start_ns: from this time on, those between it and the key frame before may come, too.
+
         Raises:
             ConfigError: the file cannot be opened any more.
         """
+        first = self._first() if start_ns > 0 else None
+        if first is not None and self._seeks(first, start_ns):
+            yield from self._decode(start_ns, first)
+        else:
+            yield from self._decode(0, None)
+
+    def span(self) -> tuple[int, int]:
+        """Return how many pictures there are, and the time of the last; nothing is decoded.
+
+        Raises:
+            ConfigError: the file cannot be read to its end.
+        """
+        with self._open() as container:
+            stream = _stream(container, self.path)
+            try:
+                times = [p.pts for p in container.demux(stream) if p.size and p.pts is not None]
+            except self._av.FFmpegError as error:
+                raise ConfigError(
+                    f'{one_line(self.path)}: cannot be read to its end: {error.strerror}'
+                ) from error
+            if not times:
+                return 0, 0
+            return len(times), _nanoseconds(max(times) - min(times), stream.time_base)
+
+    def _first(self) -> int | None:
+        """Return the time of the first picture in the stream's unit; None: it is not known."""
+        with self._open() as container:
+            try:
+                picture = next(container.decode(_stream(container, self.path)), None)
+            except self._av.FFmpegError:
+                return None
+            return None if picture is None else picture.pts
+
+    def _seeks(self, first: int, start_ns: int) -> bool:
+        """Return whether the file goes to a key frame before a time; some go to one behind it."""
+        with self._open() as container:
+            stream = _stream(container, self.path)
+            try:
+                _seek(container, stream, first, start_ns)
+                picture = next(container.decode(stream), None)
+            except self._av.FFmpegError:
+                return False
+            if picture is None or picture.pts is None or not picture.key_frame:
+                return False
+            return _nanoseconds(picture.pts - first, stream.time_base) <= start_ns
+
+    def _decode(self, start_ns: int, first: int | None) -> Iterator[Frame | FrameError]:
         with self._open() as container:
             stream = _stream(container, self.path)
             stream.thread_type = 'AUTO'
@@ -68,10 +118,14 @@ class VideoFile:
                 'err_detect': 'explode',
                 'max_pixels': str(MOST_PIXELS),
             }
-            yield from self._frames(container, stream)
+            if first is not None:
+                _seek(container, stream, first, start_ns)
+            yield from self._frames(container, stream, first)
 
-    def _frames(self, container: Any, stream: Any) -> Iterator[Frame | FrameError]:
-        sequence, first, waits = 0, None, False
+    def _frames(
+        self, container: Any, stream: Any, first: int | None
+    ) -> Iterator[Frame | FrameError]:
+        sequence, waits = 0, False
         for pictures in self._decoded(container, stream):
             if isinstance(pictures, FrameError):
                 yield pictures
@@ -86,13 +140,10 @@ class VideoFile:
                         'whole again',
                     )
                     continue
-                unit = stream.time_base
-                at_ns = round(
-                    (picture.pts or 0) * Fraction(unit.numerator, unit.denominator) * 10**9
-                )
-                first = at_ns if first is None else first
+                at = picture.pts or 0
+                first = at if first is None else first
                 encoding, image = picture_of(picture)
-                stamp_ns = max(0, at_ns - first)
+                stamp_ns = max(0, _nanoseconds(at - first, stream.time_base))
                 yield Frame.of(image, encoding, sequence=sequence, stamp_ns=stamp_ns)
                 sequence += 1
 
@@ -122,6 +173,16 @@ class VideoFile:
             raise ConfigError(
                 f'{one_line(self.path)}: not a video that FFmpeg can read: {error.strerror}'
             ) from error
+
+
+def _nanoseconds(count: int, unit: Fraction) -> int:
+    return round(count * Fraction(unit.numerator, unit.denominator) * 10**9)
+
+
+def _seek(container: Any, stream: Any, first: int, start_ns: int) -> None:
+    """Go to the key frame before a time from the first picture on."""
+    unit = Fraction(stream.time_base.numerator, stream.time_base.denominator) * 10**9
+    container.seek(first + int(start_ns / unit), stream=stream, backward=True)
 
 
 def _stream(container: Any, path: Path) -> Any:
