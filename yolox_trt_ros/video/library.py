@@ -19,8 +19,8 @@ def load_av() -> ModuleType:
         import av
     except ImportError as error:
         raise MissingDependencyError(
-            f'video needs PyAV: pip install av (the extra [video]); its wheels bring libraries under '
-            f'the GPL, docs/video.md says what that means ({error})'
+            f'video needs PyAV: pip install av (the extra [video]); its wheels bring libraries '
+            f'under the GPL, docs/video.md says what that means ({error})'
         ) from error
     av.logging.set_level(av.logging.PANIC)
     return av
