@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import socket
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +31,7 @@ from yolox_trt_ros.fleet.find import FoundBag
 from yolox_trt_ros.fleet.index import index_bag
 from yolox_trt_ros.fleet.job import FleetJob, job_of
 from yolox_trt_ros.fleet.plan import FleetSegment, segments_of
-from yolox_trt_ros.fleet.run_ray import ClusterShare, SegmentActor, workers_that_fit
+from yolox_trt_ros.fleet.run_ray import ClusterShare, SegmentActor, left_behind, workers_that_fit
 from yolox_trt_ros.fleet.shipping import packed_files, unpacked
 from yolox_trt_ros.fleet.store import Store
 from yolox_trt_ros.tools import fleet
@@ -74,6 +76,27 @@ def test_what_does_not_fit_is_refused_before_the_start(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         workers_that_fit(nodes, share)
+
+
+@pytest.mark.parametrize('there', [True, False])
+def test_a_cluster_that_is_gone_is_not_waited_for(
+    there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        address = f'127.0.0.1:{server.getsockname()[1]}'
+        if not there:
+            server.close()
+        services = SimpleNamespace(canonicalize_bootstrap_address=lambda _: address)
+        monkeypatch.setattr('yolox_trt_ros.fleet.run_ray.package', lambda _: services)
+        monkeypatch.delenv('RAY_ADDRESS', raising=False)
+        assert left_behind() is not there
+        monkeypatch.setenv('RAY_ADDRESS', address)
+        assert not left_behind(), 'Ray itself says that nothing answers'
+
+
+def test_ray_has_what_says_where_a_cluster_is() -> None:
+    services = pytest.importorskip('ray._private.services', reason='Ray is not installed')
+    assert callable(services.canonicalize_bootstrap_address)
 
 
 @pytest.fixture

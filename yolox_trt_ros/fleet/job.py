@@ -119,6 +119,7 @@ def job_of(model: ModelConfig, config: Config | None, **values: Any) -> FleetJob
         path=str(loaded.path.absolute()),
         labels=_absolute(model.labels),
         class_map=_absolute(model.class_map),
+        segmentation=False,  # no table has masks
     )
     if config is not None:
         config = replace(config, model=model)

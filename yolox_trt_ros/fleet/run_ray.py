@@ -11,7 +11,9 @@ used: what is written says what is done. No pixel passes Ray's object store.
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +32,8 @@ from yolox_trt_ros.fleet.store import Store
 from yolox_trt_ros.fleet.worker import SegmentWorker
 
 LOOK_S = 0.5
+ANSWER_S = 3.0
+"""In which a cluster of this machine takes a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,9 @@ class RayCluster:
         options: dict[str, Any] = {'log_to_driver': False, 'logging_level': logging.WARNING}
         if self._ray.is_initialized():
             return
+        if self._share.address == 'auto' and left_behind():
+            self._start(options)
+            return
         try:
             self._ray.init(address=self._share.address, **options)
         except ConnectionError as error:
@@ -90,7 +97,7 @@ class RayCluster:
     def _start(self, options: dict[str, Any]) -> None:
         """Start a cluster of this machine alone; it ends with this process."""
         try:
-            self._ray.init(include_dashboard=False, **options)
+            self._ray.init(address='local', include_dashboard=False, **options)
         except Exception as error:  # Ray raises no kind of its own
             raise YoloxTrtRosError(
                 f'--ray auto: Ray does not start here: {one_line(error)}; its logs are in '
@@ -144,6 +151,22 @@ class RayCluster:
             raise YoloxTrtRosError(f'a worker cannot do its work: {_cause(error)}') from error
         finally:
             attempts.forget()
+
+
+def left_behind() -> bool:
+    """Return whether the cluster that Ray believes to run on this machine is gone.
+
+    One that was killed leaves a file with its address, for which Ray waits a minute and more.
+    """
+    if os.environ.get('RAY_ADDRESS'):
+        return False  # somebody says that it is there
+    try:
+        address = package('ray._private.services').canonicalize_bootstrap_address('auto')
+        host, _, port = address.rpartition(':')
+        with socket.create_connection((host.strip('[]'), int(port)), ANSWER_S):
+            return False
+    except OSError as error:
+        return error.errno is not None or isinstance(error, TimeoutError)  # else it knows of none
 
 
 class SegmentActor:
