@@ -126,28 +126,19 @@ class Detector:
 
     @classmethod
     def of(cls, model: ModelConfig, lane: LaneConfig, ranges: str = '') -> Detector:
-        """Return the detector of a model and a lane that are configured already.
+        """Return the detector of a model and a lane that are configured; see :class:`Detector`.
 
         Args:
             model: with its thresholds.
             lane: as :func:`lane_of` gives it.
-            ranges: see :class:`Detector`.
-
-        Raises:
-            ModelError, ConfigError, EngineError, MissingDependencyError: see :class:`Detector`.
+            ranges: of an INT8 engine.
         """
         made = cls.__new__(cls)
         made._crops = _parts(())
         made._start(model, lane, ranges, None)
         return made
 
-    def _start(
-        self,
-        model: ModelConfig,
-        lane: LaneConfig,
-        ranges: str,
-        progress: Callable[[float], None] | None,
-    ) -> None:
+    def _start(self, model: ModelConfig, lane: LaneConfig, ranges: str, progress: Any) -> None:
         from dataclasses import replace
 
         from yolox_trt_ros import compose
