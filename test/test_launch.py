@@ -26,9 +26,10 @@ from launch.launch_description_sources import (  # noqa: E402
     get_launch_description_from_python_launch_file,
 )
 from launch_ros.actions import Node  # noqa: E402
+from launch_ros.utilities import evaluate_parameters  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parents[1] / 'launch'
-FILES = ('orin_8cam', 'sim_8cam', 'replay', 'autoware_8cam')
+FILES = ('orin_8cam', 'sim_8cam', 'replay', 'autoware_8cam', 'cameras_8cam')
 ASKED_FOR = {
     'vehicle', 'model', 'labels', 'namespace', 'use_sim_time', 'autostart', 'overlay',
     'log_level', 'dds', 'ingest', 'rviz', 'lockstep',
@@ -52,9 +53,18 @@ class Recorded(Node):
         self.file, self.overrides = made_of.get('parameters') or ('', {})
 
 
+class RecordedContainer(Recorded):
+    """The same for a container, whose components are not loaded."""
+
+    def __init__(self, composable_node_descriptions: list[Any], **made_of: Any) -> None:
+        super().__init__(**made_of)
+        self.components = composable_node_descriptions
+
+
 @pytest.fixture(autouse=True)
 def _record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('launch_ros.actions.Node', Recorded)
+    monkeypatch.setattr('launch_ros.actions.ComposableNodeContainer', RecordedContainer)
     for variable in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
         monkeypatch.delenv(variable, raising=False)
 
@@ -199,6 +209,42 @@ def test_replay_can_go_at_its_own_pace() -> None:
     words = ' '.join(part.text for word in player.cmd for part in word)
     assert '--detector /car/detector --start 3 --duration inf --rate 0.5 --loop --remap' in words
     assert words.endswith('--remap /a:=/b /c:=/d')
+
+
+def test_camera_drivers_publish_where_the_vehicle_file_expects_their_images() -> None:
+    context, (detector, container) = started(
+        'cameras_8cam', vehicle='laptop_8cam', namespace='car',
+        devices='front_wide=/dev/video0 rear=/dev/video2',
+    )  # fmt: skip
+    assert detector.made_of['executable'] == 'detector_node'
+    assert container.made_of['namespace'] == 'car'
+    assert [component.node_plugin[0].text for component in container.components] == [
+        'v4l2_camera::V4L2Camera'
+    ] * 2
+    rear = container.components[1]
+    assert rear.node_name[0].text == 'rear'
+    made = [tuple(part[0].text for part in pair) for pair in rear.remappings]
+    assert made == [
+        ('image_raw', '/rear/image_raw'),
+        ('image_raw/compressed', '/rear/image_raw/compressed'),
+        ('camera_info', '/rear/camera_info'),
+    ]
+    (parameters,) = evaluate_parameters(context, rear.parameters)
+    assert parameters == {'video_device': '/dev/video2', 'use_sim_time': False}
+
+
+@pytest.mark.parametrize(
+    ('devices', 'problem'),
+    [
+        ('frontwide=/dev/video0', 'no camera "frontwide" — did you mean "front_wide"'),
+        ('front_wide', 'expected CAMERA=DEVICE, got "front_wide"'),
+        ('rear=/dev/video0 rear=/dev/video1', 'rear has two'),
+        ('', 'got nothing'),
+    ],
+)
+def test_devices_that_do_not_fit_are_refused(devices: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        started('cameras_8cam', vehicle='laptop_8cam', devices=devices)
 
 
 def test_unknown_vehicle_and_profile_are_reported() -> None:
