@@ -28,6 +28,19 @@ jazzy | compile - wheels_jazzy $(jazzy | sed -n 's/^ros-/--no-emit-package &/p')
 compile sourced.in sourced --no-emit-package numpy --no-emit-package opencv-python-headless \
     --no-emit-package pyyaml "$@"
 
+# For one Python and processor each: an image is built on those only.
+image() {
+    name=$1 python=$2 processor=$3
+    shift 3
+    echo "lock: docker/$name.lock"
+    uv pip compile --quiet --python-version "$python" --python-platform "$processor-manylinux_2_28" \
+        --generate-hashes --custom-compile-command 'make lock' "../docker/$name.in" \
+        --output-file "../docker/$name.lock" "$@"
+}
+image cuda 3.12 x86_64 "$@"
+image jetpack6 3.10 aarch64 "$@"
+image jetpack7 3.12 aarch64 "$@"
+
 echo 'lock: training/requirements.txt'
 cd ../training
 uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
