@@ -101,7 +101,8 @@ class RayCluster:
         except Exception as error:  # Ray raises no kind of its own
             raise YoloxTrtRosError(
                 f'--ray auto: Ray does not start here: {one_line(error)}; its logs are in '
-                '/tmp/ray/session_latest/logs, RAY_raylet_start_wait_time_s gives it more time'
+                '/tmp/ray/session_latest/logs. It gives itself 30 s, which may be too little on a '
+                'busy machine: try again when there is less to do, or without --ray'
             ) from error
 
     def _joined(self, share: ClusterShare) -> int:
