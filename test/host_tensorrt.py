@@ -19,7 +19,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-DTYPES = {'FLOAT': np.float32, 'HALF': np.float16, 'INT8': np.int8}
+DTYPES = {
+    'FLOAT': np.float32,
+    'HALF': np.float16,
+    'INT8': np.int8,
+    'INT32': np.int32,
+    'INT64': np.int64,
+}
 COMPONENTS = {'CHW16': 16, 'CHW32': 32, 'DLA_HWC4': 4}
 ALIGNED = 64  # bytes of a row of DLA_LINEAR, pixels of 4 of DLA_HWC4
 
@@ -41,8 +47,8 @@ class Description:
 
 def strides_of(shape: tuple[int, ...], layout: str, dtype: Any) -> tuple[int, ...]:
     """Return strides in vectors, as TensorRT counts them."""
-    if len(shape) == 3:
-        return (shape[1] * shape[2], shape[2], 1)
+    if len(shape) < 4:
+        return tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
     _, channels, height, width = shape
     groups = -(-channels // COMPONENTS.get(layout, 1))
     if layout in ('DLA_LINEAR', 'DLA_HWC4'):
@@ -62,7 +68,8 @@ class HostEngine:
         self.session = onnxruntime.InferenceSession(
             description.path, providers=['CPUExecutionProvider']
         )
-        self.names = [v.name for v in (*self.session.get_inputs(), *self.session.get_outputs())]
+        self.inputs = [v.name for v in self.session.get_inputs()]
+        self.names = [*self.inputs, *(v.name for v in self.session.get_outputs())]
         self.num_io_tensors = len(self.names)
         self.num_optimization_profiles = description.profiles
         self.contexts: list[HostContext] = []
@@ -71,7 +78,7 @@ class HostEngine:
         return self.names[index]
 
     def get_tensor_mode(self, name: str) -> Enum:
-        return Enum('INPUT' if name == self.names[0] else 'OUTPUT')
+        return Enum('INPUT' if name in self.inputs else 'OUTPUT')
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         values = {v.name: v for v in (*self.session.get_inputs(), *self.session.get_outputs())}
@@ -120,6 +127,7 @@ class HostContext:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert self.profile >= 0, 'a context of a dynamic engine needs a profile first'
+        assert self.batch in (0, shape[0]) or name == self.engine.inputs[0]
         low = self.profile + 1 if self.engine.num_optimization_profiles > 1 else 1
         high = self.engine.get_tensor_profile_shape(name, self.profile)[2][0]
         self.batch = shape[0]
@@ -139,10 +147,15 @@ class HostContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert set(self.addresses) == set(self.engine.names), 'a tensor has no address'
-        image, *outputs = self.engine.names
+        image, *further = self.engine.inputs
+        outputs = self.engine.names[1 + len(further) :]
         quanta = self.engine.description.quanta
         values = self.read(image) * np.float32(quanta.get(image, 1.0))
-        results = self.engine.session.run(outputs, {image: values.astype(np.float32)})
+        feeds = {image: values.astype(np.float32)}
+        kinds = {'tensor(int64)': np.int64, 'tensor(float)': np.float32}
+        for value in self.engine.session.get_inputs()[1:]:
+            feeds[value.name] = self.read(value.name).astype(kinds[value.type])
+        results = self.engine.session.run(outputs, feeds)
         for name, result in zip(outputs, results, strict=True):
             self.write(name, result / quanta.get(name, 1.0))
         self.runs += 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.model_file import check_external_data, check_model_file, unparsable
@@ -52,3 +55,22 @@ def computes_in_half(model: ModelProto) -> bool:
         and any(a.name == 'to' and a.i == half for a in node.attribute)
         for node in model.graph.node
     )
+
+
+def with_constants(model: ModelProto, values: Mapping[str, np.ndarray]) -> ModelProto:
+    """Return a model in which some inputs always have the same value, and are none any more.
+
+    Those that it does not have are passed over.
+    """
+    from onnx import numpy_helper
+
+    given = [i.name for i in model.graph.input if i.name in values]
+    if not given:
+        return model
+    made = type(model)()
+    made.CopyFrom(model)
+    inputs = [i for i in model.graph.input if i.name not in values]
+    del made.graph.input[:]
+    made.graph.input.extend(inputs)
+    made.graph.initializer.extend(numpy_helper.from_array(values[n], n) for n in given)
+    return made

@@ -52,6 +52,7 @@ from yolox_trt_ros.engine.half import to_half, widen_weights
 from yolox_trt_ros.engine.model_facts import ModelFacts, model_facts
 from yolox_trt_ros.engine.onnx_file import check_onnx, read_onnx
 from yolox_trt_ros.engine.options import Precision, check_types, chosen_precision
+from yolox_trt_ros.onnx_files import with_constants
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -98,7 +99,7 @@ def prepared_model(
         )
     if precision in ('fp32', 'int8'):
         about = f'{path.name} as its file says, in {precision}'
-        return PreparedModel(path, content_of(path), spec, precision, (), about)
+        return PreparedModel(path, content_of(path, spec.input), spec, precision, (), about)
     made = cache.obtain(
         _key(facts, spec, precision),
         lambda: _make(facts, spec, precision, on_event),
@@ -161,11 +162,12 @@ def _make(
 
 def _cut(path: Path, spec: ModelSpec) -> tuple[ModelProto, str]:
     """Return the model, its head cut if it can be, described; and why it is whole, or ''."""
-    original = read_onnx(path)
+    original = with_constants(read_onnx(path), spec.input.constants())
     # Names are the vehicle's business; the file only has to have some.
     names = [f'class {i}' for i in range(spec.head.classes)]
     about = description_of(path, original) | {'labels': names, 'head': spec.head.family}
     about |= about_segmentation(spec)
+    about.pop('inputs', None)
     try:
         from yolox_trt_ros.engine.surgery.optimize import operate
 
@@ -253,7 +255,7 @@ def _spec(path: Path, content: bytes, spec: ModelSpec, whole: bool) -> ModelSpec
     tensor = image_of(onnx.load_model_from_string(content)).type.tensor_type
     dtype = INPUT_TYPES[onnx.TensorProto.DataType.Name(tensor.elem_type)]
     batch = max(0, tensor.shape.dim[0].dim_value)
-    return replace(spec, input=replace(spec.input, dtype=dtype, batch=batch))
+    return replace(spec, input=replace(spec.input, dtype=dtype, batch=batch, further=()))
 
 
 def _detections(rows: list[list[float]]) -> Detections:

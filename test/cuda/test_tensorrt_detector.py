@@ -10,6 +10,7 @@ import pytest
 from host_device import HostDevice, HostStream
 from host_tensorrt import engine_of, host_tensorrt
 from matching import differences
+from sized_graphs import ranked_detr
 from test_cuda_detector import found, frame_of, pictures
 from tiny_models import write_yolox
 
@@ -56,4 +57,28 @@ def test_same_detections_as_the_cpu(
         # With steps of two grey levels a few boxes that overlap change places.
         allowed = len(found(b)) // 10 if quanta else 0
         assert len(differences(found(a), found(b), 0.9 if quanta else 0.97, score)) <= allowed
+    detector.close()
+
+
+@pytest.mark.parametrize('integers', ['INT64', 'INT32'])  # TensorRT 8 makes int32 of int64
+@pytest.mark.parametrize('batch', [2, -1], ids=['fixed', 'free'])
+def test_a_model_with_an_input_for_the_size(
+    integers: str, batch: int, library: Path, tmp_path: Path
+) -> None:
+    path = ranked_detr(tmp_path / 'm.onnx')
+    path.with_suffix('.yaml').write_text('head: rt_detr\n')
+    spec = load_model_spec(path)
+    kinds = dict.fromkeys(('orig_target_sizes', 'labels'), (integers, 'LINEAR'))
+    engine = Engine(
+        host_tensorrt(), None, engine_of(path, batch=batch, most=2, kinds=kinds), 'm.engine', {}
+    )
+    host: Any = HostDevice(library)
+    backend = TensorRtBackend(engine, spec, host, Stream(), 2, 0, np)
+    detector = CudaDetector(spec, host, Stream(), backend, Thresholds, 2, 2)
+    frames = [frame_of(p, i) for i, p in enumerate(pictures(2))]
+    cpu = cpu_detector(path, spec, Thresholds, max_batch=2)
+    for some in (frames, frames[:1]):
+        expected, got = cpu.submit(some).wait(), detector.submit(some).wait()
+        for a, b in zip(got, expected, strict=True):
+            assert found(b) and not differences(found(a), found(b), 0.97, 0.01)
     detector.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +26,29 @@ FEEDING = ('letterbox', 'interpolation', 'colour', 'pad', 'scale', 'mean', 'std'
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherInput:
+    """An input beside the image, which gets the same numbers for every image.
+
+    Attributes:
+        name: of the tensor.
+        dtype: of its numbers, as NumPy calls it.
+        shape: for one call; 0 stands for the batch.
+        values: what it gets for each image.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def array(self, batch: int) -> np.ndarray:
+        """Return what is fed with a batch of images."""
+        shape = tuple(n or batch for n in self.shape)
+        images = math.prod(shape) // len(self.values)
+        return np.tile(np.array(self.values, self.dtype), images).reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
 class InputSpec:
     """How one model is fed.
 
@@ -43,6 +67,7 @@ class InputSpec:
         interpolation: between pixels. ``area``: bilinear, and as if ``antialias`` were set.
         antialias: whether images that shrink by more than two are averaged, each pixel over the
             source area that it stands for, in place of interpolation.
+        further: inputs beside the image.
     """
 
     name: str
@@ -58,6 +83,11 @@ class InputSpec:
     letterbox: Placing = 'top_left'
     interpolation: Interpolation = 'bilinear'
     antialias: bool = False
+    further: tuple[FurtherInput, ...] = ()
+
+    def constants(self, batch: int = 1) -> dict[str, np.ndarray]:
+        """Return what the inputs beside the image get with a batch of images."""
+        return {value.name: value.array(batch) for value in self.further}
 
     @property
     def averages(self) -> bool:

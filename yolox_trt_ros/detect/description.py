@@ -43,6 +43,7 @@ SIDECAR_KEYS = {
     'scale': float,
     'mean': list,
     'std': list,
+    'inputs': dict,
 }
 _CHOICES = {
     'scores': ('probability', 'logit'),
@@ -139,12 +140,21 @@ def _check_sidecar(path: Path, given: dict[str, Any]) -> None:
             raise ModelError(f'{path}: {key}: expected {kind.__name__}, got {shown(value)}')
         if isinstance(value, list):
             _check_list(path, key, value)
+        if isinstance(value, dict):
+            for name, numbers in value.items():
+                _check_numbers(path, f'{key}: {name}', numbers)
         if isinstance(value, float) and not math.isfinite(value):
             raise ModelError(f'{path}: {key}: expected a finite number, got {value}')
         if key in _CHOICES and value not in _CHOICES[key]:
             raise ModelError(
                 f'{path}: {key}: {shown(value)} is not one of {", ".join(_CHOICES[key])}'
             )
+
+
+def _check_numbers(path: Path, key: str, value: object) -> None:
+    numbers = value if isinstance(value, list) else []
+    if not numbers or any(type(v) not in (int, float) or not math.isfinite(v) for v in numbers):
+        raise ModelError(f'{path}: {key}: expected a list of numbers, got {shown(value)}')
 
 
 def _check_list(path: Path, key: str, value: list[Any]) -> None:

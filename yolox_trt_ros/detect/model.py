@@ -21,6 +21,7 @@ from yolox_trt_ros.detect.graph.tensors import (
 from yolox_trt_ros.detect.heads import cut_of, head_of
 from yolox_trt_ros.detect.labels import labels_of
 from yolox_trt_ros.detect.segmentation import segmentation_of
+from yolox_trt_ros.onnx_files import with_constants
 
 _UNNAMED = '; if one holds class masks, "segmentation" in the YAML beside it has to name it'
 
@@ -97,4 +98,5 @@ def head_cut(path: Path, model: Any, given: dict[str, Any]) -> HeadCut:
 
 def _graph(path: Path, model: Any, given: dict[str, Any]) -> ModelGraph:
     image = input_spec(path, model, given)
+    model = with_constants(model, image.constants())
     return ModelGraph(path, model, image, given, infer_tensors(path, model, image))

@@ -32,12 +32,12 @@ def model_facts(path: Path) -> ModelFacts:
     """Return what decides about a build of an ONNX file.
 
     Raises:
-        ModelError: it is missing, not ONNX, or has no single input with a batch axis.
+        ModelError: it is missing, not ONNX, or has no single image input.
     """
     model = read_onnx(path)
     weights = {w.name for w in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in weights]
-    if len(inputs) != 1 or not inputs[0].type.tensor_type.shape.dim:
+    if sum(len(i.type.tensor_type.shape.dim) == 4 for i in inputs) != 1:
         raise ModelError(
             f'{path}: expected one image input, got {[i.name for i in inputs] or "none"}'
         )

@@ -69,28 +69,36 @@ def _described(graph: Any, error: Any) -> str:
 def set_shapes(
     tensorrt: TensorRT, builder: Any, config: Any, network: Any, options: BuildOptions
 ) -> None:
-    """Give the input its batch size, fixed or free, whatever the file says.
+    """Give the inputs their batch size, fixed or free, whatever the file says.
 
     Raises:
         ConfigError: the file's batch size is built into the model.
     """
-    image = network.get_input(0)
     most = options.batch
-    _, *rest = image.shape
+    own, *_ = image_of(network).shape
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    batched = [t for t in inputs if len(tuple(t.shape)) > 1 and t.shape[0] == own]
+    for tensor in batched:
+        tensor.shape = (-1 if options.dynamic else most, *tuple(tensor.shape)[1:])
+    _check_outputs(network, -1 if options.dynamic else most, options)
     if not options.dynamic:
-        image.shape = (most, *rest)
-        _check_outputs(network, most, options)
         return
-    image.shape = (-1, *rest)
-    _check_outputs(network, -1, options)
     each_its_own = profiles_of(tensorrt, options) > 1
     ranges = [(n, n) for n in range(1, most + 1)] if each_its_own else [(1, most)]
     if tensorrt.profile_sharing is not None:
         config.set_preview_feature(tensorrt.profile_sharing, True)
     for low, high in ranges:
         profile = builder.create_optimization_profile()
-        profile.set_shape(image.name, (low, *rest), (high, *rest), (high, *rest))
+        for tensor in batched:
+            _, *rest = tensor.shape
+            profile.set_shape(tensor.name, (low, *rest), (high, *rest), (high, *rest))
         config.add_optimization_profile(profile)
+
+
+def image_of(network: Any) -> Any:
+    """Return the input that an image goes into."""
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    return next(tensor for tensor in inputs if len(tuple(tensor.shape)) == 4)
 
 
 def profiles_of(tensorrt: TensorRT, options: BuildOptions) -> int:
@@ -140,7 +148,7 @@ def set_ranges(tensorrt: TensorRT, config: Any, network: Any, options: BuildOpti
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     constant = module.LayerType.CONSTANT
     made = [x.get_output(i) for x in layers if x.type != constant for i in range(x.num_outputs)]
-    tensors = [network.get_input(0), *made]
+    tensors = [image_of(network), *made]
     # The parser makes tensors of its own, which no table can know; they keep their precision.
     known = [tensor for tensor in tensors if not tensor.name.startswith('(Unnamed Layer')]
     calibration.check_covers(tensor.name for tensor in known)
@@ -161,7 +169,7 @@ def set_formats(
     """Choose types and layouts of inputs and outputs; return them as they then are."""
     module = tensorrt.module
     formats = module.TensorFormat
-    image = network.get_input(0)
+    image = image_of(network)
     outputs = [network.get_output(i) for i in range(network.num_outputs)]
     quanta: dict[str, float] = {}
     layouts: dict[str, str] = {}
@@ -174,7 +182,7 @@ def set_formats(
             if options.precision == 'int8' and options.calibration is not None:
                 kind, layout = module.int8, formats.CHW32
                 quanta[tensor.name] = options.calibration.quantum(tensor.name)
-        if kind is not None:
+        if kind is not None and tensor.dtype.name not in ('INT32', 'INT64'):
             tensor.dtype = kind
         if tensor.dtype == module.float32:  # no format of a DLA holds it
             layout = formats.LINEAR

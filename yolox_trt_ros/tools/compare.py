@@ -50,6 +50,7 @@ from yolox_trt_ros.engine.cuda_devices import cuda_driver
 from yolox_trt_ros.engine.onnx_file import read_onnx
 from yolox_trt_ros.engine.substitution import Substitution
 from yolox_trt_ros.evaluation.layer_effects import LayerEffect, layer_effects
+from yolox_trt_ros.onnx_files import with_constants
 from yolox_trt_ros.packaged_models import find_model
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     args.other = args.other and find_model(str(args.other))
     reference = read_onnx(args.reference)
     spec = input_spec(args.reference, reference, description_of(args.reference, reference))
+    reference = with_constants(reference, spec.constants())
     chosen = chosen_pictures(args)
     pictures = list(chosen.inputs(spec) if chosen else random_inputs(spec, args.pictures))
     compared = _compared(args, reference, pictures)

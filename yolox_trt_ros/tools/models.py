@@ -199,8 +199,10 @@ def _facts(file: Path, labels: Path | None) -> dict[str, Any]:
     except (ModelError, YoloxTrtRosError) as error:
         return facts | {'cannot be used': error}
     image = spec.input
+    further = {i.name: f'{list(i.values)} for each image, {i.dtype}' for i in image.further}
     return facts | {
         'input': f'{image.width}x{image.height}, {image.dtype}, {image.colour}',
+        **further,
         'pixels': f'(pixel × {image.scale:g} − {list(image.mean)}) / {list(image.std)}',
         'batch': image.batch or 'any',
         'letterbox': f'{image.letterbox}, border {image.pad}',

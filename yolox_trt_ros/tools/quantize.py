@@ -39,6 +39,7 @@ from yolox_trt_ros.evaluation import gate
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
 from yolox_trt_ros.evaluation.int8_keep import Keep, choose, held_out, parse_keep
 from yolox_trt_ros.evaluation.measure import MAX_DETECTIONS, measure, shared_classes
+from yolox_trt_ros.onnx_files import with_constants
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -151,7 +152,7 @@ def _write_variants(
     args: argparse.Namespace, fp32: Model, methods: list[Method]
 ) -> dict[str, Path]:
     """Write FP16 and INT8 models; return their files by name."""
-    original = read_onnx(fp32.path)
+    original = with_constants(read_onnx(fp32.path), fp32.spec.input.constants())
     model, about = prepared(original), about_of(fp32.spec)
     keep = parse_keep(args.keep)
     kept = kept_layers(model, keep.parts, fp32.spec.head.branches(), keep.names)

@@ -31,6 +31,7 @@ from yolox_trt_ros.engine.sparsity import SparseLayer, chosen_layers, sparse_lay
 from yolox_trt_ros.evaluation import gate
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
 from yolox_trt_ros.evaluation.measure import MAX_DETECTIONS, measure, shared_classes
+from yolox_trt_ros.onnx_files import with_constants
 
 if TYPE_CHECKING:
     from yolox_trt_ros.compose import Model
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_sparse(args: argparse.Namespace, dense: Model) -> dict[str, Any]:
     """Write the sparse model; return the report so far."""
-    model = read_onnx(dense.path)
+    model = with_constants(read_onnx(dense.path), dense.spec.input.constants())
     narrow = widen_weights(model)
     chosen = chosen_layers(sparse_layers(model), args.dense)
     calibration = chosen_pictures(args)

@@ -22,10 +22,12 @@ from dense_graphs import (
 )
 from final_graphs import dets_and_labels, end_to_end, plugin, suppressed_rows
 from oracle import assert_same, centred, detected, run, suppressed
+from sized_graphs import pp_yoloe, ranked_detr
 from test_darknet import decoded
 from test_yolov8 import IMAGES, LIMITS
 from tiny_models import HEIGHT, LABELS, WIDTH, write_yolox
 
+from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.core.errors import ModelError
 from yolox_trt_ros.detect.heads import FAMILIES
 from yolox_trt_ros.detect.model import load_model_spec
@@ -41,6 +43,8 @@ ALL: dict[str, Callable[[Path], Path]] = {
     'yolov5': yolov5,
     'darknet': decoded,
     'rt_detr': detr,
+    'rt_detr ranked': ranked_detr,
+    'pp_yoloe scaled': pp_yoloe,
     'final': end_to_end,
     'final rows': suppressed_rows,
     'final dets': dets_and_labels,
@@ -54,6 +58,8 @@ ALIKE = {
     'yolo_nas': {'pp_yoloe'},
     'rtmdet maps': {'yolov6'},
     'rt_detr': {'d_fine', 'rf_detr', 'detr'},
+    'rt_detr ranked': {'d_fine'},
+    'pp_yoloe scaled': {'yolo_nas'},
 }
 """Families whose graphs do not differ: which it is only the YAML knows."""
 
@@ -126,3 +132,20 @@ def test_maps_of_rtmdet_find_what_its_decoded_boxes_are(tmp_path: Path, made: st
     for a, b in pairs:
         rows = np.column_stack((a.class_id, a.score, a.xyxy))
         assert_same(b, rows)
+
+
+@pytest.mark.parametrize(
+    ('make', 'head'),
+    [(yolov6, 'yolov6'), (partial(yolov6, bins=17), 'yolov6'), (rtmdet, 'rtmdet')],
+    ids=['yolov6', 'yolov6 bins', 'rtmdet'],
+)
+def test_a_cut_model_finds_the_same(tmp_path: Path, make: partial, head: str) -> None:
+    """Its end is taken off, so that a DLA runs all that is left."""
+    path, cut = make(tmp_path / 'm.onnx'), tmp_path / 'cut.onnx'
+    path.with_suffix('.yaml').write_text(yaml.safe_dump({'head': head, 'letterbox': 'centre'}))
+    assert main(['optimize', str(path), '--output', str(cut)]) == 0
+    spec = load_model_spec(cut)
+    assert (spec.head.family, len(spec.head.outputs)) == (head, 6)
+    pairs = zip(detected(cut, IMAGES, LIMITS), detected(path, IMAGES, LIMITS), strict=True)
+    for found, expected in pairs:
+        assert_same(found, np.column_stack((expected.class_id, expected.score, expected.xyxy)))

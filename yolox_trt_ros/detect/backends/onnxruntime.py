@@ -91,6 +91,7 @@ class OnnxRuntimeCpuBackend:
         self._options = ort.RunOptions()
         self._options.only_execute_path_to_fetches = bool(self._masks)
         self.sizes = [max_batch] if spec.input.batch else list(range(1, max_batch + 1))
+        self._further = {size: spec.input.constants(size) for size in self.sizes}
         size = spec.input.height, spec.input.width
         self.input = np.zeros((max_batch, 3, *size), spec.input.dtype)
         self.outputs: list[np.ndarray] = []
@@ -100,7 +101,8 @@ class OnnxRuntimeCpuBackend:
         """Run the network for the first images of the input; its masks only if they are wanted."""
         outputs, name = self._names
         wanted = [*outputs, self._masks] if masks and self._masks else outputs
-        found = self._session.run(wanted, {name: self.input[:images]}, self._options)
+        fed = {name: self.input[:images], **self._further[images]}
+        found = self._session.run(wanted, fed, self._options)
         self.outputs = found[: len(outputs)]
         self.segmentation = found[-1] if wanted is not outputs else None
 

@@ -93,9 +93,11 @@ class OnnxRuntimeCudaBackend:
         spec, device, stream, path = self._spec, self._device, self._stream, self._path
         fixed = spec.input.batch == max_batch
         if spec.input.batch and not fixed:
-            self._content = with_free_batch(prepared.path if prepared else path, max_batch)
+            self._content = with_free_batch(
+                prepared.path if prepared else path, max_batch, spec.input
+            )
         else:
-            self._content = prepared.content if prepared else content_of(path)
+            self._content = prepared.content if prepared else content_of(path, spec.input)
         self.sizes = [max_batch] if fixed else list(sizes or batch_sizes(max_batch))
         self._fixed = fixed
         session = self._session(max_batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -168,7 +168,8 @@ class TensorRtBackend:
         engine = self._engine
         has = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
         spec = self._spec
-        wants = {spec.input.name, *spec.head.outputs, *spec.left_out}
+        further = [value.name for value in spec.input.further]
+        wants = {spec.input.name, *further, *spec.head.outputs, *spec.left_out}
         if spec.segmentation:
             wants.add(spec.segmentation.output)
         if has != wants:
@@ -202,15 +203,15 @@ class TensorRtBackend:
     def _set_shape(self, context: Any, batch: int) -> None:
         if self._fixed:
             return
-        name = self._spec.input.name
-        shape = (batch, *tuple(self._engine.get_tensor_shape(name))[1:])
         # One profile for all sizes, or one for each in turn, see engine.builder.
         profile = batch - 1 if self._engine.num_optimization_profiles > 1 else 0
-        if not (
-            context.set_optimization_profile_async(profile, self._stream.ptr)
-            and context.set_input_shape(name, shape)
-        ):
-            raise EngineError(f'{self._name}: TensorRT refuses an input of {shape}')
+        taken = context.set_optimization_profile_async(profile, self._stream.ptr)
+        image = self._spec.input
+        for name in (image.name, *(value.name for value in image.further)):
+            size, *rest = self._engine.get_tensor_shape(name)
+            shape = (batch if size < 0 else size, *rest)
+            if not (taken and context.set_input_shape(name, shape)):
+                raise EngineError(f'{self._name}: TensorRT refuses an input {name} of {shape}')
 
     def _allocate(self, context: Any, batch: int, quanta: Mapping[str, float], arrays: Any) -> None:
         """Make all buffers; an output that is not rows of floats gets a second, unpacked one."""
@@ -222,15 +223,20 @@ class TensorRtBackend:
         self.input = device.zeros(shape, self.form.dtype)
         tensors = [EngineTensor.of(self._engine, context, output) for output in spec.head.outputs]
         self.tensors = [image, *tensors]
+        for value in spec.input.further:  # by TensorRT's type: older ones make int32 of int64
+            own = EngineTensor.of(self._engine, context, value.name)
+            numbers = replace(value, dtype=own.dtype.name, shape=own.shape).array(batch)
+            self._bound[value.name] = device.array(numbers)
         for left_out in spec.left_out:  # TensorRT writes all outputs or none
             tensor = EngineTensor.of(self._engine, context, left_out)
             self._bound[left_out] = device.zeros((tensor.size,), tensor.dtype)
         integers = spec.head.integers()
         for tensor in tensors:
-            if tensor.name in integers and tensor.dtype != integers[tensor.name]:
+            wanted = np.dtype(integers.get(tensor.name, tensor.dtype))
+            if tensor.dtype.kind != wanted.kind:
                 raise ModelError(
-                    f'{self._name}: expected {tensor.name} in {integers[tensor.name]}, the engine '
-                    f'has {tensor.dtype}'
+                    f'{self._name}: expected {tensor.name} in {wanted}, the engine has '
+                    f'{tensor.dtype}'
                 )
         kinds = {t.dtype for t in tensors if t.plain and t.name not in integers}
         if len(kinds) > 1:
@@ -259,6 +265,9 @@ class TensorRtBackend:
             quantum = self._quantum(tensor, quanta)
             module = arrays or _cupy()
             self._unpack.append(partial(tensor.unpack, raw, output, quantum, module))
+        elif tensor.dtype != output.dtype:  # older TensorRT makes int32 of int64
+            raw = self._bound[tensor.name] = self._device.zeros(output.shape, tensor.dtype)
+            self._unpack.append(partial(output.__setitem__, ..., raw))
 
     def _quantum(self, tensor: EngineTensor, quanta: Mapping[str, float]) -> float:
         if tensor.dtype != np.int8:

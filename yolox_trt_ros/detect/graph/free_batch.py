@@ -10,21 +10,24 @@ import onnx
 import onnxruntime as ort
 
 from yolox_trt_ros.core.errors import ConfigError
+from yolox_trt_ros.core.model import InputSpec
+from yolox_trt_ros.onnx_files import with_constants
 
 
-def with_free_batch(path: Path, max_batch: int) -> bytes:
-    """Return an ONNX file's content with a free first axis of its input and outputs.
+def with_free_batch(path: Path, max_batch: int, image: InputSpec) -> bytes:
+    """Return an ONNX file's content with a free first axis of its one input and its outputs.
 
     It is tried with two black images, for a batch size can also be built into a reshape.
 
     Args:
         path: a model that ONNX Runtime loads, with one float image input of fixed shape.
         max_batch: what is wanted, for the message.
+        image: how the model is fed.
 
     Raises:
         ConfigError: the graph works with its own batch size only.
     """
-    model = onnx.load(str(path))
+    model = with_constants(onnx.load(str(path)), image.constants())
     own = image_of(model).type.tensor_type.shape.dim[0].dim_value or 1
     content = freed(model)
     if content is None:
@@ -54,9 +57,13 @@ def with_batch(content: bytes, size: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def content_of(path: Path) -> bytes:
-    """Return an ONNX file's content, with the weights that may lie in a file beside it."""
-    return bytes(onnx.load(str(path)).SerializeToString())
+def content_of(path: Path, image: InputSpec) -> bytes:
+    """Return an ONNX file's content, with the weights that may lie in a file beside it.
+
+    Inputs beside the image become constants: rows of one image, which hold for all.
+    """
+    model = with_constants(onnx.load(str(path)), image.constants())
+    return bytes(model.SerializeToString())
 
 
 def image_of(model: Any) -> Any:

@@ -19,6 +19,7 @@ from yolox_trt_ros.core.model_limits import (
 )
 from yolox_trt_ros.detect.description import feeding
 from yolox_trt_ros.detect.graph.external_constants import load_constants
+from yolox_trt_ros.detect.graph.further_inputs import further_inputs
 from yolox_trt_ros.detect.graph.plugins import plugin_shapes, with_plugins_named
 from yolox_trt_ros.detect.graph.shape_values import fold_shapes
 from yolox_trt_ros.detect.graph.suppression import bound_suppressed
@@ -87,14 +88,15 @@ def input_spec(path: Path, model: Any, given: Mapping[str, Any]) -> InputSpec:
 
     weights = {w.name for w in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in weights]
-    shape = declared_shape(inputs[0]) if len(inputs) == 1 else []
-    if len(shape) != 4 or shape[1] != 3:
+    images = [i for i in inputs if len(declared_shape(i)) == 4]
+    shape = declared_shape(images[0]) if len(images) == 1 else []
+    if not shape or shape[1] != 3:
         found = ', '.join(f'{i.name} {_dims(i)}' for i in inputs)
         raise ModelError(
             f'{path}: expected one image input [batch, 3, height, width], got {found or "none"}'
-            + _input_hint(shape, [declared_shape(i) for i in inputs])
+            + _input_hint(shape)
         )
-    (image,) = inputs
+    (image,) = images
     if not (shape[2] > 0 and shape[3] > 0):
         raise ModelError(
             f'{path}: its input {image.name} {_dims(image)} leaves height and width open, expected '
@@ -116,7 +118,10 @@ def input_spec(path: Path, model: Any, given: Mapping[str, Any]) -> InputSpec:
             f'{path}: {changed[0]}: its input is uint8 and takes pixels as they are, 0 to 255: '
             f'remove {", ".join(changed)}'
         )
-    return InputSpec(image.name, shape[0], shape[2], shape[3], dtype, **feeding(given))
+    further = further_inputs(path, [i for i in inputs if i is not image], given, shape)
+    return InputSpec(
+        image.name, shape[0], shape[2], shape[3], dtype, **feeding(given), further=further
+    )
 
 
 def infer_tensors(path: Path, model: Any, image: InputSpec) -> Tensors:
@@ -142,7 +147,7 @@ def infer_tensors(path: Path, model: Any, image: InputSpec) -> Tensors:
     unknown = [name for name in _needed(model) if name not in shapes]
     if unknown:
         try:
-            shapes |= measured_shapes(path, sizes, unknown, limit)
+            shapes |= measured_shapes(path, sizes, unknown, limit, image.constants(sizes[0]))
         except TrialError as error:
             raise ModelError(
                 f'{path}: how large its tensors get ({unknown[0]}) only running it shows, and '
@@ -264,12 +269,7 @@ def _dims(value: Any) -> str:
     return f'[{", ".join(str(d.dim_value or d.dim_param or "?") for d in dims)}]'
 
 
-def _input_hint(shape: Sequence[int], shapes: Sequence[Sequence[int]]) -> str:
-    if len(shapes) > 1 and any(2 in s and len(s) <= 2 for s in shapes):
-        return (
-            ': the size or scale of the image is not fed; export the model without it, so that it '
-            'ends in boxes and logits (RT-DETR, D-FINE, RF-DETR) or boxes and scores (PP-YOLOE)'
-        )
+def _input_hint(shape: Sequence[int]) -> str:
     if len(shape) == 4 and shape[3] == 3:
         return ' (channels last): export it with channels first'
     if len(shape) == 4 and shape[1] == 1:

@@ -9,8 +9,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PATIENCE_S = 120.0
 """Far more than one image takes on the slowest machine."""
@@ -21,7 +26,11 @@ class TrialError(Exception):
 
 
 def measured_shapes(
-    path: Path, shape: Sequence[int], names: Sequence[str], most_bytes: int
+    path: Path,
+    shape: Sequence[int],
+    names: Sequence[str],
+    most_bytes: int,
+    further: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, tuple[int, ...]]:
     """Return the shapes of tensors of a model that is run on a black image.
 
@@ -30,12 +39,19 @@ def measured_shapes(
         shape: of its input.
         names: of outputs, or of tensors inside the graph.
         most_bytes: what the process may take.
+        further: what its inputs beside the image get.
 
     Raises:
         TrialError: it ran out of memory or time, or ONNX Runtime refuses the model or is missing.
     """
     task = json.dumps(
-        {'path': str(path), 'shape': list(shape), 'names': list(names), 'bytes': most_bytes}
+        {
+            'path': str(path),
+            'shape': list(shape),
+            'names': list(names),
+            'bytes': most_bytes,
+            'further': {n: (v.dtype.name, v.tolist()) for n, v in further.items()},
+        }
     )
     try:
         done = subprocess.run(
@@ -80,10 +96,11 @@ def _run(task: dict[str, object]) -> dict[str, list[int]]:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=['CPUExecutionProvider']
     )
-    (image,) = session.get_inputs()
+    further = {n: np.array(v, t) for n, (t, v) in dict(task['further']).items()}  # type: ignore[call-overload]
+    (image,) = (i for i in session.get_inputs() if i.name not in further)
     kinds = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(uint8)': np.uint8}
     black = np.zeros(task['shape'], kinds[image.type])  # type: ignore[call-overload]
-    results = session.run(sizes, {image.name: black})
+    results = session.run(sizes, {image.name: black, **further})
     return {name: result.tolist() for name, result in zip(names, results, strict=True)}
 
 

@@ -10,7 +10,15 @@ from yolox_trt_ros.core.head import HeadCut, HeadSpec
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.graph.tensors import described
 from yolox_trt_ros.detect.heads.darknet import Darknet
-from yolox_trt_ros.detect.heads.detr import DetrHead, DFineHead, Queries, RfDetrHead, RtDetrHead
+from yolox_trt_ros.detect.heads.detr import (
+    DetrHead,
+    DFineHead,
+    Queries,
+    RankedDFineHead,
+    RankedRtDetrHead,
+    RfDetrHead,
+    RtDetrHead,
+)
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
 from yolox_trt_ros.detect.heads.final.match import Final, suppressing
 from yolox_trt_ros.detect.heads.yolo_nas import PpYoloe, YoloNas
@@ -29,8 +37,8 @@ FAMILIES: dict[str, Family] = {
     'yolov5': Yolov5(),
     'darknet': Darknet(),
     'detr': Queries(DetrHead, softmax=True),
-    'rt_detr': Queries(RtDetrHead),
-    'd_fine': Queries(DFineHead, reach=8.0),
+    'rt_detr': Queries(RtDetrHead, ranked=RankedRtDetrHead),
+    'd_fine': Queries(DFineHead, reach=8.0, ranked=RankedDFineHead),
     'rf_detr': Queries(RfDetrHead),
     'final': Final(),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
+from yolox_trt_ros.core.head import HeadSpec
 from yolox_trt_ros.detect.graph.dequantise import NotFollowedError
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.heads.dense.head import (
@@ -21,6 +22,9 @@ from yolox_trt_ros.detect.heads.dense.head import (
 )
 from yolox_trt_ros.detect.heads.dense.match import named_outputs, random_maps
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
+from yolox_trt_ros.detect.heads.final.head import FinalHead
+from yolox_trt_ros.detect.heads.final.match import final_head
+from yolox_trt_ros.detect.heads.ranked import Ranked, ranked_queries
 
 _STRETCHED: Mapping[str, Any] = MappingProxyType(
     {'letterbox': 'stretch', 'colour': 'rgb', 'scale': 1 / 255}
@@ -62,6 +66,22 @@ class DFineHead(QueryHead):
 
 
 @dataclass(frozen=True, slots=True)
+class RankedRtDetrHead(FinalHead):
+    """Its best queries: labels, corners and scores."""
+
+    family: ClassVar[str] = 'rt_detr'
+    fed: ClassVar[Mapping[str, Any]] = _STRETCHED
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDFineHead(FinalHead):
+    """Likewise."""
+
+    family: ClassVar[str] = 'd_fine'
+    fed: ClassVar[Mapping[str, Any]] = _STRETCHED
+
+
+@dataclass(frozen=True, slots=True)
 class RfDetrHead(QueryHead):
     """Likewise."""
 
@@ -77,26 +97,45 @@ class Queries(Family):
         softmax: whether the last logit is "nothing".
         reach: the largest number of a box that the end makes of any map: 1 behind a sigmoid; more
             where distances from a reference move the sides.
+        ranked: the head of exports whose end picks the best queries.
     """
 
-    def __init__(self, kind: type[QueryHead], softmax: bool = False, reach: float = 1.0) -> None:
-        self._kind, self._softmax, self._reach = kind, softmax, reach
+    def __init__(
+        self,
+        kind: type[QueryHead],
+        softmax: bool = False,
+        reach: float = 1.0,
+        ranked: type[FinalHead] | None = None,
+    ) -> None:
+        self._kind, self._softmax, self._reach, self._ranked = kind, softmax, reach, ranked
 
-    def match(self, graph: ModelGraph) -> QueryHead:
+    def match(self, graph: ModelGraph) -> HeadSpec:
         """Return what the outputs mean."""
-        if 'queries' not in graph.memo:
-            graph.memo['queries'] = _queries(graph)
-        found = graph.memo['queries']
-        if isinstance(found, str):
-            raise NotThisHeadError(
-                f'not a {self._kind.family}: expected boxes [batch, queries, 4] as fractions and '
-                f'logits [batch, queries, classes] ({found})'
+        found = _asked_once(graph, 'queries', _queries)
+        if not isinstance(found, str):
+            return self._of_all(graph, *found)
+        best = _asked_once(graph, 'ranked', _ranked) if self._ranked else ''
+        if self._ranked and isinstance(best, Ranked):
+            self._check_reach(best.names[best.columns.box.output], best.most)
+            return final_head(
+                best.names, best.outputs, best.columns, best.unit, best.classes, self._ranked
             )
-        boxes, logits, queries, numbers, most = found
+        raise NotThisHeadError(
+            f'not a {self._kind.family}: expected boxes [batch, queries, 4] as fractions and '
+            f'logits [batch, queries, classes] ({found})'
+            + (f', or labels, boxes and scores of its best queries ({best})' if best else '')
+        )
+
+    def _check_reach(self, boxes: str, most: float) -> None:
         if most > self._reach:
             raise NotThisHeadError(
                 f'not a {self._kind.family}: {boxes} reaches {most:.3g}, expected {self._reach:g}'
             )
+
+    def _of_all(
+        self, graph: ModelGraph, boxes: str, logits: str, queries: int, numbers: int, most: float
+    ) -> QueryHead:
+        self._check_reach(boxes, most)
         classes = numbers - self._softmax
         if classes < 1:
             raise NotThisHeadError(f'not a {self._kind.family}: one logit leaves no class')
@@ -108,6 +147,19 @@ class Queries(Family):
             in_fractions(Boxes('centre'), graph.input),
             'softmax' if self._softmax else 'logit',
         )
+
+
+def _asked_once(graph: ModelGraph, what: str, ask: Callable[[ModelGraph], Any]) -> Any:
+    if what not in graph.memo:
+        graph.memo[what] = ask(graph)
+    return graph.memo[what]
+
+
+def _ranked(graph: ModelGraph) -> Ranked | str:
+    try:
+        return ranked_queries(graph)
+    except NotFollowedError as error:
+        return str(error)
 
 
 def _queries(graph: ModelGraph) -> tuple[str, str, int, int, float] | str:

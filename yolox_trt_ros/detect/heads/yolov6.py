@@ -8,8 +8,16 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.core.head import HeadCut
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
-from yolox_trt_ros.detect.heads.dense.family import AnyHead, flat_head, flat_of, maps_of, seen
+from yolox_trt_ros.detect.heads.dense.family import (
+    AnyHead,
+    cut_at_maps,
+    flat_head,
+    flat_of,
+    maps_of,
+    seen,
+)
 from yolox_trt_ros.detect.heads.dense.formulas import Distances
 from yolox_trt_ros.detect.heads.dense.from_maps import map_head
 from yolox_trt_ros.detect.heads.dense.head import Boxes, DenseHead
@@ -48,6 +56,10 @@ class Yolov6(Family):
         """Return what the outputs mean."""
         return _match(graph, Yolov6Head, 0.5, 'a YOLOv6', _is_yolov6)
 
+    def cut(self, graph: ModelGraph) -> HeadCut:
+        """Return box and class map of each level."""
+        return _cut(graph, 'yolov6', _is_yolov6)
+
 
 class Rtmdet(Family):
     """Recognises RTMDet's heads."""
@@ -55,6 +67,10 @@ class Rtmdet(Family):
     def match(self, graph: ModelGraph) -> RtmdetHead:
         """Return what the outputs mean."""
         return _match(graph, RtmdetHead, 0.0, 'an RTMDet', _is_rtmdet)
+
+    def cut(self, graph: ModelGraph) -> HeadCut:
+        """Return box and class map of each level."""
+        return _cut(graph, 'rtmdet', _is_rtmdet)
 
 
 def _is_yolov6(flat: Flat) -> bool:
@@ -68,6 +84,13 @@ def _is_rtmdet(flat: Flat) -> bool:
     kind = flat.kind
     plain = kind.formula.bins == 1 and kind.formula.offset == 0
     return len(flat.outputs) == 2 and kind.objectness == 'none' and plain
+
+
+def _cut(graph: ModelGraph, family: str, is_flat: Any) -> HeadCut:
+    flat = flat_of(graph)
+    if not is_flat(flat):
+        raise NotThisHeadError(f'not a {family} that can be cut: {seen(flat)}')
+    return cut_at_maps(graph, flat, family)
 
 
 def _match(

@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from yolox_trt_ros.core.errors import ModelError
-from yolox_trt_ros.core.head import CutMap, HeadCut
+from yolox_trt_ros.core.head import HeadCut
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.heads.dense.family import (
+    cut_at_maps,
     flat_head,
     flat_of,
     maps_of,
@@ -60,20 +61,7 @@ class Yolov8(Family):
             flat = self._flat(graph)
         except NotThisHeadError as error:
             raise NotThisHeadError(f'not a YOLOv8 that can be cut: {error}') from None
-        if not flat.maps:
-            raise NotThisHeadError('not a YOLOv8 that can be cut: one convolution makes all')
-        named = [
-            CutMap(f'{part}_{graph.input.height // m.shape[2]}', m.name)
-            for pair in sorted(flat.maps, key=lambda pair: -pair[0].shape[2])
-            for part, m in zip(('reg', 'cls'), pair, strict=True)
-        ]
-        return HeadCut(
-            tuple(named),
-            flat.classes,
-            {'head': 'yolov8'},
-            max(graph.input.height // pair[0].shape[2] for pair in flat.maps),
-            'the original ends in decoded boxes, the new one in distributions and logits',
-        )
+        return cut_at_maps(graph, flat, 'yolov8')
 
     def _flat(self, graph: ModelGraph) -> Flat:
         flat = flat_of(graph)

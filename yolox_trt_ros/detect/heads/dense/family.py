@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import TypeVar
 
 from yolox_trt_ros.core.errors import ModelError
+from yolox_trt_ros.core.head import CutMap, HeadCut
 from yolox_trt_ros.detect.graph.dequantise import NotFollowedError, OtherEndError
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.heads.dense.head import DenseHead
@@ -92,6 +93,28 @@ def flat_head(kind: type[AnyHead], graph: ModelGraph, flat: Flat) -> AnyHead:
         flat.unbatched,
         tuple((box.name, classes.name) for box, classes in flat.maps),
         flat.further,
+    )
+
+
+def cut_at_maps(graph: ModelGraph, flat: Flat, family: str) -> HeadCut:
+    """Return box and class map of each level as a graph's new end.
+
+    Raises:
+        NotThisHeadError: boxes and classes have no convolutions of their own.
+    """
+    if not flat.maps:
+        raise NotThisHeadError(f'not a {family} that can be cut: one convolution makes all')
+    named = [
+        CutMap(f'{part}_{graph.input.height // m.shape[2]}', m.name)
+        for pair in sorted(flat.maps, key=lambda pair: -pair[0].shape[2])
+        for part, m in zip(('reg', 'cls'), pair, strict=True)
+    ]
+    return HeadCut(
+        tuple(named),
+        flat.classes,
+        {'head': family},
+        max(graph.input.height // pair[0].shape[2] for pair in flat.maps),
+        'the original ends in decoded boxes, the new one in distances and logits',
     )
 
 

@@ -107,7 +107,7 @@ def _head(graph: ModelGraph) -> FinalHead:
             for columns in possible
             for rows in (rows_of(outputs, columns, batch),)
             if len(rows) >= FEWEST
-            for unit, pixels in _units(rows, size)
+            for unit, pixels in units_of(rows, size)
             for reading in known
             if explains(reading, pixels)
         ]
@@ -125,7 +125,9 @@ def _raised(values: dict[str, np.ndarray], trial: int) -> dict[str, np.ndarray]:
     return {name: (v + v.dtype.type(0.7 * trial)) for name, v in values.items()}
 
 
-def _units(rows: np.ndarray, size: tuple[int, int]) -> list[tuple[tuple[float, float], np.ndarray]]:
+def units_of(
+    rows: np.ndarray, size: tuple[int, int]
+) -> list[tuple[tuple[float, float], np.ndarray]]:
     """Return the rows with boxes in pixels, if they are in pixels or fractions of the input."""
     both = np.array([size[1], size[0], size[1], size[0], 1, 1], np.float64)
     return [((1.0, 1.0), rows), ((float(size[1]), float(size[0])), rows * both)]
@@ -142,7 +144,8 @@ def _made(
     if len(lines) != 1 or len(places) != 1:
         raise NotFollowedError('its boxes may be read in more than one manner')
     columns, unit, reading = found[0]
-    return final_head(names, outputs, columns, unit, reading.scores.shape[1], reading.line, is_open)
+    kind = _HEADS[reading.line]
+    return final_head(names, outputs, columns, unit, reading.scores.shape[1], kind, is_open)
 
 
 def final_head(
@@ -151,8 +154,8 @@ def final_head(
     columns: Columns,
     unit: tuple[float, float],
     classes: int,
-    line: Line,
-    is_open: bool,
+    kind: type[FinalHead],
+    is_open: bool = False,
 ) -> FinalHead:
     """Return the head of outputs whose columns are known."""
     box = outputs[columns.box.output]
@@ -162,7 +165,7 @@ def final_head(
         raise NotFollowedError(f'its outputs hold {", ".join(t or "float" for t in types)}')
     widths = (box.shape[1],) if columns.image is not None else widths_of(outputs, box.shape[1])
     squeezed = tuple(o.ndim == (1 if i == columns.count else 2) for i, o in enumerate(outputs))
-    return _HEADS[line](
+    return kind(
         tuple(names),
         classes,
         rows,
@@ -188,7 +191,7 @@ def plugin_head(graph: ModelGraph) -> FinalHead:
     names, outputs, columns, rows = plugin_rows(graph)
     size = graph.input.height, graph.input.width
     found: list[tuple[tuple[float, float], Reading]] = []
-    for unit, pixels in _units(rows.values, size):
+    for unit, pixels in units_of(rows.values, size):
         found += [(unit, r) for r in readings(rows.levels) if explains(r, pixels)]
     lines = {reading.line for _, reading in found}
     if len(lines) != 1 or len({unit for unit, _ in found}) != 1:
@@ -199,6 +202,5 @@ def plugin_head(graph: ModelGraph) -> FinalHead:
             f'{graph.path}: expected the outputs of its {plugin_of(graph).op_type} as they are, '
             f'{", ".join(names)}, got {", ".join(graph.outputs())}'
         )
-    return final_head(
-        names, outputs, columns, unit, reading.scores.shape[1], reading.line, is_open=False
-    )
+    kind = _HEADS[reading.line]
+    return final_head(names, outputs, columns, unit, reading.scores.shape[1], kind)

@@ -130,14 +130,15 @@ def explains(reading: Reading, rows: np.ndarray) -> bool:
             return False
         (near,) = np.nonzero(np.abs(reading.scores[:, class_id] - score) < TOLERANCE)
         if reading.corners is not None:
-            if not _close(reading.corners[near], box).any():
+            if not close_to(reading.corners[near], box).any():
                 return False
         elif not _fits(reading, near, box, sizes):
             return False
     return True
 
 
-def _close(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+def close_to(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return which of some corners are those of a box."""
     close: np.ndarray = (np.abs(boxes - box) <= 0.1 + 2e-3 * np.abs(box)).all(axis=1)
     return close
 
@@ -148,7 +149,7 @@ def _fits(
     """Return whether a box lies where one of these anchors does; its anchor box is then known."""
     assert reading.centre is not None and reading.root is not None and reading.kind is not None
     centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-    for anchor in near[_close(reading.centre[near], centre)]:
+    for anchor in near[close_to(reading.centre[near], centre)]:
         own = size / reading.root[anchor]
         known = sizes.setdefault(int(reading.kind[anchor]), own)
         if np.abs(known - own).max() <= 5 * TOLERANCE * np.abs(known).max():

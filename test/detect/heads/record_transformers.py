@@ -1,0 +1,81 @@
+"""Write what Transformers finds with its own post-processing, for test_detr.py to compare with.
+
+    pip install torch transformers onnx onnxruntime opencv-python-headless
+    PYTHONPATH=test:test/detect/heads python test/detect/heads/record_transformers.py
+
+Writes, for each family, the model with its random weights and the rows that were found.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from transformers_models import IMAGES, MODELS, detections, export, fed
+
+RECORDED = Path(__file__).parent / 'recorded'
+AROUND = 0.4, 0.02
+"""Where a threshold is looked for, and how far around."""
+
+
+def threshold(rows: list[np.ndarray]) -> float:
+    """Return a threshold that no score is near, so that rounding moves none across it."""
+    scores = np.sort(np.concatenate([found[:, 1] for found in rows]))
+    middles = (scores[1:] + scores[:-1]) / 2
+    gaps = np.where(np.abs(middles - AROUND[0]) < AROUND[1], np.diff(scores), 0)
+    return float(middles[gaps.argmax()])
+
+
+def packable(path: Path) -> onnx.ModelProto:
+    """Return a model without notes, its weights rounded to four digits of their mantissa.
+
+    They are random anyway, and take a third of the space then.
+    """
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.ClearField('doc_string')
+        del node.metadata_props[:]
+    del model.graph.value_info[:]
+    for weight in model.graph.initializer:
+        value = onnx.numpy_helper.to_array(weight)
+        if value.dtype == np.float32 and value.size > 64:
+            short = (value.view(np.uint32) & np.uint32(0xFFF80000)).view(np.float32)
+            weight.CopyFrom(onnx.numpy_helper.from_array(short, weight.name))
+    return model
+
+
+def main() -> None:
+    """Write all of it."""
+    import torch
+    import transformers
+
+    RECORDED.mkdir(exist_ok=True)
+    found = {}
+    for name in MODELS:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / 'm.onnx'
+            export(name, path)
+            content = packable(path).SerializeToString()
+        session = ort.InferenceSession(content, providers=['CPUExecutionProvider'])
+        rows = [
+            detections(name, session.run(['logits', 'pred_boxes'], {'images': fed(name, i)}), i)
+            for i in IMAGES
+        ]
+        limit = threshold(rows)
+        kept = [r[r[:, 1] > limit].round(5).tolist() for r in rows]
+        print(f'{name}: threshold {limit:.4f}, {[len(r) for r in kept]} detections')
+        found[name] = {'threshold': limit, 'rows': kept}
+        packed = lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
+        (RECORDED / f'{name}.onnx.xz').write_bytes(packed)
+    versions = {p.__name__: p.__version__ for p in (torch, transformers, ort)}
+    text = json.dumps({'versions': versions, 'found': found})
+    (RECORDED / 'transformers.json').write_text(text + '\n')
+
+
+if __name__ == '__main__':
+    main()
