@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from dense_graphs import CELLS, CLASSES, DenseGraph, distributions
+from dense_graphs import CELLS, CLASSES, DenseGraph, Outputs, distributions
 from tiny_models import HEIGHT, LABELS, WIDTH, write_model
 
 RANKED = 20
@@ -44,9 +44,12 @@ def ranked_detr(
     )
 
 
-def pp_yoloe(path: Path, dtype: str = 'float32') -> Path:
-    """Write PaddleDetection's end without suppression: corners by ``scale_factor``, and scores."""
-    graph = DenseGraph()
+def pp_yoloe(path: Path, dtype: str = 'float32', suppressed: bool = False) -> Path:
+    """Write PaddleDetection's end: corners by ``scale_factor``, and scores.
+
+    Suppressed, these are rows of class, score and corners, and how many there are.
+    """
+    graph = DenseGraph(batch=1 if suppressed else 'n')
     distances, classes = distributions(graph, 17)
     boxes, scores = graph.turned(graph.corners(distances)), graph.new('Sigmoid', classes)
     factor = graph.new('Cast', 'scale_factor', to=1)
@@ -55,11 +58,36 @@ def pp_yoloe(path: Path, dtype: str = 'float32') -> Path:
     divided = graph.new(
         'Div', boxes, graph.new('Reshape', whole, graph.number([-1, 1, 4], np.int64))
     )
+    outputs: Outputs = {
+        divided: [graph.batch, CELLS, 4],
+        scores: [graph.batch, CLASSES, CELLS],
+    }
+    if suppressed:
+        outputs = _suppressed(graph, divided, scores)
     (path.parent / 'labels.txt').write_text('\n'.join(LABELS) + '\n')
     return write_model(
         path,
         graph,
-        {'images': ['n', 3, HEIGHT, WIDTH], 'scale_factor': ['n', 2]},
-        {divided: ['n', CELLS, 4], scores: ['n', CLASSES, CELLS]},
-        kinds={'scale_factor': onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))},
+        {'images': [graph.batch, 3, HEIGHT, WIDTH], 'scale_factor': [graph.batch, 2]},
+        outputs,
+        kinds={
+            'scale_factor': onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)),
+            'count': onnx.TensorProto.INT32,
+        },
     )
+
+
+def _suppressed(graph: DenseGraph, boxes: str, scores: str) -> Outputs:
+    kept = graph.new(
+        'NonMaxSuppression', boxes, scores, graph.number([50], np.int64),
+        graph.number([0.45]), graph.number([0.3]),
+    )  # fmt: skip
+    image, class_id, anchor = (graph.part(kept, i, i + 1) for i in range(3))
+    best = graph.new('Unsqueeze', graph.new('GatherND', scores, kept), graph.number([1], np.int64))
+    rows = graph.join(
+        graph.new('Cast', class_id, to=1),
+        best,
+        graph.new('GatherND', boxes, graph.join(image, anchor)),
+    )
+    graph.add('Cast', [graph.new('Shape', kept, start=0, end=1)], 'count', to=6)
+    return {rows: ['found', 6], 'count': [1]}

@@ -22,6 +22,7 @@ from yolox_trt_ros.detect.graph.further_inputs import further_inputs
 from yolox_trt_ros.detect.model import load_model_spec
 
 CENTRED = {'letterbox': 'centre', 'mean': [0, 0, 0], 'std': [1, 1, 1], 'head': 'pp_yoloe'}
+FED = {'letterbox': 'centre', 'colour': 'rgb', 'scale': 1 / 255}
 
 
 def described(path: Path, **about: object) -> Path:
@@ -64,6 +65,17 @@ def test_boxes_are_divided_by_a_scale_factor(tmp_path: Path, dtype: str) -> None
         rows = suppressed(boxes[0], scores[0].T, LIMITS, centre=False)
         rows[:, 2:] -= np.array([left, top] * 2) / scale
         assert_same(found, rows)
+
+
+def test_rows_and_their_number_behind_a_suppression(tmp_path: Path) -> None:
+    """PaddleDetection's usual export."""
+    path = described(pp_yoloe(tmp_path / 'm.onnx', suppressed=True), **FED)
+    whole = described(pp_yoloe(tmp_path / 'whole.onnx'), **CENTRED)
+    head = load_model_spec(path).head
+    assert (head.family, head.suppressed, head.classes) == ('final', True, CLASSES)
+    pairs = zip(detected(path, IMAGES, LIMITS), detected(whole, IMAGES, LIMITS), strict=True)
+    for found, expected in pairs:
+        assert_same(found, np.column_stack((expected.class_id, expected.score, expected.xyxy)))
 
 
 def test_a_fixed_batch(tmp_path: Path) -> None:

@@ -1,21 +1,22 @@
-"""A family of heads is added by one file and one row; two that match are never guessed between."""
+"""A family of heads is added by one file; two that match are never guessed between."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_models import Graph, write_identity, write_model, write_yolox
-from toy_head import Toy, ToyHead
 
 from yolox_trt_ros.__main__ import main
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import ConfigError, ModelError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.detect import heads
 from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
-from yolox_trt_ros.detect.heads import FAMILIES
 from yolox_trt_ros.detect.model import load_model_spec
 
 HEIGHT, WIDTH = 64, 96
@@ -23,9 +24,16 @@ BOX = [0.25, 0.25, 0.5, 0.75]
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add the one row that a family needs beside its own file."""
-    monkeypatch.setitem(FAMILIES, 'toy', Toy())
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add the one file that a family is."""
+    folder = tmp_path / 'heads'
+    folder.mkdir()
+    shutil.copy(Path(__file__).with_name('toy_head.py'), folder / 'toy.py')
+    monkeypatch.setattr(heads, '__path__', [*heads.__path__, str(folder)])
+    found = heads.discovered(heads.__path__)
+    assert set(found) - set(heads.FAMILIES) == {'toy'}
+    monkeypatch.setitem(heads.FAMILIES, 'toy', found['toy'])
+    monkeypatch.delitem(sys.modules, f'{heads.__name__}.toy')
 
 
 def write_toy(path: Path) -> Path:
@@ -48,7 +56,8 @@ def write_toy(path: Path) -> Path:
 def test_a_head_from_outside_runs_in_the_detector(tmp_path: Path) -> None:
     path = write_toy(tmp_path / 'm.onnx')
     spec = load_model_spec(path)
-    assert spec.head == ToyHead(('found',), 2, 2) and spec.labels == ('left', 'right')
+    assert (spec.head.family, spec.head.outputs, spec.head.classes) == ('toy', ('found',), 2)
+    assert spec.labels == ('left', 'right')
     image = np.full((2 * HEIGHT, 2 * WIDTH, 3), 255, np.uint8)
     image[:, WIDTH:] = 102
     detector = cpu_detector(path, spec, lambda: Thresholds(0.3, class_agnostic=True), 2, 1)

@@ -58,12 +58,12 @@ def _detr(transformers: Any) -> Any:
 def _rf_detr(transformers: Any) -> Any:
     backbone = transformers.RfDetrDinov2Config(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=1, patch_size=8,
-        image_size=[HEIGHT, WIDTH], out_features=['stage1', 'stage2'], num_windows=1,
+        image_size=SIDE, out_features=['stage1', 'stage2'], num_windows=1,
     )  # fmt: skip
     config = transformers.RfDetrConfig(
         backbone_config=backbone, d_model=16, decoder_ffn_dim=16, decoder_layers=2,
         decoder_self_attention_heads=2, decoder_cross_attention_heads=2, group_detr=1,
-        num_queries=(HEIGHT // 8) * (WIDTH // 8), num_labels=len(LABELS), intermediate_size=16,
+        num_queries=(SIDE // 8) ** 2, num_labels=len(LABELS), intermediate_size=16,
     )  # fmt: skip
     return transformers.RfDetrForObjectDetection(config)
 
@@ -74,7 +74,14 @@ MODELS: dict[str, Callable[[Any], Any]] = {
     'rf_detr': _rf_detr,
     'detr': _detr,
 }
+SIDE = 64
+"""Of RF-DETR's input, whose positions are those of a square."""
 PROCESSORS = {'detr': 'DetrImageProcessor', 'rf_detr': 'RfDetrImageProcessor'}
+
+
+def size_of(name: str) -> tuple[int, int]:
+    """Return height and width of a model's input."""
+    return (SIDE, SIDE) if name == 'rf_detr' else (HEIGHT, WIDTH)
 
 
 def processor(name: str) -> Any:
@@ -109,14 +116,14 @@ def export(name: str, path: Path) -> None:
             return found.logits, found.pred_boxes
 
     torch.onnx.export(
-        Plain().eval(), (torch.zeros(1, 3, HEIGHT, WIDTH),), str(path), input_names=['images'],
+        Plain().eval(), (torch.zeros(1, 3, *size_of(name)),), str(path), input_names=['images'],
         output_names=['logits', 'pred_boxes'], opset_version=18, dynamo=False,
     )  # fmt: skip
 
 
 def fed(name: str, image: np.ndarray) -> np.ndarray:
     """Return what the family's own processor makes of a BGR image that has the input's size."""
-    small = np.ascontiguousarray(cv2.resize(image, (WIDTH, HEIGHT))[:, :, ::-1])
+    small = np.ascontiguousarray(cv2.resize(image, size_of(name)[::-1])[:, :, ::-1])
     given = {'do_resize': False, 'do_pad': False, 'return_tensors': 'np'}
     made: np.ndarray = processor(name)(images=small, **given)['pixel_values']
     return made

@@ -23,6 +23,7 @@ from yolox_trt_ros.detect.graph.tensors import read_by
 from yolox_trt_ros.detect.graph.wiring import LOOKED_THROUGH, Wiring
 
 _ONLY_SHAPE = ('Shape', 'Size')
+_AS_MANY_AS_FOUND = ('NonMaxSuppression', 'NonZero')
 _BEFORE = '__before'
 _MOST_NODES = 5000
 """Behind a head there are some hundred, in-place writes included."""
@@ -88,6 +89,7 @@ class GraphEnd:
     ) -> None:
         self._model, self._outputs, self._shapes = model, list(outputs), shapes
         self._graph = Wiring(model.graph, shapes)
+        self._lists = _lists(model.graph)
         # Where sizes are computed from the input's, it is fed as well: black.
         self._black = _black_images(model.graph, shapes, types)
         names, kept = self._walk()
@@ -146,7 +148,7 @@ class GraphEnd:
             kept.add(id(node))
             if len(kept) > _MOST_NODES:
                 raise NotFollowedError(f'more than {_MOST_NODES} nodes follow its head')
-            waiting += [] if node.op_type in _ONLY_SHAPE else reversed(read_by(node))
+            waiting += [] if self._is_size(node) else reversed(read_by(node))
         return convolutions, [n for n in self._model.graph.node if id(n) in kept]
 
     def _rewritten(
@@ -167,7 +169,7 @@ class GraphEnd:
                 nodes.append(helper.make_node(activation, [f'{name}{_BEFORE}'], [name]))
             feeds.append((f'{name}{_BEFORE}' if activation else name, node))
         for node in kept:
-            if node.op_type in _ONLY_SHAPE:
+            if self._is_size(node):
                 nodes.append(self._size(node))
             else:
                 nodes += dequantiser.rewritten(node)
@@ -185,6 +187,10 @@ class GraphEnd:
         if any(w.external_data for w in constants):
             raise NotFollowedError('constants of its end lie in another file')
         return nodes, constants, feeds
+
+    def _is_size(self, node: Any) -> bool:
+        """Return whether a node gives a size that follows from the input's."""
+        return node.op_type in _ONLY_SHAPE and node.input[0] not in self._lists
 
     def _size(self, node: Any) -> Any:
         """Return a Shape or Size as a constant: what it reads may lie before the head."""
@@ -240,6 +246,15 @@ def _black_images(
         for i in graph.input
         if i.name not in weights and i.name in shapes
     }
+
+
+def _lists(graph: Any) -> set[str]:
+    """Return the tensors whose size hangs on what the image shows."""
+    found: set[str] = set()
+    for node in graph.node:
+        if node.op_type in _AS_MANY_AS_FOUND or not found.isdisjoint(node.input):
+            found |= set(node.output)
+    return found
 
 
 def _out(name: str) -> str:

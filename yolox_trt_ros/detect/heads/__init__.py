@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import TypeVar
 
 from yolox_trt_ros.core.errors import ModelError, did_you_mean
 from yolox_trt_ros.core.head import HeadCut, HeadSpec
 from yolox_trt_ros.detect.graph.model_graph import ModelGraph
 from yolox_trt_ros.detect.graph.tensors import described
-from yolox_trt_ros.detect.heads.darknet import Darknet
-from yolox_trt_ros.detect.heads.detr import (
-    DetrHead,
-    DFineHead,
-    Queries,
-    RankedDFineHead,
-    RankedRtDetrHead,
-    RfDetrHead,
-    RtDetrHead,
-)
 from yolox_trt_ros.detect.heads.family import Family, NotThisHeadError
-from yolox_trt_ros.detect.heads.final.match import Final, suppressing
-from yolox_trt_ros.detect.heads.yolo_nas import PpYoloe, YoloNas
-from yolox_trt_ros.detect.heads.yolov5 import Yolov5
-from yolox_trt_ros.detect.heads.yolov6 import Rtmdet, Yolov6
-from yolox_trt_ros.detect.heads.yolov8 import Yolov8
-from yolox_trt_ros.detect.heads.yolox import Yolox
+from yolox_trt_ros.detect.heads.final.match import suppressing
 
-FAMILIES: dict[str, Family] = {
-    'yolox': Yolox(),
-    'yolov8': Yolov8(),
-    'yolov6': Yolov6(),
-    'rtmdet': Rtmdet(),
-    'yolo_nas': YoloNas(),
-    'pp_yoloe': PpYoloe(),
-    'yolov5': Yolov5(),
-    'darknet': Darknet(),
-    'detr': Queries(DetrHead, softmax=True),
-    'rt_detr': Queries(RtDetrHead, ranked=RankedRtDetrHead),
-    'd_fine': Queries(DFineHead, reach=8.0, ranked=RankedDFineHead),
-    'rf_detr': Queries(RfDetrHead),
-    'final': Final(),
-}
+
+def discovered(folders: Iterable[str]) -> dict[str, Family]:
+    """Return the families that modules of this package name in ``FAMILIES``.
+
+    YOLOX, which most models are, is the first, also in messages.
+    """
+    names = {module.name for module in pkgutil.iter_modules(folders)}
+    found: dict[str, Family] = {}
+    for name in sorted(names, key=lambda name: (name != 'yolox', name)):
+        found |= getattr(import_module(f'{__name__}.{name}'), 'FAMILIES', {})
+    return found
+
+
+FAMILIES = discovered(__path__)
 """By the name that the key ``head`` of a model's YAML knows."""
 
 Found = TypeVar('Found')

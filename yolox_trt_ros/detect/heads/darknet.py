@@ -92,3 +92,6 @@ class Darknet(Family):
         boxes = Boxes('anchors', exponential=not squares, squashed=squashed.pop())
         sizes = sizes_of(graph, given['anchors'], len(maps))
         return map_head(DarknetHead, maps, sizes, scales, boxes)
+
+
+FAMILIES: dict[str, Family] = {'darknet': Darknet()}

@@ -201,3 +201,11 @@ def _refuted(boxes: np.ndarray, logits: np.ndarray) -> str:
     if bool((boxes[..., 2:] >= boxes[..., :2]).all()):
         return 'the boxes are corners, expected centre and size'
     return ''
+
+
+FAMILIES: dict[str, Family] = {
+    'detr': Queries(DetrHead, softmax=True),
+    'rt_detr': Queries(RtDetrHead, ranked=RankedRtDetrHead),
+    'd_fine': Queries(DFineHead, reach=8.0, ranked=RankedDFineHead),
+    'rf_detr': Queries(RfDetrHead),
+}

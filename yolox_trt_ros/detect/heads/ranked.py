@@ -74,7 +74,10 @@ def ranked_queries(graph: ModelGraph) -> Ranked:
 def _lists(graph: ModelGraph) -> list[str]:
     """Return the outputs with a box, a score and a class for each query, in the file's order."""
     shapes = graph.outputs()
-    named = [n for n in named_outputs(graph) if len(shapes[n]) in (2, 3)]
+    every = named_outputs(graph)
+    if len(every) == 2 and {len(shapes[n]) for n in every} == {1, 2}:  # rows, and their number
+        return every
+    named = [n for n in every if len(shapes[n]) in (2, 3)]
     boxes = [n for n in named if shapes[n][2:] == (4,)]
     lists = [n for n in named if boxes and shapes[n] == shapes[boxes[0]][:2]]
     if len(boxes) != 1 or len(lists) != 2:

@@ -61,3 +61,6 @@ def _match(graph: ModelGraph, kind: type[AnyHead], called: str) -> AnyHead:
     if not (two and known and seen_kind.coding == 'corners'):
         raise NotThisHeadError(f'not {called} ({seen(flat)})')
     return flat_head(kind, graph, flat)
+
+
+FAMILIES: dict[str, Family] = {'yolo_nas': YoloNas(), 'pp_yoloe': PpYoloe()}

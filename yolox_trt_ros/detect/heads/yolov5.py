@@ -72,3 +72,6 @@ class Yolov5(Family):
             [REACH] * len(maps),
             Boxes('anchors', squashed=squashed.pop()),
         )
+
+
+FAMILIES: dict[str, Family] = {'yolov5': Yolov5()}

@@ -136,3 +136,6 @@ def _pair(graph: ModelGraph, level: LevelPieces) -> tuple[Piece, Piece]:
         'boxes and which scores: name box and class map of each stride in "outputs" of the YAML '
         'beside it'
     )
+
+
+FAMILIES: dict[str, Family] = {'yolov6': Yolov6(), 'rtmdet': Rtmdet()}

@@ -97,3 +97,6 @@ def _pair(graph: ModelGraph, level: LevelPieces) -> tuple[Piece, Piece]:
             'box and class map of each stride in "outputs" of the YAML beside it'
         )
     return boxes[0], next(p for p in level.pieces if p is not boxes[0])
+
+
+FAMILIES: dict[str, Family] = {'yolov8': Yolov8()}

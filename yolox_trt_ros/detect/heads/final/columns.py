@@ -21,6 +21,7 @@ class Columns:
         box, score, class_id: where they stand.
         count: the output with the number of valid boxes.
         image: where the number of the image stands.
+        joined: whether the boxes of all images follow each other, as many of each as counted.
     """
 
     box: Column
@@ -28,6 +29,7 @@ class Columns:
     class_id: Column
     count: int | None = None
     image: Column | None = None
+    joined: bool = False
 
 
 def widths_of(outputs: Sequence[np.ndarray], rows: int) -> tuple[int, ...]:
@@ -43,10 +45,13 @@ def possible_columns(outputs: Sequence[np.ndarray]) -> Iterator[Columns]:
 
     Args:
         outputs: [batch, boxes, numbers], [batch, boxes], or a count [batch] or [batch, 1]; or one
-            [boxes, 7] with the image's number first.
+            [boxes, 7] with the image's number first; or [boxes, 6] and a count [batch].
     """
     if len(outputs) == 1:
         yield from _of_one(outputs[0])
+        return
+    if sorted(o.ndim for o in outputs) == [1, 2]:
+        yield from _joined(outputs)
         return
     boxes = [i for i, o in enumerate(outputs) if o.ndim == 3 and o.shape[2] in (4, 5)]
     if len(boxes) != 1:
@@ -66,6 +71,18 @@ def possible_columns(outputs: Sequence[np.ndarray]) -> Iterator[Columns]:
         for score, class_id in permutations(lists):
             if outputs[score].dtype.kind == 'f':
                 yield Columns(Column(box), Column(score), Column(class_id), count)
+
+
+def _joined(outputs: Sequence[np.ndarray]) -> Iterator[Columns]:
+    count = int(outputs[1].ndim == 1)
+    rows, width = 1 - count, outputs[1 - count].shape[1]
+    if outputs[count].dtype.kind != 'i' or outputs[rows].dtype.kind != 'f' or width != 6:
+        return
+    for start in (0, 2):
+        rest = [c for c in range(width) if not start <= c < start + 4]
+        for score, class_id in permutations(rest):
+            columns = (Column(rows, first) for first in (start, score, class_id))
+            yield Columns(*columns, count, joined=True)
 
 
 def _of_one(output: np.ndarray) -> Iterator[Columns]:
@@ -99,7 +116,7 @@ def rows_of(outputs: Sequence[np.ndarray], columns: Columns, batch: int) -> np.n
 
     def column(place: Column, channels: int = 1) -> np.ndarray:
         output = outputs[place.output]
-        image = output if columns.image is not None else output[0]
+        image = output if columns.joined or columns.image is not None else output[0]
         whole = image.reshape(len(image), -1)
         return whole[:, place.first : place.first + channels].astype(np.float64)
 
@@ -110,7 +127,10 @@ def rows_of(outputs: Sequence[np.ndarray], columns: Columns, batch: int) -> np.n
         images = column(columns.image)[:, 0]
         rows = rows[images == 0] if np.isin(images, np.arange(batch)).all() else rows[:0]
     if columns.count is not None:
-        rows = rows[: int(outputs[columns.count].reshape(-1)[0])]
+        counts = outputs[columns.count].reshape(-1)
+        if columns.joined and counts.sum() != len(rows):
+            return rows[:0]
+        rows = rows[: int(counts[0])]
     rows = rows[rows[:, 4] > 0]
     whole = (rows[:, 5] == np.rint(rows[:, 5])).all()
     return rows if whole else rows[:0]

@@ -38,6 +38,7 @@ class FinalHead(HeadSpec):
         unit: input pixels across and down that 1 stands for.
         types: of the outputs where they are integers: ``int32`` or ``int64``.
         squeezed: outputs that have no axis for their one number.
+        joined: whether the boxes of all images follow each other, as many of each as counted.
     """
 
     family: ClassVar[str] = 'final'
@@ -53,6 +54,7 @@ class FinalHead(HeadSpec):
     unit: tuple[float, float] = (1.0, 1.0)
     types: tuple[str, ...] = ()
     squeezed: tuple[bool, ...] = ()
+    joined: bool = False
 
     def shapes(self, image: InputSpec) -> list[tuple[int, ...]]:
         """Return the shape of each output for one image."""
@@ -69,6 +71,8 @@ class FinalHead(HeadSpec):
         """Return the shape of each output for a batch; -1: any number of rows."""
         if self.image is not None:
             return [(-1, width) for width in self.widths]
+        if self.joined:
+            return [(batch,) if i == self.count else (-1, w) for i, w in enumerate(self.widths)]
         return [(batch, *shape) for shape in self.shapes(image)]
 
     def integers(self) -> dict[str, str]:
@@ -131,6 +135,10 @@ class FinalHead(HeadSpec):
         if self.image is not None:
             rows = outputs[self.image.output]
             return [rows[rows[:, self.image.first] == index]]
+        if self.joined and self.count is not None:
+            counts = outputs[self.count]
+            first = int(counts[:index].sum())
+            return [output[first : first + int(counts[index])] for output in outputs]
         images = [output[index] for output in outputs]
         if self.count is None:
             return images

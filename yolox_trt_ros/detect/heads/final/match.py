@@ -159,11 +159,14 @@ def final_head(
 ) -> FinalHead:
     """Return the head of outputs whose columns are known."""
     box = outputs[columns.box.output]
-    rows = -1 if is_open or columns.image is not None else box.shape[1]
+    listed = columns.joined or columns.image is not None
+    rows = -1 if is_open or listed else box.shape[1]
     types = tuple(str(o.dtype) if o.dtype.kind == 'i' else '' for o in outputs)
     if set(types) - {'', 'int32', 'int64'}:
         raise NotFollowedError(f'its outputs hold {", ".join(t or "float" for t in types)}')
-    widths = (box.shape[1],) if columns.image is not None else widths_of(outputs, box.shape[1])
+    widths = tuple(o.shape[1] if o.ndim == 2 else 0 for o in outputs)
+    if not listed:
+        widths = widths_of(outputs, box.shape[1])
     squeezed = tuple(o.ndim == (1 if i == columns.count else 2) for i, o in enumerate(outputs))
     return kind(
         tuple(names),
@@ -177,7 +180,8 @@ def final_head(
         columns.image,
         unit,
         types,
-        () if columns.image is not None else squeezed,
+        () if listed else squeezed,
+        columns.joined,
     )
 
 

@@ -27,3 +27,6 @@ class Yolox(Family):
     def cut(self, graph: ModelGraph) -> HeadCut:
         """Return the maps of the head."""
         return yolox_cut(graph)
+
+
+FAMILIES: dict[str, Family] = {'yolox': Yolox()}
