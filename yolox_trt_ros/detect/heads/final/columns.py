@@ -81,8 +81,8 @@ def _joined(outputs: Sequence[np.ndarray]) -> Iterator[Columns]:
     for start in (0, 2):
         rest = [c for c in range(width) if not start <= c < start + 4]
         for score, class_id in permutations(rest):
-            columns = (Column(rows, first) for first in (start, score, class_id))
-            yield Columns(*columns, count, joined=True)
+            box, best, number = (Column(rows, first) for first in (start, score, class_id))
+            yield Columns(box, best, number, count, joined=True)
 
 
 def _of_one(output: np.ndarray) -> Iterator[Columns]:
