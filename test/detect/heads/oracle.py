@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.model import Thresholds
+from yolox_trt_ros.core.model import ModelSpec, Thresholds
 from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 
@@ -72,9 +72,11 @@ def suppressed(
     return np.column_stack((class_id, scores[anchor, class_id], rows))
 
 
-def detected(path: Path, images: Sequence[np.ndarray], limits: Thresholds) -> list[Detections]:
+def detected(
+    path: Path, images: Sequence[np.ndarray], limits: Thresholds, spec: ModelSpec | None = None
+) -> list[Detections]:
     """Return what the CPU's detector finds, in as large batches as the model takes."""
-    spec = load_model_spec(path)
+    spec = spec or load_model_spec(path)
     batch = spec.input.batch or len(images)
     detector = cpu_detector(path, spec, lambda: limits, batch, 1)
     frames = [Frame.of(image) for image in images]

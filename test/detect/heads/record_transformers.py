@@ -22,9 +22,9 @@ from transformers_models import IMAGES, MODELS, detections, export, fed
 RECORDED = Path(__file__).parent / 'recorded'
 
 
-def threshold(rows: list[np.ndarray]) -> float:
+def threshold(rows: np.ndarray) -> float:
     """Return a threshold amid the scores that none is near, so that rounding moves none across."""
-    scores = np.sort(np.concatenate([found[:, 1] for found in rows]))
+    scores = np.sort(rows[:, 1])
     some = scores[len(scores) // 3 : 2 * len(scores) // 3]
     gap = int(np.diff(some).argmax())
     return float(some[gap : gap + 2].mean())
@@ -74,10 +74,10 @@ def main() -> None:
             detections(name, session.run(['logits', 'pred_boxes'], {'images': fed(name, i)}), i)
             for i in IMAGES
         ]
-        limit = threshold(rows)
-        kept = [r[r[:, 1] > limit].round(5).tolist() for r in rows]
-        print(f'{name}: threshold {limit:.4f}, {[len(r) for r in kept]} detections')
-        found[name] = {'threshold': limit, 'rows': kept}
+        limits = [threshold(r) for r in rows]
+        kept = [r[r[:, 1] > limit].round(5).tolist() for r, limit in zip(rows, limits, strict=True)]
+        print(f'{name}: thresholds {limits}, {[len(r) for r in kept]} detections')
+        found[name] = {'thresholds': limits, 'rows': kept}
     versions = {p.__name__: p.__version__ for p in (torch, transformers, ort)}
     text = json.dumps({'versions': versions, 'found': found})
     (RECORDED / 'transformers.json').write_text(text + '\n')

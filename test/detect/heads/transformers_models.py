@@ -65,7 +65,11 @@ def _rf_detr(transformers: Any) -> Any:
         decoder_self_attention_heads=2, decoder_cross_attention_heads=2, group_detr=1,
         num_queries=(SIDE // 8) ** 2, num_labels=len(LABELS), intermediate_size=16,
     )  # fmt: skip
-    return transformers.RfDetrForObjectDetection(config)
+    model = transformers.RfDetrForObjectDetection(config)
+    for module in model.modules():
+        if hasattr(module, 'interpolate_pos_encoding'):  # which ONNX cannot; the size is its own
+            module.interpolate_pos_encoding = lambda *_, own=module: own.position_embeddings
+    return model
 
 
 MODELS: dict[str, Callable[[Any], Any]] = {

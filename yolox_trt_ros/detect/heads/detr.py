@@ -97,6 +97,8 @@ class Queries(Family):
         softmax: whether the last logit is "nothing".
         reach: the largest number of a box that the end makes of any map: 1 behind a sigmoid; more
             where distances from a reference move the sides.
+        bounded: whether there is one; else ``reach`` holds for maps near 0, as where exponentials
+            make sizes.
         ranked: the head of exports whose end picks the best queries.
     """
 
@@ -105,9 +107,11 @@ class Queries(Family):
         kind: type[QueryHead],
         softmax: bool = False,
         reach: float = 1.0,
+        bounded: bool = True,
         ranked: type[FinalHead] | None = None,
     ) -> None:
-        self._kind, self._softmax, self._reach, self._ranked = kind, softmax, reach, ranked
+        self._kind, self._softmax, self._ranked = kind, softmax, ranked
+        self._reach, self._bounded = reach, bounded
 
     def match(self, graph: ModelGraph) -> HeadSpec:
         """Return what the outputs mean."""
@@ -133,9 +137,15 @@ class Queries(Family):
             )
 
     def _of_all(
-        self, graph: ModelGraph, boxes: str, logits: str, queries: int, numbers: int, most: float
+        self,
+        graph: ModelGraph,
+        boxes: str,
+        logits: str,
+        queries: int,
+        numbers: int,
+        most: tuple[float, float],
     ) -> QueryHead:
-        self._check_reach(boxes, most)
+        self._check_reach(boxes, most[0 if self._bounded else 1])
         classes = numbers - self._softmax
         if classes < 1:
             raise NotThisHeadError(f'not a {self._kind.family}: one logit leaves no class')
@@ -162,10 +172,10 @@ def _ranked(graph: ModelGraph) -> Ranked | str:
         return str(error)
 
 
-def _queries(graph: ModelGraph) -> tuple[str, str, int, int, float] | str:
+def _queries(graph: ModelGraph) -> tuple[str, str, int, int, tuple[float, float]] | str:
     """Return boxes, logits, their numbers of queries and logits, and how far boxes reach.
 
-    Or why there are none.
+    That is for any maps, and for maps near 0. Or why there are none.
     """
     shapes = graph.outputs()
     named = [n for n in named_outputs(graph) if len(shapes[n]) == 3]
@@ -180,12 +190,15 @@ def _queries(graph: ModelGraph) -> tuple[str, str, int, int, float] | str:
     box, logits = pairs[0]
     try:
         end = graph.end((box, logits))
-        values = {n: v * v.dtype.type(3) for n, v in random_maps(end.maps).items()}
-        found = end.run(values)
+        wild, calm = (
+            {n: v * v.dtype.type(factor) for n, v in random_maps(end.maps).items()}
+            for factor in (3, 0.05)
+        )
+        found, near = end.run(wild), end.run(calm)
     except NotFollowedError as error:
         return str(error)
     why = _refuted(*found)
-    most = float(np.abs(found[0]).max())
+    most = float(np.abs(found[0]).max()), float(np.abs(near[0]).max())
     return why or (box, logits, shapes[box][1], shapes[logits][2], most)
 
 
@@ -207,5 +220,5 @@ FAMILIES: dict[str, Family] = {
     'detr': Queries(DetrHead, softmax=True),
     'rt_detr': Queries(RtDetrHead, ranked=RankedRtDetrHead),
     'd_fine': Queries(DFineHead, reach=8.0, ranked=RankedDFineHead),
-    'rf_detr': Queries(RfDetrHead),
+    'rf_detr': Queries(RfDetrHead, reach=2.0, bounded=False),
 }
