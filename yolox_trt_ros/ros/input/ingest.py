@@ -12,12 +12,10 @@ from yolox_trt_ros.core.errors import MissingDependencyError
 from yolox_trt_ros.core.host_memory import PinnedMemory
 from yolox_trt_ros.core.transports import TRANSPORTS
 from yolox_trt_ros.ros.input.intake import Ingest, PacedSink
-from yolox_trt_ros.ros.input.local_ingest import LocalIngest
 from yolox_trt_ros.ros.input.native_ingest import NativeIngest
 from yolox_trt_ros.ros.input.plain_ingest import PlainIngest
 from yolox_trt_ros.ros.input.readers import new_reader
 from yolox_trt_ros.ros.input.subscribe import message_type
-from yolox_trt_ros.ros.replay.ingest import ReplayIngest
 
 
 def check_inputs(config: Config) -> None:
@@ -47,9 +45,14 @@ def open_ingest(node: Node, config: Config, pipeline: PacedSink) -> Ingest:
         BagError: the bag to replay cannot be read, or lacks a camera.
     """
     logger = node.get_logger()
+    # Readers of bags and pictures take a quarter of a node's start: only who needs them has them.
     if config.ingest == 'simulated':
+        from yolox_trt_ros.ros.input.local_ingest import LocalIngest
+
         return LocalIngest(node, config, pipeline)
     if config.ingest == 'replayed':
+        from yolox_trt_ros.ros.replay.ingest import ReplayIngest
+
         return ReplayIngest(node, config, pipeline)
     if config.ingest == 'plain':
         room = pipeline if config.lockstep else None
