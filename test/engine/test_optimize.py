@@ -114,8 +114,10 @@ def test_the_packaged_cut_form_is_what_the_command_writes(tmp_path, edge_n_cut):
     assert spec.labels[0] == 'car' and (spec.head.per_level, spec.head.scores) == (True, 'logit')
 
 
-@pytest.mark.parametrize('resize', ['scales', 'sizes', 'half_pixel'])
-@pytest.mark.parametrize('decoded', [False, True])
+@pytest.mark.parametrize(
+    ('resize', 'decoded'),
+    [('scales', False), ('scales', True), ('sizes', True), ('half_pixel', False)],
+)
 def test_exports_of_every_kind(tmp_path, resize, decoded):
     path = write_yolox(
         tmp_path / 'm.onnx', 'nano', resize=resize, decoded=decoded, sigmoid=not decoded,

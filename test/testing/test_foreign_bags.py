@@ -187,9 +187,6 @@ def test_ten_kinds_of_damage_cost_these_images_and_no_other(
 @pytest.mark.parametrize(
     ('record', 'cameras', 'images', 'samples', 'said'),
     [
-        (foreign.realsense, 3, 50, 3, ()),
-        (foreign.zed, 4, 80, 4, ()),
-        (foreign.eight, 8, 80, 8, ()),
         (foreign.damaged, 2, 60, 2, (
             '3 images do not parse', '2 images have an encoding this package does not read',
             '5 images are damaged JPEG, PNG or video data',

@@ -18,7 +18,7 @@ from yolox_trt_ros.ros.output.messages import detection_array
 from yolox_trt_ros.ros.output.publishers import TemplateOutput
 
 BOXES = 200
-ROUNDS = 60
+ROUNDS = 40
 KIND = 'vision_msgs/msg/Detection2DArray'
 
 
