@@ -22,7 +22,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.msg import CameraLatency, CameraStatus, PipelineStatus
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     'unknown_key': (
@@ -104,7 +104,7 @@ def test_a_silent_topic_is_reported_why(peer: Peer, folder: Path) -> None:
 
 
 WEIGHTS = {'a': 4.0, 'b': 2.0, 'c': 1.0, 'd': 1.0}
-ROUNDS = 100
+ROUNDS = 60
 # Where a message with a header has its stamp's nanoseconds.
 NANOSECONDS, STAMP = struct.Struct('<I'), 8
 
@@ -112,9 +112,9 @@ NANOSECONDS, STAMP = struct.Struct('<I'), 8
 def test_four_times_too_much(peer: Peer, tmp_path: Path) -> None:
     parameters: dict[str, Any] = {
         'camera_names': list(WEIGHTS),
-        'lane_names': ['cpu0'],
+        **simulated_lane(tmp_path, 100.0),
         'model.score_threshold': 0.95,
-        'model.path': str(write_yolox(tmp_path / 'slow.onnx', ballast=24)),
+        'model.path': str(write_yolox(tmp_path / 'tiny.onnx')),
     }
     for name, weight in WEIGHTS.items():
         parameters[f'cameras.{name}.priority'] = weight
@@ -139,7 +139,8 @@ def test_four_times_too_much(peer: Peer, tmp_path: Path) -> None:
             )
             peer.until(lambda t=topic: peer.node.count_publishers(t), topic)
 
-        # For each result an image of every camera: four times too much, however fast this is.
+        # For each result an image of every camera: four times too much. The lane takes its time
+        # without taking the machine's: whoever else uses that does not make it the faster one.
         # Both as bytes, so that this process is not what is too slow.
         pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
         image = bytearray(serialize_message(image_message(pixels, 0)))
@@ -179,19 +180,26 @@ def check_accounts(by_name: dict[str, CameraStatus], results: dict[str, list[int
         assert 0.7 * fair < published[name] < 1.35 * fair, published
 
 
-def test_cameras_whose_deadlines_collide_get_equal_shares(peer: Peer, tmp_path: Path) -> None:
-    """Both are triggered at once, and only the image that comes first can meet its deadline."""
-    lane = {'device': 'cuda:0', 'cost_ms': {1: 10.0}, 'slowdown': [1.0], 'jitter': 0.0}
+def simulated_lane(folder: Path, cost_ms: float) -> dict[str, Any]:
+    """Return the parameters of a lane that takes so long for each image."""
+    lane = {'device': 'cuda:0', 'cost_ms': {1: cost_ms}, 'slowdown': [1.0], 'jitter': 0.0}
     profile = {'name': 'one', 'description': '-', 'lanes': {'gpu': lane}}
-    (tmp_path / 'one.yaml').write_text(yaml.safe_dump(profile))
-    parameters: dict[str, Any] = {
-        'camera_names': ['a', 'b'],
+    (folder / 'one.yaml').write_text(yaml.safe_dump(profile))
+    return {
         'lane_names': ['gpu'],
         'lanes.gpu.device': 'cuda:0',
         'lanes.gpu.backend': 'simulated',
+        'profile': str(folder / 'one.yaml'),
+    }
+
+
+def test_cameras_whose_deadlines_collide_get_equal_shares(peer: Peer, tmp_path: Path) -> None:
+    """Both are triggered at once, and only the image that comes first can meet its deadline."""
+    parameters: dict[str, Any] = {
+        'camera_names': ['a', 'b'],
+        **simulated_lane(tmp_path, 10.0),
         'cameras.a.deadline_ms': 18.0,
         'cameras.b.deadline_ms': 18.0,
-        'profile': str(tmp_path / 'one.yaml'),
         'model.path': str(write_yolox(tmp_path / 'tiny.onnx')),
     }
     with detector(peer, tmp_path, 'turns', parameters) as node:
