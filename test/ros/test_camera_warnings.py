@@ -12,7 +12,7 @@ from rig import noise
 from sensor_msgs.msg import Image
 from tiny_models import write_yolox
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 HOUR_NS = 3600 * 10**9
 
 

@@ -18,7 +18,7 @@ from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 from yolox_trt_ros.ros.input.codecs import Arrival, read_image
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 CLASSES = {'front': ('car', 'person', 'bus'), 'rear': ('person', 'kerb')}
 
 

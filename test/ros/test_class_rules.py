@@ -15,7 +15,7 @@ from rig import SECOND, Rig, dropped, noise, open_rig
 from tiny_models import LABELS
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 SEED = 6
 Row = tuple[str, float, float]
 """Class, score, and the y of the box's centre."""

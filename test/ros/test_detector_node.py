@@ -34,7 +34,7 @@ from yolox_trt_ros.core.encodings import ALIASES, RAW
 from yolox_trt_ros.core.trace import STAGES
 from yolox_trt_ros.ros.parameters import flat_table
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope='module')

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from peer import Detector, Peer, detector
 from tensorrt_wheels import ROOT, RTX, installed
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 DRIVER = """
     #include <string.h>
     int cuDriverGetVersion(int *v) { *v = 12080; return 0; }

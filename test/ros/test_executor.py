@@ -17,7 +17,7 @@ from std_msgs.msg import String
 
 from yolox_trt_ros.ros.executor import SteadyExecutor
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 class Robot:

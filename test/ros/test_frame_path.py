@@ -37,7 +37,7 @@ def test_the_table_names_few_files_and_none_twice() -> None:
 
 
 @pytest.mark.ros
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_an_image_passes_the_files_of_the_table(tmp_path: Path) -> None:
     command = [sys.executable, str(HERE / 'frame_path.py'), str(tmp_path)]
     environ = {**os.environ, 'PYTHONPATH': str(HERE.parent), 'ROS_DOMAIN_ID': str(DOMAIN)}

@@ -27,7 +27,7 @@ from yolox_trt_ros.ros.overlay_node import OverlayNode
 from yolox_trt_ros.ros.parameters import read_parameters
 from yolox_trt_ros.vehicle_files import load_vehicle
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 Given = dict[str, Any]
 
 

@@ -13,7 +13,7 @@ from peer import Detector, Peer, detector
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from tiny_models import write_yolox
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 CALL_S = 1.5
 """One call of the lane; it is measured by three."""

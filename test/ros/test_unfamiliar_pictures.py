@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray
 
 from yolox_trt_ros.telemetry.score_watch import LEAST
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 def test_a_camera_gets_a_hint(peer: Peer, tmp_path: Path, real: Path) -> None:

@@ -26,7 +26,7 @@ from yolox_trt_ros.ros.dds.segments import largest_of, largest_other, segments
 from yolox_trt_ros.ros.input.intake import IngestNotes
 from yolox_trt_ros.ros.input.publisher_watch import PublisherWatch, why_lossy
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 DRIVER = """
 import sys, rclpy

@@ -18,7 +18,7 @@ from yolox_trt_ros.core.model import Thresholds
 from yolox_trt_ros.detect.backends.onnxruntime import cpu_detector
 from yolox_trt_ros.detect.model import load_model_spec
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 class Decoder(Keeper):

@@ -22,7 +22,7 @@ from yolox_trt_ros.ros.input import ingest, native_ingest
 from yolox_trt_ros.ros.input.intake import MANY, FrameSink, Intake
 from yolox_trt_ros.ros.output.messages import header_of
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(params=['direct', 'serialised', 'plain'])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from edge_rig import DOMAIN, PATIENCE_S, Rig, image, open_rig
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(params=['direct', 'serialised'])

@@ -30,7 +30,7 @@ from yolox_trt_ros.ros.input.local_ingest import LocalIngest
 from yolox_trt_ros.ros.output.messages import header_of
 from yolox_trt_ros.schedule.pipeline import LOCKSTEP_BACKLOG, LaneSpec, Pipeline, PipelineOptions
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 IMAGES = 200
 

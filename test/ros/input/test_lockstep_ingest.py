@@ -19,7 +19,7 @@ from yolox_trt_ros.schedule.pipeline import (
     PipelineOptions,
 )
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 IMAGES = 30
 

@@ -11,7 +11,7 @@ from edge_rig import Rig, image, open_rig
 
 from yolox_trt_ros.core.errors import LaneError
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(params=['direct', 'serialised'])

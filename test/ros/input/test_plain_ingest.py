@@ -9,7 +9,7 @@ from peer import Peer, image_message, rows, time_of
 from rig import BAD, SECOND, Rig, check_bad_messages, noise, open_rig
 from rosgraph_msgs.msg import Clock
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope='module')
