@@ -31,13 +31,13 @@ from yolox_trt_ros.ros.dds.settings import environment
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 ENDINGS = ((INT,), (TERM,), (HUP,), (INT, INT), (INT, TERM), (TERM, TERM), (HUP, TERM))
-MOST_S = 40.0
+MOST_S = 90.0
 """What takes longer hangs, and is killed; a tool may stop several nodes and write its report."""
 LATER_S = 5.0
 """Time in which Python has come to the program."""
-WORD_S = 30.0
+WORD_S = 90.0
 """Longest wait for what a program writes."""
-ORPHAN_S = 8.0
+ORPHAN_S = 30.0
 """Time in which what a process started must have ended after it."""
 PYTHON = 'Python starts'
 """The interpreter has not come to the program: a signal ends it as any other."""
