@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import os
@@ -48,24 +49,39 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @functools.cache
-def starts_nodes(file: str) -> bool:
-    """Return whether a file holds tests that start ROS nodes."""
-    return 'mark.ros' in (ROOT / file).read_text(encoding='utf-8')
+def _marked(file: str) -> frozenset[str]:
+    """Return which functions of a file are marked ``ros``; "" stands for all."""
+    text = (ROOT / file).read_text(encoding='utf-8')
+    if 'mark.ros' not in text:
+        return frozenset()
+    tree = ast.parse(text)
+    if any(isinstance(s, ast.Assign) and 'mark.ros' in ast.unparse(s) for s in tree.body):
+        return frozenset({''})
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return frozenset(
+        f.name for f in functions if any('mark.ros' in ast.unparse(d) for d in f.decorator_list)
+    )
+
+
+def starts_nodes(test: str) -> bool:
+    """Return whether a test starts ROS nodes, by its id: the process that divides loads no test."""
+    name = test.partition('[')[0]
+    marked = _marked(name.partition('::')[0])
+    return '' in marked or name.rpartition('::')[2] in marked
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Divide the tests between the processes of ``make test``.
 
-    Files go to whichever process is free. Files with tests of ROS nodes come last and go to one
-    process: they share fixtures, look at the machine's shared memory, and want its cores.
+    Files go to whichever process is free. Tests of ROS nodes come last and go to one process: they
+    share fixtures, look at the machine's shared memory, and want its cores.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class NodesInOneProcess(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition('::')[0]
-            return 'nodes' if starts_nodes(file) else file
+            return 'nodes' if starts_nodes(nodeid) else nodeid.partition('::')[0]
 
     return NodesInOneProcess(config, log)
 
@@ -77,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     DDS takes a process that stood still for a second for dead (docs/dds.md). Tests of nodes get a
     second chance, which the summary counts (pytest-rerunfailures).
     """
-    items.sort(key=lambda item: (starts_nodes(item.nodeid.partition('::')[0]), item.name == SOAK))
+    items.sort(key=lambda item: (starts_nodes(item.nodeid), item.name == SOAK))
     if config.pluginmanager.hasplugin('rerunfailures'):
         for item in items:
             if item.get_closest_marker('ros') and item.name != SOAK:
