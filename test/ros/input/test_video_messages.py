@@ -40,6 +40,7 @@ from yolox_trt_ros.ros.input.video_intake import VideoIntake
 from yolox_trt_ros.ros.input.video_messages import VideoReader, read_compressed_video
 from yolox_trt_ros.ros.replay.bag_cameras import cameras_in
 from yolox_trt_ros.testing import replay
+from yolox_trt_ros.testing.golden import GoldenMismatchError, check
 from yolox_trt_ros.video.bitstream import PacketHead
 from yolox_trt_ros.video.stream import VideoStream, head_of
 
@@ -276,12 +277,19 @@ def test_a_replay_of_video_is_one_of_its_pictures_bit_for_bit(tmp_path: Path) ->
     topics = {'/front': packets('h264'), '/rear': packets('h264', 7)}
     video = video_bag(tmp_path / 'video', topics, 'h264')
     raw = raw_bag(tmp_path / 'raw', {t: planes('h264', p) for t, p in topics.items()})
-    results = [
-        found(replay(bag, vehicle(tmp_path, transport), through='pipeline'))
+    replayed = [
+        replay(bag, vehicle(tmp_path, transport), through='pipeline')
         for bag, transport in ((video, 'video'), (video, 'video'), (raw, 'raw'))
     ]
+    results = [found(one) for one in replayed]
     assert len(results[0]) == COUNT + 7 and any(boxes for _, _, boxes in results[0])
     assert results[0] == results[1] == results[2]
+    golden = tmp_path / 'golden.json'
+    check(replayed[0], golden, update=True, iou=0.98, score=0.001)
+    check(replayed[1], golden)
+    replayed[1].cameras['front'].pop()
+    with pytest.raises(GoldenMismatchError):
+        check(replayed[1], golden)
 
 
 @pytest.mark.ros
