@@ -11,10 +11,10 @@ pytest.importorskip('yolox', reason='pip install -r training/requirements.txt')
 from training.assign import AssignmentPool  # noqa: E402
 from training.data import HEIGHT, SLOTS, WIDTH, Pictures  # noqa: E402
 from training.finetune import zeros_of  # noqa: E402
-from training.from_onnx import read_network, settle, with_weights_of  # noqa: E402
+from training.from_onnx import read_network, with_weights_of  # noqa: E402
 from training.int8 import round_as_int8  # noqa: E402
-from training.network import EDGE_N, EDGE_S, Concatenated, EdgeYolox  # noqa: E402
 from training.step import Step  # noqa: E402
+from yolox_trt_ros.core.errors import ModelError  # noqa: E402
 from yolox_trt_ros.engine.onnx_file import read_onnx  # noqa: E402
 from yolox_trt_ros.engine.onnx_run import OnnxRun  # noqa: E402
 from yolox_trt_ros.engine.qdq import prepared  # noqa: E402
@@ -22,6 +22,9 @@ from yolox_trt_ros.engine.simulated_int8 import Int8Simulation  # noqa: E402
 from yolox_trt_ros.engine.sparsity import is_sparse, largest_two  # noqa: E402
 from yolox_trt_ros.engine.statistics import fixed_ranges  # noqa: E402
 from yolox_trt_ros.packaged_models import find_model  # noqa: E402
+from yolox_trt_ros.training.learning.batchnorm import settle  # noqa: E402
+from yolox_trt_ros.training.networks.edge import EDGE_N, EDGE_S, EdgeYolox  # noqa: E402
+from yolox_trt_ros.training.networks.maps import Concatenated  # noqa: E402
 
 MODEL = find_model('edge_n')
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 3, 320, 480)).astype(np.float32)
@@ -56,7 +59,7 @@ def test_weights_go_back_into_the_file():
 
 
 def test_another_design_is_refused():
-    with pytest.raises(ValueError, match='the file has weights'):
+    with pytest.raises(ModelError, match='the file has'):
         read_network(MODEL, EDGE_S)
 
 

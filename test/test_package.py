@@ -34,7 +34,7 @@ PACKAGES = {
 # Modules of the accelerator: taken where they are, named by an error where they are missing.
 ACCELERATOR = {'cuda', 'cupy', 'cupyx', 'jtop', 'tensorrt', 'tensorrt_rtx', 'nvidia'}
 # Optional extras of setup.cfg, likewise.
-EXTRAS = {'av', 'duckdb', 'fsspec', 'pyarrow', 'ray'}
+EXTRAS = {'av', 'duckdb', 'fsspec', 'pyarrow', 'ray', 'tensorboardX', 'torch'}
 # What benchmarks compare with, if it is there.
 COMPARED = {'cvcuda', 'torch', 'torchvision'}
 # What detections can be handed to, if it is there.

@@ -15,9 +15,10 @@ from yolox.models.yolo_head import YoloxHead  # noqa: E402
 from training.assign import Assigner, AssignmentPool  # noqa: E402
 from training.data import CHANCES, HEIGHT, SLOTS, WIDTH, Pictures, augment  # noqa: E402
 from training.loss import YoloxLoss  # noqa: E402
-from training.network import EDGE_N, STRIDES, EdgeYolox, Pool, decode, gflops  # noqa: E402
 from training.step import Step  # noqa: E402
 from training.train import WARMUP_STEPS, Order, rate  # noqa: E402
+from yolox_trt_ros.training.networks.edge import EDGE_N, EdgeYolox, Pool  # noqa: E402
+from yolox_trt_ros.training.networks.maps import STRIDES, decode, gflops  # noqa: E402
 
 SIZE = (EDGE_N.height, EDGE_N.width)
 LOSSES = ('total', 'iou', 'obj', 'cls', 'l1')
@@ -165,7 +166,7 @@ def test_every_design_has_the_same_outputs(changes):
     with torch.no_grad():
         shapes = [tuple(m.shape) for level in network(torch.zeros(1, 3, *SIZE)) for m in level]
     assert shapes[:3] == [(1, 4, 40, 60), (1, 1, 40, 60), (1, 6, 40, 60)]
-    assert gflops(EDGE_N, 6) <= 2.5
+    assert gflops(EdgeYolox(EDGE_N, 6), SIZE) <= 2.5
 
 
 def squares(n: int) -> tuple[torch.Tensor, torch.Tensor]:

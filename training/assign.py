@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from yolox.models.yolo_head import YoloxHead
 
-from training.network import anchors
+from yolox_trt_ros.training.networks.maps import anchors
 
 
 class Assigner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -13,25 +12,17 @@ import torch
 from onnx import helper
 from torch import nn
 
-from training.network import STRIDES, Concatenated, Conv, EdgeYolox
 from yolox_trt_ros.engine.half import narrow_weights
 from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.training.networks.edge import EdgeYolox
+from yolox_trt_ros.training.networks.maps import STRIDES, Concatenated
+from yolox_trt_ros.training.results.export import fused
 
 OPSET = 13
 METADATA_KEY = 'yolox_trt_ros'
 TOLERANCE = 1e-4
 REFERENCE_STEP = 16
 """Of this many anchors, one goes into the reference file beside the model."""
-
-
-def fused(network: EdgeYolox) -> EdgeYolox:
-    """Return a copy on the CPU whose batch norms are folded into the convolutions."""
-    out = copy.deepcopy(network).cpu().float().eval()
-    for module in out.modules():
-        if isinstance(module, Conv):
-            module.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(module.conv, module.bn)
-            module.bn = nn.Identity()
-    return out
 
 
 def round_to_half(network: nn.Module) -> None:

@@ -23,9 +23,8 @@ from torch import Tensor, nn
 
 from training.assign import AssignmentPool
 from training.data import SLOTS, Pictures
-from training.from_onnx import read_network, settle, with_weights_of
+from training.from_onnx import read_network, with_weights_of
 from training.int8 import round_as_int8, write_int8
-from training.network import DESIGNS, EdgeYolox
 from training.score import evaluate
 from training.step import Step
 from training.train import PARTS, add_run_arguments, run_steps
@@ -35,6 +34,8 @@ from yolox_trt_ros.engine.onnx_file import read_onnx, write_onnx
 from yolox_trt_ros.engine.ranges import RangeTable, file_digest, read_ranges
 from yolox_trt_ros.engine.sparsity import is_sparse
 from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.training.learning.batchnorm import settle
+from yolox_trt_ros.training.networks.edge import DESIGNS, EdgeYolox
 
 SETTLING = 8, 16
 """Batches, and pictures in each, that give the batch norms their statistics."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from training.from_onnx import ROOT
-from training.network import EdgeYolox
 from yolox_trt_ros.engine.simulated_int8 import STEPS
+from yolox_trt_ros.training.networks.edge import EdgeYolox
 
 
 class Int8Conv2d(nn.Conv2d):

@@ -12,7 +12,7 @@ from torch import Tensor
 from yolox.models.losses import IouLoss
 
 from training.assign import centred
-from training.network import anchors
+from yolox_trt_ros.training.networks.maps import anchors
 
 
 class YoloxLoss:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from training.data import HEIGHT, WIDTH, Pictures
-from training.network import EdgeYolox, decode
 from yolox_trt_ros.datasets.faults import Faults
 from yolox_trt_ros.datasets.labelled import LabelledBoxes
 from yolox_trt_ros.detector import Detector
@@ -25,6 +24,8 @@ from yolox_trt_ros.evaluation.measure import (
     measure,
 )
 from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.training.networks.edge import EdgeYolox
+from yolox_trt_ros.training.networks.maps import decode
 
 SCORE, NMS_IOU = 0.01, 0.65
 LOWEST = (16, 20)

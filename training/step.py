@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from training.assign import AssignmentPool
 from training.data import CHANCES, Pictures, augment
 from training.loss import YoloxLoss
-from training.network import EdgeYolox, decode
+from yolox_trt_ros.training.networks.edge import EdgeYolox
+from yolox_trt_ros.training.networks.maps import decode
 
 BEFORE_CAPTURE = 12
 """Steps run one by one first: they compile, and choose kernels and workspaces."""

@@ -16,11 +16,12 @@ from torch import Tensor
 from training.assign import AssignmentPool
 from training.data import SLOTS, Pictures
 from training.export import export
-from training.network import DESIGNS, EdgeYolox, gflops
 from training.score import evaluate
 from training.step import BEFORE_CAPTURE, Step
 from yolox_trt_ros.core.interruption import end_with_parent
 from yolox_trt_ros.sim.world.bodies import CLASSES
+from yolox_trt_ros.training.networks.edge import DESIGNS, EdgeYolox
+from yolox_trt_ros.training.networks.maps import gflops
 
 WARMUP_STEPS = 400
 L1_FROM, PLAIN_FROM = 0.7, 0.85
@@ -71,7 +72,7 @@ def train(args: argparse.Namespace) -> dict[str, object]:
     return {
         'name': args.name,
         'design': design.as_dict(),
-        'gflops': round(gflops(design, len(CLASSES)), 2),
+        'gflops': round(gflops(network, size), 2),
         'parameters': sum(p.numel() for p in network.parameters()),
         'steps': steps,
         'batch': args.batch,

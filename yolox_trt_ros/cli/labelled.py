@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from yolox_trt_ros.core.errors import ConfigError
-from yolox_trt_ros.datasets.classes import chosen_classes, read_choice
+from yolox_trt_ros.datasets.classes import ClassChoice, chosen_classes, read_choice
 from yolox_trt_ros.datasets.faults import Faults
 from yolox_trt_ros.datasets.formats import FORMATS, read_labelled
 from yolox_trt_ros.datasets.labelled import LabelledData
@@ -49,7 +50,8 @@ def add_reading_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGr
         '--classes',
         type=Path,
         metavar='FILE',
-        help='classes to use, one a line; or YAML with "classes", "map" (name: name) and "ignore"',
+        help='classes to use: a,b,c; or a file of them, one a line; or YAML with "classes", "map" '
+        '(name: name) and "ignore"',
     )
 
 
@@ -71,7 +73,15 @@ def data_of(args: argparse.Namespace, given: list[Path]) -> LabelledData:
     if pictures and not pictures.is_dir():
         raise ConfigError(f'{pictures}: expected the folder of the pictures, there is none')
     data = read_labelled(given[0], pictures, format=args.format, names=args.names, split=args.part)
-    return chosen_classes(data, read_choice(args.classes)) if args.classes else data
+    return chosen_classes(data, _choice(args.classes)) if args.classes else data
+
+
+def _choice(given: Path) -> ClassChoice:
+    """Return what a class file asks for, or the names that stand in its place."""
+    if given.is_file() or given.suffix or os.sep in str(given):
+        return read_choice(given)
+    names = tuple(name.strip() for name in str(given).split(',') if name.strip())
+    return ClassChoice(Path('--classes'), names, {}, {})
 
 
 def print_faults(faults: Faults) -> None:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor, nn
 
-STRIDES = (8, 16, 32)
+from yolox_trt_ros.training.networks.layers import Conv, Focus
+from yolox_trt_ros.training.networks.maps import Maps
 
 
 @dataclass(frozen=True)
@@ -42,40 +43,17 @@ class Design:
     block: str = 'elan'
 
     def with_(self, **changes: object) -> Design:
+        """Return the design with other values."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
     def as_dict(self) -> dict[str, object]:
+        """Return its values by name."""
         return asdict(self)
 
 
 EDGE_N = Design()
 EDGE_S = Design(608, 960, (32, 64, 128, 256, 384), 2, 128, 2)
 DESIGNS = {'edge_n': EDGE_N, 'edge_s': EDGE_S}
-
-_ACTS = {'relu6': nn.ReLU6, 'relu': nn.ReLU, 'silu': nn.SiLU}
-
-
-class Conv(nn.Module):
-    def __init__(self, inputs: int, outputs: int, size: int, stride: int, act: str) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, size, stride, (size - 1) // 2, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
-        self.act = _ACTS[act]()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.bn(self.conv(x)))
-
-
-class Focus(nn.Module):
-    """YOLOX's stem: pixels of each 2x2 square become channels, by strided slices."""
-
-    def __init__(self, outputs: int, act: str) -> None:
-        super().__init__()
-        self.conv = Conv(12, outputs, 3, 1, act)
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = (x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2])
-        return self.conv(torch.cat(parts, 1))
 
 
 class Elan(nn.Module):
@@ -90,6 +68,7 @@ class Elan(nn.Module):
         self.merge = Conv(hidden * (2 + depth), outputs, 1, 1, act)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return maps of the same size."""
         kept = [self.left(x), self.right(x)]
         for conv in self.chain:
             kept.append(conv(kept[-1]))
@@ -111,6 +90,7 @@ class Csp(nn.Module):
         self.merge = Conv(2 * hidden, outputs, 1, 1, act)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return maps of the same size."""
         y = self.right(x)
         for bottleneck in self.chain:
             y = y + bottleneck(y)
@@ -129,6 +109,7 @@ class Pool(nn.Module):
         self.expand = Conv(channels * 2, channels, 1, 1, act)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return maps of the same size."""
         kept = [self.squeeze(x)]
         for pool in self.pools:
             kept.append(pool(kept[-1] if self.chained else kept[0]))
@@ -154,6 +135,7 @@ class Branch(nn.Module):
             nn.init.constant_(conv.bias, -4.595)  # probability 0.01: few anchors hold an object
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return box, objectness and classes."""
         x = self.stem(x)
         box = self.reg_convs(x)
         return self.reg(box), self.obj(box), self.cls(self.cls_convs(x))
@@ -187,7 +169,8 @@ class EdgeYolox(nn.Module):
         self.bottom4, self.bottom5 = block(2 * c3, c4, depth, act), block(2 * c4, c5, depth, act)
         self.head = nn.ModuleList(Branch(c, design, classes) for c in (c3, c4, c5))
 
-    def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def forward(self, x: Tensor) -> Maps:
+        """Return the raw maps at strides 8, 16 and 32 of pictures (b, 3, h, w), 0 to 255."""
         # Pixel values stay 0 to 255, as YOLOX feeds them; the first batch norm absorbs the scale.
         p3 = self.stage3(self.stage2(self.stem(x)))
         p4 = self.stage4(p3)
@@ -197,67 +180,3 @@ class EdgeYolox(nn.Module):
         m4 = self.bottom4(torch.cat([self.down3(n3), n4], 1))
         m5 = self.bottom5(torch.cat([self.down4(m4), p5], 1))
         return [branch(m) for branch, m in zip(self.head, (n3, m4, m5), strict=True)]
-
-
-class Concatenated(nn.Module):
-    """The export: [batch, anchors, 5 + classes], sigmoids applied, boxes not decoded."""
-
-    def __init__(self, network: EdgeYolox) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        levels = [
-            torch.cat([reg, obj.sigmoid(), cls.sigmoid()], 1).flatten(2)
-            for reg, obj, cls in self.network(x)
-        ]
-        return torch.cat(levels, 2).permute(0, 2, 1)
-
-
-def decode(maps: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """Return (batch, anchors, 5 + classes): centre x, y, width, height in input pixels, logits.
-
-    As ``decode_outputs`` of YOLOX's head does it: (t_xy + grid) · stride, exp(t_wh) · stride.
-    """
-    out = []
-    for stride, (reg, obj, cls) in zip(STRIDES, maps, strict=True):
-        _, _, h, w = reg.shape
-        flat = torch.cat([reg, obj, cls], 1).flatten(2).permute(0, 2, 1).float()
-        y, x = torch.meshgrid(
-            torch.arange(h, device=reg.device), torch.arange(w, device=reg.device), indexing='ij'
-        )
-        grid = torch.stack([x, y], -1).reshape(1, -1, 2)
-        centre = (flat[..., :2] + grid) * stride
-        size = flat[..., 2:4].clamp(max=8).exp() * stride
-        out.append(torch.cat([centre, size, flat[..., 4:]], -1))
-    return torch.cat(out, 1)
-
-
-def anchors(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return each anchor's cell (column, row), (anchors, 2), and its stride, (anchors,).
-
-    Args:
-        size: (height, width) of the input.
-    """
-    cells, strides = [], []
-    for s in STRIDES:
-        y, x = torch.meshgrid(torch.arange(size[0] // s), torch.arange(size[1] // s), indexing='ij')
-        cells.append(torch.stack([x, y], -1).reshape(-1, 2))
-        strides.append(torch.full((len(cells[-1]),), s))
-    return torch.cat(cells).float(), torch.cat(strides).float()
-
-
-def gflops(design: Design, classes: int) -> float:
-    """Return 2 · multiply-accumulates of all convolutions of one image, in 10⁹."""
-    network, total = EdgeYolox(design, classes).eval(), 0
-
-    def count(module: nn.Conv2d, _: object, output: Tensor) -> None:
-        nonlocal total
-        total += 2 * output[0].numel() * module.weight[0].numel()
-
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        network(torch.zeros(1, 3, design.height, design.width))
-    return total / 1e9

@@ -1,0 +1,1 @@
+"""Training of detectors; needs the extra ``[train]``; only its tool imports it."""

@@ -1,0 +1,1 @@
+"""What a step does: label assignment, loss, optimiser, precision, average, memory."""

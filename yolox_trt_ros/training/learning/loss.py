@@ -1,0 +1,97 @@
+"""YOLOX's losses of a whole batch, in tensors of fixed shape.
+
+Which anchor learns which label is given (:mod:`learning.assign`). The tests compare every loss with
+pixeltable-yolox's own.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from yolox_trt_ros.training.learning.assign import centred, corners
+from yolox_trt_ros.training.networks.maps import anchors
+
+NAMES = ('iou', 'obj', 'cls', 'l1')
+"""The losses whose sum is trained."""
+IOU_WEIGHT = 5.0
+
+
+class YoloxLoss:
+    """IoU, objectness, class and L1 loss, weighted as in YOLOX (arXiv:2107.08430).
+
+    Args:
+        size: (height, width) of the input.
+        device: of the tensors.
+    """
+
+    def __init__(self, size: tuple[int, int], device: str) -> None:
+        cell, stride = anchors(size)
+        self._cell, self._stride = cell.to(device), stride[:, None].to(device)
+        self._centre = (self._cell + 0.5) * self._stride
+
+    def __call__(
+        self,
+        predicted: Tensor,
+        raw: Tensor,
+        labels: Tensor,
+        label_of: Tensor,
+        overlap: Tensor,
+        l1_weight: Tensor | float,
+        count: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the losses, ``total`` among them.
+
+        Args:
+            predicted: (b, anchors, 5 + classes), boxes decoded to input pixels, logits.
+            raw: (b, anchors, 4), the boxes before decoding.
+            labels: (b, n, 6): class (−1: none), left, top, right, bottom, ignored.
+            label_of: (b, anchors), the label that an anchor learns; −1: none.
+            overlap: (b, anchors), with the label's box.
+            l1_weight: of the L1 loss of the raw boxes.
+            count: what the sums are divided by; None: the anchors that learn a label.
+        """
+        positive, index = label_of >= 0, label_of.clamp(min=0)
+        # Anchors without a label get some label here, and no weight below.
+        target = centred(labels[..., 1:5]).gather(1, index[..., None].expand(-1, -1, 4))
+        class_id = labels[..., 0].long().clamp(min=0).gather(1, index)
+        score = nnf.one_hot(class_id, predicted.shape[2] - 5) * overlap[..., None]
+        weight = positive.float()
+        counted = positive | ~self._inside_ignored(labels)
+        goal = torch.cat(
+            [
+                target[..., :2] / self._stride - self._cell,
+                torch.log(target[..., 2:] / self._stride + 1e-8),
+            ],
+            -1,
+        )
+        iou = iou_loss(predicted[..., :4], target)
+        obj = nnf.binary_cross_entropy_with_logits(predicted[..., 4], weight, reduction='none')
+        cls = nnf.binary_cross_entropy_with_logits(predicted[..., 5:], score, reduction='none')
+        if count is None:
+            count = weight.sum().clamp(min=1)
+        losses = {
+            'iou': IOU_WEIGHT * (iou * weight).sum() / count,
+            'obj': (obj * counted).sum() / count,
+            'cls': (cls.sum(-1) * weight).sum() / count,
+            'l1': l1_weight * ((raw - goal).abs().sum(-1) * weight).sum() / count,
+        }
+        losses['total'] = torch.stack(list(losses.values())).sum()
+        return losses
+
+    def _inside_ignored(self, labels: Tensor) -> Tensor:
+        """Return (b, anchors): the anchor's centre lies in a box that is not asked for."""
+        box = labels[..., None, 1:5]
+        inside = (self._centre > box[..., :2]) & (self._centre < box[..., 2:])
+        skip = (labels[..., 0] >= 0) & (labels[..., 5] > 0)
+        return (inside.all(-1) & skip[..., None]).any(1)
+
+
+def iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return 1 − IoU² of boxes (…, 4), centre x, y, width, height: YOLOX's ``IOUloss``."""
+    a, b = corners(predicted), corners(target)
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    union = predicted[..., 2:].prod(-1) + target[..., 2:].prod(-1) - shared
+    return 1 - (shared / (union + 1e-16)) ** 2

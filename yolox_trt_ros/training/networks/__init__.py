@@ -1,0 +1,1 @@
+"""Networks by the name of their design, in PyTorch, and weights that are put into them."""

@@ -1,0 +1,1 @@
+"""From labelled data to batches: letterboxed pictures, their order, augmentation."""
