@@ -23,6 +23,7 @@ from yolox_trt_ros.core.text_files import read_json
 from yolox_trt_ros.datasets.formats import read_labelled
 from yolox_trt_ros.detect.class_map import read_class_map
 from yolox_trt_ros.detect.labels import read_labels
+from yolox_trt_ros.detect.mask_files import read_mask_boxes, read_mask_colors
 from yolox_trt_ros.engine.ranges import RangeTable, read_ranges
 from yolox_trt_ros.testing.golden_file import read_golden
 from yolox_trt_ros.vehicle_files import load_profile, load_vehicle, parameter_sections
@@ -254,5 +255,9 @@ TARGETS = [
     target('label_names', read_labels, NAMES, YAML_PIECES, '.yaml'),
     target('label_lines', read_labels, ['car', 'bus'], YAML_PIECES, '.txt'),
     target('class_maps', read_class_map, CLASS_MAP, YAML_PIECES, '.yaml'),
+    target('mask_colors', read_mask_colors, ['id,name,r,g,b', '0,a,1,2,3'], YAML_PIECES, '.csv'),
+    target(
+        'mask_boxes', partial(read_mask_boxes, classes=4), ['n,id', 'car,1'], YAML_PIECES, '.csv'
+    ),
     target('class_map_rows', read_class_map, ['car,1', 'bus,vehicle'], YAML_PIECES, '.csv'),
 ]  # fmt: skip

@@ -67,8 +67,9 @@ def test_two_files_become_a_vehicle(theirs: Path, capsys: pytest.CaptureFixture[
     keys = [line.split(':')[0].strip() for line in (TINY + PACKAGE).splitlines()]
     wanted = {k for k in keys if k and k not in ('/**', 'ros__parameters', 'UNKNOWN', 'CAR')}
     assert wanted - {'roi_overlay_segmentation_label'} <= became.keys()
-    assert 'not taken: masks' in became['roi_overlay_segmentation_label.UNKNOWN']
+    assert became['roi_overlay_segmentation_label.UNKNOWN'] == 'model.mask_box_classes'
     assert became['is_publish_color_mask'] == 'nothing: it is off'
+    assert 'for a model with a segmentation head: add mask to outputs' in text
     assert became['gpu_id'] == 'lanes.gpu.device'
     assert 'quantize' in text and '--method fixed:6 --keep first --no-gate; then' in text
     assert 'engines.ranges: int8/yolox.fixed-6.ranges.json' in text
@@ -118,6 +119,30 @@ def test_their_centre_crop_is_a_crop_of_each_camera(
     file.write_text(CROP.replace('true', 'false'))
     text, became, _ = made(capsys, file)
     assert all(what.startswith('nothing') for key, what in became.items() if 'center_crop' in key)
+
+
+def test_files_of_masks_are_taken(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = theirs / 'seg.param.yaml'
+    file.write_text(
+        f'{PACKAGE}is_roi_overlap_segmentation: true\nis_publish_color_mask: true\n'
+        'overlap_roi_score_threshold: 0.25\nsemantic_segmentation_color_map_path: colors.csv\n'
+        'roi_to_semantic_segmentation_remap_path: boxes.csv\n'
+        'roi_overlay_segmentation_label: {CAR: true, BUS: false, HAZARD: true}\n'
+    )
+    text, became, _ = made(capsys, file, '--cameras', '2')
+    vehicle = yaml.safe_load(text)['/**']['ros__parameters']
+    assert vehicle['outputs'] == ['objects', 'debug_times', 'detections', 'mask', 'color_mask']
+    masks = {k: v for k, v in vehicle['model'].items() if k.startswith('mask')}
+    assert masks == {
+        'mask_colors': 'colors.csv',
+        'mask_boxes': 'boxes.csv',
+        'mask_box_classes': ['CAR', 'HAZARD'],
+        'mask_box_score': 0.25,
+    }
+    assert vehicle['mask_format'] == 'rle'
+    topic = vehicle['cameras']['camera1']['mask_topic']
+    assert topic == '/perception/object_recognition/detection/mask1'
+    assert became['roi_overlay_segmentation_label.BUS'].endswith('does not have it')
 
 
 def test_a_manifest_stands_for_its_files(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:

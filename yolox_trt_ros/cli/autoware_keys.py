@@ -36,7 +36,7 @@ _METHODS = {
     'MinMax': ('minmax', 'MinMax'),
 }
 """Their calibration_algorithm → our method, and the name in their calibration table's."""
-SEGMENTATION = 'not taken: masks of a segmentation head are not published'
+OFF = 'nothing: it is off'
 
 
 @dataclass
@@ -63,6 +63,13 @@ class Draft:
     def lane(self) -> str:
         """Name of the lane."""
         return 'dla' if self.number('dla_core_id') >= 0 else 'gpu'
+
+    @property
+    def masks(self) -> list[str]:
+        """Which masks are published: what they give is for a model with a segmentation head."""
+        names = ['color_mask'] if self.values.get('is_publish_color_mask') is True else []
+        files = ('model.mask_colors', 'model.mask_boxes')
+        return ['mask', *names] if names or any(f in self.parameters for f in files) else []
 
     def number(self, key: str) -> Any:
         """Return a number of theirs.
@@ -219,7 +226,7 @@ def _on_gpu(draft: Draft, value: Any) -> str:
 def _centre_crop(draft: Draft, value: Any) -> str:
     """Give every camera the part in the size of the model's input that they look at twice."""
     if value is not True:
-        return 'nothing: it is off'
+        return OFF
     if draft.lane == 'dla':
         return 'not taken: a DLA runs one image a call, and a crop needs a place beside the image'
     at = [100 * float(draft.number(f'center_crop_{axis}_ratio')) for axis in 'xy']
@@ -245,6 +252,42 @@ def _of_crop(what: str) -> Callable[[Draft, Any], str]:
     return take
 
 
+def _overlap(draft: Draft, value: Any) -> str:
+    if value is not True:
+        return OFF
+    if draft.values.get('roi_to_semantic_segmentation_remap_path'):
+        return 'model.mask_boxes, which the remap file is for'
+    draft.todo.append(
+        'for a model with a segmentation head: add mask to outputs, and give model.mask_boxes, '
+        'roi_to_semseg_label_remap.csv, for boxes to be painted over masks'
+    )
+    return 'model.mask_boxes, see below'
+
+
+def _box_file(draft: Draft, value: Any) -> str:
+    off = {draft.values.get(f'is_roi_overlap_segment{end}') for end in ('', 'ation')}
+    if True not in off:
+        return 'nothing: no boxes are painted over masks'
+    return _file('model.mask_boxes', 'model.mask_boxes')(draft, value)
+
+
+def _box_score(draft: Draft, value: Any) -> str:
+    return draft.put('model.mask_box_score', float(draft.number('overlap_roi_score_threshold')))
+
+
+def _color_mask(draft: Draft, value: Any) -> str:
+    return 'outputs: color_mask' if value is True else OFF
+
+
+def _box_class(draft: Draft, key: str, value: Any) -> str:
+    """Return what becomes of a class whose boxes may be painted over masks."""
+    if value is not True:
+        return 'model.mask_box_classes, which does not have it'
+    classes = draft.parameters.setdefault('model.mask_box_classes', [])
+    classes.append(key.rpartition('.')[2])
+    return 'model.mask_box_classes'
+
+
 def _build_only(draft: Draft, value: Any) -> str:
     return draft.put('build_only', bool(value))
 
@@ -267,13 +310,13 @@ TAKEN: dict[str, str | Callable[[Draft, Any], str]] = {
     'preprocess_on_gpu': _on_gpu,
     'build_only': _build_only,
     'cache_dir': 'not taken: engines.folder is where engines are kept',
-    'color_map_path': SEGMENTATION,
-    'semantic_segmentation_color_map_path': SEGMENTATION,
-    'roi_to_semantic_segmentation_remap_path': SEGMENTATION,
-    'is_publish_color_mask': SEGMENTATION,
-    'is_roi_overlap_segment': SEGMENTATION,
-    'is_roi_overlap_segmentation': SEGMENTATION,
-    'overlap_roi_score_threshold': SEGMENTATION,
+    'color_map_path': _file('model.mask_colors', 'model.mask_colors'),
+    'semantic_segmentation_color_map_path': _file('model.mask_colors', 'model.mask_colors'),
+    'roi_to_semantic_segmentation_remap_path': _box_file,
+    'is_publish_color_mask': _color_mask,
+    'is_roi_overlap_segment': _overlap,
+    'is_roi_overlap_segmentation': _overlap,
+    'overlap_roi_score_threshold': _box_score,
     'enable_center_crop_inference': _centre_crop,
     'center_crop_x_ratio': _of_crop('the centre in cameras.<name>.crops'),
     'center_crop_y_ratio': _of_crop('the centre in cameras.<name>.crops'),
@@ -286,8 +329,8 @@ TAKEN: dict[str, str | Callable[[Draft, Any], str]] = {
 }
 """What becomes of each of their keys: a sentence, or what says so and sets parameters of ours."""
 
-GROUPS = {
-    'roi_overlay_segment_label.': SEGMENTATION,
-    'roi_overlay_segmentation_label.': SEGMENTATION,
+GROUPS: dict[str, Callable[[Draft, str, Any], str]] = {
+    'roi_overlay_segment_label.': _box_class,
+    'roi_overlay_segmentation_label.': _box_class,
 }
 """The same of keys that begin so."""

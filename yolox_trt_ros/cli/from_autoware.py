@@ -9,7 +9,6 @@ from typing import Any
 
 from yolox_trt_ros.cli.autoware_keys import (
     GROUPS,
-    SEGMENTATION,
     TAKEN,
     Draft,
     put_device,
@@ -22,6 +21,7 @@ from yolox_trt_ros.vehicle_files import flatten
 from yolox_trt_ros.yaml_files import read_yaml
 
 IMAGES = '/sensing/camera/camera{i}/image_rect_color'
+MASKS = '/perception/object_recognition/detection/mask{i}'
 ROIS = '/perception/object_recognition/detection/rois{i}'
 _WHAT = 'a parameter file of Autoware'
 WANTED = (
@@ -79,9 +79,10 @@ def draft_of(given: Sequence[Given]) -> Draft:
     draft = Draft({one.key: one.value for one in given if one.value is not None})
     order = {key: number for number, key in enumerate(TAKEN)}
     for key in sorted(draft.values, key=lambda key: order.get(key, len(order))):
-        what = TAKEN.get(key) or next((w for p, w in GROUPS.items() if key.startswith(p)), None)
-        if what == SEGMENTATION and draft.values[key] is False:
-            draft.became[key] = 'nothing: it is off'
+        what = TAKEN.get(key)
+        group = next((w for p, w in GROUPS.items() if key.startswith(p)), None)
+        if group is not None:
+            draft.became[key] = group(draft, key, draft.values[key])
         elif what is None:
             draft.unknown[key] = did_you_mean(key, TAKEN)
         else:
@@ -107,7 +108,10 @@ def add_cameras(
         compressed: whether images are taken before Autoware's decompressor.
     """
     names = [f'camera{i}' for i in range(count)]
-    draft.parameters |= {'camera_names': names, 'outputs': ['objects', 'debug_times', 'detections']}
+    outputs = ['objects', 'debug_times', 'detections', *draft.masks]
+    draft.parameters |= {'camera_names': names, 'outputs': outputs}
+    if draft.masks:
+        draft.parameters['mask_format'] = 'rle'
     suffix, transport = ('/compressed', 'compressed') if compressed else ('', 'raw')
     for i, name in enumerate(names):
         draft.parameters |= {
@@ -117,6 +121,8 @@ def add_cameras(
         }
         if draft.crops:
             draft.parameters[f'cameras.{name}.crops'] = [*draft.crops]
+        if draft.masks:
+            draft.parameters[f'cameras.{name}.mask_topic'] = MASKS.replace('{i}', str(i))
     lane = f'lanes.{draft.lane}'
     if draft.lane == 'gpu':
         places = count * (1 + len(draft.crops))

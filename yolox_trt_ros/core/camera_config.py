@@ -143,6 +143,11 @@ class CameraConfig:
         'Topic of objects, such as /perception/object_recognition/detection/rois0; empty: '
         '~/<name>/objects.',
     )
+    mask_topic: str = parameter(
+        '',
+        'Topic of class masks, such as /perception/object_recognition/detection/mask0; empty: '
+        '~/<name>/mask.',
+    )
     model: str = parameter(
         '', 'Which of model_names runs this camera; empty: the one that model describes.'
     )
@@ -271,7 +276,8 @@ def camera_problems(
             f'{where}.black_level: expected less than white_level = '
             f'{camera.white_level}, got {camera.black_level}'
         )
-    for name, topic in (('topic', camera.image_topic), ('objects_topic', camera.objects_topic)):
+    named = {name: getattr(camera, name) for name in ('objects_topic', 'mask_topic')}
+    for name, topic in {'topic': camera.image_topic, **named}.items():
         if topic and not TOPIC.fullmatch(topic):
             problems.append(
                 f'{where}.{name}: {shown(topic)} is not a topic name: expected parts of '

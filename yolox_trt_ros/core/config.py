@@ -20,7 +20,7 @@ from yolox_trt_ros.core.model_config import NamedModelConfig as NamedModelConfig
 from yolox_trt_ros.core.model_config import model_problems
 from yolox_trt_ros.core.parameters import named_groups, parameter, read
 from yolox_trt_ros.core.printing import shown
-from yolox_trt_ros.core.topics import OUTPUTS, RESULTS
+from yolox_trt_ros.core.topics import OUTPUTS, RESULTS, ResultTopic
 
 MAX_CAMERAS = 8
 
@@ -155,13 +155,20 @@ class Config:
     outputs: tuple[str, ...] = parameter(
         ('detections',),
         'What is published of each image: detections (Detection2DArray), objects '
-        '(DetectedObjectsWithFeature, as Autoware’s detector), debug_times (its times).',
+        '(DetectedObjectsWithFeature, as Autoware’s detector), debug_times (its times), and of '
+        'models that give class masks mask (Image of class numbers) and color_mask.',
         choices=OUTPUTS,
     )
     class_id_format: str = parameter(
         'index',
         'What class_id of a hypothesis contains: the index of the class or its name.',
         choices=('index', 'name'),
+    )
+    mask_format: str = parameter(
+        'mono8',
+        'What data of a mask contains: a byte for each pixel, or rle: the run lengths of '
+        'Autoware’s detector, 5 bytes each.',
+        choices=('mono8', 'rle'),
     )
     ingest: str = parameter(
         'auto',
@@ -262,14 +269,20 @@ class Config:
             problems.append(f'outputs: expected detections or objects, got {shown(self.outputs)}')
         if twice := next((o for o in self.outputs if self.outputs.count(o) > 1), ''):
             problems.append(f'outputs: {twice} is listed twice')
+        for output in {'objects', 'mask'}.intersection(self.outputs):
+            problems += self._shared_topics(RESULTS[output])
+        return problems
+
+    def _shared_topics(self, result: ResultTopic) -> list[str]:
+        problems = []
         owners: dict[str, str] = {}
-        for camera in self.cameras if 'objects' in self.outputs else ():
-            topic = RESULTS['objects'].named(camera)
+        for camera in self.cameras:
+            topic = result.named(camera)
             other = owners.setdefault(topic, camera.name)
             if other != camera.name:
                 problems.append(
-                    f'cameras.{camera.name}.objects_topic: {shown(topic)} is already the topic of '
-                    f'{other}'
+                    f'cameras.{camera.name}.{result.parameter}: {shown(topic)} is already the '
+                    f'topic of {other}'
                 )
         return problems
 

@@ -12,6 +12,8 @@ import numpy as np
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import ConfigError, did_you_mean
 from yolox_trt_ros.core.printing import one_line, shown
+from yolox_trt_ros.core.run_length import values_of
+from yolox_trt_ros.core.segmentation import Segmentation
 
 SECOND_NS = 1_000_000_000
 
@@ -39,6 +41,8 @@ def header_stamp_ns(cdr: bytes) -> int:
 
 
 LARGEST_CLASS = 2**31 - 1
+MOST_CELLS = 1 << 26
+"""Of a mask in a message."""
 MOST_CLASSES = 1 << 16
 """Classes of a ``vision_msgs/LabelInfo``, which numbers them with 16 bits."""
 MOST_COMPARED = 100
@@ -144,3 +148,29 @@ def _number(class_id: str, class_ids: Mapping[str, int] | None) -> int:
         f'class_id {shown(class_id)}: expected {wanted}'
         f'{did_you_mean(class_id[:MOST_COMPARED], class_ids or ())}'
     )
+
+
+def mask_of(message: Any, runs: bool) -> Segmentation:
+    """Return the class mask in a ``sensor_msgs/Image``; its region is the whole of itself.
+
+    Args:
+        message: of encoding mono8.
+        runs: whether its data are run lengths, see :func:`core.run_length.runs_of`.
+
+    Raises:
+        ConfigError: it is no such mask, or larger than an image may be.
+    """
+    with fields_of('sensor_msgs/Image'):
+        height, width, data = message.height, message.width, bytes(message.data)
+        encoding = str(message.encoding)
+    if encoding != 'mono8' or not 0 < height * width <= MOST_CELLS:
+        raise ConfigError(
+            f'expected a mono8 mask of 1 to {MOST_CELLS} cells, got {shown(encoding)} of '
+            f'{width}x{height}'
+        )
+    if runs:
+        return Segmentation(values_of(data, height, width), (0, 0, width, height))
+    if len(data) != height * width:
+        raise ConfigError(f'expected {height * width} bytes of {width}x{height}, got {len(data)}')
+    cells = np.frombuffer(data, np.uint8).reshape(height, width)
+    return Segmentation(cells, (0, 0, width, height))

@@ -37,6 +37,26 @@ class ModelConfig:
     segmentation: bool = parameter(
         True, 'Read class masks, if the model gives them; they are made while somebody wants them.'
     )
+    mask_colors: str = parameter(
+        '',
+        'CSV file with a row for each class of the masks, `id,name,r,g,b` behind a head, such as '
+        'Autoware’s semseg_color_map.csv: names and colors. Empty: the names that the model gives, '
+        'and colors that differ well.',
+    )
+    mask_boxes: str = parameter(
+        '',
+        'CSV file with a row for each class of the model, its name and the class of the masks that '
+        'its boxes are painted with, -1 for none, behind a head, such as Autoware’s '
+        'roi_to_semseg_label_remap.csv. Empty: no boxes are painted over the masks.',
+    )
+    mask_box_classes: tuple[str, ...] = parameter(
+        (),
+        'Names of the classes of the model whose boxes are painted over the masks; empty: all to '
+        'which mask_boxes gives a class.',
+    )
+    mask_box_score: float = parameter(
+        0.3, 'Lowest score of a box that is painted over the masks.', low=0.0, high=1.0
+    )
     score_threshold: float = parameter(
         0.3,
         'Drop detections whose objectness × class score is lower.',

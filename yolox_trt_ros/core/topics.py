@@ -54,6 +54,7 @@ class ResultTopic:
         return str(given or self.pattern).replace('{camera}', camera.name)
 
 
+_IMAGE = 'sensor_msgs/msg/Image'
 _FLOAT = 'autoware_internal_debug_msgs/msg/Float64Stamped'
 
 RESULTS = {
@@ -66,6 +67,8 @@ RESULTS = {
         output='objects',
         parameter='objects_topic',
     ),
+    'mask': ResultTopic(_IMAGE, '~/{camera}/mask', output='mask', parameter='mask_topic'),
+    'color_mask': ResultTopic(_IMAGE, '~/{camera}/color_mask', output='color_mask'),
     'latency': ResultTopic('yolox_trt_ros/msg/CameraLatency', '~/{camera}/latency'),
     'status': ResultTopic('yolox_trt_ros/msg/PipelineStatus', '~/status'),
     'diagnostics': ResultTopic('diagnostic_msgs/msg/DiagnosticArray', '/diagnostics'),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import colorsys
-from functools import lru_cache
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from yolox_trt_ros.core.colours import Colour as Colour
+from yolox_trt_ros.core.colours import class_colour as class_colour
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.printing import one_line
-
-Colour = tuple[int, int, int]
 
 MOST_DRAWN = 1000
 """Boxes drawn on one image, the best ones."""
@@ -26,14 +24,6 @@ class ClassNames(Protocol):
     def __getitem__(self, number: int, /) -> str:
         """Return a class's name."""
         ...
-
-
-@lru_cache(maxsize=1024)
-def class_colour(class_id: int) -> Colour:
-    """Return a BGR colour that differs well between neighbouring class numbers."""
-    # The golden ratio spreads hues evenly however many classes there are.
-    r, g, b = colorsys.hsv_to_rgb((0.08 + class_id * 0.61803) % 1.0, 0.75, 1.0)
-    return int(b * 255), int(g * 255), int(r * 255)
 
 
 def draw_detections(image: np.ndarray, found: Detections, labels: ClassNames) -> np.ndarray:

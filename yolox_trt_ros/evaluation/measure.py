@@ -16,6 +16,7 @@ from yolox_trt_ros.datasets.labelled import LabelledBoxes, LabelledData
 from yolox_trt_ros.datasets.places import add_other_size, add_unreadable
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.evaluation.coco_metrics import Found
+from yolox_trt_ros.evaluation.mask_metrics import MaskScore
 from yolox_trt_ros.evaluation.matching import numbering
 from yolox_trt_ros.image_files import read_image
 
@@ -31,11 +32,13 @@ class LabelledSample:
         name: for people.
         bgr: uint8 (height, width, 3).
         labels: classes numbered as in the names of the data.
+        mask: uint8 (height, width), class of each pixel; None: nobody knows.
     """
 
     name: str
     bgr: np.ndarray
     labels: LabelledBoxes
+    mask: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +51,7 @@ class LabelledPictures:
         count: how many pictures there are, at most.
         samples: begins again from the first picture at every call.
         faults: what is wrong with them; grows while they are read.
+        mask_classes: names of the classes of pixels; empty: they have no masks.
     """
 
     name: str
@@ -55,6 +59,7 @@ class LabelledPictures:
     count: int
     samples: Callable[[], Iterator[LabelledSample]]
     faults: Faults
+    mask_classes: tuple[str, ...] = ()
 
 
 def pictures_of(data: LabelledData) -> LabelledPictures:
@@ -88,18 +93,21 @@ def world_pictures(split: str, worlds: int) -> LabelledPictures:
         MissingDependencyError: the renderer is not installed.
     """
     from yolox_trt_ros.sim.world.bodies import CLASSES
-    from yolox_trt_ros.sim.world.dataset import PER_WORLD, render_world
+    from yolox_trt_ros.sim.world.dataset import PER_WORLD, render_masks
+    from yolox_trt_ros.sim.world.truth import MASK_CLASSES
 
     def samples() -> Iterator[LabelledSample]:
         for index in range(worlds):
-            for k, (camera, bgr, truth) in enumerate(render_world(split, index)):
+            for k, (camera, bgr, truth, mask) in enumerate(render_masks(split, index)):
                 boxes = LabelledBoxes(
                     truth.xyxy, truth.class_id, truth.ignored, None, truth.distance_m
                 )
-                yield LabelledSample(f'world {index}, {camera.name} {k // 8}', bgr, boxes)
+                yield LabelledSample(f'world {index}, {camera.name} {k // 8}', bgr, boxes, mask)
 
     name = f'world {split}'
-    return LabelledPictures(name, tuple(CLASSES), worlds * PER_WORLD, samples, Faults())
+    return LabelledPictures(
+        name, tuple(CLASSES), worlds * PER_WORLD, samples, Faults(), MASK_CLASSES
+    )
 
 
 def shared_classes(known: Sequence[str], pictures: LabelledPictures) -> list[str]:
@@ -132,10 +140,12 @@ def measure(
     shared: Sequence[str],
     pictures: LabelledPictures,
     watch: Watch | None = None,
+    masks: MaskScore | None = None,
 ) -> tuple[list[LabelledBoxes], list[list[Found]]]:
     """Return each image's labels, and for each model what it finds; classes as in ``shared``.
 
-    All models see the same images. Labels of other classes are counted as left out.
+    All models see the same images. Labels of other classes are counted as left out. ``masks``
+    counts the pixels of the first one's masks.
     """
     from rich.progress import track
 
@@ -156,6 +166,9 @@ def measure(
         labels.append(truth)
         for detector, of_class, results in zip(detectors, of_model, found, strict=True):
             boxes = detector(sample.bgr)
+            if masks and detector is detectors[0] and sample.mask is not None:
+                assert boxes.segmentation
+                masks.add(sample.mask, boxes.segmentation)
             theirs = of_class[boxes.class_id]
             known = theirs >= 0
             results.append((boxes.xyxy[known], boxes.score[known], theirs[known]))

@@ -199,7 +199,7 @@ class DetectorNode(VehicleNode, LifecycleNode):
             self._build(config, models)
             return
         check_inputs(config)
-        self._results = ResultPublishers(self, config, models.rules, models.by_camera)
+        self._results = ResultPublishers.of(self, config, models)
         self._telemetry = Telemetry(config.cameras, config.limits)
         self._notes = {camera.name: IngestNotes() for camera in config.cameras}
         self._pipeline = Pipeline(

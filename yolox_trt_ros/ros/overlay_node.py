@@ -22,8 +22,10 @@ from rclpy.node import Node
 from yolox_trt_ros.core.errors import FrameError
 from yolox_trt_ros.core.threads import named_thread
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
+from yolox_trt_ros.detect.mask_style import mask_colours
 from yolox_trt_ros.draw.boxes import draw_on
 from yolox_trt_ros.draw.captions import draw_caption, draw_stale, draw_table
+from yolox_trt_ros.draw.masks import draw_mask
 from yolox_trt_ros.draw.mosaic import Mosaic
 from yolox_trt_ros.msg import PipelineStatus
 from yolox_trt_ros.ros.counted_log import CountedLog
@@ -78,9 +80,12 @@ class OverlayNode(VehicleNode, Node):
                 self._on_ready,
                 self.get_logger().warning,
                 self._unusable.log,
+                config.mask_format if 'mask' in config.outputs else '',
             )
             for c in config.cameras
         }
+        colours = {name: mask_colours(model) for name, model in config.used_models.items()}
+        self._colours = {camera.name: colours[camera.model] for camera in config.cameras}
         self._topics = {
             name: PictureTopic(self, f'{DETECTOR}/{name}/overlay') for name in self._cameras
         }
@@ -211,6 +216,8 @@ class OverlayNode(VehicleNode, Node):
         if self._topics[name].wanted:
             canvas = drawn.canvas_like(picture)
             np.copyto(canvas.image, picture)
+            if mask := camera.mask(frame):
+                draw_mask(canvas.image, mask, self._colours[name])
             draw_on(canvas.image, found, self._names)
             draw_caption(canvas.image, caption)
             self._topics[name].publish(canvas, frame.frame_id, frame.stamp_ns)

@@ -5,7 +5,9 @@ The detector is the one the node runs. The JSON file holds
 with boxes in pixels of the image as it is stored (a rotation in its EXIF data is ignored, as the
 node ignores it in a camera's stream) and, beside it, the model, its labels and the thresholds.
 A video's pictures are called drive.mp4/000000, drive.mp4/000001, …, and have their "stamp_ns", from
-the first picture on. Videos need the extra [video].
+the first picture on. Videos need the extra [video]. Pictures of a model that gives class masks have
+"segmentation": {"region": the part that they cover, "masks": {label: {"size", "counts"}}}, run
+lengths as COCO has them; --draw lays the masks under the boxes.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ from yolox_trt_ros.core.errors import ConfigError, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.core.printing import one_line
+from yolox_trt_ros.core.run_length import coco_counts
+from yolox_trt_ros.core.segmentation import Segmentation
 from yolox_trt_ros.detect.cpu.decode import decode_compressed
 from yolox_trt_ros.detect.cpu.preprocess import bgr_image
 from yolox_trt_ros.detector import Detector
 from yolox_trt_ros.draw.boxes import draw_detections
+from yolox_trt_ros.draw.masks import draw_mask
 from yolox_trt_ros.image_files import decode, image_bytes, write_image
 from yolox_trt_ros.packaged_models import caution
 from yolox_trt_ros.video.files import SUFFIXES as VIDEOS
@@ -94,14 +99,22 @@ def run(args: argparse.Namespace) -> int:
                 assert isinstance(picture.frame, Frame)
                 images[one_line(picture.name)] = _about(picture, picture.frame, found)
                 if args.draw:
-                    drawn = draw_detections(bgr_image(picture.frame), found, found.labels)
-                    write_image(args.draw / picture.copy, drawn)
+                    write_image(args.draw / picture.copy, _drawn(picture.frame, found))
         except BaseException:  # interrupted, or a full disk: what was found so far is not lost
             if images:
                 write_json(args, detector, images)
             raise
     write_json(args, detector, images)
     return 1 if failures else 0
+
+
+def _drawn(frame: Frame, found: Detections) -> np.ndarray:
+    """Return a copy of a picture with what was found in it, boxes above the class mask."""
+    picture = bgr_image(frame)
+    if found.segmentation:
+        picture = picture.copy()
+        draw_mask(picture, found.segmentation)
+    return draw_detections(picture, found, found.labels)
 
 
 def _keep_sources(files: list[Path], draw: Path | None) -> None:
@@ -178,6 +191,8 @@ def _about(picture: Picture, frame: Frame, found: Detections) -> dict[str, objec
     about: dict[str, object] = {'height': frame.height, 'width': frame.width}
     if picture.timed:
         about['stamp_ns'] = frame.stamp_ns
+    if found.segmentation:
+        about['segmentation'] = as_coco(found.segmentation)
     return about | {'detections': as_rows(found)}
 
 
@@ -199,6 +214,16 @@ def as_rows(found: Detections) -> list[list[float]]:
         [*(round(float(v), 3) for v in box), round(float(score), 5), int(class_id)]
         for box, score, class_id in zip(found.xyxy, found.score, found.class_id, strict=True)
     ]
+
+
+def as_coco(mask: Segmentation) -> dict[str, object]:
+    """Return a class mask as COCO's uncompressed run lengths, one for each class that is there."""
+    size = list(mask.class_id.shape)
+    masks = {
+        mask.label(number): {'size': size, 'counts': coco_counts(mask.class_id == number)}
+        for number in np.unique(mask.class_id).tolist()
+    }
+    return {'region': list(mask.region), 'masks': masks}
 
 
 def write_json(args: argparse.Namespace, detector: Detector, images: dict[str, object]) -> None:

@@ -4,7 +4,9 @@ The detector is the one the node runs. Figures are COCO's; those of the table ar
 AP50-95, and all twelve numbers are in the JSON file under "coco". It also has "map50", "map50_95",
 the same by size ("map50_95_small", "_medium", "_large"), "per_class" (name: ap50, ap50_95, labels),
 "confusion" (matrix, recall by height and by distance), and "faults": what was wrong with the
-data, by kind. "--output" writes the confusion matrix, the curves and a sheet of the worst mistakes.
+data, by kind. Of a model that gives class masks, and the rendered worlds, it has "masks" (miou,
+pixel_accuracy, per_class, counts of pixels by true and predicted class). "--output" writes the
+confusion matrix, the curves and a sheet of the worst mistakes.
 "--min-height" leaves out labels that are lower than this, as benchmarks of driving do (KITTI: from
 25 or 40 pixels). Where it is not given every label counts; the rendered worlds are labelled from 16
 pixels on.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +27,12 @@ from yolox_trt_ros.cli.class_options import CLASS_OPTIONS, add_class_options, cl
 from yolox_trt_ros.cli.numbers import number
 from yolox_trt_ros.cli.one_lane import detector_of
 from yolox_trt_ros.cli.options import refuse_unused
+from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.evaluation import published
 from yolox_trt_ros.evaluation.coco_metrics import average_precision
 from yolox_trt_ros.evaluation.confusion import confusion
+from yolox_trt_ros.evaluation.mask_metrics import MaskScore
 from yolox_trt_ros.evaluation.matching import renamed
 from yolox_trt_ros.evaluation.measure import (
     MAX_DETECTIONS,
@@ -39,6 +44,7 @@ from yolox_trt_ros.evaluation.measure import (
 )
 from yolox_trt_ros.evaluation.misses import WorstMisses
 from yolox_trt_ros.image_files import write_image
+from yolox_trt_ros.loaded_model import Model
 
 OF_MODEL = (
     'model worlds min_height device backend precision ranges score nms_iou antialias counted '
@@ -140,7 +146,9 @@ def run(args: argparse.Namespace) -> int:
         def watch(sample: Any, truth: Any, found: Any) -> None:
             worst.add(sample.name, sample.bgr, truth.ignoring_below(args.min_height), found)
 
-        labels, (found,) = measure([detector], shared, pictures, watch if args.output else None)
+        masks = mask_score(model, pictures)
+        watching = watch if args.output else None
+        labels, (found,) = measure([detector], shared, pictures, watching, masks)
     labels = [one.ignoring_below(args.min_height) for one in labels]
     report: dict[str, Any] = {
         **average_precision(labels, found, shared),
@@ -157,6 +165,8 @@ def run(args: argparse.Namespace) -> int:
         'data': pictures.name,
         'faults': pictures.faults.to_json(),
     }
+    if masks:
+        report['masks'] = masks.figures()
     print_table(report)
     labelled.print_faults(pictures.faults)
     if args.json:
@@ -172,6 +182,17 @@ def chosen(args: argparse.Namespace) -> LabelledPictures:
         return world_pictures(args.world, args.worlds)
     given = args.data or [args.coco[1], args.coco[0]]
     return pictures_of(labelled.data_of(args, given))
+
+
+def mask_score(model: Model, pictures: LabelledPictures) -> MaskScore | None:
+    """Return what counts the pixels of a model's masks; None: there is nothing to compare."""
+    if model.spec.segmentation is None or not pictures.mask_classes:
+        return None
+    try:
+        return MaskScore(pictures.mask_classes, model.spec.segmentation.labels)
+    except ConfigError as error:
+        print(f'masks are left out: {error}', file=sys.stderr)
+        return None
 
 
 def write_figures(folder: Path, figures: dict[str, Any], worst: WorstMisses) -> None:
@@ -202,3 +223,9 @@ def print_table(report: dict[str, Any]) -> None:
         for size in ('small', 'medium', 'large')
     )
     print(f'AP50-95 by size: {sizes}')
+    if masks := report.get('masks'):
+        print(f'{"masks":<14}{"IoU":>6} {"pixels":>12}')
+        for name, row in masks['per_class'].items():
+            print(f'{name:<14}{percent(row["iou"])} {row["pixels"]:>12}')
+        right = percent(masks['pixel_accuracy']).strip()
+        print(f'{"mean":<14}{percent(masks["miou"])}, pixels that are right: {right}')

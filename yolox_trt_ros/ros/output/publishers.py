@@ -19,10 +19,12 @@ from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.rules import Rules
 from yolox_trt_ros.core.topics import RESULTS
 from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.loaded_model import Models
 from yolox_trt_ros.ros.message_types import message_class
 from yolox_trt_ros.ros.native import load_native
 from yolox_trt_ros.ros.output.cdr_templates import check, writer_of
 from yolox_trt_ros.ros.output.debug_times import DebugTimes
+from yolox_trt_ros.ros.output.masks import MaskOutputs
 from yolox_trt_ros.ros.output.messages import (
     FOUND,
     LATENCY,
@@ -146,6 +148,7 @@ class ResultPublishers:
         by_camera: the same of each camera's own model, where they have several.
         found: which messages of the detections are published, by name in ``messages.FOUND``; None:
             those of the vehicle's ``outputs``.
+        models: of the cameras, whose class masks are published; None: no masks are.
 
     Raises:
         MissingDependencyError: a message's package is not installed.
@@ -159,6 +162,7 @@ class ResultPublishers:
         rules: Rules,
         by_camera: Mapping[str, Rules] | None = None,
         found: Sequence[str] | None = None,
+        models: Models | None = None,
     ) -> None:
         self._node = node
         self._clock = node.get_clock()
@@ -179,6 +183,7 @@ class ResultPublishers:
         self._latency = {c.name: open_output('latency', c, LATENCY) for c in config.cameras}
         timed = config.cameras if 'debug_times' in names else ()
         self._times = {camera.name: DebugTimes(node, camera) for camera in timed}
+        self._masks = MaskOutputs(node, config, models) if models else None
         self._vision_info = node.create_publisher(VisionInfo, '~/vision_info', _LATCHED)
         self._label_info = LabelInfo and node.create_publisher(LabelInfo, '~/label_info', _LATCHED)
         self._labels_of = {
@@ -187,6 +192,11 @@ class ResultPublishers:
             if LabelInfo
         }
         self.publish_labels(config, rules, by_camera or {})
+
+    @classmethod
+    def of(cls, node: Node, config: Config, models: Models) -> ResultPublishers:
+        """Return those of a vehicle's detections and class masks."""
+        return cls(node, config, models.rules, models.by_camera, models=models)
 
     @property
     def encoder(self) -> str:
@@ -197,6 +207,8 @@ class ResultPublishers:
         """Publish one frame's detections, empty ones too."""
         for output in self._found[frame.camera]:
             output.publish(frame, found)
+        if self._masks:
+            self._masks.publish(frame, found)
 
     def latency(self, frame: Frame, trace: FrameTrace) -> None:
         """Publish one frame's finished trace."""
@@ -214,6 +226,8 @@ class ResultPublishers:
             output.close()
         for times in self._times.values():
             times.close()
+        if self._masks:
+            self._masks.close()
         self._node.destroy_publisher(self._vision_info)
         if self._label_info:
             self._node.destroy_publisher(self._label_info)

@@ -6,11 +6,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rclpy.node import Node
 
 from yolox_trt_ros.core.config import CameraConfig
+from yolox_trt_ros.core.crop import Crop
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.errors import (
     ConfigError,
@@ -19,9 +21,10 @@ from yolox_trt_ros.core.errors import (
     YoloxTrtRosError,
 )
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.core.messages import detections_of, stamp_ns_of
+from yolox_trt_ros.core.messages import detections_of, mask_of, stamp_ns_of
 from yolox_trt_ros.core.pairing import StampJoin
 from yolox_trt_ros.core.printing import shown
+from yolox_trt_ros.core.segmentation import Segmentation
 from yolox_trt_ros.ros.input.intake import Ingest
 from yolox_trt_ros.ros.input.native_ingest import NativeIngest
 from yolox_trt_ros.ros.input.plain_ingest import PlainIngest
@@ -86,6 +89,7 @@ class CameraOverlay:
         ready: called with the camera's name and all parts of one image; on any thread.
         warn: logs a problem.
         unusable: counts a message that cannot be used: camera and reason.
+        mask_format: of the camera's class masks; empty: the vehicle publishes none.
 
     Attributes:
         camera: its configuration.
@@ -101,6 +105,7 @@ class CameraOverlay:
         ready: Callable[[str, Parts], None],
         warn: Callable[[str], None],
         unusable: Callable[[str, str], None],
+        mask_format: str = '',
     ) -> None:
         self.camera = camera
         self._node, self._names = node, names
@@ -109,6 +114,8 @@ class CameraOverlay:
         self._lock = threading.Lock()
         self._kept = min(MOST_KEPT, max(LEAST_KEPT, math.ceil(camera.rate_hz * KEPT_S)))
         self._join = StampJoin(STREAMS, self._kept)
+        self._mask_format = mask_format
+        self._masks: dict[int, Segmentation] = {}
         self._ingest: Ingest | None = None
         self._sequence = 0
         self.image_s = self.drawn_s = 0.0
@@ -130,6 +137,8 @@ class CameraOverlay:
         name, depth = self.camera.name, 2 * self._kept
         self._results.add('detections', self._on_detections, name, depth=depth)
         self._results.add('latency', self._on_latency, name, depth=depth)
+        if self._mask_format:
+            self._results.add('mask', self._on_mask, self.camera, depth=depth)
         self._ingest = self._open_images()
 
     def _open_images(self) -> Ingest:
@@ -146,6 +155,7 @@ class CameraOverlay:
         if ingest:
             ingest.close()
         self._results.close()
+        self._masks.clear()
         self._join = StampJoin(STREAMS, self._kept)
 
     def missing(self, now_s: float) -> str:
@@ -187,6 +197,30 @@ class CameraOverlay:
 
     def _on_latency(self, message: Any) -> None:
         self._add('latency', stamp_ns_of(message), message)
+
+    def _on_mask(self, message: Any) -> None:
+        try:
+            mask = mask_of(message, runs=self._mask_format == 'rle')
+        except YoloxTrtRosError as error:
+            self._unusable(self.camera.name, f'mask: {error}')
+            return
+        with self._lock:
+            self._masks[stamp_ns_of(message)] = mask
+            while len(self._masks) > self._kept:
+                del self._masks[next(iter(self._masks))]
+
+    def mask(self, frame: Frame) -> Segmentation | None:
+        """Return the class mask of an image; None: it has not come, or there is none.
+
+        It is published before the image's latency, and so is mostly there when that is.
+        """
+        with self._lock:
+            mask = self._masks.get(frame.stamp_ns)
+        if mask is None:
+            return None
+        crop = Crop.read(self.camera.crop) if self.camera.crop else None
+        part = crop.of(frame.height, frame.width) if crop else None
+        return replace(mask, region=part or (0, 0, frame.width, frame.height))
 
     def _add(self, stream: str, stamp_ns: int, part: Any) -> None:
         with self._lock:

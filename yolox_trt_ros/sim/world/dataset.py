@@ -23,6 +23,18 @@ PER_WORLD = 8 * TIMES
 def render_world(split: str, index: int) -> Iterator[tuple[PinholeCamera, np.ndarray, GroundTruth]]:
     """Yield the pictures of one world of a split: camera, uint8 BGR (640, 960, 3), ground truth.
 
+    Raises:
+        ConfigError: see :func:`render_masks`.
+    """
+    for camera, bgr, truth, _ in render_masks(split, index):
+        yield camera, bgr, truth
+
+
+def render_masks(
+    split: str, index: int
+) -> Iterator[tuple[PinholeCamera, np.ndarray, GroundTruth, np.ndarray]]:
+    """Yield the same, and the class of each pixel: uint8 (640, 960), see ``truth.MASK_CLASSES``.
+
     Training worlds are seen by a rig whose poses and fields of view are disturbed at random, so
     that a model does not depend on the default rig; the others by the default rig itself.
 
@@ -39,7 +51,8 @@ def render_world(split: str, index: int) -> Iterator[tuple[PinholeCamera, np.nda
         for t_s in np.sort(rng.uniform(0, 30, TIMES)):
             for camera in default_rig().values():
                 seen = _disturbed(camera, rng) if split == 'train' else camera
-                yield seen, *world.render(float(t_s), seen)
+                bgr, truth = world.render(float(t_s), seen)
+                yield seen, bgr, truth, world.class_mask()
 
 
 def _disturbed(camera: PinholeCamera, rng: np.random.Generator) -> PinholeCamera:

@@ -17,6 +17,9 @@ this share of its outline within the image shows, this share of it lies within t
 the air lets this share of its light through; anything less
 is ``ignored``: neither its detection nor its absence counts."""
 
+MASK_CLASSES = ('sky', 'ground', 'scenery', *CLASSES)
+"""Classes of pixels: what is no road user, and the road users'."""
+
 _FILL = {
     'car': 0.93,
     'truck': 0.9,
@@ -55,6 +58,17 @@ class GroundTruth:
         """Return those that are not ignored."""
         keep = ~self.ignored
         return GroundTruth(*(getattr(self, name)[keep] for name in self.__slots__))
+
+
+def class_mask(numbers: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the class of each pixel, uint8 (height, width), index into :data:`MASK_CLASSES`.
+
+    Args:
+        numbers: uint16 (height, width), a picture of object numbers.
+        classes: uint8 (n,), the class of each object number.
+    """
+    found: np.ndarray = classes[numbers]
+    return found
 
 
 def _frame(width: int, height: int) -> np.ndarray:

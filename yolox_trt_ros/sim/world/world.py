@@ -8,12 +8,19 @@ import cv2
 import numpy as np
 
 from yolox_trt_ros.sim.world import scene as scenes
+from yolox_trt_ros.sim.world.bodies import CLASSES
 from yolox_trt_ros.sim.world.optics import Optics
 from yolox_trt_ros.sim.world.rig import PinholeCamera
 from yolox_trt_ros.sim.world.scene import Scene
 from yolox_trt_ros.sim.world.stage import Target, numbers
 from yolox_trt_ros.sim.world.street import GROUND, StreetModel
-from yolox_trt_ros.sim.world.truth import Candidate, GroundTruth, extract
+from yolox_trt_ros.sim.world.truth import (
+    MASK_CLASSES,
+    Candidate,
+    GroundTruth,
+    class_mask,
+    extract,
+)
 
 _JITTER = ((-0.25, -0.25), (0.25, 0.25), (0.25, -0.25), (-0.25, 0.25))
 _OUTLINE_POINTS = 160
@@ -42,8 +49,10 @@ class World:
         self._samples = samples
         self._shutter_s = 0.004 + 0.008 * self.scene.conditions.darkness
         self._street = StreetModel(self.scene)
+        self._marks = np.zeros((0, 0), np.uint16)
         self._targets: dict[tuple[int, int], Target] = {}
         self._optics: dict[PinholeCamera, Optics] = {}
+        self._classes = self._mask_classes()
         self._outlines = [_outline(body.corners()) for body in self.scene.bodies]
 
     def render(self, t_s: float, camera: PinholeCamera) -> tuple[np.ndarray, GroundTruth]:
@@ -61,12 +70,20 @@ class World:
         assert total is not None
         self._street.place(t_s)
         target.aim(self._street.root, camera, (0.0, 0.0))
-        marks = cv2.flip(numbers(target.shoot(1)), 0)
+        marks = self._marks = cv2.flip(numbers(target.shoot(1)), 0)
         clean = cv2.flip(cv2.cvtColor(total, cv2.COLOR_BGRA2BGR), 0)
         candidates, distance = self._candidates(t_s, camera)
         bgr = self._optic(camera).apply(clean, marks, distance)
         visibility = self.scene.conditions.visibility_m
         return bgr, extract(marks, camera, candidates, visibility)
+
+    def class_mask(self) -> np.ndarray:
+        """Return the class of each pixel of the picture that was rendered last.
+
+        Returns:
+            uint8 (height, width), index into ``truth.MASK_CLASSES``.
+        """
+        return class_mask(self._marks, self._classes)
 
     def _target(self, camera: PinholeCamera) -> Target:
         size = camera.width, camera.height
@@ -80,6 +97,15 @@ class World:
             seed = self.scene.seed * 1009 + len(self._optics)
             self._optics[camera] = Optics(camera, self.scene.conditions, seed)
         return self._optics[camera]
+
+    def _mask_classes(self) -> np.ndarray:
+        """Return the class of the masks of each object number, uint8 (n,)."""
+        scene = self.scene
+        classes = [MASK_CLASSES.index('sky'), MASK_CLASSES.index('ground')]
+        for item in scene.items:
+            name = CLASSES[scene.bodies[item.shape].class_id] if item.is_body else 'scenery'
+            classes.append(MASK_CLASSES.index(name))
+        return np.array(classes, np.uint8)
 
     def _candidates(self, t_s: float, camera: PinholeCamera) -> tuple[list[Candidate], np.ndarray]:
         scene = self.scene
