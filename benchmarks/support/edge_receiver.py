@@ -16,7 +16,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rclpy
@@ -24,7 +24,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from rclpy.subscription import MessageInfo
 
 from yolox_trt_ros.bags.names import is_installed
 from yolox_trt_ros.core.config import CameraConfig, Config
@@ -40,6 +39,9 @@ from yolox_trt_ros.ros.input.subscribe import message_type
 from yolox_trt_ros.ros.message_types import message_class
 from yolox_trt_ros.ros.process import keep_large_buffers
 from yolox_trt_ros.vehicle_files import load_vehicle
+
+if TYPE_CHECKING:  # Jazzy and before do not have it
+    from rclpy.subscription import MessageInfo
 
 MODES = ('typed', 'plain', 'native', 'node', 'listen')
 START_S = 90.0

@@ -73,7 +73,7 @@ def run_alone(code: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize('mode', ['direct', 'plain'])
+@pytest.mark.parametrize('mode', ['serialised', 'plain'])
 def test_the_process_survives_a_camera_that_cannot_be_subscribed(mode: str) -> None:
     *refusals, last = run_alone(REFUSED, mode)
     assert last == 'survived'
