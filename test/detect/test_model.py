@@ -208,14 +208,6 @@ def test_bad_metadata(tmp_path: Path, metadata: str) -> None:
         load_model_spec(write_yolox(tmp_path / 'm.onnx', metadata=metadata))
 
 
-@pytest.mark.parametrize('name', ['orig_target_sizes', 'scale_factor'])
-def test_a_second_input_for_the_size_of_the_image(tmp_path: Path, name: str) -> None:
-    path = tmp_path / 'other.onnx'
-    write_identity(path, {'images': IMAGE, name: [1, 2]}, {'y': [1, 126, 8]})
-    with pytest.raises(ModelError, match=rf'got images .*{name}.*is not fed; export the model wit'):
-        load_model_spec(path)
-
-
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
