@@ -106,7 +106,7 @@ def without_calls(error: Error) -> Error:
     return error
 
 
-FEW = 20
+FEW = 24
 """Most names that are listed where none is near."""
 
 
