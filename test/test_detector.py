@@ -31,6 +31,7 @@ from yolox_trt_ros import (
 from yolox_trt_ros.core.config import Config, LaneConfig, ModelConfig
 from yolox_trt_ros.core.encodings import RAW
 from yolox_trt_ros.core.parameters import table
+from yolox_trt_ros.detect.merged_parts import merged_parts
 from yolox_trt_ros.schedule.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +77,7 @@ def test_options_are_the_parameters_of_the_node() -> None:
     options = inspect.signature(Detector).parameters.values()
     shared = {o.name: o.default for o in options if o.name in defaults}
     assert shared == {name: defaults[name] for name in shared}
-    assert {o.name for o in options} - set(shared) == {'ranges', 'progress'}
+    assert {o.name for o in options} - set(shared) == {'crops', 'ranges', 'progress'}
     assert {row.name for row in table(ModelConfig)} - {'path'} < set(shared)
 
 
@@ -129,6 +130,27 @@ def test_a_list_is_run_in_batches(
         for one, other in zip(several, alone, strict=True):
             np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-3)
         assert len(detect(tuple(images))) == 6 and detect([]) == []
+
+
+@pytest.mark.parametrize('batch', [1, 'batch'])
+def test_crops_are_seen_in_every_image_and_count_in_a_batch(
+    tmp_path: Path, batch: int | str
+) -> None:
+    images = [noise(i, 100 + i, 150) for i in range(3)]
+    model = write_yolox(tmp_path / 'm.onnx', batch=batch)
+    with Detector(model) as plain, Detector(model, crops=['96x64', '60x50+0+0']) as detect:
+        several = detect(images)
+        for image, found in zip(images, several, strict=True):
+            frame = Frame.of(image)
+            parts = (27, (len(image) - 64) // 2, 96, 64), (0, 0, 60, 50)
+            single = plain([replace(frame, part=part) for part in (None, *parts)])
+            merged = merged_parts(single, replace(frame, crops=parts), detect.model.thresholds)
+            np.testing.assert_allclose(found.xyxy, merged.xyxy, atol=1e-3)
+            assert len(single[0]) < len(found)
+        with pytest.raises(FrameError, match='image 1 of the list: crop 96x64 does not lie inside'):
+            detect([images[0], noise(0, 60, 90)])
+    with pytest.raises(ConfigError, match="crops: expected a list of parts of the image, got '96"):
+        Detector(model, crops='96x64')
 
 
 def test_any_number_of_threads_may_call_it(model: Path) -> None:

@@ -104,10 +104,14 @@ def test_batches(tmp_path: Path, batch: int | str, max_batch: int) -> None:
         np.testing.assert_allclose(a.xyxy, b.xyxy, atol=0.01)
 
 
-def test_fixed_batch_wants_its_lane_alike(tmp_path: Path) -> None:
-    path = write_yolox(tmp_path / 'm.onnx', batch=4)
-    with pytest.raises(ConfigError, match=r'm\.onnx takes batches of 4 only, got 2'):
-        detect(path, [image(0)], max_batch=2)
+@pytest.mark.parametrize('max_batch', [2, 5])
+def test_a_fixed_batch_is_run_as_often_as_a_call_needs_it(tmp_path: Path, max_batch: int) -> None:
+    frames = [image(seed, 50 + 9 * seed, 70) for seed in range(5)]
+    alone = detect(write_yolox(tmp_path / 'one.onnx', batch=1), frames)
+    together = detect(write_yolox(tmp_path / 'm.onnx', batch=2), frames, max_batch)
+    for a, b in zip(alone, together, strict=True):
+        assert isinstance(a, Detections) and isinstance(b, Detections)
+        np.testing.assert_allclose(a.xyxy, b.xyxy, atol=0.01)
 
 
 def test_a_damaged_image_fails_alone(tmp_path: Path) -> None:

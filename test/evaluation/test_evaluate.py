@@ -113,4 +113,8 @@ def test_the_packaged_model_knows_the_rendered_world(tmp_path, capsys):
     # Two worlds are easier or harder than the mean of all 24, which the model card has.
     assert report['map50'] > 0.7 and report['map50_95'] > 0.45
     assert report['images'] == 32
-    assert 'edge_n.onnx on 32 images of world test\n' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert 'edge_n.onnx on 32 images of world test\n' in text
+    far = next(row for row in report['confusion']['by_distance'] if row['from_m'] == 20)
+    line = next(line for line in text.splitlines() if line.startswith('20 to 25 m'))
+    assert line.split()[4:] == [f'{100 * far["recall"]:.1f}', str(far['labels'])]

@@ -17,7 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from fleet_bags import DAMAGES, HEIGHT, KINDS, WIDTH, damaged_bag, write_bag
 from test_fleet_run import SCORE, alone, images_of, table

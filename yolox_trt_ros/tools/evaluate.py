@@ -47,7 +47,7 @@ from yolox_trt_ros.image_files import write_image
 from yolox_trt_ros.loaded_model import Model
 
 OF_MODEL = (
-    'model worlds min_height device backend precision ranges score nms_iou antialias counted '
+    'model worlds min_height device backend precision ranges score nms_iou antialias crops counted '
     f'output format names part classes {CLASS_OPTIONS}'
 )
 OF_RESULTS = 'vehicle detector truth truth_topic truth_labels'
@@ -113,6 +113,14 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help='average the pixels of images that shrink by more than two',
     )
     parser.add_argument(
+        '--crops',
+        nargs='+',
+        default=[],
+        metavar='PART',
+        help='parts of every picture that are seen besides the whole, such as 960x608, '
+        '960x608+480+300 or 960x608@50%%,45%%',
+    )
+    parser.add_argument(
         '--counted',
         type=number(0, 1),
         default=0.3,
@@ -135,7 +143,12 @@ def run(args: argparse.Namespace) -> int:
     for folder in (args.json and args.json.parent, args.output):
         if folder:
             folder.mkdir(parents=True, exist_ok=True)  # before the work, not after it
-    options = {'antialias': args.antialias, 'max_detections': MAX_DETECTIONS, **class_options(args)}
+    options = {
+        'antialias': args.antialias,
+        'max_detections': MAX_DETECTIONS,
+        'crops': args.crops,
+        **class_options(args),
+    }
     with detector_of(args, **options) as detector:
         model, pictures = detector.model, chosen(args)
         classes = tuple(renamed(pictures.classes, model.spec.labels, model.rules))
@@ -161,6 +174,7 @@ def run(args: argparse.Namespace) -> int:
         'score': args.score,
         'nms_iou': args.nms_iou,
         'antialias': args.antialias,
+        'crops': args.crops,
         'min_height': args.min_height,
         'data': pictures.name,
         'faults': pictures.faults.to_json(),
@@ -223,6 +237,15 @@ def print_table(report: dict[str, Any]) -> None:
         for size in ('small', 'medium', 'large')
     )
     print(f'AP50-95 by size: {sizes}')
+    if distances := [row for row in report['confusion']['by_distance'] if row['labels']]:
+        print(f'{"distance":<14}{"recall":>6} {"labels":>16}')
+    for row in distances:
+        span = (
+            f'{row["from_m"]:g} m and more'
+            if row['to_m'] is None
+            else (f'{row["from_m"]:g} to {row["to_m"]:g} m')
+        )
+        print(f'{span:<14}{percent(row["recall"])} {row["labels"]:>16}')
     if masks := report.get('masks'):
         print(f'{"masks":<14}{"IoU":>6} {"pixels":>12}')
         for name, row in masks['per_class'].items():

@@ -86,10 +86,15 @@ class Candidate:
 
 
 def extract(
-    numbers: np.ndarray, camera: PinholeCamera, candidates: list[Candidate], visibility_m: float
+    numbers: np.ndarray,
+    camera: PinholeCamera,
+    candidates: list[Candidate],
+    visibility_m: float,
+    least_px: float | None = None,
 ) -> GroundTruth:
     """Return the ground truth of a picture of object numbers, uint16 (height, width)."""
     h, w = numbers.shape
+    least_px = MIN_HEIGHT * h if least_px is None else least_px
     count = np.bincount(
         numbers.ravel(), minlength=max((c.number for c in candidates), default=0) + 1
     )
@@ -116,25 +121,14 @@ def extract(
         outline = max(inside * _FILL[CLASSES[c.class_id]], 1.0)
         seen = min(1.0, float(count[c.number]) / outline)
         ignored = (
-            height < MIN_HEIGHT * h
+            height < least_px
             or seen < MIN_VISIBILITY
             or inside < MIN_INSIDE * cv2.contourArea(hull)
             or math.exp(-c.distance_m / visibility_m) < MIN_TRANSMISSION
         )
         left, top = left + x0, top + y0
-        rows.append(
-            (
-                left,
-                top,
-                left + width,
-                top + height,
-                c.class_id,
-                seen,
-                c.distance_m,
-                ignored,
-                c.number,
-            )
-        )
+        box = left, top, left + width, top + height
+        rows.append((*box, c.class_id, seen, c.distance_m, ignored, c.number))
     table = np.array(rows, np.float32).reshape(-1, 9)
     return GroundTruth(
         np.ascontiguousarray(table[:, :4]),

@@ -55,8 +55,20 @@ class World:
         self._classes = self._mask_classes()
         self._outlines = [_outline(body.corners()) for body in self.scene.bodies]
 
-    def render(self, t_s: float, camera: PinholeCamera) -> tuple[np.ndarray, GroundTruth]:
-        """Return uint8 (height, width, 3) BGR and the ground truth at a time in seconds."""
+    def render(
+        self, t_s: float, camera: PinholeCamera, least_px: float | None = None
+    ) -> tuple[np.ndarray, GroundTruth]:
+        """Return a picture and its ground truth.
+
+        Args:
+            t_s: time in seconds.
+            camera: sees it.
+            least_px: smallest height of what is labelled; None: that share of the picture's height
+                which ``truth.MIN_HEIGHT`` is.
+
+        Returns:
+            uint8 (height, width, 3) BGR, and what is in it.
+        """
         target = self._target(camera)
         total: np.ndarray | None = None
         for k in range(self._samples):
@@ -75,7 +87,7 @@ class World:
         candidates, distance = self._candidates(t_s, camera)
         bgr = self._optic(camera).apply(clean, marks, distance)
         visibility = self.scene.conditions.visibility_m
-        return bgr, extract(marks, camera, candidates, visibility)
+        return bgr, extract(marks, camera, candidates, visibility, least_px)
 
     def class_mask(self) -> np.ndarray:
         """Return the class of each pixel of the picture that was rendered last.
