@@ -49,10 +49,12 @@ def test_what_transformers_finds_in_photographs(recorded: tuple[str, Path], real
     pytest.importorskip('torch', reason='pip install torch transformers')
     pytest.importorskip('transformers', reason='pip install torch transformers')
     name, path = recorded
-    limits = Thresholds(0.1, max_detections=QUERIES)  # as many as Transformers keeps
+    spec = load_model_spec(path)
+    queries = spec.head.shapes(spec.input)[0][0]  # as many as Transformers keeps
+    limits = Thresholds(0.1, max_detections=queries)
     pictures = [cv2.imread(str(file)) for file in sorted((real / 'images').iterdir())]
     total = 0
-    for image, found in zip(pictures, detected(path, pictures, limits), strict=True):
+    for image, found in zip(pictures, detected(path, pictures, limits, spec), strict=True):
         rows = detections(name, run(path, fed(name, image)), image)
         total += len(rows)
         assert_same(found, rows[rows[:, 1] > limits.score], at_least=1)
