@@ -243,18 +243,18 @@ def _outage(profile: Profile) -> dict[str, Any]:
 
 
 def _decision_times(profile: Profile) -> dict[int, dict[str, float]]:
-    """Return the time of a decision that takes frames, on the profile's lanes and on twice these.
+    """Return the CPU time of a decision that takes frames: p50 and p99 by the number of lanes.
 
-    With spare time, near the limit, and under overload.
+    On the profile's lanes and on twice these; with spare time, near the limit, under overload.
     """
     times: list[float] = []
 
     class Timed(Dispatcher):
         def dispatch(self, now_ns: int) -> list[Any]:
-            begin = time.perf_counter_ns()
+            begin = time.thread_time_ns()
             batches = super().dispatch(now_ns)
             if batches:
-                times.append((time.perf_counter_ns() - begin) / 1e3)
+                times.append((time.thread_time_ns() - begin) / 1e3)
             return batches
 
     result = {}
@@ -310,10 +310,10 @@ def _real_threads(profile: Profile, seconds: float) -> dict[str, Any]:
 
 
 def _measured(pipeline: Pipeline, profile: Profile, lanes: Sequence[LaneConfig]) -> Profile:
-    costs = pipeline.dispatcher.costs
     figures = {}
     for lane in lanes:
-        steps = [costs.expect(lane.name, 1, load) for load in range(len(lanes))]
+        costs = pipeline.dispatcher.lanes[lane.name].costs['']
+        steps = [costs.expect(1, load) for load in range(len(lanes))]
         slowdown = np.maximum.accumulate(np.array(steps) / steps[0]).tolist()
         figures[lane.name] = replace(
             profile.lane(lane), cost_ms={1: steps[0] / 1e6}, slowdown=tuple(slowdown)

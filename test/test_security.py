@@ -21,7 +21,7 @@ from yolox_trt_ros.draw import boxes
 from yolox_trt_ros.engine import cache
 from yolox_trt_ros.report import usable
 from yolox_trt_ros.ros.overlay import camera
-from yolox_trt_ros.schedule import allowance
+from yolox_trt_ros.admission import allowance
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'SECURITY.md').read_text()

@@ -97,11 +97,11 @@ def _never_behind(
 
 _choose = policy._choose
 _level = order.FairQueue._level
-_estimate = CostModel._estimate
+_expect = CostModel.expect
 
 
-def _without_load(self: CostModel, lane: str, batch: int, _load: int) -> int:
-    return _estimate(self, lane, batch, 0)
+def _without_load(self: CostModel, batch: int, _load: int = 0) -> int:
+    return _expect(self, batch, 0)
 
 
 def rules() -> dict[str, Callable[[], AbstractContextManager[object]]]:
@@ -127,7 +127,7 @@ def rules() -> dict[str, Callable[[], AbstractContextManager[object]]]:
         'no waiting for a batch under overload': lambda: patch(
             order.FairQueue, 'waits_ns', lambda *_: []
         ),
-        'costs without load': lambda: patch(CostModel, '_estimate', _without_load),
+        'costs without load': lambda: patch(CostModel, 'expect', _without_load),
     }
 
 

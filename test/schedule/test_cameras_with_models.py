@@ -19,7 +19,6 @@ from yolox_trt_ros.cli.plan_figures import (
 from yolox_trt_ros.core.profile import LaneProfile, Profile
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.simulation import Scenario, Simulation
-from yolox_trt_ros.schedule.state import costed
 
 MS = 1_000_000
 MODELS = ('', '', 'rear', 'rear', '', 'rear', 'side', 'side')
@@ -97,7 +96,7 @@ def test_a_frame_is_not_hopeless_because_later_ones_of_another_model_wait():
     dispatcher = Dispatcher([*map(camera, 'abc'), urgent], [lane('gpu'), lane('dla')])
     for name, cost_ms in (('gpu', 4), ('dla', 40)):
         for model in ('', 'rear'):
-            dispatcher.costs.observe(costed(name, model), 1, 0, cost_ms * MS)
+            dispatcher.lanes[name].costs[model].observe(1, 0, cost_ms * MS)
         dispatcher.lane_up(name, 0)
     for name in ('a', 'urgent', 'b', 'c'):
         dispatcher.offer(frame(name, 0, 0))
@@ -111,7 +110,7 @@ def test_costs_are_learned_by_model():
     cameras = [camera('a', model='large'), camera('b')]
     dispatcher = Dispatcher(cameras, [lane('gpu', max_batch=2)])
     for model, cost_ms in (('', 4), ('large', 40)):
-        dispatcher.costs.observe(costed('gpu', model), 1, 0, cost_ms * MS)
+        dispatcher.lanes['gpu'].costs[model].observe(1, 0, cost_ms * MS)
     dispatcher.lane_up('gpu', 0)
     for name in 'ab':
         dispatcher.offer(frame(name, 0, 0))
@@ -149,7 +148,7 @@ def test_in_lockstep_no_frame_overtakes_another_of_its_lane():
     ]
     dispatcher = Dispatcher(cameras, [lane('gpu')], lockstep=True)
     for model in ('', 'rear'):
-        dispatcher.costs.observe(costed('gpu', model), 1, 0, MS)
+        dispatcher.lanes['gpu'].costs[model].observe(1, 0, MS)
     dispatcher.lane_up('gpu', 0)
     for name in 'abc':
         dispatcher.offer(frame(name, 0, ord(name)))
@@ -161,3 +160,40 @@ def test_in_lockstep_no_frame_overtakes_another_of_its_lane():
             dispatcher.collect(batch, now)
             dispatcher.release(batch.lane)
     assert ran == list('abc')
+
+
+def two_models(most: int, **values) -> Dispatcher:
+    """Return one with a lane where a batch of ``most`` frames takes as long as one, 4 ms."""
+    cameras = [camera(name, **values.get(name, {})) for name in 'ab']
+    cameras += [camera(name, model='rear', **values.get(name, {})) for name in 'xy']
+    dispatcher = Dispatcher(cameras, [lane('gpu', max_batch=most, in_flight=2)])
+    for costs in dispatcher.lanes['gpu'].costs.values():
+        for size in range(1, most + 1):
+            costs.observe(size, 0, 4 * MS)
+    dispatcher.lane_up('gpu', 0)
+    return dispatcher
+
+
+def test_a_batch_that_waits_for_frames_lets_a_full_one_of_another_model_go_first():
+    dispatcher = two_models(2)
+    for sequence, name in enumerate('abxy'):
+        dispatcher.offer(frame(name, 0, sequence * MS))
+    (first,) = dispatcher.dispatch(4 * MS)
+    assert [f.camera for f in first.frames] == ['a', 'b']
+    dispatcher.offer(frame('a', 1, 5 * MS))
+    dispatcher.cameras['a'].priority = 9.0  # its frame comes first, and no second one with it
+    (second,) = dispatcher.dispatch(7 * MS)
+    assert [f.camera for f in second.frames] == ['x', 'y']
+
+
+@pytest.mark.parametrize(('deadline_ms', 'taken'), [(20.0, ['x', 'y']), (6.0, [])])
+def test_a_batch_goes_first_only_where_the_one_that_waits_meets_its_deadline(deadline_ms, taken):
+    dispatcher = two_models(2, a={'deadline_ms': deadline_ms, 'priority': 9.0})
+    for name, last_ms in zip('abxy', (-8, -8, 1, 2), strict=True):
+        made = dispatcher.cameras[name]
+        made.arrived_ns, made.gap_ns = last_ms * MS, (10 * MS, 10 * MS)
+    for sequence, name in enumerate('xya'):
+        dispatcher.offer(frame(name, 0, sequence * MS))
+    dispatcher.queue.overloaded = True  # b's frame is worth waiting for: it comes right now
+    batches = dispatcher.dispatch(2 * MS)
+    assert [f.camera for batch in batches for f in batch.frames] == taken

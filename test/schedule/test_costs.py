@@ -1,59 +1,62 @@
-import statistics
 from functools import cache
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolox_trt_ros.schedule.costs import WINDOW, CostModel, Quote, RollingMedian
-
-
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=3 * WINDOW))
-def test_median_is_that_of_the_last_samples(values):
-    median = RollingMedian()
-    for value in values:
-        median.add(value)
-    assert median.value == statistics.median_high(values[-WINDOW:])
+from yolox_trt_ros.core.medians import WINDOW
+from yolox_trt_ros.schedule.costs import CostModel, Quote
 
 
 def test_an_outlier_hardly_moves_a_cost_and_a_lasting_change_does():
     costs = CostModel()
     for _ in range(20):
-        costs.observe('gpu', 1, 0, 4_000_000)
-    costs.observe('gpu', 1, 0, 900_000_000)
-    assert costs.expect('gpu', 1) == 4_000_000
+        costs.observe(1, 0, 4_000_000)
+    costs.observe(1, 0, 900_000_000)
+    assert costs.expect(1) == 4_000_000
     for _ in range(WINDOW // 2 + 1):
-        costs.observe('gpu', 1, 0, 6_000_000)
-    assert costs.expect('gpu', 1) == 6_000_000
+        costs.observe(1, 0, 6_000_000)
+    assert costs.expect(1) == 6_000_000
 
 
 def test_a_load_that_was_never_seen_borrows_from_the_nearest_one_that_was():
     costs = CostModel()
-    costs.observe('gpu', 1, 0, 4_000_000)
-    costs.observe('gpu', 1, 2, 5_000_000)
-    assert costs.expect('gpu', 1, 0) == 4_000_000
-    assert costs.expect('gpu', 1, 1) == 5_000_000  # of two as near, the careful one
-    assert costs.expect('gpu', 1, 5) == 5_000_000
+    costs.observe(1, 0, 4_000_000)
+    costs.observe(1, 2, 5_000_000)
+    assert costs.expect(1, 0) == 4_000_000
+    assert costs.expect(1, 1) == 5_000_000  # of two as near, the careful one
+    assert costs.expect(1, 5) == 5_000_000
 
 
 def test_batch_sizes_between_measured_ones_are_interpolated():
     costs = CostModel()
-    costs.observe('gpu', 1, 0, 2_000_000)
-    costs.observe('gpu', 4, 0, 5_000_000)
-    assert [costs.expect('gpu', n) for n in (1, 2, 3, 4, 8)] == [
+    costs.observe(1, 0, 2_000_000)
+    costs.observe(4, 0, 5_000_000)
+    assert [costs.expect(n) for n in (1, 2, 3, 4, 8)] == [
         2_000_000, 3_000_000, 4_000_000, 5_000_000, 10_000_000,
     ]  # fmt: skip
-    assert costs.table('gpu') == {1: 2_000_000, 4: 5_000_000}
-    costs.observe('gpu', 2, 0, 2_500_000)
-    assert costs.expect('gpu', 2) == 2_500_000
+    assert costs.table() == {1: 2_000_000, 4: 5_000_000}
+    costs.observe(2, 0, 2_500_000)
+    assert costs.expect(2) == 2_500_000
 
 
 def test_a_quote_holds_for_one_load():
+    costs = CostModel(max_batch=2)
+    costs.observe(1, 0, 4_000_000)
+    costs.observe(1, 1, 5_000_000)
+    assert (costs.quote(0).single_ns, costs.quote(1).single_ns) == (4e6, 5e6)
+    assert costs.quote(1).call_ns(2) == 10_000_000
+
+
+def test_a_quote_follows_what_calls_take_to_a_hundredth():
     costs = CostModel()
-    costs.observe('gpu', 1, 0, 4_000_000)
-    costs.observe('gpu', 1, 1, 5_000_000)
-    assert (costs.quote('gpu', 0, 2).single_ns, costs.quote('gpu', 1, 2).single_ns) == (4e6, 5e6)
-    assert costs.quote('gpu', 1, 2).call_ns(2) == 10_000_000
+    costs.observe(1, 0, 4_000_000)
+    first = costs.quote(0)
+    for cost_ns in (4_039_000, 4_039_000):
+        costs.observe(1, 0, cost_ns)
+    assert costs.quote(0) is first
+    for _ in range(3):
+        costs.observe(1, 0, 4_050_000)
+    assert costs.quote(0).single_ns == 4_050_000 == costs.table()[1]
 
 
 @given(st.lists(st.integers(1, 10**8), min_size=1, max_size=8))
@@ -105,9 +108,4 @@ def test_trying_other_sizes_costs_a_lane_little_and_leaves_none_out(curve):
 
 
 def test_an_unmeasured_lane_has_no_cost():
-    costs = CostModel()
-    with pytest.raises(KeyError, match='dla0'):
-        costs.expect('dla0', 1)
-    with pytest.raises(KeyError, match='dla0'):
-        costs.quote('dla0', 0, 1)
-    assert costs.table('dla0') == {}
+    assert CostModel().table() == {}

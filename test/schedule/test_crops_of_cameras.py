@@ -41,7 +41,7 @@ def running(cameras, lanes=(GPU,), calls_ms=CALLS_MS, **options) -> Dispatcher:
     made = Dispatcher(cameras, lanes, **options)
     for config in lanes:
         for size, cost_ms in calls_ms.items():
-            made.costs.observe(config.name, size, 0, round(cost_ms * MS))
+            made.lanes[config.name].costs[''].observe(size, 0, round(cost_ms * MS))
         made.lane_up(config.name, 0)
     return made
 
@@ -70,7 +70,7 @@ def test_crops_ride_along_in_the_batch_of_their_image():
     assert batch.places == 4 and batch.expected_ns == 7 * MS
     made.collect(batch, 30 * MS)
     # What it took is learned of so many places.
-    assert made.costs.table('gpu') == {1: 4 * MS, 2: 6 * MS, 4: 30 * MS}
+    assert made.lanes['gpu'].costs[''].table() == {1: 4 * MS, 2: 6 * MS, 4: 30 * MS}
 
 
 def test_an_image_whose_crops_are_not_due_takes_one_place():
@@ -82,9 +82,9 @@ def test_an_image_whose_crops_are_not_due_takes_one_place():
 def test_a_crop_that_would_make_its_image_late_waits_for_a_later_one():
     made = running([camera('a', crops=('1x1 every 2', '2x1 every 2'), deadline_ms=7.0)])
     assert [crops_of(made, 'a', i, 20.0 * i) for i in range(3)] == [[1], [2], [1]]
-    made.update_camera('a', None, 5.0)
+    made.cameras['a'].update(deadline_ms=5.0)
     assert [crops_of(made, 'a', i, 20.0 * i) for i in range(3, 6)] == [[], [], []]
-    made.update_camera('a', None, 0.0)
+    made.cameras['a'].update(deadline_ms=0.0)
     assert sorted(crops_of(made, 'a', 6, 120.0)) == [1, 2]
     assert made.snapshot(0).cameras[0].dropped[DropReason.HOPELESS] == 0
 

@@ -28,7 +28,7 @@ COSTS = {'gpu': 4 * MS, 'dla': 12 * MS, 'cpu': 40 * MS}
 def running_dispatcher(cameras=CAMERAS, lanes=LANES, **options) -> Dispatcher:
     dispatcher = Dispatcher(cameras, lanes, **options)
     for config in lanes:
-        dispatcher.costs.observe(config.name, 1, 0, COSTS[config.name])
+        dispatcher.lanes[config.name].costs[''].observe(1, 0, COSTS[config.name])
         dispatcher.lane_up(config.name, 0)
     return dispatcher
 
@@ -265,7 +265,7 @@ def test_a_lane_of_more_places_than_cameras_takes_a_batch_in_advance():
     cameras, wide = [camera('a'), camera('b')], lane('gpu', max_batch=8, in_flight=2)
     dispatcher = Dispatcher(cameras, [wide])
     for size in (1, 2, 4, 8):
-        dispatcher.costs.observe('gpu', size, 0, (10 + size) * MS)
+        dispatcher.lanes['gpu'].costs[''].observe(size, 0, (10 + size) * MS)
     dispatcher.lane_up('gpu', 0)
     for sequence in range(2):
         for name in 'ab':

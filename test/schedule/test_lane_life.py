@@ -9,6 +9,7 @@ import pytest
 from pipeline_helpers import Published, make_pipeline, wait_until
 from schedule_helpers import SleepingDetector, accounted, camera, frame, lane
 
+from yolox_trt_ros.admission import allowance as allowance_module
 from yolox_trt_ros.core.errors import (
     DropReason,
     LaneError,
@@ -16,7 +17,6 @@ from yolox_trt_ros.core.errors import (
     ModelError,
 )
 from yolox_trt_ros.core.snapshot import LaneState
-from yolox_trt_ros.schedule import allowance as allowance_module
 from yolox_trt_ros.schedule import host as host_module
 from yolox_trt_ros.schedule import state as state_module
 from yolox_trt_ros.schedule import supervisor as supervisor_module

@@ -7,10 +7,10 @@ from schedule_helpers import camera, frame, lane
 
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.schedule.camera import Camera
-from yolox_trt_ros.schedule.costs import Quote
+from yolox_trt_ros.schedule.costs import CostModel
 from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.order import CREDIT, LOSING, FairQueue
-from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
+from yolox_trt_ros.schedule.policy import PROVEN_NS, Decision, LanePlan, Moment, decide
 from yolox_trt_ros.schedule.state import Batch, Lane
 
 MS = 1_000_000
@@ -52,17 +52,23 @@ def counting() -> FairQueue:
     return queue
 
 
-def run(cameras, lanes, costs_ms, *, proven=True, queue=None, short=False) -> Decision:
+def make_plans(lanes, costs_ms, moment: Moment) -> list[LanePlan]:
+    """Return the plans of lanes that take so long for 1, 2 … frames, or for each frame."""
+    for one in lanes:
+        costs = costs_ms[one.config.name]
+        one.costs = {'': CostModel(one.config.max_batch)}
+        for size, cost_ms in enumerate(costs if isinstance(costs, list) else [costs], 1):
+            one.costs[''].observe(size, 0, round(cost_ms * MS))
+    return [LanePlan(one, one.free(NOW), 0, moment) for one in lanes]
+
+
+def run(cameras, lanes, costs_ms, *, proven=True, queue=None, short=False, waits_ns=()) -> Decision:
+    for one in lanes:
+        one.measured_ns = NOW if proven else NOW - PROVEN_NS
     waiting = sum(camera.mailbox.head is not None for camera in cameras)
-
-    def plan(lane: Lane) -> LanePlan:
-        costs = costs_ms[lane.config.name]
-        per_call = costs if isinstance(costs, list) else [costs]
-        quote = Quote(lambda n: round(per_call[n - 1] * MS), lane.config.max_batch)
-        size = quote.economical if lane.running else quote.size(waiting, short)
-        return LanePlan(lane, lane.free(NOW), NOW, quote, proven, size, short)
-
-    return decide(NOW, (queue or counting()).line(cameras, NOW), [plan(lane) for lane in lanes])
+    moment = Moment(NOW, short, {'': waiting}, lambda _: waits_ns)
+    line = (queue or counting()).line(cameras, NOW)
+    return decide(moment, line, make_plans(lanes, costs_ms, moment))
 
 
 def taken(decision: Decision) -> dict[str, list[str]]:
@@ -307,11 +313,8 @@ def test_an_overloaded_lane_waits_for_a_frame_where_that_loses_less_time(
     """A frame alone takes 4 ms, 2 ms more than its part of two; it came 1 ms ago."""
     gpu = make_lane('gpu', max_batch=2)
     a = make_camera('a', waits_ms=1, deadline_ms=deadline_ms)
-    quote = Quote([4 * MS, 4 * MS, 4 * MS].__getitem__, 2)
-    size, wait_ns = quote.worth_waiting(1, [comes_in_ms * MS])
-    least = size if size > 1 else 1
-    plan = LanePlan(gpu, True, NOW, quote, True, size, True, least, wait_ns)
-    assert taken(decide(NOW, [(a, NOW - MS)], [plan])) == expected
+    waits_ns = [comes_in_ms * MS]
+    assert taken(run([a], [gpu], {'gpu': [4, 4]}, short=True, waits_ns=waits_ns)) == expected
 
 
 def test_frames_of_cameras_without_any_are_expected_under_overload_only():
@@ -327,9 +330,9 @@ def test_frames_of_cameras_without_any_are_expected_under_overload_only():
 
 @pytest.mark.parametrize(('deadline_ms', 'expected'), [(30, ['a', 'b']), (10, ['a'])])
 def test_a_batch_that_is_not_filled_makes_no_frame_late(deadline_ms, expected):
-    """Three would take 5 ms; two take 12 ms, still less for each than one alone."""
-    gpu = make_lane('gpu', max_batch=3)
+    """Three wait and would take 5 ms; two take 12 ms, still less for each than one alone."""
+    gpu, dla = make_lane('gpu', max_batch=3), make_lane('dla', busy_ms=9)
     cameras = [make_camera(name, waits_ms=1, deadline_ms=deadline_ms) for name in 'ab']
-    quote = Quote([0, 8 * MS, 12 * MS, 5 * MS].__getitem__, 3)
-    plan = LanePlan(gpu, True, NOW, quote, True, 3, True)
-    assert taken(decide(NOW, [(c, NOW - MS) for c in cameras], [plan])) == {'gpu': expected}
+    cameras.append(make_camera('c', age_ms=5, pin=dla))
+    decision = run(cameras, [gpu, dla], {'gpu': [8, 12, 5], 'dla': 4}, short=True)
+    assert taken(decision) == {'gpu': expected}

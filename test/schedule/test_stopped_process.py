@@ -37,7 +37,7 @@ def test_a_stop_of_the_whole_process_is_no_lanes_fault() -> None:
 def test_lost_time_does_not_count_and_no_other_does() -> None:
     dispatcher = Dispatcher([camera('a'), camera('b')], [lane('gpu'), lane('dla')])
     for name in ('gpu', 'dla'):
-        dispatcher.costs.observe(name, 1, 0, MS)
+        dispatcher.lanes[name].costs[''].observe(1, 0, MS)
         dispatcher.lane_up(name, 0)
     dispatcher.lanes['dla'].doing, dispatcher.lanes['dla'].doing_since_ns = 'x', 3 * SECOND
     dispatcher.offer(frame('a', 0, 0))
@@ -52,7 +52,7 @@ def test_lost_time_does_not_count_and_no_other_does() -> None:
 
 def test_what_began_after_the_stop_began_then() -> None:
     dispatcher = Dispatcher([camera('a')], [lane('gpu')])
-    dispatcher.costs.observe('gpu', 1, 0, MS)
+    dispatcher.lanes['gpu'].costs[''].observe(1, 0, MS)
     dispatcher.lane_up('gpu', 0)
     dispatcher.offer(frame('a', 0, 60 * SECOND))
     (batch,) = dispatcher.dispatch(60 * SECOND)

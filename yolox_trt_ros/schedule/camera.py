@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
 
+from yolox_trt_ros.admission.allowance import Allowance
+from yolox_trt_ros.admission.pace import Pace
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.extra_crops import CropPace
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import CameraSnapshot
-from yolox_trt_ros.schedule.allowance import Allowance
 from yolox_trt_ros.schedule.mailbox import Mailbox
-from yolox_trt_ros.schedule.pace import Pace
 from yolox_trt_ros.schedule.state import Lane
 
 GAP_MEMORY = 8
@@ -242,10 +242,10 @@ class Camera:
 
     def update(
         self,
-        priority: float | None,
-        deadline_ms: float | None,
-        limits: tuple[float, float] | None,
-        max_rate_hz: float | None,
+        priority: float | None = None,
+        deadline_ms: float | None = None,
+        limits: tuple[float, float] | None = None,
+        max_rate_hz: float | None = None,
     ) -> None:
         """Change its values; in lockstep its deadline and rate stay."""
         if limits is not None:

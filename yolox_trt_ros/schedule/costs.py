@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-WINDOW = 31
-"""Samples a median looks back on; a lasting change of cost is followed after half of them."""
-
-
-class RollingMedian:
-    """Median of the last ``window`` samples: a single outlier moves it by one rank at most."""
-
-    __slots__ = ('_order', '_sorted')
-
-    def __init__(self, window: int = WINDOW) -> None:
-        self._order: deque[int] = deque(maxlen=window)
-        self._sorted: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def add(self, value: int) -> None:
-        """Take in a sample; the oldest one leaves when the window is full."""
-        if len(self._order) == self._order.maxlen:
-            del self._sorted[bisect_left(self._sorted, self._order[0])]
-        self._order.append(value)
-        insort(self._sorted, value)
-
-    @property
-    def value(self) -> int:
-        """Return the median (the upper one of two), or raise IndexError before any sample."""
-        return self._sorted[len(self._sorted) // 2]
+from yolox_trt_ros.core.medians import RollingMedian
 
 
 class Quote:
@@ -55,18 +28,21 @@ class Quote:
         most: most frames of a call; a crop counts as a frame in all of this.
         single_ns: time of a call with one frame.
         economical: the size that does most frames a second.
+        frame_ns: time per frame in calls of that size.
         room_ns: returns the time of the quickest call with at least so many frames.
         lost_ns: by size, the time of a call beyond what its frames take in economical calls.
     """
 
     __slots__ = (
-        '_most', '_quick', 'call_ns', 'economical', 'lost_ns', 'most', 'room_ns', 'single_ns'
+        '_most', '_quick', 'call_ns', 'economical', 'frame_ns', 'lost_ns', 'most', 'room_ns',
+        'single_ns',
     )  # fmt: skip
 
     def __init__(self, call_ns: Callable[[int], int], max_batch: int) -> None:
         times_ns = [0, *map(call_ns, range(1, max_batch + 1))]  # asked for once: lanes wait
         self.call_ns = self.room_ns = times_ns.__getitem__
         self.single_ns, self.most = times_ns[1], max_batch
+        self.frame_ns = float(self.single_ns)
         self._most, self._quick, self.lost_ns, self.economical = [0, 1], [0, 1], [0, 0], 1
         if max_batch == 1:  # there is nothing to weigh, and this is done after nearly every call
             return
@@ -86,8 +62,8 @@ class Quote:
             sums_ns.reverse()  # of equal ones the largest batch, which leaves the lane more time
             self._quick.append(waiting - sums_ns.index(least_ns[-1]))
         self.economical = self._most[-1]
-        frame_ns = times_ns[self.economical] / self.economical
-        self.lost_ns = [round(time_ns - n * frame_ns) for n, time_ns in enumerate(times_ns)]
+        self.frame_ns = times_ns[self.economical] / self.economical
+        self.lost_ns = [round(time_ns - n * self.frame_ns) for n, time_ns in enumerate(times_ns)]
 
     def size(self, waiting: int, short: bool) -> int:
         """Return how many of the waiting frames the next call is to have.
@@ -126,76 +102,58 @@ class Quote:
 
 
 class CostModel:
-    """Expected time of one call per lane, batch size and load.
+    """Expected time of a lane's calls with one model, by batch size and load.
 
     The load of a call is the number of other lanes that were busy when it was dispatched: lanes
-    share memory bandwidth (or cores), so a lane's cost depends on its neighbours. A cell that was
-    never measured borrows from the nearest load of the same batch size, and a batch size that was
-    never measured is interpolated between its neighbours.
+    share memory bandwidth (or cores), so a lane's cost depends on its neighbours. What is expected
+    is within 1 % of the median. A load that was never measured borrows from the nearest one of the
+    same batch size, and a batch size that was never measured is interpolated between its
+    neighbours.
+
+    Args:
+        max_batch: most frames of a call.
     """
 
-    def __init__(self) -> None:
-        self._cells: dict[str, dict[int, dict[int, RollingMedian]]] = {}
-        self._expected: dict[str, dict[tuple[int, int], int]] = {}
-        self._quotes: dict[str, dict[int, Quote]] = {}
-        self._known: dict[str, list[int]] = {}
+    def __init__(self, max_batch: int = 1) -> None:
+        self._max_batch = max_batch
+        self._medians: dict[tuple[int, int], RollingMedian] = {}
+        self._expected: dict[int, dict[int, int]] = {}
+        self._quotes: dict[int, Quote] = {}
 
-    def observe(self, lane: str, batch: int, load: int, cost_ns: int) -> None:
+    def observe(self, batch: int, load: int, cost_ns: int) -> None:
         """Learn from one call of ``batch`` frames that took ``cost_ns`` nanoseconds."""
-        loads = self._cells.setdefault(lane, {}).setdefault(batch, {})
-        cell = loads.get(load)
-        if cell is None:
-            cell = loads[load] = RollingMedian()
-            self._known[lane] = sorted(self._cells[lane])
-        before = cell.value if len(cell) else None
-        cell.add(max(1, cost_ns))
-        if cell.value != before:
-            self._expected[lane], self._quotes[lane] = {}, {}
+        median = self._medians.setdefault((batch, load), RollingMedian())
+        median.add(max(1, cost_ns))
+        loads = self._expected.setdefault(batch, {})
+        # Quotes are made anew for what matters, not after each call.
+        if abs(median.value - loads.get(load, 0)) * 100 > median.value:
+            loads[load] = median.value
+            self._quotes.clear()
 
-    def expect(self, lane: str, batch: int, load: int = 0) -> int:
-        """Return the expected time of one call in nanoseconds.
-
-        Raises:
-            KeyError: ``lane`` was never measured.
-        """
-        known = self._expected[lane]
-        cost = known.get((batch, load))
-        if cost is None:
-            cost = known[batch, load] = self._estimate(lane, batch, load)
-        return cost
-
-    def quote(self, lane: str, load: int, max_batch: int) -> Quote:
-        """Return what a decision needs to know of a lane, at once.
-
-        Args:
-            lane: which one.
-            load: how many other lanes are busy.
-            max_batch: most frames of a call, always the same for a lane.
-
-        Raises:
-            KeyError: ``lane`` was never measured.
-        """
-        known = self._quotes[lane]
-        quote = known.get(load)
+    def quote(self, load: int) -> Quote:
+        """Return what a decision needs to know of the lane at a load, at once."""
+        quote = self._quotes.get(load)
         if quote is None:
-            quote = known[load] = Quote(lambda size: self.expect(lane, size, load), max_batch)
+            quote = Quote(lambda size: self.expect(size, load), self._max_batch)
+            self._quotes[load] = quote
         return quote
 
-    def _estimate(self, lane: str, batch: int, load: int) -> int:
-        known = self._known[lane]
+    def expect(self, batch: int, load: int = 0) -> int:
+        """Return the expected time of one call in nanoseconds; something was measured before."""
+        loads = self._expected.get(batch)
+        if loads is not None:
+            if load not in loads:
+                load = min(loads, key=lambda at: (abs(at - load), -at))
+            return loads[load]
+        known = sorted(self._expected)
         place = bisect_left(known, batch)
-        if place < len(known) and known[place] == batch:
-            loads = self._cells[lane][batch]
-            if load in loads:
-                return loads[load].value
-            return loads[min(loads, key=lambda at: (abs(at - load), -at))].value
-        if place == 0 or place == len(known):
+        if place in (0, len(known)):
             nearest = known[0] if place == 0 else known[-1]
-            return round(self.expect(lane, nearest, load) * batch / nearest)
+            return round(self.expect(nearest, load) * batch / nearest)
         low, high = known[place - 1], known[place]
-        below, above = self.expect(lane, low, load), self.expect(lane, high, load)
+        below, above = self.expect(low, load), self.expect(high, load)
         return round(below + (above - below) * (batch - low) / (high - low))
 
-    def table(self, lane: str, load: int = 0) -> dict[int, int]:
+    def table(self, load: int = 0) -> dict[int, int]:
         """Return the expected cost of every measured batch size at ``load``, nanoseconds."""
-        return {batch: self.expect(lane, batch, load) for batch in self._known.get(lane, ())}
+        return {batch: self.expect(batch, load) for batch in sorted(self._expected)}

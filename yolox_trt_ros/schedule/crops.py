@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from yolox_trt_ros.schedule.camera import Camera
-from yolox_trt_ros.schedule.costs import Quote
 from yolox_trt_ros.schedule.state import Lane
 
 
 def choose_crops(
     cameras: Iterable[Camera],
     lanes: Sequence[Lane],
-    quotes: Mapping[str, Sequence[Quote]],
+    busy: int,
     overloaded: bool,
     now_ns: int,
 ) -> None:
@@ -23,7 +22,7 @@ def choose_crops(
     Args:
         cameras: all of them have crops.
         lanes: the running ones.
-        quotes: what their calls take, by model.
+        busy: how many of them run a batch.
         overloaded: whether lanes are, so that less important crops are seen more seldom.
         now_ns: monotonic time.
     """
@@ -35,8 +34,8 @@ def choose_crops(
         if camera.deadline_ns and camera.next_crops:
             left_ns = min(now_ns, frame.received_ns) + camera.deadline_ns - now_ns
             able = [
-                quote
-                for lane, quote in zip(lanes, quotes[camera.config.model], strict=True)
+                lane.costs[camera.config.model].quote(busy - lane.busy)
+                for lane in lanes
                 if camera.pin is None or lane is camera.pin
             ]
             while camera.next_crops and left_ns < min(

@@ -9,27 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import repeat
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
 from yolox_trt_ros.core.detector import Detected, FrameResult
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState, PipelineSnapshot
-from yolox_trt_ros.schedule.accounts import missing, snapshot
+from yolox_trt_ros.schedule.accounts import snapshot
 from yolox_trt_ros.schedule.blame import Blame
 from yolox_trt_ros.schedule.camera import Camera, of_models
-from yolox_trt_ros.schedule.costs import CostModel, Quote
+from yolox_trt_ros.schedule.costs import CostModel
 from yolox_trt_ros.schedule.crops import choose_crops, most_places, places_waiting
 from yolox_trt_ros.schedule.mailbox import Mailbox
-from yolox_trt_ros.schedule.order import FairQueue, by_model, by_stamp
-from yolox_trt_ros.schedule.policy import Decision, LanePlan, decide
-from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane, check_names, costed
+from yolox_trt_ros.schedule.order import FairQueue, by_stamp
+from yolox_trt_ros.schedule.policy import LanePlan, Moment, decide
+from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane, check_names
 
-PROVEN_NS = 1_000_000_000
-"""A lane's cost counts as proven for this long after its last batch."""
-EXPLORE = 32
-"""At most one batch in so many has another size than the best, so that no cost grows stale."""
 SHORT = 0.7
 """Lanes are short of time, and throughput counts, when each of them is used more than this."""
 
@@ -83,8 +78,10 @@ class Dispatcher:
                 bound=lockstep,
             )
         self.models = of_models(self.cameras.values())
+        for lane in self.lanes.values():
+            for model, its in self.models.items():
+                lane.costs[model] = CostModel(min(lane.config.max_batch, most_places(its)))
         self._with_crops = [camera for camera in self.cameras.values() if camera.crops]
-        self.costs = CostModel()
         self.queue = FairQueue()
         self._blame = Blame(self.cameras, self.lanes)
 
@@ -123,28 +120,25 @@ class Dispatcher:
         if True not in free:
             return []
         busy = len([lane for lane in lanes if lane.running])
-        quotes = {model: self._quotes(model, lanes, busy) for model in self.models}
-        choose_crops(self._with_crops, lanes, quotes, self.queue.overloaded, now_ns)
+        choose_crops(self._with_crops, lanes, busy, self.queue.overloaded, now_ns)
         waiting = {m: places_waiting(its) for m, its in self.models.items()}
         if not any(
-            any(map(LanePlan.may_start, lanes, free, quotes[model], repeat(count)))
-            for model, count in waiting.items()
-            if count
+            lane.filled(waiting, busy - lane.busy)
+            for lane, is_free in zip(lanes, free, strict=True)
+            if is_free
         ):
             return []
         short = self.queue.overloaded or min([lane.utilisation for lane in lanes]) > SHORT
         cameras = list(self.cameras.values())
         line = by_stamp(cameras) if self._lockstep else self.queue.line(cameras, now_ns)
-        decision, earlier = Decision([]), list[list[LanePlan]]()
-        for model, entries in by_model(line, self.models, self._lockstep):
-            waits_ns = self.queue.waits_ns(self.models[model], now_ns)
-            count = max(1, waiting[model])  # none, where a camera is only owed a frame
-            plans = [
-                self._plan(lane, is_free, quote, count, waits_ns, short, now_ns)
-                for lane, is_free, quote in zip(lanes, free, quotes[model], strict=True)
-            ]
-            decide(now_ns, entries, plans, decision, earlier)
-            earlier.append(plans)
+        moment = Moment(
+            now_ns, short, waiting, lambda m: self.queue.waits_ns(self.models[m], now_ns)
+        )
+        plans = [
+            LanePlan(lane, is_free, busy - lane.busy, moment)
+            for lane, is_free in zip(lanes, free, strict=True)
+        ]
+        decision = decide(moment, line, plans)
         for camera, to_others in decision.hopeless:
             camera.mailbox.take()
             camera.drop(DropReason.HOPELESS)
@@ -156,37 +150,10 @@ class Dispatcher:
             self._take(lane, members, busy - lane.busy, now_ns) for lane, members in decision.takes
         ]
 
-    def _quotes(self, model: str, lanes: Sequence[Lane], busy: int) -> list[Quote]:
-        most = most_places(self.models[model])
-        return [
-            self.costs.quote(
-                costed(lane.config.name, model), busy - lane.busy, min(lane.config.max_batch, most)
-            )
-            for lane in lanes
-        ]
-
-    def _plan(
-        self, lane: Lane, free: bool, quote: Quote, waiting: int, waits_ns: Sequence[int],
-        short: bool, now_ns: int,
-    ) -> LanePlan:  # fmt: skip
-        proven = lane.measured_ns > now_ns - PROVEN_NS
-        if lane.running or lane.config.max_batch == 1:
-            return LanePlan(lane, free, now_ns, quote, proven, quote.economical, short)
-        size, wait_ns = quote.size(waiting, short), 0
-        if waits_ns:
-            size, wait_ns = quote.worth_waiting(waiting, waits_ns)
-        rounds, left = divmod(lane.batches, EXPLORE)
-        other = 0 if left else quote.other_size(rounds, waiting)
-        if other:
-            size, wait_ns = other, 0
-        least = size if size > waiting else 1
-        return LanePlan(lane, free, now_ns, quote, proven, size, short, least, wait_ns)
-
     def _take(self, lane: Lane, cameras: Sequence[Camera], load: int, now_ns: int) -> Batch:
         model = cameras[0].config.model
         frames = tuple([camera.take(lane.room) for camera in cameras])
-        places = sum([frame.places for frame in frames])
-        expected = self.costs.expect(costed(lane.config.name, model), places, load)
+        expected = lane.costs[model].expect(sum([frame.places for frame in frames]), load)
         started = max(now_ns, lane.busy_until_ns) if lane.running else now_ns
         for camera in cameras:
             camera.running_until_ns = started + expected
@@ -238,8 +205,8 @@ class Dispatcher:
                     camera.drop_waiting(DropReason.SLOWED)
         # A batch without any good frame has not been run.
         if not results or any(isinstance(result, Detected) for result in results):
-            name = costed(batch.lane, batch.model)
-            self.costs.observe(name, batch.places, batch.load, cost_ns)
+            costs = self.lanes[batch.lane].costs[batch.model]
+            costs.observe(batch.places, batch.load, cost_ns)
 
     def _forget_running(self, batch: Batch) -> None:
         for frame in batch.frames:
@@ -285,17 +252,6 @@ class Dispatcher:
                 for frame in batch.frames:
                     self.drop(frame, DropReason.STOPPED)
 
-    def update_camera(
-        self,
-        name: str,
-        priority: float | None,
-        deadline_ms: float | None,
-        limits: tuple[float, float] | None = None,
-        max_rate_hz: float | None = None,
-    ) -> None:
-        """Change a camera's values; in lockstep its deadline and rate stay."""
-        self.cameras[name].update(priority, deadline_ms, limits, max_rate_hz)
-
     @property
     def idle(self) -> bool:
         """Return whether no frame waits or is in flight."""
@@ -340,10 +296,6 @@ class Dispatcher:
         hangs = [(name, lane.hangs(now_ns)) for name, lane in self.lanes.items()]
         return [(name, what) for name, what in hangs if what]
 
-    def missing(self) -> dict[str, str]:
-        """Return what each camera cannot get from the running lanes, in words."""
-        return missing(self.cameras, self.lanes, self.costs)
-
     def snapshot(self, now_ns: int) -> PipelineSnapshot:
         """Return all accounts at one moment."""
-        return snapshot(self.cameras, self.lanes, self.costs, now_ns)
+        return snapshot(self.cameras, self.lanes, now_ns)

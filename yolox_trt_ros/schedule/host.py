@@ -17,10 +17,11 @@ from yolox_trt_ros.core.errors import DropReason, FrameError, LaneError, YoloxTr
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState
 from yolox_trt_ros.core.trace import FrameTrace
+from yolox_trt_ros.schedule.accounts import missing
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.failures import Failures
 from yolox_trt_ros.schedule.lane import LaneSpec, LaneWorker
-from yolox_trt_ros.schedule.state import Batch, costed
+from yolox_trt_ros.schedule.state import Batch
 
 Sink = Callable[[Frame, Detections], None]
 TraceCallback = Callable[[Frame, FrameTrace], None]
@@ -107,7 +108,7 @@ class Host:
 
     def learn(self, worker: LaneWorker, model: str, batch: int, load: int, cost_ns: int) -> None:
         """Take in what a call with a model took. The lock is held."""
-        self.dispatcher.costs.observe(costed(worker.name, model), batch, load, cost_ns)
+        self.dispatcher.lanes[worker.name].costs[model].observe(batch, load, cost_ns)
 
     def wait_to_build(self, worker: LaneWorker) -> bool:
         """Wait for the time to build and return whether the lane is still wanted then."""
@@ -210,10 +211,6 @@ class Host:
         for worker, error, batch in hung:
             self.lane_failed(worker, error, batch)
 
-    def give_up(self, lane: str, error: Exception) -> None:
-        """Give up a lane that does not get ready."""
-        self.lane_failed(self.workers[lane], error)
-
     def lanes_at_work(self) -> list[tuple[str, str, int]]:
         """Return what lanes do before they take frames: (lane, what, since when)."""
         with self.lock:
@@ -228,7 +225,7 @@ class Host:
     def missing(self) -> Mapping[str, str]:
         """Return what cameras cannot get from the lanes, in words."""
         with self.lock:
-            return self.dispatcher.missing()
+            return missing(self.dispatcher.cameras, self.dispatcher.lanes)
 
     def collect(self, batch: Batch, results: Sequence[FrameResult]) -> bool:
         """Take a finished batch off its lane; False if the lane was given up before."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
 
 from yolox_trt_ros.schedule.camera import Camera
 
@@ -20,32 +18,13 @@ CREDIT = 3.0
 """Frames that count of what a camera did not want, or had because nobody else wanted it."""
 LOSING = 16
 """So many frames must be taken in time before a camera no longer counts as losing them."""
-_FIRST = itemgetter(0)
 
 
 def by_stamp(cameras: Iterable[Camera]) -> list[Entry]:
     """Return the waiting frames in the order of their header stamps."""
-    frames = [(camera, camera.mailbox.head) for camera in cameras]
-    waiting = [(frame.stamp_ns, camera, frame) for camera, frame in frames if frame is not None]
-    waiting.sort(key=_FIRST)
-    return [(camera, frame.received_ns) for _, camera, frame in waiting]
-
-
-def by_model(
-    line: Sequence[Entry], models: Collection[str], lockstep: bool
-) -> Iterable[tuple[str, Sequence[Entry]]]:
-    """Return the line in parts of one model each, for a batch holds frames of one model only.
-
-    The model of whoever is first in the line goes first. In lockstep nobody is overtaken.
-    """
-    if len(models) == 1:
-        return [(next(iter(models)), line)]
-    if lockstep:
-        return [(m, [*part]) for m, part in groupby(line, lambda entry: entry[0].config.model)]
-    parts: dict[str, list[Entry]] = {}
-    for entry in line:
-        parts.setdefault(entry[0].config.model, []).append(entry)
-    return parts.items()
+    waiting = [(camera, head) for camera in cameras if (head := camera.mailbox.head) is not None]
+    waiting.sort(key=lambda entry: entry[1].stamp_ns)
+    return [(camera, frame.received_ns) for camera, frame in waiting]
 
 
 class FairQueue:
@@ -140,24 +119,19 @@ class FairQueue:
 
 def _owed_first(owed: Sequence[Camera], now_ns: int) -> list[Entry]:
     """Return the frames of cameras that are owed one, waiting or not, in the order of shares."""
-    keyed: list[tuple[tuple[float, bool], Entry]] = []
+    entries: list[Entry] = []
     for camera in owed:
         frame = camera.mailbox.head
         if frame is not None:
-            keyed.append(((camera.share_after, False), (camera, min(now_ns, frame.received_ns))))
+            entries.append((camera, min(now_ns, frame.received_ns)))
         elif (due_ns := camera.due_ns(now_ns)) is not None:
-            keyed.append(((camera.share_after, True), (camera, max(now_ns + 1, due_ns[0]))))
-    keyed.sort(key=_FIRST)
-    return [entry for _, entry in keyed]
+            entries.append((camera, max(now_ns + 1, due_ns[0])))
+    return sorted(entries, key=lambda entry: (entry[0].share_after, entry[1] > now_ns))
 
 
 def _by_age(waiting: Sequence[Entry], now_ns: int) -> list[Entry]:
-    aged = [(entry[0].priority * (now_ns - entry[0].reference_ns), entry) for entry in waiting]
-    aged.sort(key=_FIRST, reverse=True)
-    return [entry for _, entry in aged]
+    return sorted(waiting, key=lambda entry: entry[0].priority * (entry[0].reference_ns - now_ns))
 
 
 def _by_share(waiting: Sequence[Entry]) -> list[Entry]:
-    shares = [(entry[0].share_after, entry) for entry in waiting]
-    shares.sort(key=_FIRST)
-    return [entry for _, entry in shares]
+    return sorted(waiting, key=lambda entry: entry[0].share_after)

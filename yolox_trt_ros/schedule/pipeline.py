@@ -231,7 +231,7 @@ class Pipeline(Host):
             limits: its ``max_megapixels`` and ``max_decode_ms``.
         """
         with self.lock:
-            self.dispatcher.update_camera(name, priority, deadline_ms, limits, max_rate_hz)
+            self.dispatcher.cameras[name].update(priority, deadline_ms, limits, max_rate_hz)
 
     def snapshot(self) -> PipelineSnapshot:
         """Return all accounts at one moment."""

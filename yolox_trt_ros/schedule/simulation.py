@@ -21,7 +21,7 @@ from yolox_trt_ros.core.machine import Job, Machine
 from yolox_trt_ros.core.profile import Profile
 from yolox_trt_ros.core.snapshot import PipelineSnapshot
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
-from yolox_trt_ros.schedule.state import Batch, costed
+from yolox_trt_ros.schedule.state import Batch
 from yolox_trt_ros.schedule.warmup import TIMED_RUNS, sizes_to_measure
 
 WATCH_NS = 100_000_000
@@ -182,12 +182,10 @@ class Simulation:
         beside = len(self._scenario.lanes) - 1
         for lane in self._scenario.lanes:
             profile = self._scenario.profile.lane(lane)
-            for model, size in product(self._dispatcher.models, sizes_to_measure(lane.max_batch)):
-                for load in (0, beside):
-                    cost_ns = profile.cost_ns(size, load, model)
+            for model, costs in self._dispatcher.lanes[lane.name].costs.items():
+                for size, load in product(sizes_to_measure(lane.max_batch), (0, beside)):
                     for _ in range(TIMED_RUNS):
-                        name = costed(lane.name, model)
-                        self._dispatcher.costs.observe(name, size, load, cost_ns)
+                        costs.observe(size, load, profile.cost_ns(size, load, model))
             self._dispatcher.lane_up(lane.name, 0)
 
     def _arrivals(self) -> Iterator[Iterator[int]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneSnapshot, LaneState
+from yolox_trt_ros.schedule.costs import CostModel
 
 USE_MEMORY_NS = 500_000_000
 """How far back a lane's utilisation is remembered."""
@@ -30,11 +31,6 @@ AHEAD_NS = 4_000_000
 1920×1280 images in 1 ms, and its host has to wake up. What waits in a mailbox stays the newest."""
 HEALED_NS = 30_000_000_000
 """A lane that ran this long starts again with its first pause when it fails."""
-
-
-def costed(lane: str, model: str) -> str:
-    """Return the name under which the cost model keeps what a lane's calls with a model take."""
-    return f'{lane} {model}' if model else lane
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +74,7 @@ class Lane:
 
     Attributes:
         config: given.
+        costs: what its calls take, by model.
         state: where it is in its life.
         accepts: whether its thread looks for a batch, and neither submits one nor waits for its
             device.
@@ -98,6 +95,7 @@ class Lane:
 
     config: LaneConfig
     state: LaneState = LaneState.STARTING
+    costs: dict[str, CostModel] = field(default_factory=dict)
     accepts: bool = False
     publishing: bool = False
     running: deque[Batch] = field(default_factory=deque)
@@ -181,6 +179,12 @@ class Lane:
             and len(self.running) + self.publishing < self.config.in_flight
             and (self.accepts or (bool(self.running) and now_ns >= self.ahead_ns))
         )
+
+    def filled(self, waiting: Mapping[str, int], load: int) -> bool:
+        """Return whether the frames that wait, by model, could be enough for it to start."""
+        if not self.running:
+            return any(waiting.values())
+        return any(n >= self.costs[m].quote(load).economical for m, n in waiting.items())
 
     @property
     def ahead_ns(self) -> int:

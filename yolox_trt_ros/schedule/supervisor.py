@@ -55,7 +55,7 @@ class Supervisor:
             limit = f'limit {self._build_timeout_ns / 1e9:g} s (build_timeout_s)'
             if spent_ns > self._build_timeout_ns:
                 error = TimeoutError(f'still {what} after {spent_ns / 1e9:.0f} s, {limit}')
-                self._host.give_up(name, error)
+                self._host.lane_failed(self._host.workers[name], error)
             elif now_ns >= max(self._reported_ns.get(name, 0), since_ns) + PROGRESS_NS:
                 self._reported_ns[name] = now_ns
                 self._host.event('info', f'lane {name}: {what} for {spent_ns / 1e9:.0f} s, {limit}')

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from schedule_helpers import accounted, camera, frame, lane
 
+from yolox_trt_ros.admission.allowance import FEW_PIXELS, MOST_PIXELS, REPAID, Allowance
 from yolox_trt_ros.core.detections import Detections
 from yolox_trt_ros.core.detector import Detected
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.core.snapshot import LaneState
-from yolox_trt_ros.schedule.allowance import FEW_PIXELS, MOST_PIXELS, REPAID, Allowance
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
 from yolox_trt_ros.schedule.state import Batch
 
@@ -109,7 +109,7 @@ def test_whatever_a_camera_sends_it_takes_little_from_the_others(images) -> None
 def running(*names: str, cameras=('a', 'good')) -> Dispatcher:
     dispatcher = Dispatcher([camera(c) for c in cameras], [lane(name) for name in names])
     for name in names:
-        dispatcher.costs.observe(name, 1, 0, 10 * MS)
+        dispatcher.lanes[name].costs[''].observe(1, 0, 10 * MS)
         dispatcher.lane_up(name, 0)
     return dispatcher
 
@@ -217,7 +217,7 @@ def test_a_batch_that_failed_is_tried_again_one_by_one() -> None:
     )
     for name in ('gpu', 'spare'):
         for size, cost_ms in ((1, 10), (4, 12)):
-            dispatcher.costs.observe(name, size, 0, cost_ms * MS)
+            dispatcher.lanes[name].costs[''].observe(size, 0, cost_ms * MS)
     dispatcher.lane_up('gpu', 0)
     for name in names:
         dispatcher.offer(shot(64, 64, 0, name))

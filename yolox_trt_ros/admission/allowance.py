@@ -5,7 +5,7 @@ from __future__ import annotations
 from yolox_trt_ros.core.config import CameraConfig
 from yolox_trt_ros.core.errors import DropReason, FrameError
 from yolox_trt_ros.core.frame import Frame
-from yolox_trt_ros.schedule.costs import RollingMedian
+from yolox_trt_ros.core.medians import RollingMedian
 
 MOST_PIXELS = 36_000_000
 """Largest image of a camera whose ``max_megapixels`` says nothing else …"""

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolox_trt_ros.admission.pace import Pace
 from yolox_trt_ros.core.config import Config
 from yolox_trt_ros.core.errors import DropReason
 from yolox_trt_ros.core.frame import Frame
 from yolox_trt_ros.schedule.dispatcher import Dispatcher
-from yolox_trt_ros.schedule.pace import Pace
 
 SECOND = 10**9
 
@@ -63,11 +63,11 @@ def test_what_is_thinned_is_counted_and_the_account_holds() -> None:
 def test_the_rate_changes_while_it_runs() -> None:
     thinning = dispatcher()
     offer(thinning, 1, 10)
-    thinning.update_camera('a', None, None, max_rate_hz=1.0)
+    thinning.cameras['a'].update(max_rate_hz=1.0)
     assert thinning.cameras['a'].processed_hz == 1.0
     offer(thinning, 11, 20)
     assert thinning.cameras['a'].dropped[DropReason.THINNED] == 18
-    thinning.update_camera('a', None, None, max_rate_hz=0.0)
+    thinning.cameras['a'].update(max_rate_hz=0.0)
     offer(thinning, 31, 10)
     assert thinning.cameras['a'].dropped[DropReason.THINNED] == 18
 
@@ -76,6 +76,6 @@ def test_lockstep_processes_every_frame() -> None:
     flat = {'camera_names': ['a'], 'lane_names': ['x'], 'cameras.a.max_rate_hz': 1.0}
     config = Config.from_parameters(flat)
     replaying = Dispatcher(config.cameras, config.lanes, lockstep=True)
-    replaying.update_camera('a', None, None, max_rate_hz=2.0)
+    replaying.cameras['a'].update(max_rate_hz=2.0)
     offer(replaying, 0, 20)
     assert replaying.snapshot(0).cameras[0].waiting == 20
