@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from yolox_trt_ros import image_files, yaml_files
+from yolox_trt_ros.admission import allowance
 from yolox_trt_ros.bags import limits
 from yolox_trt_ros.cli.bag_limits import add_bag_limits
 from yolox_trt_ros.core import layouts, model_file, model_limits, text_files
@@ -21,7 +22,6 @@ from yolox_trt_ros.draw import boxes
 from yolox_trt_ros.engine import cache
 from yolox_trt_ros.report import usable
 from yolox_trt_ros.ros.overlay import camera
-from yolox_trt_ros.admission import allowance
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'SECURITY.md').read_text()

@@ -10,8 +10,8 @@ from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.costs import CostModel
 from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.order import CREDIT, LOSING, FairQueue
-from yolox_trt_ros.schedule.policy import PROVEN_NS, Decision, LanePlan, Moment, decide
-from yolox_trt_ros.schedule.state import Batch, Lane
+from yolox_trt_ros.schedule.policy import PROVEN_NS, Decision, LanePlan, decide
+from yolox_trt_ros.schedule.state import Batch, Lane, Moment
 
 MS = 1_000_000
 NOW = 1_000 * MS

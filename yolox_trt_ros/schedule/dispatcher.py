@@ -22,8 +22,8 @@ from yolox_trt_ros.schedule.costs import CostModel
 from yolox_trt_ros.schedule.crops import choose_crops, most_places, places_waiting
 from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.order import FairQueue, by_stamp
-from yolox_trt_ros.schedule.policy import LanePlan, Moment, decide
-from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane, check_names
+from yolox_trt_ros.schedule.policy import LanePlan, decide
+from yolox_trt_ros.schedule.state import DECODED_NS, Batch, Lane, Moment, check_names
 
 SHORT = 0.7
 """Lanes are short of time, and throughput counts, when each of them is used more than this."""

@@ -23,12 +23,12 @@ Rules, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from yolox_trt_ros.schedule.camera import Camera
 from yolox_trt_ros.schedule.order import NEVER_NS, Entry
-from yolox_trt_ros.schedule.state import Lane
+from yolox_trt_ros.schedule.state import Lane, Moment
 
 BACKLOG = 2
 """Where lanes are short of time a backlog takes so many times as long: newer frames go ahead. And a
@@ -53,24 +53,6 @@ class Decision:
 
     takes: list[tuple[Lane, list[Camera]]]
     hopeless: list[tuple[Camera, bool]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Moment:
-    """What a decision is made of, besides frames and lanes.
-
-    Attributes:
-        now_ns: monotonic time.
-        short: whether lanes are short of time, so that throughput counts.
-        waiting: frames that wait, and their crops, by model.
-        waits_ns: returns in how long a model's next frames are expected, in order; none: an idle
-            lane waits for no frame.
-    """
-
-    now_ns: int
-    short: bool
-    waiting: Mapping[str, int]
-    waits_ns: Callable[[str], Sequence[int]]
 
 
 def decide(moment: Moment, line: Iterable[Entry], plans: Sequence[LanePlan]) -> Decision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from yolox_trt_ros.core.config import CameraConfig, LaneConfig
@@ -224,6 +224,24 @@ class Lane:
             runs=self.runs,
             other_cost_ns=others_ns,
         )
+
+
+@dataclass(slots=True)
+class Moment:
+    """What a decision is made of, besides frames and lanes.
+
+    Attributes:
+        now_ns: monotonic time.
+        short: whether lanes are short of time, so that throughput counts.
+        waiting: frames that wait, and their crops, by model.
+        waits_ns: returns in how long a model's next frames are expected, in order; none: an idle
+            lane waits for no frame.
+    """
+
+    now_ns: int
+    short: bool
+    waiting: Mapping[str, int]
+    waits_ns: Callable[[str], Sequence[int]]
 
 
 def check_names(cameras: Sequence[CameraConfig], lanes: Sequence[LaneConfig]) -> None:
