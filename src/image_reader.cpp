@@ -87,7 +87,10 @@ std::string read_text(Cdr & cdr)
             "string of " + std::to_string(size) + " bytes: expected 1 to " +
             std::to_string(kMaxString));
   }
-  return {read_bytes(cdr, size).data, size - 1};
+  const char * begin = read_bytes(cdr, size - 1).data;
+  // Read, not stepped over: after a step Fast CDR 1 does not align the number that follows.
+  read_number<uint8_t>(cdr);
+  return {begin, size - 1};
 }
 
 /// The size of a payload behind its header. No encoding has more than three planes of a row each.
