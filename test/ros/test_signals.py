@@ -179,11 +179,15 @@ def test_a_test_runner_that_is_killed_takes_its_detector_with_it(
 
 
 def test_the_bag_of_an_interrupted_recording_is_whole(
-    peer: Peer, made: dict[str, Subject], folder: Path, monkeypatch: pytest.MonkeyPatch
+    peer: Peer,
+    made: dict[str, Subject],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN))
     monkeypatch.delenv('ROS_AUTOMATIC_DISCOVERY_RANGE')  # the peer has none either
-    output, log = folder / 'recorded', folder / 'record.log'
+    output, log = tmp_path / 'recorded', folder / 'record.log'
     words = ['yolox_trt_ros', 'record', '--vehicle', str(folder / 'two.param.yaml')]
     recorder = start(Subject('record', [*words, '--output', str(output)], 0.0, []), log)
     from diagnostic_msgs.msg import DiagnosticArray
