@@ -146,9 +146,9 @@ def test_a_payload_is_bounded_by_its_image() -> None:
 
 
 def test_stages_add_up() -> None:
-    trace = FrameTrace('front', 0, 'cpu0', 1, 0, 100, 101, 103, 107, 115, 131, 163)
+    trace = FrameTrace('front', 0, 'cpu0', 1, 0, 100, 100, 101, 103, 107, 115, 131, 163)
     assert tuple(trace.stages_ns()) == STAGES
-    assert list(trace.stages_ns().values()) == [1, 2, 4, 8, 16, 32]
+    assert list(trace.stages_ns().values()) == [0, 1, 2, 4, 8, 16, 32]
     assert trace.total_ns == 63
 
 

@@ -32,7 +32,7 @@ def frame(camera: str, stamp_ns: int) -> Frame:
 
 def latency(camera: str, stamp_ns: int, infer_ms: int, lane: str = 'gpu') -> CameraLatency:
     """Return 2 ms in the queue, ``infer_ms`` of inference, 1 ms in every other stage."""
-    steps = np.cumsum([0, 2, 1, 1, infer_ms, 1, 1]) * MS
+    steps = np.cumsum([0, 0, 2, 1, 1, infer_ms, 1, 1]) * MS
     trace = FrameTrace(camera, 0, lane, 1, 0, *map(int, steps))
     return LATENCY.build(frame(camera, stamp_ns), trace, stamp_ns + int(steps[-1]) + 5 * MS)
 

@@ -52,7 +52,8 @@ def test_rates_age_and_utilisation_over_the_window(telemetry):
 def test_percentiles_come_from_recent_traces_only(telemetry):
     for second in range(1, 11):
         at = second * SECOND
-        telemetry.record(FrameTrace('a', second, 'gpu', 1, 0, at - second * MS, *[at - MS] * 5, at))
+        steps = [at - second * MS] * 2 + [at - MS] * 5 + [at]
+        telemetry.record(FrameTrace('a', second, 'gpu', 1, 0, *steps))
     (camera,) = telemetry.report(snapshot(10, 10, 10)).cameras
     assert camera.total.count == 3 and camera.total.max_ns == 10 * MS
     assert camera.stages['queue'].p50_ns == 8 * MS

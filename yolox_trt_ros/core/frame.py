@@ -39,6 +39,7 @@ class Frame:
         big_endian: whether samples of 16 bits have their high byte first.
         part: what the network sees of the image; None: all.
         crops: further parts, which it sees besides that in the same batch.
+        decoded_ns: of a picture of video, when it was decoded, in the monotonic clock; 0 of others.
     """
 
     camera: str
@@ -56,6 +57,7 @@ class Frame:
     big_endian: bool = False
     part: Part | None = None
     crops: tuple[Part, ...] = ()
+    decoded_ns: int = 0
 
     @property
     def places(self) -> int:

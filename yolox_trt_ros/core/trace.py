@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STAGES = ('queue', 'submit', 'preprocess', 'infer', 'decode', 'publish')
+STAGES = ('video', 'queue', 'submit', 'preprocess', 'infer', 'decode', 'publish')
 """Stages in the order a frame passes them; their durations add up to ``total_ns``."""
 
 
@@ -18,6 +18,7 @@ class FrameTrace:
         batch_size: images in the same batch: frames and their crops.
         drops: frames of this camera dropped since its last published result.
         received_ns: the message had arrived.
+        ready_ns: of video, the picture was decoded; of other images, the same as ``received_ns``.
         taken_ns: a lane took the frame out of its mailbox.
         begun_ns: the lane's executor began with the frame's batch: on the CPU when the detector was
             called, on a GPU when the images had been copied there and the batch before was done.
@@ -31,6 +32,7 @@ class FrameTrace:
     batch_size: int
     drops: int
     received_ns: int
+    ready_ns: int
     taken_ns: int
     begun_ns: int
     preprocessed_ns: int
@@ -47,6 +49,7 @@ class FrameTrace:
         """Return the duration of each of :data:`STAGES`, nanoseconds."""
         times = (
             self.received_ns,
+            self.ready_ns,
             self.taken_ns,
             self.begun_ns,
             self.preprocessed_ns,

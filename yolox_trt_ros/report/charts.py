@@ -13,7 +13,11 @@ from yolox_trt_ros.report.drawing import Box, Drawing, Path, Text, camera_colour
 from yolox_trt_ros.report.recording import CameraRecord, Recording
 
 STAGE_COLOURS = dict(
-    zip(STAGES, ('#a9b3c1', '#8ea3c8', '#58b5b0', '#3b6fd6', '#8a5cd6', '#d67ab1'), strict=True)
+    zip(
+        STAGES,
+        ('#c7b98f', '#a9b3c1', '#8ea3c8', '#58b5b0', '#3b6fd6', '#8a5cd6', '#d67ab1'),
+        strict=True,
+    )
 )
 DROP_COLOURS = {
     'replaced': '#9aa9bf',

@@ -89,10 +89,10 @@ class Gatherer:
         stamp = time_ns('header.stamp', message.header.stamp)
         age = whole('age_ns', message.age_ns, -LARGEST_TIME_NS, LARGEST_TIME_NS)
         published = whole('age_ns', stamp + age, -LARGEST_TIME_NS, LARGEST_TIME_NS)
-        stages = [
-            whole(f'{stage}_ns', getattr(message, f'{stage}_ns'), 0, LONGEST_STAGE_NS)
-            for stage in STAGES
-        ]
+        # Recordings of before there was this stage have it in the queue.
+        times = {'video_ns': getattr(message, 'video_ns', 0)}
+        times |= {f'{stage}_ns': getattr(message, f'{stage}_ns') for stage in STAGES[1:]}
+        stages = [whole(name, ns, 0, LONGEST_STAGE_NS) for name, ns in times.items()]
         drops = whole('drops', message.drops, 0, LARGEST_TIME_NS)
         camera, lane = text(message.camera), text(message.lane)
         few('cameras', self._rows.keys() | {camera})

@@ -17,7 +17,7 @@ class Results:
     Attributes:
         stamp_ns: int64 (n,), header stamps.
         published_ns: int64 (n,), publication in the node's clock.
-        stages_ns: int64 (n, 6), durations of :data:`core.trace.STAGES`.
+        stages_ns: int64 (n, 7), durations of :data:`core.trace.STAGES`.
         lane: int (n,), index into :attr:`Recording.lanes`.
         drops: int64 (n,), frames dropped since the result before.
     """

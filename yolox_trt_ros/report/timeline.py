@@ -62,7 +62,7 @@ def runs(recording: Recording, start_ns: int, span_ns: int) -> list[LaneRun]:
         r = camera.results
         ends = r.published_ns - r.stages_ns[:, at['publish']]
         starts = ends - r.stages_ns[:, ON_LANE].sum(axis=1)
-        arrivals = starts - r.stages_ns[:, at['queue']]
+        arrivals = starts - r.stages_ns[:, : ON_LANE.start].sum(axis=1)
         for i in ((ends > start_ns) & (arrivals < start_ns + span_ns)).nonzero()[0]:
             inferred = int(ends[i] - r.stages_ns[i, at['decode']])
             found.append(

@@ -273,6 +273,7 @@ class Host:
                 batch.places,
                 drops,
                 frame.received_ns,
+                max(frame.received_ns, frame.decoded_ns),
                 batch.taken_ns,
                 result.begun_ns,
                 result.preprocessed_ns,

@@ -65,7 +65,9 @@ def test_each_message_becomes_its_picture(kind: str, codec: str) -> None:
     for i, (part, image) in enumerate(zip(parts, planes(codec, parts), strict=True)):
         stamp_ns = BEGIN_NS + i
         message = video_message(DEFINITIONS, part, stamp_ns, codec, kind)
+        begun_ns = time.monotonic_ns()
         frame = read(message, Arrival('front', i, 5))
+        assert begun_ns < frame.decoded_ns < time.monotonic_ns(), 'the stage "video" ends then'
         assert (frame.stamp_ns, frame.frame_id, frame.sequence) == (stamp_ns, 'front', i)
         assert (frame.encoding, frame.height, frame.width) == ('i420', HEIGHT, WIDTH)
         assert np.array_equal(frame.data, image.reshape(-1))

@@ -86,7 +86,7 @@ def test_detections(rosbags: Any, messages: list[tuple[Frame, Detections]]) -> N
     camera=names,
     lane=names,
     counts=st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)),
-    times=st.lists(st.integers(0, 2**62), min_size=7, max_size=7),
+    times=st.lists(st.integers(0, 2**62), min_size=8, max_size=8),
     now_ns=st.integers(0, 2**62),
 )
 def test_latency(
@@ -132,7 +132,7 @@ def test_results_are_published_out_of_a_buffer_that_is_used_again() -> None:
                 random.random(n, np.float32),
                 random.integers(0, len(CLASS_IDS), n).astype(np.int32),
             )
-            trace = FrameTrace('a', n, 'gpu', 1, 0, *range(n, n + 7))
+            trace = FrameTrace('a', n, 'gpu', 1, 0, *range(n, n + 8))
             output.publish(image, found)
             traces.publish(image, trace, n)
             expected[Detection2DArray].append(detections_message(image, found, CLASS_IDS))
@@ -201,7 +201,7 @@ def test_a_camera_that_changes_lane_or_frame_id_keeps_its_templates(
     box = Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
     for number in range(30):
         image = frame(number, 'left' if number % 2 else 'right')
-        trace = FrameTrace('c', number, ('gpu', 'dla0', 'dla1')[number % 3], 1, 0, *range(7))
+        trace = FrameTrace('c', number, ('gpu', 'dla0', 'dla1')[number % 3], 1, 0, *range(8))
         expected = LATENCY.build(image, trace, 9), detections_message(image, box, CLASS_IDS)
         same_bytes(rosbags, bytes(latency.write(image, trace, 9)), expected[0])
         same_bytes(rosbags, bytes(detections.write(image, box)), expected[1])
@@ -213,7 +213,7 @@ def test_templates_are_given_up_when_there_are_too_many(rosbags: Any) -> None:
     detections, latency = FoundWriter(DETECTIONS), TraceWriter(LATENCY)
     for number in (*range(3 * SHAPES), 0, 1):
         image = frame(number, f'frame {number}')
-        trace = FrameTrace('c', number, 'gpu', 1, 0, *range(7))
+        trace = FrameTrace('c', number, 'gpu', 1, 0, *range(8))
         written = bytes(latency.write(image, trace, 9))
         same_bytes(rosbags, written, LATENCY.build(image, trace, 9))
         found = Detections.empty()
@@ -230,7 +230,7 @@ def test_a_new_frame_id_with_every_image_serialises_nothing_new(
     random = np.random.default_rng(0)
     classes = np.arange(24, dtype=np.int32) % len(CLASS_IDS)
     found = Detections(random.random((24, 4), np.float32), random.random(24, np.float32), classes)
-    trace = FrameTrace('c', 1, 'gpu', 1, 0, *range(7))
+    trace = FrameTrace('c', 1, 'gpu', 1, 0, *range(8))
 
     def write(frame_id: str) -> None:
         image = frame(7, frame_id)

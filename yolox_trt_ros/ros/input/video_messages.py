@@ -5,6 +5,7 @@ A reader takes every message of its camera, in their order; it is used by one th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -115,4 +116,5 @@ class VideoReader:
             RAW[picture.encoding].min_step(width),
             picture.image.reshape(-1),
             levels=arrival.levels,
+            decoded_ns=time.monotonic_ns(),
         )
