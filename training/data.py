@@ -19,6 +19,8 @@ from yolox_trt_ros.sim.world.truth import MIN_HEIGHT
 
 HEIGHT, WIDTH, SLOTS = 640, 960, 48
 """Rendered picture size, and how many boxes a picture's label row holds."""
+THINNED = 4
+"""Of so many pixels each way, the one in the middle is kept of a mask."""
 UNMOVED, ZOOM, CHANCES = 0.4, (0.75, 1.5), 11
 """Share of pictures without zoom and shift, range of the zoom, random numbers a picture takes."""
 LOADERS = 8
@@ -26,14 +28,15 @@ LOADERS = 8
 
 
 def _render(job: tuple[str, int, str]) -> int:
-    from yolox_trt_ros.sim.world.dataset import PER_WORLD, render_world
+    from yolox_trt_ros.sim.world.dataset import PER_WORLD, render_masks
 
     cv2.setNumThreads(1)  # each core renders a world of its own
     split, index, folder = job
     images = np.load(f'{folder}/{split}_images.npy', mmap_mode='r+')
     labels = np.load(f'{folder}/{split}_labels.npy', mmap_mode='r+')
-    for k, (_, bgr, truth) in enumerate(render_world(split, index), index * PER_WORLD):
-        images[k] = bgr
+    masks = np.load(f'{folder}/{split}_masks.npy', mmap_mode='r+')
+    for k, (_, bgr, truth, mask) in enumerate(render_masks(split, index), index * PER_WORLD):
+        images[k], masks[k] = bgr, mask[THINNED // 2 :: THINNED, THINNED // 2 :: THINNED]
         # Largest first, so that a crowded picture loses the smallest.
         order = np.argsort(-np.prod(truth.xyxy[:, 2:] - truth.xyxy[:, :2], axis=1))[:SLOTS]
         labels[k] = -1
@@ -47,6 +50,8 @@ def render(split: str, worlds: int, folder: Path, workers: int | None = None) ->
     """Render a split into ``<split>_images.npy`` (n, 640, 960, 3) and ``_labels.npy`` (n, 48, 6).
 
     A label row is class (−1: empty), left, top, right, bottom in pixels, ignored (0 or 1).
+    ``<split>_masks.npy`` (n, 160, 240) has the class of every fourth pixel each way, an index into
+    ``sim.world.truth.MASK_CLASSES``.
     """
     from yolox_trt_ros.sim.world.dataset import PER_WORLD
 
@@ -55,6 +60,7 @@ def render(split: str, worlds: int, folder: Path, workers: int | None = None) ->
     for name, shape, dtype in (
         ('images', (n, HEIGHT, WIDTH, 3), np.uint8),
         ('labels', (n, SLOTS, 6), np.float32),
+        ('masks', (n, HEIGHT // THINNED, WIDTH // THINNED), np.uint8),
     ):
         np.lib.format.open_memmap(f'{folder}/{split}_{name}.npy', 'w+', dtype, shape).flush()
     jobs = [(split, k, str(folder)) for k in range(worlds)]
@@ -126,20 +132,8 @@ def augment(
     """
     b, (h, w) = len(image), size
     base = min(h / HEIGHT, w / WIDTH)
-    still = chance[:, 0] < UNMOVED
-    factor = 1 + zoom * torch.where(still, 0.0, _between(chance[:, 1], *ZOOM) - 1)
-    scale = base * factor
-    dx = torch.where(still, 0.0, chance[:, 2] * (w - WIDTH * scale)) * zoom
-    dy = torch.where(still, 0.0, chance[:, 3] * (h - HEIGHT * scale)) * zoom
-    flip = chance[:, 4] < 0.5
-    # grid_sample wants, for each output pixel, the source position in −1 to 1.
-    ax, ay = w / (WIDTH * scale), h / (HEIGHT * scale)
-    bx = (w - 2 * dx) / (WIDTH * scale) - 1
-    by = (h - 2 * dy) / (HEIGHT * scale) - 1
-    sign = torch.where(flip, -1.0, 1.0)
-    zero = torch.zeros_like(ax)
-    theta = torch.stack([sign * ax, zero, sign * bx, zero, ay, by], 1).view(b, 2, 3)
-    grid = nnf.affine_grid(theta, [b, 3, h, w], align_corners=False)
+    scale, dx, dy, flip = _move(chance, zoom, size)
+    grid = nnf.affine_grid(_source(scale, dx, dy, flip, size), [b, 3, h, w], align_corners=False)
     picture = image.permute(0, 3, 1, 2).float() - 114
     out = nnf.grid_sample(picture, grid, padding_mode='zeros', align_corners=False) + 114
     box = labels[..., 1:5]
@@ -156,6 +150,49 @@ def augment(
     ignored = torch.maximum(labels[..., 5], poor.float())
     moved = torch.stack([class_id, x[0], y[0], x[1], y[1], ignored], -1)
     return _tint(out, chance[:, 5:, None, None, None]), moved
+
+
+def moved_masks(
+    masks: Tensor, chance: Tensor, zoom: Tensor, size: tuple[int, int], stride: int
+) -> Tensor:
+    """Return the masks of pictures that :func:`augment` moves by the same numbers.
+
+    Args:
+        masks: uint8 (b, 160, 240), see :func:`render`.
+        chance, zoom, size: as there.
+        stride: input pixels of a cell of the result.
+
+    Returns:
+        long (b, h / stride, w / stride); 255 outside of the picture.
+    """
+    h, w = size[0] // stride, size[1] // stride
+    theta = _source(*_move(chance, zoom, size), size)
+    grid = nnf.affine_grid(theta, [len(masks), 1, h, w], align_corners=False)
+    shifted = masks[:, None].float() - 255  # what lies outside becomes 0, then 255
+    return (nnf.grid_sample(shifted, grid, 'nearest', align_corners=False) + 255)[:, 0].long()
+
+
+def _move(
+    chance: Tensor, zoom: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return how pictures are placed: scale, left and top in input pixels, whether mirrored."""
+    h, w = size
+    still = chance[:, 0] < UNMOVED
+    factor = 1 + zoom * torch.where(still, 0.0, _between(chance[:, 1], *ZOOM) - 1)
+    scale = min(h / HEIGHT, w / WIDTH) * factor
+    dx = torch.where(still, 0.0, chance[:, 2] * (w - WIDTH * scale)) * zoom
+    dy = torch.where(still, 0.0, chance[:, 3] * (h - HEIGHT * scale)) * zoom
+    return scale, dx, dy, chance[:, 4] < 0.5
+
+
+def _source(scale: Tensor, dx: Tensor, dy: Tensor, flip: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return, as ``affine_grid`` wants it, where each output pixel comes from, in −1 to 1."""
+    h, w = size
+    ax, ay = w / (WIDTH * scale), h / (HEIGHT * scale)
+    bx = (w - 2 * dx) / (WIDTH * scale) - 1
+    by = (h - 2 * dy) / (HEIGHT * scale) - 1
+    sign, zero = torch.where(flip, -1.0, 1.0), torch.zeros_like(ax)
+    return torch.stack([sign * ax, zero, sign * bx, zero, ay, by], 1).view(-1, 2, 3)
 
 
 def _tint(picture: Tensor, chance: Tensor) -> Tensor:

@@ -64,13 +64,14 @@ def export(network: EdgeYolox, stem: Path, half: bool) -> None:
             do_constant_folding=True,
         )
         expected = model(image)
-    _finish(path, half)
+    finish(path, half)
     _check(path, image.numpy(), expected)
     # A machine without PyTorch can then still compare: the input is made from its seed.
     np.save(stem.with_name(f'{stem.name}.pytorch.npy'), expected[0, ::REFERENCE_STEP].numpy())
 
 
-def _finish(path: Path, half: bool) -> None:
+def finish(path: Path, half: bool) -> None:
+    """Describe an exported file, drop what only exporters read, and check it."""
     proto = onnx.load(str(path))
     about = {'labels': list(CLASSES), 'strides': list(STRIDES), 'colour': 'bgr', 'pad': 114}
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(about)})
