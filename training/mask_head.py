@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from training.network import Conv, EdgeYolox
+from yolox_trt_ros.training.networks.edge import EdgeYolox
+from yolox_trt_ros.training.networks.layers import Conv
 
 STRIDE = 4
 """Input pixels that a cell of the masks stands for."""

@@ -34,9 +34,9 @@ from training.mask_head import (
     class_weights,
     mask_loss,
 )
-from training.network import DESIGNS, EDGE_N
 from yolox_trt_ros.detect.description import describe
 from yolox_trt_ros.sim.world.truth import MASK_CLASSES
+from yolox_trt_ros.training.networks.edge import DESIGNS, EDGE_N
 
 BOX_WEIGHT = 2.0
 """Of the maps' loss beside that of the masks."""
