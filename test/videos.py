@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from yolox_trt_ros.video.encoder import without_real_time
+
 av = pytest.importorskip('av', reason='video needs PyAV')
 av.logging.set_level(av.logging.PANIC)
 
@@ -64,6 +66,8 @@ def encode(
     context.time_base, context.framerate = Fraction(1, 10), Fraction(10)
     context.gop_size, context.max_b_frames = group, b_frames
     context.options = (defaults if options is None else options) | {}
+    with without_real_time():
+        context.open()
     packets = []
     for i, image in enumerate(images):
         frame = av.VideoFrame.from_ndarray(image, 'bgr24').reformat(format='yuv420p')
@@ -81,6 +85,8 @@ def write_video(path: Path, count: int = 12, codec: str = 'mpeg4', **options: An
         stream.codec_context.gop_size = GROUP
         for name, value in options.items():
             setattr(stream.codec_context, name, value)
+        with without_real_time():
+            stream.codec_context.open(strict=False)
         for image in pictures(count):
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, 'bgr24')):
                 container.mux(packet)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -193,5 +195,32 @@ class EncodedVideo:
         if self._encoder.bit_rate:
             context.bit_rate = round(BITS_PER_PIXEL * width * height * self._rate)
         context.options = dict(self._encoder.options)
-        context.open()
+        with without_real_time():
+            context.open()
         return context
+
+
+@contextmanager
+def without_real_time() -> Iterator[None]:
+    """Take real-time priority from the threads that get it meanwhile.
+
+    SVT-AV1, run by root, puts its own threads and the one that opens it ahead of every other
+    program (SCHED_FIFO, priority 99), for good: detection would wait for a recording.
+    """
+    before = _real_time_threads()
+    try:
+        yield
+    finally:
+        for thread in _real_time_threads() - before:
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _real_time_threads() -> set[int]:
+    """Return the threads of this process that go before all others."""
+    found = set()
+    for thread in map(int, os.listdir('/proc/self/task')):
+        with suppress(ProcessLookupError):
+            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+                found.add(thread)
+    return found

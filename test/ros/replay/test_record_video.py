@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,14 @@ def test_a_refused_size_costs_one_image_and_shifts_no_stamp(name: str) -> None:
         frame = read(one.cdr, Arrival('front', i, 0))
         planes = frame.data.reshape(-1, frame.width)
         assert cv2.PSNR(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), images[i]) > 32
+
+
+def test_no_encoder_goes_before_every_other_program() -> None:
+    video = EncodedVideo(runs('libsvtav1'), 10.0)
+    video.encode(next(pictures(1)))
+    threads = map(int, os.listdir('/proc/self/task'))
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
+    video.finish()
 
 
 class _Holding:
