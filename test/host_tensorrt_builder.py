@@ -89,6 +89,10 @@ class Network:
         return len(self.layers)
 
     @property
+    def num_inputs(self) -> int:
+        return len(self.inputs)
+
+    @property
     def num_outputs(self) -> int:
         return len(self.outputs)
 

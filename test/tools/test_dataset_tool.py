@@ -123,8 +123,9 @@ def test_the_rendered_world_is_exported_as_evaluate_measures_it(
     tmp_path: Path, monkeypatch
 ) -> None:
     pytest.importorskip('panda3d', reason='the rendered world needs panda3d')
-    whole = dataset.render_world
-    monkeypatch.setattr(dataset, 'render_world', lambda *of: islice(whole(*of), 3))
+    for render in ('render_world', 'render_masks'):
+        whole = getattr(dataset, render)
+        monkeypatch.setattr(dataset, render, lambda *of, whole=whole: islice(whole(*of), 3))
     export = ['dataset', 'convert', '--world', 'val', '--worlds', '1', '--output', str(tmp_path)]
     assert main([*export, '--to', 'coco']) == 0
     figures = []
