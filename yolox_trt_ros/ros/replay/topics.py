@@ -91,7 +91,8 @@ def choose_topics(
 
 def results_in(bag: Bag) -> set[str]:
     """Return the topics of a bag that a detector publishes: results, overlays, diagnostics."""
-    types = {result.type for result in RESULTS.values()}
+    # Masks are images, as a camera's are; they are known by their detector's name.
+    types = {r.type for r in RESULTS.values()} - {t.type_name for t in TRANSPORTS.values()}
     detectors = tuple(f'{name.rpartition("/")[0]}/' for name in bag.of_type(RESULTS['status'].type))
     return {
         topic.name
