@@ -146,6 +146,11 @@ class Camera:
         return 1 + len(self.config.crops)
 
     @property
+    def waiting_places(self) -> int:
+        """How many places of a batch its waiting frame takes; 0 if none waits."""
+        return 0 if self.mailbox.head is None else self.places
+
+    @property
     def usual_places(self) -> float:
         """Return how many places its frames take on average, while there is time for all."""
         shares = [crop.share(self.processed_hz) for crop in self.crops.crops] if self.crops else []

@@ -44,11 +44,6 @@ def choose_crops(
                 camera.leave_out_crop()
 
 
-def places_waiting(cameras: Iterable[Camera]) -> int:
-    """Return how many places the frames take that no lane has taken."""
-    return sum([camera.places for camera in cameras if camera.mailbox.head is not None])
-
-
 def most_places(cameras: Iterable[Camera]) -> int:
     """Return how many places a frame of each camera may take together."""
     return sum([camera.most_places for camera in cameras])

@@ -19,7 +19,7 @@ from yolox_trt_ros.schedule.accounts import snapshot
 from yolox_trt_ros.schedule.blame import Blame
 from yolox_trt_ros.schedule.camera import Camera, of_models
 from yolox_trt_ros.schedule.costs import CostModel
-from yolox_trt_ros.schedule.crops import choose_crops, most_places, places_waiting
+from yolox_trt_ros.schedule.crops import choose_crops, most_places
 from yolox_trt_ros.schedule.mailbox import Mailbox
 from yolox_trt_ros.schedule.order import FairQueue, by_stamp
 from yolox_trt_ros.schedule.policy import LanePlan, decide
@@ -120,8 +120,9 @@ class Dispatcher:
         if True not in free:
             return []
         busy = len([lane for lane in lanes if lane.running])
-        choose_crops(self._with_crops, lanes, busy, self.queue.overloaded, now_ns)
-        waiting = {m: places_waiting(its) for m, its in self.models.items()}
+        if self._with_crops:
+            choose_crops(self._with_crops, lanes, busy, self.queue.overloaded, now_ns)
+        waiting = {m: sum([c.waiting_places for c in its]) for m, its in self.models.items()}
         if not any(
             lane.filled(waiting, busy - lane.busy)
             for lane, is_free in zip(lanes, free, strict=True)

@@ -207,7 +207,7 @@ class ResultPublishers:
         """Publish one frame's detections, empty ones too."""
         for output in self._found[frame.camera]:
             output.publish(frame, found)
-        if self._masks:
+        if self._masks and found.segmentation is not None:
             self._masks.publish(frame, found)
 
     def latency(self, frame: Frame, trace: FrameTrace) -> None:
