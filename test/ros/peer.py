@@ -268,7 +268,7 @@ def detector(
         assert node.interrupt() == 0, node.log
         assert 'Traceback' not in node.log, node.log
         assert 'the middleware did not end' not in node.log, node.log
-        # At once, as a rule. Where the middleware loses that message, when its lease of 20 s is over.
+        # At once, as a rule; if that message is lost, when its lease of 20 s is over.
         peer.until(lambda: node.name not in peer.nodes(), f'{node.name} to say goodbye', 45.0)
     finally:
         node.kill()
