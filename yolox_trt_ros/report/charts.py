@@ -49,11 +49,18 @@ def latency_by_stage(recording: Recording, width: float) -> Drawing:
     """Draw how long each stage took, all cameras together."""
     every = [c.results.stages_ns for c in recording.cameras]
     stages = np.concatenate(every) if every else np.empty((0, len(STAGES)), np.int64)
+    shown = _stages_of(recording)
     return _distributions(
-        [(name, stages[:, i] / 1e6, STAGE_COLOURS[name], 0.0) for i, name in enumerate(STAGES)],
+        [(name, stages[:, i] / 1e6, STAGE_COLOURS[name], 0.0) for i, name in shown],
         width,
         keyed=False,
     )
+
+
+def _stages_of(recording: Recording) -> list[tuple[int, str]]:
+    """Return the stages with their numbers, without that of videos where there are none."""
+    video = any(c.results.stages_ns[:, 0].any() for c in recording.cameras)
+    return list(enumerate(STAGES))[0 if video else 1 :]
 
 
 def _limit_ms(recording: Recording, camera: CameraRecord) -> float:
@@ -114,7 +121,8 @@ def stages_by_camera(recording: Recording, width: float) -> Drawing:
         c.name: c.results.stages_ns.mean(axis=0) / 1e6 for c in recording.cameras if len(c.results)
     }
     drawing = Drawing(width, 0)
-    start = legend(drawing, list(STAGE_COLOURS.items()), 2, 12, width)
+    shown = _stages_of(recording)
+    start = legend(drawing, [(stage, STAGE_COLOURS[stage]) for _, stage in shown], 2, 12, width)
     places = rows(width, len(means), 18, top=start, label=100, figures=80)
     if not places:
         return Drawing(width, start)
@@ -123,7 +131,7 @@ def stages_by_camera(recording: Recording, width: float) -> Drawing:
     for row, (name, mean) in zip(places, means.items(), strict=True):
         row.title(drawing, name, f'{mean.sum():.1f} ms')
         ends = np.concatenate([[0.0], np.cumsum(mean)])
-        for i, stage in enumerate(STAGES):
+        for i, stage in shown:
             x, right = scale(ends[i]), scale(ends[i + 1])
             tip = f'{name}, {stage}: {mean[i]:.2f} ms on average'
             wide = max(0.0, right - x)
