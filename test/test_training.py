@@ -14,9 +14,9 @@ from yolox.models.yolo_head import YoloxHead  # noqa: E402
 
 from training.assign import Assigner, AssignmentPool  # noqa: E402
 from training.data import CHANCES, HEIGHT, SLOTS, WIDTH, Pictures, augment  # noqa: E402
-from training.loss import YoloxLoss  # noqa: E402
 from training.step import Step  # noqa: E402
 from training.train import WARMUP_STEPS, Order, rate  # noqa: E402
+from yolox_trt_ros.training.learning.loss import YoloxLoss  # noqa: E402
 from yolox_trt_ros.training.networks.edge import EDGE_N, EdgeYolox, Pool  # noqa: E402
 from yolox_trt_ros.training.networks.maps import STRIDES, decode, gflops  # noqa: E402
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from yolox.models.yolo_head import YoloxHead
 
+from yolox_trt_ros.training.learning.assign import centred
 from yolox_trt_ros.training.networks.maps import anchors
 
 
@@ -59,12 +60,6 @@ class Assigner:
             )
             label_of[positive], overlap[positive] = wanted[index], shared
         return label_of, overlap
-
-
-def centred(corners: Tensor) -> Tensor:
-    """Return boxes (…, 4) as centre x, y, width, height instead of left, top, right, bottom."""
-    low, high = corners[..., :2], corners[..., 2:]
-    return torch.cat([(low + high) / 2, high - low], -1)
 
 
 class AssignmentPool:

@@ -27,7 +27,7 @@ class MaskHead(nn.Module):
     Args:
         fine, coarse: channels of the maps at strides 4 and 8.
         classes: how many.
-        act: as the network's, see :class:`training.network.Design`.
+        act: as the network's, see :class:`networks.edge.Design`.
     """
 
     def __init__(self, fine: int, coarse: int, classes: int, act: str) -> None:
@@ -71,7 +71,7 @@ class SegmentingYolox(nn.Module):
 
 
 class WithMasks(nn.Module):
-    """The export: what :class:`training.network.Concatenated` gives, and the masks' scores."""
+    """The export: what :class:`networks.maps.Concatenated` gives, and the masks' scores."""
 
     def __init__(self, network: SegmentingYolox) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from training.data import CHANCES, Pictures, augment, moved_masks
-from training.export import METADATA_KEY, OPSET, TOLERANCE, finish, fused, round_to_half
+from training.export import finish
 from training.from_onnx import read_network
 from training.mask_head import (
     STRIDE,
@@ -34,9 +34,10 @@ from training.mask_head import (
     class_weights,
     mask_loss,
 )
-from yolox_trt_ros.detect.description import describe
+from yolox_trt_ros.detect.description import METADATA_KEY, describe
 from yolox_trt_ros.sim.world.truth import MASK_CLASSES
-from yolox_trt_ros.training.networks.edge import DESIGNS, EDGE_N
+from yolox_trt_ros.training.networks.edge import DESIGNS, EDGE_N, EdgeYolox
+from yolox_trt_ros.training.results.export import OPSET, TOLERANCE, fused, round_to_half
 
 BOX_WEIGHT = 2.0
 """Of the maps' loss beside that of the masks."""
@@ -88,7 +89,6 @@ def start(args: argparse.Namespace) -> torch.nn.Module:
     """Return the network that is trained further; without a file one of random weights."""
     if args.model:
         return read_network(args.model, DESIGNS[args.design])
-    from training.network import EdgeYolox
     from yolox_trt_ros.sim.world.bodies import CLASSES
 
     return EdgeYolox({**DESIGNS, **LAYOUT}[args.design], len(CLASSES)).eval()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from training.assign import AssignmentPool
 from training.data import CHANCES, Pictures, augment
-from training.loss import YoloxLoss
+from yolox_trt_ros.training.learning.loss import YoloxLoss
 from yolox_trt_ros.training.networks.edge import EdgeYolox
 from yolox_trt_ros.training.networks.maps import decode
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+from yolox_trt_ros.core.errors import ConfigError
+
 Number = TypeVar('Number', int, float)
 
 YEAR_S = 366 * 86400.0
@@ -29,3 +31,17 @@ def number(
 
     read.__name__ = 'number'  # argparse: "invalid number value: 'x'"
     return read
+
+
+def input_size(text: str) -> tuple[int, int] | None:
+    """Return (height, width) of a ``--size`` such as 960x608; None for an empty one.
+
+    Raises:
+        ConfigError: it is no size.
+    """
+    if not text:
+        return None
+    width, x, height = text.partition('x')
+    if not (x and width.isdigit() and height.isdigit()):
+        raise ConfigError(f'--size: expected width x height such as 960x608, got "{text}"')
+    return int(height), int(width)

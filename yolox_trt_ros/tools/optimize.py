@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yolox_trt_ros.cli.numbers import input_size
 from yolox_trt_ros.core.errors import ConfigError
 from yolox_trt_ros.core.output_files import write_whole
 from yolox_trt_ros.engine.dla_rules import LayerVerdict, forces_gpu, judge
@@ -103,7 +104,7 @@ def _rewrite(
     def cut(model: ModelProto) -> HeadCut:
         return head_cut(args.model, model, about)
 
-    surgery = operate(original, cut, args.batch, _size(args.size), args.relu6)
+    surgery = operate(original, cut, args.batch, input_size(args.size), args.relu6)
     about.pop('outputs', None)
     proof = _compare(args, original, surgery, about)
     _print_changes(surgery, proof)
@@ -123,15 +124,6 @@ def _rewrite(
     print(f'written: {args.output}')
     maps = [{'name': m.name, 'absolute': m.absolute, 'relative': m.relative} for m in proof.maps]
     return final, dict(surgery.counts), maps
-
-
-def _size(text: str) -> tuple[int, int] | None:
-    if not text:
-        return None
-    width, x, height = text.partition('x')
-    if not (x and width.isdigit() and height.isdigit()):
-        raise ConfigError(f'--size: expected width x height such as 960x608, got "{text}"')
-    return int(height), int(width)
 
 
 def _compare(

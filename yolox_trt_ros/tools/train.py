@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolox_trt_ros.cli import labelled
-from yolox_trt_ros.cli.numbers import number
+from yolox_trt_ros.cli.numbers import input_size, number
 from yolox_trt_ros.core.errors import ConfigError, MissingDependencyError
 from yolox_trt_ros.core.printing import one_line
 from yolox_trt_ros.core.text_files import parse_json
@@ -219,7 +219,7 @@ def _settings(
     known = source.spec if source else None
     design = args.design or (known.design if known else 'edge_n')
     same = known is not None and known.design == design
-    size = _size(args.size)
+    size = input_size(args.size)
     if not size:
         size = known.size if same and known else published_size(design)
     changes = parse_json(args.changes, '--changes')
@@ -247,15 +247,6 @@ def _settings(
         if ranks.first:
             print(said)
     return settings, source
-
-
-def _size(text: str) -> tuple[int, int] | None:
-    if not text:
-        return None
-    width, x, height = text.partition('x')
-    if not (x and width.isdigit() and height.isdigit()):
-        raise ConfigError(f'--size: expected width x height such as 960x608, got "{text}"')
-    return int(height), int(width)
 
 
 def _data(args: argparse.Namespace, ranks: Ranks) -> tuple[LabelledData, LabelledData, Path]:

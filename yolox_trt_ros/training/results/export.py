@@ -55,10 +55,18 @@ def export(network: nn.Module, spec: NetworkSpec, path: Path, half: bool = False
     """
     plain = fused(network)
     if half:
-        _round_to_half(plain)
+        round_to_half(plain)
     random = np.random.default_rng(0)
     image = torch.from_numpy(random.uniform(0, 255, (1, 3, *spec.size))).float()
     model = Concatenated(plain).eval()
+    expected = write_graph(model, image, path)
+    _finish(path, spec, half)
+    write_whole(sidecar_of(path), yaml.safe_dump(_about(spec), sort_keys=False))
+    check_export(path, image.numpy(), expected.numpy())
+
+
+def write_graph(model: nn.Module, image: torch.Tensor, path: Path) -> torch.Tensor:
+    """Write what a model computes of (1, 3, height, width), and return that."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings('ignore', category=DeprecationWarning)
         torch.onnx.export(
@@ -71,13 +79,11 @@ def export(network: nn.Module, spec: NetworkSpec, path: Path, half: bool = False
             dynamo=False,
             do_constant_folding=True,
         )
-        expected = model(image)
-    _finish(path, spec, half)
-    write_whole(sidecar_of(path), yaml.safe_dump(_about(spec), sort_keys=False))
-    _check(path, image.numpy(), expected.numpy())
+        expected: torch.Tensor = model(image)
+    return expected
 
 
-def _round_to_half(network: nn.Module) -> None:
+def round_to_half(network: nn.Module) -> None:
     """Round weights (not biases) to what FP16 holds, so that storing them so loses nothing."""
     with torch.no_grad():
         for name, value in network.named_parameters():
@@ -96,14 +102,14 @@ def _finish(path: Path, spec: NetworkSpec, half: bool) -> None:
     proto.producer_name, proto.doc_string = 'yolox_trt_ros train', ''
     for node in proto.graph.node:
         node.doc_string = ''
-    _fold_constants(proto.graph)
+    fold_constants(proto.graph)
     if half:
         narrow_weights(proto, [w.name for w in proto.graph.initializer if len(w.dims) == 4])
     onnx.checker.check_model(proto, full_check=True)
     write_onnx(proto, path)
 
 
-def _fold_constants(graph: onnx.GraphProto) -> None:
+def fold_constants(graph: onnx.GraphProto) -> None:
     """Turn Constant nodes into initialisers, which is where other tools look for them."""
     for node in [n for n in graph.node if n.op_type == 'Constant']:
         value = onnx.TensorProto()
@@ -113,7 +119,12 @@ def _fold_constants(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
 
 
-def _check(path: Path, image: np.ndarray, expected: np.ndarray) -> None:
+def check_export(path: Path, image: np.ndarray, expected: np.ndarray) -> None:
+    """Refuse a file whose output on an image is not PyTorch's.
+
+    Raises:
+        ModelError: they differ by more than :data:`TOLERANCE`.
+    """
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     (found,) = session.run(None, {'images': image})
     worst = float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))
